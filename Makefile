@@ -1,0 +1,32 @@
+# On a fresh machine: `make demo` runs the main job, `make test` passes the tests. Both make .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-all lint clean
+
+demo: .venv/core.stamp
+	$(BIN)/monosemy study --out runs/demo
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest
+
+test-all: .venv/dev.stamp
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/pyright
+
+.venv/core.stamp: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(INSTALL) -e .
+	touch $@
+
+.venv/dev.stamp: .venv/core.stamp
+	$(INSTALL) -e ".[dev,text,cleanlab,hub]"
+	touch $@
+
+clean:
+	rm -rf .venv runs .pytest_cache .ruff_cache

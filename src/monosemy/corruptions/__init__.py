@@ -1,0 +1,1 @@
+"""Ways of making data worse: label noise, input noise on images and texts, few labels."""

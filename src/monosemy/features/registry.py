@@ -1,0 +1,95 @@
+"""The feature sets that a study compares, by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import FunctionTransformer
+
+from monosemy.errors import InputError
+from monosemy.features.estimators import RandomDictionary, SparseAutoencoder
+
+Role = Literal["baseline", "control", "monosemantic"]
+
+
+class SaeConfig(BaseModel):
+    """The sparse autoencoder of a study; the random dictionary has the same width and k."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n_latents: Annotated[int, Ge(1)] = 1024
+    k: Annotated[int, Ge(1)] = 16
+    n_epochs: Annotated[int, Ge(1)] = 30
+    batch_size: Annotated[int, Ge(1)] = 512
+    lr: Annotated[float, Gt(0)] = 1e-3
+
+    def model_post_init(self, context: Any, /) -> None:
+        if self.k > self.n_latents:
+            raise InputError(
+                f"k={self.k} is above n_latents={self.n_latents}; choose k of at most n_latents."
+            )
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """One column of a study: a base representation and what is done to it."""
+
+    name: str
+    title: str
+    role: Role
+    base: Literal["dense", "ncl"]
+    make: Callable[[SaeConfig, int], Any]
+    """From settings and seed to a scikit-learn transformer."""
+    seeded: bool = False
+    """Whether the transformer itself depends on the seed."""
+
+
+def _rectify(z: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.maximum(z, 0)
+
+
+def _identity(settings: SaeConfig, seed: int) -> FunctionTransformer:
+    return FunctionTransformer(None)
+
+
+def _relu(settings: SaeConfig, seed: int) -> FunctionTransformer:
+    return FunctionTransformer(_rectify)
+
+
+def _whiten(settings: SaeConfig, seed: int) -> PCA:
+    # All directions that hold more than a thousandth of the mean variance: whitening noise directions only adds noise.
+    return PCA(n_components=0.999, whiten=True, svd_solver="full")
+
+
+def _random_topk(settings: SaeConfig, seed: int) -> RandomDictionary:
+    return RandomDictionary(settings.n_latents, settings.k, output="sparse", random_state=seed)
+
+
+def _sae(settings: SaeConfig, seed: int) -> SparseAutoencoder:
+    return SparseAutoencoder(
+        settings.n_latents,
+        settings.k,
+        n_epochs=settings.n_epochs,
+        batch_size=settings.batch_size,
+        lr=settings.lr,
+        output="sparse",
+        random_state=seed,
+    )
+
+
+FEATURE_SETS: dict[str, FeatureSet] = {
+    feature.name: feature
+    for feature in (
+        FeatureSet("dense", "dense", "baseline", "dense", _identity),
+        FeatureSet("relu", "dense + ReLU", "control", "dense", _relu),
+        FeatureSet("whitened", "dense + PCA whitening", "control", "dense", _whiten),
+        FeatureSet("random-topk", "random dictionary, TopK", "control", "dense", _random_topk, seeded=True),
+        FeatureSet("sae", "sparse autoencoder", "monosemantic", "dense", _sae, seeded=True),
+        FeatureSet("ncl", "non-negative contrastive", "monosemantic", "ncl", _identity),
+    )
+}

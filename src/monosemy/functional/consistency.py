@@ -1,0 +1,114 @@
+"""Semantic consistency: does a dimension fire for one class only?"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+Codes = NDArray[np.floating] | sp.csr_array
+
+
+class Consistency(NamedTuple):
+    """Per dimension: how pure it is, on how many samples that rests, and what chance would give."""
+
+    score: NDArray[np.float64]
+    """(M,) share of the commonest class among the samples that activate the dimension; NaN where none does."""
+    support: NDArray[np.int64]
+    """(M,) number of samples that activate the dimension."""
+    chance: NDArray[np.float64]
+    """(M,) expected score of a dimension with this support that ignores the classes; NaN without support."""
+
+    def mean(self, min_support: int = 1) -> float:
+        """Mean score over the dimensions with at least ``min_support`` activating samples; NaN if there is none."""
+        return self._mean(self.score, min_support)
+
+    def mean_chance(self, min_support: int = 1) -> float:
+        """Mean chance level over the same dimensions as :meth:`mean`."""
+        return self._mean(self.chance, min_support)
+
+    def _mean(self, values: NDArray[np.float64], min_support: int) -> float:
+        kept = self.support >= max(min_support, 1)
+        return float(values[kept].mean()) if kept.any() else float("nan")
+
+
+def activation_counts(
+    codes: Codes, labels: NDArray[np.integer], n_classes: int, eps: float = 1e-5
+) -> NDArray[np.int64]:
+    """C[c, m] = number of samples of class c with |f_m| > eps, f the L2-normalised code: onehot(y)^T (|F| > eps).
+
+    Counts of disjoint samples add up, so data larger than memory is handled in pieces.
+
+    Args:
+        codes: (N, M), dense or CSR.
+        labels: (N,) in [0, n_classes).
+        eps: threshold on the normalised code, as in NCL's reference.
+
+    Returns: (n_classes, M).
+    """
+    one_hot = sp.csr_array(
+        (np.ones(len(labels)), labels, np.arange(len(labels) + 1)), shape=(len(labels), n_classes)
+    )
+    if isinstance(codes, np.ndarray):
+        norms = np.linalg.norm(codes, axis=1, keepdims=True)
+        active = (np.abs(codes) > eps * norms).astype(np.float32)
+    else:
+        norms = np.sqrt(codes.multiply(codes).sum(axis=1))
+        rows = np.repeat(np.arange(codes.shape[0]), np.diff(codes.indptr))
+        fires = np.abs(codes.data) > eps * norms[rows]
+        active = sp.csr_array((fires.astype(np.float64), codes.indices, codes.indptr), shape=codes.shape)
+    counts = one_hot.T @ active
+    dense = counts.toarray() if sp.issparse(counts) else counts
+    return np.asarray(dense).round().astype(np.int64)
+
+
+def expected_largest_share(support: int, class_shares: NDArray[np.floating]) -> float:
+    """E[max_c n_c] / support for ``support`` independent draws of a class: the chance level of the score.
+
+    The maximum's distribution is taken as if the class counts were independent binomials,
+    P(max <= t) = prod_c P(Binomial(support, p_c) <= t), conditioned on the smallest value that the maximum can take.
+    The error against exact enumeration is below 0.02 (checked in the tests).
+
+    Args:
+        support: number of draws, at least 1.
+        class_shares: (C,) probabilities that sum to 1.
+    """
+    floor = -(-support // len(class_shares))  # the maximum is never below the mean count
+    largest = float(class_shares.max())
+    ceiling = min(support, math.ceil(support * largest + 10 * math.sqrt(support * largest) + 20))
+    thresholds = np.arange(floor, ceiling)
+    below = np.exp(binom.logcdf(thresholds[:, None], support, class_shares[None, :]).sum(axis=1))
+    return float((floor + (1 - below).sum()) / support)
+
+
+def semantic_consistency(
+    counts: NDArray[np.int64], class_shares: NDArray[np.floating] | None = None
+) -> Consistency:
+    """score_m = max_c C[c, m] / sum_c C[c, m], with its support and chance level.
+
+    Args:
+        counts: (C, M) from :func:`activation_counts`.
+        class_shares: (C,) shares of the classes in the samples; needed for an exact chance level when classes are
+            not equally frequent. Default: equal shares.
+
+    Source: Wang et al., "Non-negative Contrastive Learning" (arXiv 2403.12459), section 5.1. The support and the
+    chance level are this project's: a dimension that fires three times among 100 classes scores 0.34 by chance.
+    """
+    n_classes = counts.shape[0]
+    shares = np.full(n_classes, 1 / n_classes) if class_shares is None else np.asarray(class_shares)
+    support = counts.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        score = counts.max(axis=0) / support
+    distinct, inverse = np.unique(support, return_inverse=True)
+    # The chance level is smooth in the support: exact up to 64, then on a grid of about 1 %.
+    levels = np.array([np.nan if s == 0 else _chance(int(s), shares) for s in distinct])
+    return Consistency(score, support, levels[inverse])
+
+
+def _chance(support: int, shares: NDArray[np.floating]) -> float:
+    if support > 64:
+        step = 2 ** max(0, support.bit_length() - 7)
+        support = support // step * step
+    return expected_largest_share(support, shares)

@@ -1,0 +1,288 @@
+"""Many linear classifiers on the same features, trained together.
+
+A study needs hundreds of softmax regressions that share their inputs and differ in labels and weight decay. One
+minibatch serves all of them: inputs (B, D) times weights (D, P C) is one matrix product forward and one backward.
+Labels of -1 leave a sample out of a probe, so that few labels need no data of their own.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, svds
+from torch import Tensor
+
+from monosemy.functional.consistency import Codes
+
+_MOMENTUM = 0.9
+_MEMORY_BUDGET = 192 * 2**20
+"""Bytes for weights, momentum and activations of the probes that are trained together."""
+
+Vector = NDArray[np.floating]
+OnStep = Callable[[int, int], None]
+
+
+class Probes(NamedTuple):
+    """P softmax regressions on D features with C classes."""
+
+    weight: Tensor
+    """(D, P * C), for features as they come."""
+    bias: Tensor
+    """(P, C)."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(D, P, C)."""
+        return (self.weight.shape[0], *self.bias.shape)
+
+    def select(self, probes: NDArray[np.integer]) -> "Probes":
+        """The probes with the given numbers, in that order."""
+        n_features, n_probes, n_classes = self.shape
+        chosen = torch.from_numpy(np.asarray(probes, dtype=np.int64))
+        weight = self.weight.view(n_features, n_probes, n_classes)[:, chosen].reshape(n_features, -1)
+        return Probes(weight, self.bias[chosen])
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """How the probes are trained; the same for every feature set."""
+
+    epochs: int = 10
+    batch_size: int = 256
+    lr: float = 0.7
+    """Peak step size in units of 1 / largest eigenvalue of the features' covariance, so that it needs no tuning by
+    scale; 5 % warm-up, then cosine to 0."""
+
+
+class _Inputs(Protocol):
+    """Centred and scaled features; ``x @ W`` and ``x^T @ P`` of a minibatch, dense or sparse."""
+
+    n: int
+    center: Tensor
+    scale: float
+
+    def matvec(self, vector: Vector) -> Vector: ...
+
+    def rmatvec(self, vector: Vector) -> Vector: ...
+
+    def batch(self, rows: Tensor) -> "_Batch": ...
+
+
+class _Batch(Protocol):
+    def times(self, weight: Tensor, out: Tensor) -> None: ...
+
+    def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None: ...
+
+
+class _DenseInputs:
+    def __init__(self, features: NDArray[np.floating]) -> None:
+        x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
+        self.center = x.mean(dim=0, dtype=torch.float64).float()
+        x = x - self.center
+        self.scale = _positive(float(x.square().sum(dim=1, dtype=torch.float64).mean().sqrt()))
+        self.x = x.div_(self.scale)
+        self.n = len(x)
+
+    def matvec(self, vector: Vector) -> Vector:
+        return self.x.numpy() @ vector.astype(np.float32)
+
+    def rmatvec(self, vector: Vector) -> Vector:
+        return self.x.numpy().T @ vector.astype(np.float32)
+
+    def batch(self, rows: Tensor) -> "_DenseBatch":
+        return _DenseBatch(self.x[rows])
+
+
+class _DenseBatch:
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+
+    def times(self, weight: Tensor, out: Tensor) -> None:
+        torch.mm(self.x, weight, out=out)
+
+    def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None:
+        momentum.addmm_(self.x.T, right, beta=_MOMENTUM)
+
+
+class _SparseInputs:
+    """The centre is kept apart, as a rank-one term: subtracting it would make the codes dense."""
+
+    def __init__(self, features: sp.csr_array) -> None:
+        x = sp.csr_array(features, dtype=np.float32)
+        mean = np.asarray(x.mean(axis=0, dtype=np.float64)).ravel()
+        self.center = torch.from_numpy(mean.astype(np.float32))
+        energy = float(x.multiply(x).sum(dtype=np.float64)) / x.shape[0] - float(mean @ mean)
+        self.scale = _positive(math.sqrt(max(energy, 0.0)))
+        self.x = sp.csr_array((x.data / np.float32(self.scale), x.indices, x.indptr), shape=x.shape)
+        self.n = x.shape[0]
+
+    def matvec(self, vector: Vector) -> Vector:
+        return self.x @ vector - self.center.numpy() @ vector / self.scale
+
+    def rmatvec(self, vector: Vector) -> Vector:
+        return self.x.T @ vector - self.center.numpy() * (vector.sum() / self.scale)
+
+    def batch(self, rows: Tensor) -> "_SparseBatch":
+        return _SparseBatch(sp.csr_array(self.x[rows.numpy()]), self.center / self.scale)
+
+
+class _SparseBatch:
+    def __init__(self, x: sp.csr_array, center: Tensor) -> None:
+        self.x = _to_torch(x)
+        self.transposed = _to_torch(sp.csr_array(x.T))
+        self.center = center
+
+    def times(self, weight: Tensor, out: Tensor) -> None:
+        out.copy_((self.center @ weight).neg_().expand_as(out))
+        torch.addmm(out, self.x, weight, out=out)
+
+    def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None:
+        torch.addmm(momentum, self.transposed, right, beta=_MOMENTUM, out=momentum)
+        momentum.addr_(self.center, right.sum(dim=0), alpha=-1)
+
+
+def _to_torch(x: sp.csr_array) -> Tensor:
+    return torch.sparse_csr_tensor(
+        torch.from_numpy(x.indptr), torch.from_numpy(x.indices), torch.from_numpy(x.data), x.shape,
+        check_invariants=False,
+    )  # fmt: skip
+
+
+def _positive(value: float) -> float:
+    return value if value > 0 else 1.0
+
+
+def _largest_eigenvalue(inputs: _Inputs, n_features: int) -> float:
+    """Of the covariance X^T X / N of the centred and scaled features."""
+    operator = LinearOperator(
+        (inputs.n, n_features), matvec=inputs.matvec, rmatvec=inputs.rmatvec, dtype=np.float64
+    )
+    start = np.linspace(1, 2, min(inputs.n, n_features))  # fixed, so that runs repeat bit for bit
+    (largest,) = svds(operator, k=1, v0=start, return_singular_vectors=False, tol=1e-3)
+    return _positive(float(largest) ** 2 / inputs.n)
+
+
+def train_probes(
+    features: Codes,
+    labels: NDArray[np.integer],
+    n_classes: int,
+    weight_decay: NDArray[np.floating],
+    config: ProbeConfig,
+    seed: int,
+    on_step: OnStep | None = None,
+) -> Probes:
+    """Minimise, for every probe p, mean_i CE(W_p x_i + b_p, y_ip) + weight_decay_p / 2 |W_p|^2.
+
+    x is the feature minus its mean, over the root mean square length of all; the bias is not decayed. SGD with
+    momentum 0.9 on minibatches that all probes share. The result is rewritten for features as they come.
+
+    Args:
+        features: (N, D), dense or CSR.
+        labels: (N, P), integers in [0, n_classes); -1 leaves the sample out of that probe.
+        weight_decay: (P,), >= 0.
+        seed: of the order of the samples.
+        on_step: called with (steps done, steps in all), every 16 steps.
+    """
+    inputs: _Inputs = _SparseInputs(features) if sp.issparse(features) else _DenseInputs(np.asarray(features))
+    n_features, n_probes = features.shape[1], labels.shape[1]
+    if labels.shape[0] != inputs.n or len(weight_decay) != n_probes:
+        raise ValueError(
+            f"features, labels and weight_decay disagree: {inputs.n}, {labels.shape}, {len(weight_decay)}"
+        )
+    weight = torch.zeros(n_features, n_probes * n_classes)
+    bias = _descend(
+        inputs,
+        torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64)),
+        weight,
+        torch.from_numpy(np.asarray(weight_decay, dtype=np.float32)),
+        config.lr / _largest_eigenvalue(inputs, n_features),
+        config,
+        torch.Generator().manual_seed(seed),
+        on_step,
+    )
+    weight.div_(inputs.scale)
+    return Probes(weight, bias - (inputs.center @ weight).view_as(bias))
+
+
+def probes_at_once(n_features: int, n_classes: int, batch_size: int) -> int:
+    """How many probes fit into the memory budget together, at least one."""
+    bytes_a_probe = 4 * n_classes * (2 * n_features + 2 * batch_size)
+    return max(1, _MEMORY_BUDGET // bytes_a_probe)
+
+
+def _descend(
+    inputs: _Inputs,
+    labels: Tensor,
+    weight: Tensor,
+    weight_decay: Tensor,
+    lr: float,
+    config: ProbeConfig,
+    rng: torch.Generator,
+    on_step: OnStep | None,
+) -> Tensor:
+    """SGD with momentum on ``weight`` in place; returns the bias."""
+    batch_size = min(config.batch_size, inputs.n)
+    n_probes = labels.shape[1]
+    n_classes = weight.shape[1] // n_probes
+    bias = torch.zeros(n_probes, n_classes)
+    momentum, bias_momentum = torch.zeros_like(weight), torch.zeros_like(bias)
+    decay_of_column = weight_decay.repeat_interleave(n_classes)
+    used = labels >= 0
+    # Expected, not actual, count of used samples in a batch: unbiased, and never zero.
+    gradient_scale = 1 / (batch_size * used.float().mean(dim=0))
+    everything_used = bool(used.all())
+    first_column = torch.arange(n_probes) * n_classes
+    logits = torch.empty(batch_size, n_probes * n_classes)
+    n_batches = inputs.n // batch_size
+    steps, step = config.epochs * n_batches, 0
+    for _ in range(config.epochs):
+        order = torch.randperm(inputs.n, generator=rng)[: n_batches * batch_size]
+        for rows in order.view(n_batches, batch_size):
+            x = inputs.batch(rows)
+            x.times(weight, logits)
+            residual = torch.softmax(logits.view(batch_size, n_probes, n_classes).add_(bias), dim=-1)
+            flat = residual.view(batch_size, -1)
+            wanted = labels[rows].clamp(min=0) + first_column
+            flat.scatter_add_(1, wanted, flat.new_full((1, 1), -1.0).expand_as(wanted))
+            if everything_used:
+                residual.mul_(1 / batch_size)
+            else:
+                residual.mul_((used[rows] * gradient_scale).unsqueeze(-1))
+            x.add_transposed_product(momentum, flat)
+            momentum.addcmul_(weight, decay_of_column)
+            bias_momentum.mul_(_MOMENTUM).add_(residual.sum(dim=0))
+            now = (
+                lr
+                * min(1.0, (step + 1) / max(1.0, 0.05 * steps))
+                * 0.5
+                * (1 + math.cos(math.pi * step / steps))
+            )
+            weight.sub_(momentum, alpha=now)
+            bias.sub_(bias_momentum, alpha=now)
+            step += 1
+            if on_step is not None and (step % 16 == 0 or step == steps):
+                on_step(step, steps)
+    return bias
+
+
+def predict(probes: Probes, features: Codes, chunk: int = 512) -> NDArray[np.int64]:
+    """Classes (N, P) by the largest logit, ``chunk`` rows at a time."""
+    _, n_probes, n_classes = probes.shape
+    result = np.empty((features.shape[0], n_probes), dtype=np.int64)
+    weight = probes.weight
+    for start in range(0, features.shape[0], chunk):
+        rows = features[start : start + chunk]
+        x = (
+            torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
+            if isinstance(rows, np.ndarray)
+            else None
+        )
+        logits = x @ weight if x is not None else _to_torch(sp.csr_array(rows, dtype=np.float32)) @ weight
+        logits = logits.view(-1, n_probes, n_classes).add_(probes.bias)
+        result[start : start + chunk] = logits.argmax(dim=-1).numpy()
+    return result

@@ -1,0 +1,73 @@
+"""One linear probe as a scikit-learn classifier."""
+
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from monosemy.errors import InputError
+from monosemy.probes.engine import ProbeConfig, train_probes
+
+
+class LinearProbe(ClassifierMixin, BaseEstimator):
+    """Softmax regression by the study's probe engine.
+
+    Args:
+        weight_decay: of the mean cross-entropy + weight_decay / 2 |W|^2.
+        epochs, batch_size, lr: as in :class:`~monosemy.probes.ProbeConfig`.
+        random_state: of the order of the samples.
+    """
+
+    def __init__(
+        self,
+        weight_decay: float = 1e-4,
+        *,
+        epochs: int = 10,
+        batch_size: int = 256,
+        lr: float = 0.7,
+        random_state: int = 0,
+    ) -> None:
+        self.weight_decay = weight_decay
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit features (N, D), dense or sparse, to labels (N,)."""
+        X, y = validate_data(self, X, y, dtype=np.float32, accept_sparse="csr")
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(f"y holds {len(self.classes_)} class; a classifier needs at least two.")
+        self.probes_ = train_probes(
+            X,
+            codes[:, None],
+            len(self.classes_),
+            np.array([self.weight_decay]),
+            ProbeConfig(self.epochs, self.batch_size, self.lr),
+            int(self.random_state),
+        )
+        return self
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Logits (N, C); for two classes their difference (N,)."""
+        check_is_fitted(self, "probes_")
+        X = validate_data(self, X, dtype=np.float32, accept_sparse="csr", reset=False)
+        logits = X @ self.probes_.weight.numpy() + self.probes_.bias.numpy()
+        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Class probabilities (N, C)."""
+        logits = self.decision_function(X)
+        if logits.ndim == 1:
+            logits = np.stack([np.zeros_like(logits), logits], axis=1)
+        return torch.softmax(torch.from_numpy(np.asarray(logits)), dim=1).numpy()
+
+    def predict(self, X: ArrayLike) -> NDArray[np.object_]:
+        """The most likely class of each row."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]

@@ -1,0 +1,84 @@
+"""The study from Python, on arrays that the user already has."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monosemy.data.labelled import Inputs, LabelledData
+from monosemy.data.sources import from_arrays
+from monosemy.encoders.bank import default_encoder
+from monosemy.study.plan import Plan, default_features, parse_plan
+from monosemy.study.run import OnProgress, StudyResult, data_fingerprint, ignore_progress, run_study
+
+
+class Study:
+    """Does a feature set make a linear classifier more robust, by how much, and at what cost?
+
+    >>> study = Study(label_noise=[0.3, 0.6], seeds=5)
+    >>> result = study.run(X_train, y_train, X_test, y_test)  # doctest: +SKIP
+    >>> print(*result.verdict.sentences, sep="\\n")  # doctest: +SKIP
+
+    Args:
+        features: names of feature sets, see ``monosemy.features.FEATURE_SETS``; default all that fit the inputs.
+        label_noise: rates of symmetric label noise.
+        few_labels: fractions of the train rows.
+        input_noise: {"kind": ..., "levels": [...]} for images and texts.
+        seeds: number of repetitions.
+        encoder: as ``--encoder`` of the command; default by the kind of inputs.
+        settings: further sections of the plan, such as ``sae={"n_latents": 2048, "k": 32}``.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[str] | None = None,
+        *,
+        label_noise: Sequence[float] | None = (0.3, 0.6, 0.9),
+        few_labels: Sequence[float] | None = None,
+        input_noise: Mapping[str, Any] | None = None,
+        seeds: int = 5,
+        encoder: str | None = None,
+        **settings: Any,
+    ) -> None:
+        self.features = features
+        self.label_noise = label_noise
+        self.few_labels = few_labels
+        self.input_noise = input_noise
+        self.seeds = seeds
+        self.encoder = encoder
+        self.settings = settings
+
+    def plan(self, data: LabelledData) -> Plan:
+        """The plan for a data set; in-memory data is named by its content."""
+        values = {
+            "data": {"source": f"arrays:{data_fingerprint(data)}"},
+            "encoder": {"name": self.encoder or default_encoder(data.kind)},
+            "features": tuple(self.features or default_features(data.kind)),
+            "scenarios": {
+                "label_noise": None if self.label_noise is None else {"levels": tuple(self.label_noise)},
+                "few_labels": None if self.few_labels is None else {"fractions": tuple(self.few_labels)},
+                "input_noise": self.input_noise,
+                "shift": bool(data.shifts),
+            },
+            "seeds": self.seeds,
+        }
+        return parse_plan(values | self.settings, "Study")
+
+    def run(
+        self,
+        X_train: Inputs,
+        y_train: Any,
+        X_test: Inputs,
+        y_test: Any,
+        *,
+        shifts: Mapping[str, tuple[Inputs, Any]] | None = None,
+        out: str | Path | None = None,
+        on_progress: OnProgress = ignore_progress,
+    ) -> StudyResult:
+        """Run on embeddings (N, D), images (N, C, H, W) in [0, 1] or lists of texts.
+
+        Args:
+            shifts: shifted test sets by name.
+            out: study folder; without it nothing is written.
+        """
+        data = from_arrays(X_train, y_train, X_test, y_test, shifts=shifts)
+        return run_study(self.plan(data), data, None if out is None else Path(out), on_progress)

@@ -1,0 +1,193 @@
+"""One block of a study: a feature set with the seeds that share its codes, over all cells."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monosemy.data.labelled import LabelledData
+from monosemy.encoders.bank import EncoderBank
+from monosemy.features.registry import FeatureSet
+from monosemy.functional.consistency import Codes
+from monosemy.metrics.features import describe_features
+from monosemy.probes import ProbeConfig, Probes, exact_probe, predict, probes_at_once, train_probes
+from monosemy.seeding import derive_seed
+from monosemy.study.cells import Cell, Testing, Training, testing_inputs, training_labels
+from monosemy.study.plan import Plan
+
+Row = dict[str, Any]
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The unit that is computed at a time and kept when a study is killed."""
+
+    feature: FeatureSet
+    seeds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Also the name of its file."""
+        return f"{self.feature.name}-{'-'.join(map(str, self.seeds))}"
+
+
+def make_blocks(plan: Plan, features: Sequence[FeatureSet], encoders_seeded: bool) -> list[Block]:
+    """Seeds share a block where neither the encoder nor the transformer depends on them."""
+    blocks = []
+    for feature in features:
+        if encoders_seeded or feature.seeded:
+            blocks += [Block(feature, (seed,)) for seed in range(plan.seeds)]
+        else:
+            blocks.append(Block(feature, tuple(range(plan.seeds))))
+    return blocks
+
+
+class _Features:
+    """The codes of one block, made when asked for."""
+
+    def __init__(self, block: Block, plan: Plan, data: LabelledData, bank: EncoderBank) -> None:
+        self.block, self.plan, self.data, self.bank = block, plan, data, bank
+        base, seed = block.feature.base, block.seeds[0]
+        embeddings = bank.encode(base, seed, data.train.inputs)
+        self.transformer = block.feature.make(plan.sae, derive_seed(plan.seed, "features", seed) % 2**31)
+        self.train: Codes = self.transformer.fit(embeddings).transform(embeddings)
+        self.validation: Codes = self.transformer.transform(bank.encode(base, seed, data.validation.inputs))
+        self.test_embeddings = bank.encode(base, seed, data.test.inputs)
+        self.test: Codes = self.transformer.transform(self.test_embeddings)
+
+    def tested(self, testing: Testing, seed: int) -> tuple[Codes, NDArray[np.int64]]:
+        """Codes and labels of a testing condition."""
+        if testing == Testing():
+            return self.test, self.data.test.labels
+        base, bank = self.block.feature.base, self.bank
+        pixel_std = bank.pixel_std(base, self.block.seeds[0]) if self.data.kind == "images" else None
+        inputs, labels = testing_inputs(testing, self.plan, self.data, seed, pixel_std)
+        return self.transformer.transform(bank.encode(base, self.block.seeds[0], inputs)), labels
+
+
+def run_block(
+    block: Block,
+    plan: Plan,
+    data: LabelledData,
+    cells: Sequence[Cell],
+    bank: EncoderBank,
+    on_progress: OnProgress,
+) -> list[Row]:
+    """Fit the features, train all probes, choose weight decays on validation, test; rows of the tidy table."""
+    features = _Features(block, plan, data, bank)
+    rows = _feature_rows(block, features, data)
+    jobs = [(t, seed) for seed in block.seeds for t in dict.fromkeys(cell.training for cell in cells)]
+    grid = np.array(plan.probe.weight_decays)
+    fitting = probes_at_once(features.train.shape[1], data.n_classes, plan.probe.batch_size)
+    jobs_at_once = max(1, fitting // len(grid))
+    n_groups = -(-len(jobs) // jobs_at_once)
+    for group in range(n_groups):
+        chosen_jobs = jobs[group * jobs_at_once : (group + 1) * jobs_at_once]
+
+        def on_step(done: int, total: int, group: int = group) -> None:
+            on_progress(block.name, group * total + done, n_groups * total)
+
+        rows += _run_group(block, features, plan, data, cells, chosen_jobs, grid, on_step)
+    if plan.probe.cross_check and 0 in block.seeds:
+        rows += _cross_check(block, features, plan, data, cells, rows)
+    return rows
+
+
+def _feature_rows(block: Block, features: _Features, data: LabelledData) -> list[Row]:
+    measured = describe_features(
+        features.train,
+        features.test,
+        data.test.labels,
+        data.n_classes,
+        features.test_embeddings,
+        features.transformer,
+    )
+    clean = Cell("clean", 0.0, Training(), Testing())
+    return [
+        _row(block, clean, seed, metric, value) for seed in block.seeds for metric, value in measured.items()
+    ]
+
+
+def _run_group(
+    block: Block,
+    features: _Features,
+    plan: Plan,
+    data: LabelledData,
+    cells: Sequence[Cell],
+    jobs: Sequence[tuple[Training, int]],
+    grid: NDArray[np.floating],
+    on_step: Callable[[int, int], None],
+) -> list[Row]:
+    labels = [training_labels(training, plan, data, seed) for training, seed in jobs]
+    repeated = [np.repeat(np.stack(parts, axis=1), len(grid), axis=1) for parts in zip(*labels, strict=True)]
+    probes = train_probes(
+        features.train,
+        repeated[0],
+        data.n_classes,
+        np.tile(grid, len(jobs)),
+        ProbeConfig(plan.probe.epochs, plan.probe.batch_size, plan.probe.lr),
+        derive_seed(plan.seed, "probe-order"),
+        on_step,
+    )
+    hits = (predict(probes, features.validation) == repeated[1]).sum(axis=0) / (repeated[1] >= 0).sum(axis=0)
+    correct = hits.reshape(len(jobs), len(grid))
+    # Of equally good weight decays the largest: the grid is in rising order, noise should not favour none.
+    best = len(grid) - 1 - correct[:, ::-1].argmax(axis=1)
+    winners = probes.select(np.arange(len(jobs)) * len(grid) + best)
+    rows = []
+    tested: dict[tuple[Testing, int], list[tuple[Cell, int]]] = {}
+    for number, (training, seed) in enumerate(jobs):
+        for cell in cells:
+            if cell.training == training:
+                rows.append(_row(block, cell, seed, "weight_decay", float(grid[best[number]])))
+                rows.append(
+                    _row(block, cell, seed, "validation_accuracy", float(correct[number, best[number]]))
+                )
+                key = (cell.testing, seed if cell.testing != Testing() else -1)
+                tested.setdefault(key, []).append((cell, number))
+    for (testing, seed), users in tested.items():
+        codes, true_labels = features.tested(testing, seed)
+        numbers = np.array(sorted({number for _, number in users}))
+        accuracies = _accuracy(winners.select(numbers), codes, true_labels)
+        position = {int(number): i for i, number in enumerate(numbers)}
+        for cell, number in users:
+            rows.append(_row(block, cell, jobs[number][1], "accuracy", float(accuracies[position[number]])))
+    return rows
+
+
+def _accuracy(probes: Probes, codes: Codes, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    return (predict(probes, codes) == labels[:, None]).mean(axis=0)
+
+
+def _cross_check(
+    block: Block, features: _Features, plan: Plan, data: LabelledData, cells: Sequence[Cell], rows: list[Row]
+) -> list[Row]:
+    """Accuracy of the exact optimum at the chosen weight decay, first seed, clean and most label noise."""
+    noisy = [cell for cell in cells if cell.scenario == "label-noise"]
+    checked = [cells[0], *([max(noisy, key=lambda cell: cell.level)] if noisy else [])]
+    chosen = {
+        (r["scenario"], r["level"]): r["value"]
+        for r in rows
+        if r["metric"] == "weight_decay" and r["seed"] == 0
+    }
+    result = []
+    for cell in checked:
+        labels, _ = training_labels(cell.training, plan, data, 0)
+        model = exact_probe(features.train, labels, max(chosen[cell.scenario, cell.level], 1e-7))
+        accuracy = float((model.predict(features.test) == data.test.labels).mean())
+        result.append(_row(block, cell, 0, "exact_accuracy", accuracy))
+    return result
+
+
+def _row(block: Block, cell: Cell, seed: int, metric: str, value: float) -> Row:
+    return {
+        "features": block.feature.name,
+        "scenario": cell.scenario,
+        "level": cell.level,
+        "seed": seed,
+        "metric": metric,
+        "value": value,
+    }

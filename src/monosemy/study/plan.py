@@ -1,0 +1,193 @@
+"""The plan of a study: all that is needed to run it again."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from annotated_types import Ge, Gt, Le, Len, Lt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from monosemy.corruptions.images import Protocol
+from monosemy.corruptions.labels import check_rate, check_symmetric_rate, check_transition_matrix
+from monosemy.data.labelled import Kind, LabelledData
+from monosemy.data.sources import DataConfig
+from monosemy.encoders.bank import EncoderConfig
+from monosemy.errors import InputError
+from monosemy.features.registry import FEATURE_SETS, SaeConfig
+
+Level = Annotated[float, Ge(0)]
+InputNoiseKind = Literal["gaussian", "uniform", "typos", "token-drops"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LabelNoise(_Section):
+    """Train and validation labels are replaced at each of these rates."""
+
+    levels: Annotated[tuple[Level, ...], Len(1)] = (0.3, 0.6, 0.9)
+    kind: Literal["symmetric", "pair", "matrix"] = "symmetric"
+    matrix: Path | None = None
+    """For `matrix`: file (.npy or .csv) with P(noisy | true), a row a class; level t mixes it with 1 - t of no noise."""
+
+
+class InputNoise(_Section):
+    """Test inputs are corrupted at each of these levels; the probe is the one trained clean."""
+
+    levels: Annotated[tuple[Level, ...], Len(1)]
+    kind: InputNoiseKind
+    protocol: Protocol = "default"
+    """For images: `default` adds centred noise in [0, 1] and clips; `paper` adds it after normalisation."""
+
+
+class FewLabels(_Section):
+    """The probe is trained on a stratified fraction of the train rows."""
+
+    fractions: Annotated[tuple[Annotated[float, Gt(0), Le(1)], ...], Len(1)] = (0.1, 0.2, 0.5)
+
+
+class Scenarios(_Section):
+    """What the features are tested on beside clean data."""
+
+    label_noise: LabelNoise | None = None
+    input_noise: InputNoise | None = None
+    few_labels: FewLabels | None = None
+    given_labels: bool = False
+    """Train on the data's second label column."""
+    shift: bool = False
+    """Test the clean probe on the data's shifted test sets."""
+
+
+class ProbePlan(_Section):
+    """The linear probes; the same for every feature set."""
+
+    epochs: Annotated[int, Ge(1)] = 10
+    batch_size: Annotated[int, Ge(1)] = 256
+    lr: Annotated[float, Gt(0), Lt(2)] = 0.7
+    """In units of 1 / largest eigenvalue of the features' covariance."""
+    weight_decays: Annotated[tuple[Level, ...], Len(1)] = (0.0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
+    """The grid; chosen for each cell on the validation split, which carries the same label noise as train."""
+    cross_check: bool = False
+    """Solve the first seed's clean and most noisy cell by L-BFGS too, and report both accuracies."""
+
+
+class Plan(_Section):
+    """A study: data, encoder, feature sets, scenarios, seeds."""
+
+    version: Literal[1] = 1
+    data: DataConfig
+    encoder: EncoderConfig
+    features: Annotated[tuple[str, ...], Len(1)]
+    scenarios: Scenarios
+    seeds: Annotated[int, Ge(1)] = 5
+    cleanlab: bool = False
+    """Run cleanlab's CleanLearning on the dense features as a further baseline under label noise."""
+    sae: SaeConfig = SaeConfig()
+    probe: ProbePlan = ProbePlan()
+    seed: int = 0
+    """Of the data's splits; the seeds of cells are derived from it."""
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def default_features(kind: Kind) -> tuple[str, ...]:
+    """Every feature set that a kind of inputs has."""
+    return tuple(
+        name for name, feature in FEATURE_SETS.items() if kind == "images" or feature.base == "dense"
+    )
+
+
+def parse_plan(values: Any, where: str) -> Plan:
+    """A validated plan from plain values; the first fault is said in one sentence."""
+    try:
+        return Plan.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "plan"
+        given = str(first.get("input"))[:60]
+        raise InputError(
+            f"{where}: {place} is {given!r}, but: {first['msg'].lower()}; correct it."
+        ) from error
+
+
+def read_plan(path: Path) -> Plan:
+    """A plan from a YAML file."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The plan {path} cannot be read ({error}); give a YAML file.") from error
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"The plan {path} is no valid YAML ({str(error).splitlines()[0]}); correct it."
+        ) from error
+    return parse_plan(values, str(path))
+
+
+def noise_matrix(noise: LabelNoise, n_classes: int) -> np.ndarray:
+    """The transition matrix at level 1, checked."""
+    if noise.matrix is None:
+        raise InputError("label_noise.kind is 'matrix' but label_noise.matrix is not given; name its file.")
+    try:
+        if noise.matrix.suffix == ".npy":
+            matrix = np.load(noise.matrix, allow_pickle=False)
+        else:
+            matrix = np.loadtxt(noise.matrix, delimiter=",", ndmin=2)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"The noise matrix {noise.matrix} cannot be read ({error}); give .npy or .csv."
+        ) from error
+    check_transition_matrix(matrix, n_classes)
+    return matrix
+
+
+def check_plan(plan: Plan, data: LabelledData) -> None:
+    """Raise where the plan asks for what the data or the encoder cannot give."""
+    for name in plan.features:
+        if name not in FEATURE_SETS:
+            raise InputError(f"The feature set {name!r} is unknown; choose among {', '.join(FEATURE_SETS)}.")
+        if FEATURE_SETS[name].base == "ncl" and plan.encoder.name != "contrastive":
+            raise InputError(
+                f"The feature set {name!r} needs the encoder 'contrastive', not {plan.encoder.name!r}; leave it out."
+            )
+    if "dense" not in plan.features:
+        raise InputError(
+            f"The features {', '.join(plan.features)} lack 'dense', the baseline of every gain; add it."
+        )
+    scenarios = plan.scenarios
+    if scenarios.label_noise is not None:
+        for level in scenarios.label_noise.levels:
+            if scenarios.label_noise.kind == "symmetric":
+                check_symmetric_rate(level, data.n_classes)
+            else:
+                check_rate(level)
+        if scenarios.label_noise.kind == "matrix":
+            noise_matrix(scenarios.label_noise, data.n_classes)
+        if scenarios.label_noise.kind == "pair" and max(scenarios.label_noise.levels) >= 0.5:
+            raise InputError(
+                f"The pair-noise rate {max(scenarios.label_noise.levels):g} is not below 0.5, where the wrong class "
+                f"is as frequent as the true one; choose lower levels."
+            )
+    if scenarios.input_noise is not None:
+        allowed = {"images": ("gaussian", "uniform"), "texts": ("typos", "token-drops"), "embeddings": ()}[
+            data.kind
+        ]
+        kind = scenarios.input_noise.kind
+        if kind not in allowed:
+            raise InputError(
+                f"Input noise of kind {kind!r} does not fit {data.kind}; "
+                + (f"choose {' or '.join(allowed)}." if allowed else "embeddings have no inputs to corrupt.")
+            )
+        if data.kind == "texts":
+            for level in scenarios.input_noise.levels:
+                check_rate(level)
+    if scenarios.given_labels and data.given_labels is None:
+        raise InputError(
+            "The scenario given-labels needs a second label column; name it by --given-label-column."
+        )
+    if scenarios.shift and not data.shifts:
+        raise InputError("The scenario shift needs a shifted test set; name one by --shift NAME=PATH.")
+    if plan.cleanlab and scenarios.label_noise is None and not scenarios.given_labels:
+        raise InputError("The baseline cleanlab needs noisy labels; add the scenario label-noise.")

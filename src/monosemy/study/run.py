@@ -1,0 +1,194 @@
+"""Run a plan into a folder, block by block; a killed run goes on where it was."""
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from monosemy.cache import fingerprint
+from monosemy.data.labelled import LabelledData
+from monosemy.encoders.bank import EncoderBank
+from monosemy.errors import InputError
+from monosemy.features.registry import FEATURE_SETS
+from monosemy.files import atomic_path, write_text
+from monosemy.study.block import Row, make_blocks, run_block
+from monosemy.study.cells import Cell, make_cells
+from monosemy.study.denoising import NAME as CLEANLAB
+from monosemy.study.denoising import run_cleanlab
+from monosemy.study.plan import Plan, check_plan
+from monosemy.study.statistics import summarise
+from monosemy.study.verdict import Verdict, make_verdict
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a finished study leaves."""
+
+    plan: Plan
+    results: pd.DataFrame
+    """Tidy: dataset, encoder, features, scenario, level, seed, metric, value."""
+    summary: pd.DataFrame
+    """One row a feature set and cell: accuracy and paired gain with intervals and p-values."""
+    verdict: Verdict
+    notices: tuple[str, ...]
+    folder: Path | None
+
+
+def ignore_progress(what: str, done: int, total: int) -> None:
+    pass
+
+
+def run_study(
+    plan: Plan, data: LabelledData, folder: Path | None = None, on_progress: OnProgress = ignore_progress
+) -> StudyResult:
+    """Run every block that the folder does not hold yet, and write the study folder.
+
+    Args:
+        folder: where to keep blocks, tables and the plan; None keeps all in memory.
+
+    Raises:
+        InputError: the plan does not fit the data, or the folder holds another plan or other data.
+    """
+    check_plan(plan, data)
+    cells = make_cells(plan, data)
+    bank = EncoderBank(plan.encoder, data, on_progress)
+    if folder is not None:
+        _open_folder(folder, plan, data)
+    frames = [_table(rows, plan, data) for rows in _run_blocks(plan, data, cells, bank, folder, on_progress)]
+    results = pd.concat(frames, ignore_index=True)
+    summary = summarise(results)
+    verdict = make_verdict(results, summary, plan)
+    if folder is not None:
+        with atomic_path(folder / "results.parquet") as temporary:
+            results.to_parquet(temporary, index=False)
+        write_text(folder / "summary.csv", summary.to_csv(index=False))
+        verdict_lines = [*verdict.sentences, *(f"Warning: {w}" for w in verdict.warnings)]
+        write_text(folder / "verdict.txt", "\n".join(verdict_lines) + "\n")
+    return StudyResult(plan, results, summary, verdict, data.notices, folder)
+
+
+def _run_blocks(
+    plan: Plan,
+    data: LabelledData,
+    cells: list[Cell],
+    bank: EncoderBank,
+    folder: Path | None,
+    on_progress: OnProgress,
+) -> list[list[Row]]:
+    features = [FEATURE_SETS[name] for name in plan.features]
+    blocks = make_blocks(plan, features, bank.seeded)
+    tasks: dict[str, Callable[[], list[Row]]] = {
+        block.name: lambda block=block: run_block(block, plan, data, cells, bank, on_progress)
+        for block in blocks
+    }
+    finished: dict[str, list[Row]] = {}
+    if plan.cleanlab:
+        for seed in range(plan.seeds):
+            owner = next(b.name for b in blocks if b.feature.name == "dense" and seed in b.seeds)
+            tasks[f"{CLEANLAB}-{seed}"] = lambda seed=seed, owner=owner: run_cleanlab(
+                seed, plan, data, cells, bank, finished[owner]
+            )
+    pending = [
+        name for name in tasks if (rows := _read_block(folder, name)) is None or _keep(finished, name, rows)
+    ]
+    if pending:
+        bases = list(dict.fromkeys(feature.base for feature in features))
+        bank.prepare(bases, range(plan.seeds))
+    for number, name in enumerate(pending):
+        on_progress("Feature sets", number, len(pending))
+        started = time.monotonic()
+        finished[name] = tasks[name]()
+        if folder is not None:
+            with atomic_path(_block_path(folder, name)) as temporary:
+                pd.DataFrame(finished[name]).to_parquet(temporary, index=False)
+            _log(folder, {"event": "block", "name": name, "seconds": round(time.monotonic() - started, 3)})
+    on_progress("Feature sets", len(pending), len(pending))
+    return [finished[name] for name in tasks]
+
+
+def _keep(finished: dict[str, list[Row]], name: str, rows: list[Row]) -> bool:
+    """Note a block that is there already; False, because it is not pending."""
+    finished[name] = rows
+    return False
+
+
+def _block_path(folder: Path, name: str) -> Path:
+    return folder / "cells" / f"{name}.parquet"
+
+
+def _read_block(folder: Path | None, name: str) -> list[Row] | None:
+    if folder is None:
+        return None
+    try:
+        return pd.read_parquet(_block_path(folder, name)).to_dict("records")
+    except (OSError, pa.ArrowInvalid):  # not there yet, or damaged: computed again
+        return None
+
+
+def _table(rows: list[Row], plan: Plan, data: LabelledData) -> pd.DataFrame:
+    frame = pd.DataFrame(rows)
+    frame.insert(0, "dataset", data.name)
+    frame.insert(1, "encoder", plan.encoder.name)
+    return frame
+
+
+def _open_folder(folder: Path, plan: Plan, data: LabelledData) -> None:
+    plan_path, environment_path = folder / "plan.yaml", folder / "environment.json"
+    text = plan.to_yaml()
+    key = data_fingerprint(data)
+    if plan_path.is_file():
+        if plan_path.read_text(encoding="utf-8") != text:
+            raise InputError(
+                f"The folder {folder} holds another plan (plan.yaml differs); choose another --out."
+            )
+        known = json.loads(environment_path.read_text()).get("data") if environment_path.is_file() else key
+        if known != key:
+            raise InputError(
+                f"The folder {folder} was made from other data of the same name; choose another --out."
+            )
+        _log(folder, {"event": "resume"})
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"The folder {folder} cannot be made ({error.strerror}); choose another --out."
+        ) from error
+    if any(folder.iterdir()):
+        raise InputError(f"The folder {folder} is not empty and holds no study; choose another --out.")
+    write_text(environment_path, json.dumps(_environment() | {"data": key}, indent=2) + "\n")
+    write_text(plan_path, text)
+    _log(folder, {"event": "start"})
+
+
+def data_fingerprint(data: LabelledData) -> str:
+    """Of all splits' inputs and labels."""
+    given = data.given_labels or ()
+    parts = [part for split in data.splits().values() for part in (split.inputs, split.labels)]
+    return fingerprint(*parts, *given, data.class_names)
+
+
+def _environment() -> dict[str, Any]:
+    packages = ("monosemy", "torch", "numpy", "scipy", "scikit-learn", "pandas")
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "packages": {name: version(name) for name in packages},
+    }
+
+
+def _log(folder: Path, entry: dict[str, Any]) -> None:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps({"time": stamp} | entry) + "\n")

@@ -1,0 +1,91 @@
+"""Means, intervals and paired comparisons over seeds; the tests are SciPy's and statsmodels'."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+CONFIDENCE = 0.95
+
+
+def mean_interval(values: NDArray[np.floating]) -> tuple[float, float, float]:
+    """Mean and its two-sided 95 % Student-t interval; NaN bounds for fewer than two values."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, float("nan"), float("nan")
+    half = float(stats.sem(values) * stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    return mean, mean - half, mean + half
+
+
+def paired_p_value(difference: NDArray[np.floating]) -> float:
+    """Two-sided p-value of the paired t-test that the mean difference is 0.
+
+    NaN for fewer than two values; 1 where all differences are 0; 0 where they are equal and not 0.
+    """
+    if len(difference) < 2:
+        return float("nan")
+    if np.ptp(difference) == 0:
+        return 1.0 if difference[0] == 0 else 0.0
+    return float(stats.ttest_1samp(difference, 0.0).pvalue)
+
+
+def holm(p_values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Holm-corrected p-values; NaN stays NaN and does not count as a comparison."""
+    corrected = np.full(len(p_values), np.nan)
+    known = np.isfinite(p_values)
+    if known.any():
+        corrected[known] = multipletests(p_values[known], method="holm")[1]
+    return corrected
+
+
+def summarise(results: pd.DataFrame, baseline: str = "dense") -> pd.DataFrame:
+    """One row a feature set, scenario and level: accuracy, and its paired difference to the baseline.
+
+    Args:
+        results: tidy table with features, scenario, level, seed, metric, value.
+
+    Returns: columns features, scenario, level, seeds, accuracy, accuracy_low, accuracy_high, gain, gain_low,
+        gain_high, p, p_holm. p_holm is corrected over all rows of the table but the baseline's.
+    """
+    accuracy = results[results["metric"] == "accuracy"]
+    wide = accuracy.pivot(index=["scenario", "level", "seed"], columns="features", values="value")
+    order = list(dict.fromkeys(accuracy["features"]))
+    rows = []
+    for place in dict.fromkeys(zip(accuracy["scenario"], accuracy["level"], strict=True)):
+        cell = wide.loc[place]
+        for name in order:
+            values = cell[name].dropna()
+            if values.empty:
+                continue
+            mean, low, high = mean_interval(values.to_numpy())
+            row = {
+                "features": name, "scenario": place[0], "level": place[1], "seeds": len(values),
+                "accuracy": mean, "accuracy_low": low, "accuracy_high": high,
+            }  # fmt: skip
+            if name != baseline:
+                difference = (cell[name] - cell[baseline]).dropna().to_numpy()
+                gain, gain_low, gain_high = mean_interval(difference)
+                row |= {
+                    "gain": gain,
+                    "gain_low": gain_low,
+                    "gain_high": gain_high,
+                    "p": paired_p_value(difference),
+                }
+            rows.append(row)
+    columns = [
+        "features", "scenario", "level", "seeds", "accuracy", "accuracy_low", "accuracy_high",
+        "gain", "gain_low", "gain_high", "p",
+    ]  # fmt: skip
+    summary = pd.DataFrame(rows, columns=columns)
+    return summary.assign(p_holm=holm(summary["p"].to_numpy(dtype=float)))
+
+
+def paired_gain(
+    results: pd.DataFrame, name: str, other: str, scenario: str, level: float
+) -> tuple[float, float, float]:
+    """Mean paired accuracy difference name - other in a cell, with its 95 % interval."""
+    cell = results[
+        (results["metric"] == "accuracy") & (results["scenario"] == scenario) & (results["level"] == level)
+    ].pivot(index="seed", columns="features", values="value")
+    return mean_interval((cell[name] - cell[other]).dropna().to_numpy())
