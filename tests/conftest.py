@@ -1,0 +1,33 @@
+"""What all rooms' tests share: the real data where it is there, a cache of one's own, one hypothesis profile."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "monosemy",
+    deadline=None,
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("monosemy")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with the real data sets; tests that use it are skipped where it is missing."""
+    named = os.environ.get("MONOSEMY_SHARED_DATA")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real data is not at {folder}; name its folder by MONOSEMY_SHARED_DATA")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for every test, so that none finds what another left."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("MONOSEMY_CACHE", str(folder))
+    return folder
