@@ -6,3 +6,9 @@ class InputError(ValueError):
 
     The command line prints the sentence and exits with 2; from Python it is an ordinary ``ValueError``.
     """
+
+
+def reason(error: BaseException) -> str:
+    """The first sentence of another library's message, to stand in brackets in one of ours."""
+    lines = str(error).strip().splitlines()
+    return lines[0].split(". ")[0].rstrip(".")[:120] if lines else type(error).__name__

@@ -19,9 +19,7 @@ def informative_limit(n_classes: int) -> float:
 def check_rate(rate: float) -> None:
     """Raise unless 0 <= rate <= 1."""
     if not 0 <= rate <= 1:
-        raise InputError(
-            f"The label-noise rate {rate:g} is outside [0, 1]; give the share of labels to replace."
-        )
+        raise InputError(f"The label-noise rate {rate:g} is outside [0, 1]; give the share of labels to replace.")
 
 
 def check_symmetric_rate(rate: float, n_classes: int) -> None:

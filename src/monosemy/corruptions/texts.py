@@ -12,7 +12,7 @@ def typos(texts: Sequence[str], rate: float, rng: np.random.Generator) -> tuple[
     """Each character is hit with probability ``rate``: dropped, doubled, replaced by a random letter, or swapped
     with the next one, each a quarter of the hits.
 
-    A text never becomes empty: where all characters would be dropped, the original stays.
+    A text never becomes empty: where nothing but blanks would be left, the original stays.
     """
     return tuple(_with_typos(text, rate, rng) for text in texts)
 
@@ -35,18 +35,22 @@ def _with_typos(text: str, rate: float, rng: np.random.Generator) -> str:
             out.append(text[i + 1] + char)
             i += 1
         i += 1
-    return "".join(out) or text
+    result = "".join(out)
+    return result if result.strip() else text
 
 
 def token_drops(texts: Sequence[str], rate: float, rng: np.random.Generator) -> tuple[str, ...]:
-    """Each whitespace-separated word is dropped with probability ``rate``; at least one word stays."""
+    """Each whitespace-separated word is dropped with probability ``rate``; at least one word stays.
+
+    A text that loses no word keeps its blanks; in others the words are joined by one.
+    """
     result = []
     for text in texts:
         words = text.split()
         kept = rng.random(len(words)) >= rate
         if len(words) and not kept.any():
             kept[rng.integers(len(words))] = True
-        result.append(" ".join(word for word, keep in zip(words, kept, strict=True) if keep) or text)
+        result.append(text if kept.all() else " ".join(w for w, keep in zip(words, kept, strict=True) if keep))
     return tuple(result)
 
 

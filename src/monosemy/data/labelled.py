@@ -66,9 +66,7 @@ class LabelledData:
                 _check_finite(split.inputs, f"{split_name} split of {self.name}")
         n_present = len(np.unique(self.train.labels))
         if n_present < 2:
-            raise InputError(
-                f"The train split of {self.name} has {n_present} class; a classifier needs at least two."
-            )
+            raise InputError(f"The train split of {self.name} has {n_present} class; a classifier needs at least two.")
         if self.given_labels is not None:
             for given, split in zip(self.given_labels, (self.train, self.validation), strict=True):
                 if len(given) != len(split):

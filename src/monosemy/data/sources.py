@@ -25,7 +25,7 @@ from monosemy.data.tables import (
     read_table,
     table_kind,
 )
-from monosemy.errors import InputError
+from monosemy.errors import InputError, reason
 from monosemy.seeding import numpy_rng
 
 _SPLIT_NAMES = {
@@ -80,9 +80,9 @@ def load_data(config: DataConfig, seed: int = 0) -> LabelledData:
         InputError: what was named does not exist, cannot be read, or cannot be used for a study.
     """
     if config.source == digits.NAME:
-        return digits.digit_pairs(validation_fraction=config.validation_fraction, seed=seed)
-    rows = _read(config.source, config)
-    data = _split(rows, config, seed, Path(config.source).name or config.source)
+        data = digits.digit_pairs(validation_fraction=config.validation_fraction, seed=seed)
+    else:
+        data = _split(_read(config.source, config), config, seed, Path(config.source).name or config.source)
     if not config.shifts:
         return data
     shifts = {name: _shift(name, source, config, data) for name, source in config.shifts.items()}
@@ -113,10 +113,9 @@ def _from_table(frame: pd.DataFrame, config: DataConfig, where: object) -> _Rows
         input_name = column(frame, None, CANDIDATES[kind], "input", where)
     label_name = column(frame, config.label_column, LABEL_CANDIDATES, "label", where)
     split_name = config.split_column or ("split" if "split" in frame.columns else None)
-    if frame[label_name].isna().any():
-        raise InputError(
-            f"{where} has {int(frame[label_name].isna().sum())} rows without a label; drop these rows."
-        )
+    unlabelled = int((frame[label_name].isna() | (frame[label_name].astype(str) == "")).sum())
+    if unlabelled:
+        raise InputError(f"{where} has {unlabelled} rows without a label; drop these rows.")
     given = None
     if config.given_label_column is not None:
         given = _texts(frame[column(frame, config.given_label_column, (), "given label", where)])
@@ -144,7 +143,7 @@ def _read_array_file(path: Path, config: DataConfig) -> _Rows:
             raise InputError(f"{path} has no array {missing[0]!r}; store one label for each embedding.")
         inputs = np.concatenate([_matrix(arrays[f"X_{name}"], path) for name in parts])
         labels = [label for name in parts for label in _texts(arrays[f"y_{name}"])]
-        splits = [name for name in parts for _ in range(len(arrays[f"X_{name}"]))]
+        splits: list[str] | None = [name for name in parts for _ in range(len(arrays[f"X_{name}"]))]
     else:
         names = [name for name in ("embeddings", "embedding", "X", "features") if name in arrays]
         label_names = [name for name in ("labels", "label", "y") if name in arrays]
@@ -158,9 +157,7 @@ def _read_array_file(path: Path, config: DataConfig) -> _Rows:
         labels = _texts(arrays[label_names[0]])
         splits = _texts(arrays["split"]) if "split" in arrays else None
     if len(labels) != len(inputs):
-        raise InputError(
-            f"{path} has {len(inputs)} embeddings but {len(labels)} labels; give one label for each."
-        )
+        raise InputError(f"{path} has {len(inputs)} embeddings but {len(labels)} labels; give one label for each.")
     return _Rows(kind="embeddings", inputs=inputs, labels=labels, splits=splits)
 
 
@@ -179,11 +176,11 @@ def _read_folder(path: Path, config: DataConfig) -> _Rows:
         raise InputError(f"The folder {path} holds no images; give a folder of class folders.")
     parts = [file.relative_to(path).parts for file in files]
     if any(len(p) < 2 for p in parts):
-        raise InputError(
-            f"The folder {path} has images outside class folders; put each into a folder of its class."
-        )
+        raise InputError(f"The folder {path} has images outside class folders; put each into a folder of its class.")
     has_splits = all(len(p) >= 3 and p[0].lower() in _SPLIT_NAMES for p in parts)
-    inputs = decode_images([file.read_bytes() for file in files], config.image_size, f"the folder {path}")
+    inputs = decode_images(
+        [file.read_bytes() for file in files], config.image_size, f"the folder {path}", ["/".join(p) for p in parts]
+    )
     return _Rows(
         kind="images",
         inputs=inputs,
@@ -203,12 +200,10 @@ def _read_hub(source: str, config: DataConfig) -> _Rows:
         ) from error
     try:
         dataset = load_dataset(source)
-    except (
-        Exception
-    ) as error:  # the hub's client raises many types; each means that the data is not to be had
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    except Exception as error:  # the hub's client raises many types; each means that the data is not to be had
         raise InputError(
-            f"{source} is no file or folder here and no Hugging Face data set that loads ({reason}); check the name."
+            f"{source} is no file or folder here and no Hugging Face data set that loads ({reason(error)}); "
+            f"check the name."
         ) from error
     frames = []
     for name, part in dataset.items():
@@ -227,16 +222,12 @@ def _split(rows: _Rows, config: DataConfig, seed: int, name: str) -> LabelledDat
     if rows.splits is None:
         _, codes = np.unique(rows.labels, return_inverse=True)
         rest, test = stratified_split(codes, config.test_fraction, rng)
-        notices.append(
-            f"No split column: {len(test)} of {len(codes)} rows became the test set, class by class."
-        )
+        notices.append(f"No split column: {len(test)} of {len(codes)} rows became the test set, class by class.")
         indices = {"train": rest, "test": test}
     else:
         indices, ignored = _named_splits(rows.splits)
         if ignored:
-            notices.append(
-                f"Left out: rows of the splits {', '.join(f'{s} ({n})' for s, n in ignored.items())}."
-            )
+            notices.append(f"Left out: rows of the splits {', '.join(f'{s} ({n})' for s, n in ignored.items())}.")
         for needed in ("train", "test"):
             if needed not in indices:
                 raise InputError(
@@ -258,9 +249,7 @@ def _split(rows: _Rows, config: DataConfig, seed: int, name: str) -> LabelledDat
         noisy = encode_labels(rows.given, class_names)
         if (noisy < 0).any():
             wrong = rows.given[int((noisy < 0).argmax())]
-            raise InputError(
-                f"{name} has the given label {wrong!r}, which is no class of its labels; correct it."
-            )
+            raise InputError(f"{name} has the given label {wrong!r}, which is no class of its labels; correct it.")
         given = (noisy[indices["train"]], noisy[indices["validation"]])
     return LabelledData(
         name=name,
@@ -294,27 +283,26 @@ def _natural(label: str) -> tuple[int, float, str]:
 
 
 def _shift(name: str, source: str, config: DataConfig, data: LabelledData) -> Split:
-    rows = _read(source, config)
-    if rows.kind != data.kind:
-        raise InputError(
-            f"The shifted set {name!r} holds {rows.kind}, but the data holds {data.kind}; give the same."
-        )
-    labels = encode_labels(rows.labels, data.class_names)
-    chosen = np.flatnonzero(labels >= 0)
-    if rows.splits is not None:
-        named, _ = _named_splits(rows.splits)
-        chosen = np.intersect1d(chosen, named["test"]) if "test" in named else chosen
-    if len(chosen) == 0:
-        raise InputError(
-            f"The shifted set {name!r} shares no class with {data.name}; give one with the same labels."
-        )
-    inputs: Inputs = take(rows.inputs, chosen)
+    # Noisy labels are the source's own, and so is its file of labels, unless the shifted set is a plain .npy too.
+    own = {"given_label_column": None} | ({} if source.lower().endswith(".npy") else {"labels": None})
+    rows = _read(source, config.model_copy(update=own))
+    named = {} if rows.splits is None else _named_splits(rows.splits)[0]
+    chosen = named.get("test", np.arange(len(rows.labels)))
+    return _shifted(name, rows.kind, take(rows.inputs, chosen), [rows.labels[i] for i in chosen], data)
+
+
+def _shifted(name: str, kind: Kind, inputs: Inputs, labels: list[str], data: LabelledData) -> Split:
+    """The rows of a shifted set whose label the data has."""
+    if kind != data.kind:
+        raise InputError(f"The shifted set {name!r} holds {kind}, but the data holds {data.kind}; give the same.")
+    encoded = encode_labels(labels, data.class_names)
+    known = np.flatnonzero(encoded >= 0)
+    if len(known) == 0:
+        raise InputError(f"The shifted set {name!r} shares no class with {data.name}; give one with the same labels.")
     shapes = [getattr(x, "shape", (0,))[1:] for x in (inputs, data.test.inputs)]
     if shapes[0] != shapes[1]:
-        raise InputError(
-            f"The shifted set {name!r} has inputs of shape {shapes[0]}, not {shapes[1]}; make them equal."
-        )
-    return Split(inputs, labels[chosen])
+        raise InputError(f"The shifted set {name!r} has inputs of shape {shapes[0]}, not {shapes[1]}; make them equal.")
+    return Split(take(inputs, known), encoded[known])
 
 
 def from_arrays(
@@ -337,24 +325,38 @@ def from_arrays(
     inputs = [_as_inputs(x) for x, _, _ in parts]
     labels = [_texts(np.asarray(y).ravel()) for _, y, _ in parts]
     for (_, _, part), x, y in zip(parts, inputs, labels, strict=True):
-        if len(x) != len(y):
-            raise InputError(
-                f"The {part} part has {len(x)} inputs but {len(y)} labels; give one label for each."
-            )
+        _check_lengths(f"{part} part", x, y)
+        if _form(x) != _form(inputs[0]):
+            raise InputError(f"The {part} part holds {_form(x)}, not {_form(inputs[0])} like train; make them equal.")
     joined: Any = (
         sum((tuple(x) for x in inputs), ())
         if isinstance(inputs[0], tuple)
         else np.concatenate([np.asarray(x) for x in inputs])
     )
-    kind: Kind = "texts" if isinstance(joined, tuple) else ("embeddings" if joined.ndim == 2 else "images")
     names = [part for (_, _, part), y in zip(parts, labels, strict=True) for _ in y]
-    rows = _Rows(kind=kind, inputs=joined, labels=[label for y in labels for label in y], splits=names)
+    rows = _Rows(kind=_kind(joined), inputs=joined, labels=[label for y in labels for label in y], splits=names)
     data = _split(rows, DataConfig(validation_fraction=validation_fraction), seed, name)
-    extra = {
-        shift: Split(_as_inputs(x), encode_labels(_texts(np.asarray(y).ravel()), data.class_names))
-        for shift, (x, y) in (shifts or {}).items()
-    }
+    extra = {}
+    for shift, (x, y) in (shifts or {}).items():
+        shift_inputs, shift_labels = _as_inputs(x), _texts(np.asarray(y).ravel())
+        _check_lengths(f"shifted set {shift!r}", shift_inputs, shift_labels)
+        extra[shift] = _shifted(shift, _kind(shift_inputs), shift_inputs, shift_labels, data)
     return LabelledData(**{**data.__dict__, "shifts": extra})
+
+
+def _check_lengths(what: str, inputs: Inputs, labels: list[str]) -> None:
+    if len(inputs) != len(labels):
+        raise InputError(f"The {what} has {len(inputs)} inputs but {len(labels)} labels; give one label for each.")
+
+
+def _kind(inputs: Inputs) -> Kind:
+    if isinstance(inputs, tuple):
+        return "texts"
+    return "embeddings" if inputs.ndim == 2 else "images"
+
+
+def _form(inputs: Inputs) -> str:
+    return "texts" if isinstance(inputs, tuple) else f"{_kind(inputs)} of shape {inputs.shape[1:]}"
 
 
 def _as_inputs(values: Any) -> Inputs:
@@ -363,7 +365,7 @@ def _as_inputs(values: Any) -> Inputs:
     array = np.asarray(values)
     if array.ndim not in (2, 4) or not np.issubdtype(array.dtype, np.number):
         raise InputError(
-            f"Inputs of shape {array.shape} and type {array.dtype} are neither texts, nor embeddings (N, D), nor images "
-            f"(N, C, H, W); reshape them."
+            f"Inputs of shape {array.shape} and type {array.dtype} are neither texts, nor embeddings (N, D), nor "
+            f"images (N, C, H, W); reshape them."
         )
     return array.astype(np.float32)

