@@ -17,7 +17,7 @@ test-all: .venv/dev.stamp
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/pyright
+	$(BIN)/mypy
 
 .venv/core.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -47,7 +47,7 @@ class ContrastiveConfig(BaseModel):
     """Channels of the first convolution; each further one has twice as many."""
     hidden: Annotated[int, Ge(1)] = 256
     """Width of the projector's hidden layer."""
-    n_features: Annotated[int, Ge(1)] = 128
+    n_features: Annotated[int, Ge(1)] = 256
     """Width of the projector's output: the dense features, or NCL's."""
     non_negative: NonNegative = "relu"
     """The map s+ of NCL."""
@@ -72,7 +72,7 @@ def pretrain(
     """
     if len(images) < 2:
         raise InputError(f"Contrastive training got {len(images)} image; it needs at least two.")
-    data = torch.from_numpy(images)
+    data = torch.from_numpy(np.require(images, requirements="W"))  # a worker's shared memory is read-only
     rng = torch.Generator().manual_seed(derive_seed("batches", seed))
     encoder = _initialise(data, method, config, seed)
     optimizer = torch.optim.SGD(
@@ -92,9 +92,7 @@ def pretrain(
         schedule.step()
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise InputError(
-                f"The {method} loss became {value} at step {step + 1}; lower lr ({config.lr:g})."
-            )
+            raise InputError(f"The {method} loss became {value} at step {step + 1}; lower lr ({config.lr:g}).")
         if on_step is not None:
             on_step(step + 1, config.steps, value)
     encoder.eval()
@@ -115,7 +113,8 @@ def _initialise(data: Tensor, method: Method, config: ContrastiveConfig, seed: i
         )
     encoder.pixel_mean.copy_(data.mean(dim=(0, 2, 3)).view(-1, 1, 1))
     encoder.pixel_std.copy_(data.std(dim=(0, 2, 3)).clamp(min=1e-3).view(-1, 1, 1))
-    return encoder.to(memory_format=torch.channels_last)
+    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
+    return encoder
 
 
 def _warm_up_cosine(step: int, steps: int) -> float:
@@ -141,9 +140,7 @@ def embed(encoder: ConvEncoder, images: NDArray[np.float32], batch_size: int = 1
     return np.concatenate([encoder(batch).numpy() for batch in batches])
 
 
-def save_encoder(
-    encoder: ConvEncoder, config: ContrastiveConfig, image_shape: tuple[int, ...], path: Path
-) -> None:
+def save_encoder(encoder: ConvEncoder, config: ContrastiveConfig, image_shape: tuple[int, ...], path: Path) -> None:
     """Write weights and how they were made to a safetensors file that :func:`load_encoder` reads."""
     about = {
         "format": FORMAT,
@@ -163,9 +160,7 @@ def load_encoder(path: Path) -> ConvEncoder:
             about = json.loads((file.metadata() or {}).get("monosemy", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"{path} is no readable safetensors file ({error}); give a saved encoder."
-        ) from error
+        raise InputError(f"{path} is no readable safetensors file ({error}); give a saved encoder.") from error
     if about.get("format") != FORMAT:
         raise InputError(f"{path} is no {FORMAT} file; give one that monosemy wrote.")
     config = ContrastiveConfig(**about["config"])
@@ -174,4 +169,5 @@ def load_encoder(path: Path) -> ConvEncoder:
         (channels, rows, columns), config.width, config.hidden, config.n_features, about["non_negative"]
     )
     encoder.load_state_dict(tensors)
-    return encoder.to(memory_format=torch.channels_last).eval()
+    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
+    return encoder.eval()

@@ -35,9 +35,7 @@ class TopKAutoencoder(nn.Module):
     def __init__(self, n_inputs: int, n_latents: int, k: int) -> None:
         super().__init__()
         if not 1 <= k <= n_latents:
-            raise InputError(
-                f"k={k} is outside [1, n_latents={n_latents}]; choose k below the number of latents."
-            )
+            raise InputError(f"k={k} is outside [1, n_latents={n_latents}]; choose k below the number of latents.")
         self.k = k
         self.encoder = nn.Parameter(torch.zeros(n_latents, n_inputs), requires_grad=False)
         self.encoder_bias = nn.Parameter(torch.zeros(n_latents), requires_grad=False)
@@ -74,9 +72,7 @@ class TopKAutoencoder(nn.Module):
                 about = json.loads((file.metadata() or {}).get("monosemy", "{}"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, json.JSONDecodeError) as error:
-            raise InputError(
-                f"{path} is no readable safetensors file ({error}); give a saved autoencoder."
-            ) from error
+            raise InputError(f"{path} is no readable safetensors file ({error}); give a saved autoencoder.") from error
         if about.get("format") != FORMAT:
             raise InputError(f"{path} is no {FORMAT} file; give one that TopKAutoencoder.save wrote.")
         model = cls(tensors["encoder"].shape[1], tensors["encoder"].shape[0], about["k"])
@@ -128,17 +124,11 @@ def train(
     losses = []
     for epoch in range(n_epochs):
         total = 0.0
-        for rows in torch.randperm(len(x), generator=rng)[: n_batches * batch_size].view(
-            n_batches, batch_size
-        ):
+        for rows in torch.randperm(len(x), generator=rng)[: n_batches * batch_size].view(n_batches, batch_size):
             dead = silent_for > dead_after
-            loss, gradient, codes = loss_and_gradient(
-                model.weights, x[rows], model.k, dead, aux_latents, aux_weight
-            )
+            loss, gradient, codes = loss_and_gradient(model.weights, x[rows], model.k, dead, aux_latents, aux_weight)
             if not math.isfinite(loss):
-                raise InputError(
-                    f"The autoencoder's loss became {loss} in epoch {epoch + 1}; lower lr ({lr:g})."
-                )
+                raise InputError(f"The autoencoder's loss became {loss} in epoch {epoch + 1}; lower lr ({lr:g}).")
             along = (gradient.decoder * model.decoder).sum(dim=1, keepdim=True)
             gradient.decoder.addcmul_(model.decoder, along, value=-1)
             for parameter, slope in zip(parameters, gradient, strict=True):

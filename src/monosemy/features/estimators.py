@@ -1,6 +1,5 @@
 """Features as scikit-learn transformers: the sparse autoencoder, and the random dictionary it must beat."""
 
-from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -31,13 +30,11 @@ class _TopKTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _start(self, X: ArrayLike) -> tuple[torch.Tensor, torch.Generator]:
         """Check the arguments and the data; set up ``autoencoder_``."""
         for name, value in (("n_latents", self.n_latents), ("k", self.k)):
-            if not isinstance(value, Integral) or value < 1:
+            if not isinstance(value, int | np.integer) or value < 1:
                 raise InputError(f"{name}={value!r} is no positive whole number; choose one of at least 1.")
         if self.output not in ("dense", "sparse"):
             raise InputError(f"output={self.output!r} is unknown; choose 'dense' or 'sparse'.")
-        z = torch.from_numpy(
-            validate_data(self, X, dtype=np.float32, order="C", copy=True, ensure_min_samples=2)
-        )
+        z = torch.from_numpy(validate_data(self, X, dtype=np.float32, order="C", copy=True, ensure_min_samples=2))
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self.autoencoder_ = TopKAutoencoder(z.shape[1], self.n_latents, self.k)
         rng = torch.Generator().manual_seed(int(seed))
@@ -140,9 +137,7 @@ class SparseAutoencoder(_TopKTransformer):
         check_is_fitted(self, "autoencoder_")
         weights = self.autoencoder_.weights
         scale = float(self.autoencoder_.scale)
-        return np.asarray(
-            (codes @ weights.decoder.numpy() + weights.decoder_bias.numpy()) * scale, dtype=np.float32
-        )
+        return np.asarray((codes @ weights.decoder.numpy() + weights.decoder_bias.numpy()) * scale, dtype=np.float32)
 
     def score(self, X: ArrayLike, y: object = None) -> float:
         """Explained variance of the reconstruction: 1 is perfect, 0 is no better than the mean."""

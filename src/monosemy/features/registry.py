@@ -30,9 +30,7 @@ class SaeConfig(BaseModel):
 
     def model_post_init(self, context: Any, /) -> None:
         if self.k > self.n_latents:
-            raise InputError(
-                f"k={self.k} is above n_latents={self.n_latents}; choose k of at most n_latents."
-            )
+            raise InputError(f"k={self.k} is above n_latents={self.n_latents}; choose k of at most n_latents.")
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def rep_relu(x: Tensor) -> Tensor:
 
     Source: Wang et al., "Non-negative Contrastive Learning" (arXiv 2403.12459), section 4 (reparameterised ReLU).
     """
-    result: Tensor = _RepReLU.apply(x)  # type: ignore[assignment]
+    result: Tensor = _RepReLU.apply(x)
     return result
 
 

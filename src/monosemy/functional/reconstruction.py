@@ -39,6 +39,4 @@ def aux_k(error: Tensor, dead_reconstruction: Tensor) -> Tensor:
     Source: Gao et al. (arXiv 2406.04093), appendix A.2.
     """
     target = error.detach()
-    return (target - dead_reconstruction).pow(2).sum() / target.pow(2).sum().clamp(
-        min=torch.finfo(error.dtype).tiny
-    )
+    return (target - dead_reconstruction).pow(2).sum() / target.pow(2).sum().clamp(min=torch.finfo(error.dtype).tiny)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from monosemy.functional.codes import SparseCodes, top_k
+from monosemy.functional.csr import csr_tensor
 
 
 class Weights(NamedTuple):
@@ -61,10 +62,8 @@ def transposed_product(codes: SparseCodes, dense: Tensor) -> Tensor:
     n, k = codes.values.shape
     latents, order = codes.indices.reshape(-1).sort(stable=True)
     starts = torch.searchsorted(latents, torch.arange(codes.n_latents + 1))
-    transposed = torch.sparse_csr_tensor(
-        starts, order // k, codes.values.reshape(-1)[order], (codes.n_latents, n), check_invariants=False
-    )
-    return transposed @ dense
+    values = codes.values.reshape(-1)[order]
+    return csr_tensor(starts, order // k, values, (codes.n_latents, n)) @ dense
 
 
 def loss_and_gradient(

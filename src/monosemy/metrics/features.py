@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
@@ -42,7 +41,6 @@ def describe_features(
     shares = np.bincount(test_labels, minlength=n_classes) / len(test_labels)
     consistency = semantic_consistency(activation_counts(test_codes, test_labels, n_classes), shares)
     scores = mono_score(mono_moments(_non_negative(test_codes), embeddings))
-    ever_active = np.asarray(abs(train_codes).max(axis=0).todense()) if sp.issparse(train_codes) else np.abs(train_codes).max(axis=0)  # fmt: skip
     usable = np.isfinite(scores)
     return {
         "semantic_consistency": consistency.mean(MIN_SUPPORT),
@@ -51,14 +49,21 @@ def describe_features(
         "mono_score": float(scores[usable].mean()) if usable.any() else float("nan"),
         "l0": float(consistency.support.sum() / len(test_labels)),
         "n_dimensions": float(test_codes.shape[1]),
-        "dead": float((np.ravel(ever_active) <= 0).mean()),
+        "dead": float((_largest(train_codes) == 0).mean()),
         "explained_variance": _explained_variance(transformer, test_codes, embeddings),
     }
 
 
+def _largest(codes: Codes) -> NDArray[np.floating[Any]]:
+    """(M,) largest absolute value of each dimension."""
+    if isinstance(codes, np.ndarray):
+        return np.abs(codes).max(axis=0)
+    return np.asarray(abs(codes).max(axis=0).todense()).ravel()
+
+
 def _non_negative(codes: Codes) -> Codes:
     """Signed dense features min-shifted a dimension, as MonoScore asks for; non-negative ones as they are."""
-    if sp.issparse(codes):
+    if not isinstance(codes, np.ndarray):
         return codes
     lowest = np.minimum(codes.min(axis=0), 0)
     return codes - lowest

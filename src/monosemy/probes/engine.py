@@ -18,6 +18,7 @@ from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor
 
 from monosemy.functional.consistency import Codes
+from monosemy.functional.csr import csr_tensor
 
 _MOMENTUM = 0.9
 _MEMORY_BUDGET = 192 * 2**20
@@ -79,7 +80,7 @@ class _Batch(Protocol):
     def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None: ...
 
 
-class _DenseInputs:
+class DenseInputs:
     def __init__(self, features: NDArray[np.floating]) -> None:
         x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
         self.center = x.mean(dim=0, dtype=torch.float64).float()
@@ -109,7 +110,7 @@ class _DenseBatch:
         momentum.addmm_(self.x.T, right, beta=_MOMENTUM)
 
 
-class _SparseInputs:
+class SparseInputs:
     """The centre is kept apart, as a rank-one term: subtracting it would make the codes dense."""
 
     def __init__(self, features: sp.csr_array) -> None:
@@ -147,21 +148,17 @@ class _SparseBatch:
 
 
 def _to_torch(x: sp.csr_array) -> Tensor:
-    return torch.sparse_csr_tensor(
-        torch.from_numpy(x.indptr), torch.from_numpy(x.indices), torch.from_numpy(x.data), x.shape,
-        check_invariants=False,
-    )  # fmt: skip
+    shape = (int(x.shape[0]), int(x.shape[1]))
+    return csr_tensor(torch.from_numpy(x.indptr), torch.from_numpy(x.indices), torch.from_numpy(x.data), shape)
 
 
 def _positive(value: float) -> float:
     return value if value > 0 else 1.0
 
 
-def _largest_eigenvalue(inputs: _Inputs, n_features: int) -> float:
+def largest_eigenvalue(inputs: _Inputs, n_features: int) -> float:
     """Of the covariance X^T X / N of the centred and scaled features."""
-    operator = LinearOperator(
-        (inputs.n, n_features), matvec=inputs.matvec, rmatvec=inputs.rmatvec, dtype=np.float64
-    )
+    operator = LinearOperator((inputs.n, n_features), matvec=inputs.matvec, rmatvec=inputs.rmatvec, dtype=np.float64)
     start = np.linspace(1, 2, min(inputs.n, n_features))  # fixed, so that runs repeat bit for bit
     (largest,) = svds(operator, k=1, v0=start, return_singular_vectors=False, tol=1e-3)
     return _positive(float(largest) ** 2 / inputs.n)
@@ -188,19 +185,17 @@ def train_probes(
         seed: of the order of the samples.
         on_step: called with (steps done, steps in all), every 16 steps.
     """
-    inputs: _Inputs = _SparseInputs(features) if sp.issparse(features) else _DenseInputs(np.asarray(features))
+    inputs: _Inputs = SparseInputs(features) if sp.issparse(features) else DenseInputs(np.asarray(features))
     n_features, n_probes = features.shape[1], labels.shape[1]
     if labels.shape[0] != inputs.n or len(weight_decay) != n_probes:
-        raise ValueError(
-            f"features, labels and weight_decay disagree: {inputs.n}, {labels.shape}, {len(weight_decay)}"
-        )
+        raise ValueError(f"features, labels and weight_decay disagree: {inputs.n}, {labels.shape}, {len(weight_decay)}")
     weight = torch.zeros(n_features, n_probes * n_classes)
     bias = _descend(
         inputs,
         torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64)),
         weight,
         torch.from_numpy(np.asarray(weight_decay, dtype=np.float32)),
-        config.lr / _largest_eigenvalue(inputs, n_features),
+        config.lr / largest_eigenvalue(inputs, n_features),
         config,
         torch.Generator().manual_seed(seed),
         on_step,
@@ -256,12 +251,7 @@ def _descend(
             x.add_transposed_product(momentum, flat)
             momentum.addcmul_(weight, decay_of_column)
             bias_momentum.mul_(_MOMENTUM).add_(residual.sum(dim=0))
-            now = (
-                lr
-                * min(1.0, (step + 1) / max(1.0, 0.05 * steps))
-                * 0.5
-                * (1 + math.cos(math.pi * step / steps))
-            )
+            now = lr * min(1.0, (step + 1) / max(1.0, 0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
             weight.sub_(momentum, alpha=now)
             bias.sub_(bias_momentum, alpha=now)
             step += 1
@@ -277,11 +267,7 @@ def predict(probes: Probes, features: Codes, chunk: int = 512) -> NDArray[np.int
     weight = probes.weight
     for start in range(0, features.shape[0], chunk):
         rows = features[start : start + chunk]
-        x = (
-            torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
-            if isinstance(rows, np.ndarray)
-            else None
-        )
+        x = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)) if isinstance(rows, np.ndarray) else None
         logits = x @ weight if x is not None else _to_torch(sp.csr_array(rows, dtype=np.float32)) @ weight
         logits = logits.view(-1, n_probes, n_classes).add_(probes.bias)
         result[start : start + chunk] = logits.argmax(dim=-1).numpy()

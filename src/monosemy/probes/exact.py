@@ -1,7 +1,6 @@
 """The exact optimum of one probe, as a cross-check of the many trained together."""
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
@@ -20,7 +19,7 @@ def exact_probe(
     if weight_decay <= 0:
         raise ValueError(f"weight_decay={weight_decay} must be positive for a unique optimum")
     mean = np.asarray(features.mean(axis=0)).ravel()
-    energy = features.multiply(features).sum() if sp.issparse(features) else np.square(features).sum()
+    energy = np.square(features).sum() if isinstance(features, np.ndarray) else features.multiply(features).sum()
     scale = np.sqrt(max(float(energy) / features.shape[0] - float(mean @ mean), 1e-30))
     used = np.flatnonzero(labels >= 0)
     model = LogisticRegression(C=1 / (weight_decay * len(used)), max_iter=max_iter, tol=1e-6)

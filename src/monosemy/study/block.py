@@ -106,9 +106,7 @@ def _feature_rows(block: Block, features: _Features, data: LabelledData) -> list
         features.transformer,
     )
     clean = Cell("clean", 0.0, Training(), Testing())
-    return [
-        _row(block, clean, seed, metric, value) for seed in block.seeds for metric, value in measured.items()
-    ]
+    return [_row(block, clean, seed, metric, value) for seed in block.seeds for metric, value in measured.items()]
 
 
 def _run_group(
@@ -143,9 +141,7 @@ def _run_group(
         for cell in cells:
             if cell.training == training:
                 rows.append(_row(block, cell, seed, "weight_decay", float(grid[best[number]])))
-                rows.append(
-                    _row(block, cell, seed, "validation_accuracy", float(correct[number, best[number]]))
-                )
+                rows.append(_row(block, cell, seed, "validation_accuracy", float(correct[number, best[number]])))
                 key = (cell.testing, seed if cell.testing != Testing() else -1)
                 tested.setdefault(key, []).append((cell, number))
     for (testing, seed), users in tested.items():
@@ -168,11 +164,7 @@ def _cross_check(
     """Accuracy of the exact optimum at the chosen weight decay, first seed, clean and most label noise."""
     noisy = [cell for cell in cells if cell.scenario == "label-noise"]
     checked = [cells[0], *([max(noisy, key=lambda cell: cell.level)] if noisy else [])]
-    chosen = {
-        (r["scenario"], r["level"]): r["value"]
-        for r in rows
-        if r["metric"] == "weight_decay" and r["seed"] == 0
-    }
+    chosen = {(r["scenario"], r["level"]): r["value"] for r in rows if r["metric"] == "weight_decay" and r["seed"] == 0}
     result = []
     for cell in checked:
         labels, _ = training_labels(cell.training, plan, data, 0)

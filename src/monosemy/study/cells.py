@@ -81,13 +81,9 @@ def training_labels(
         rngs = [numpy_rng(plan.seed, "few", seed, part) for part in ("train", "validation")]
         kept = [few_labels(y, training.level, rng) for y, rng in zip(labels, rngs, strict=True)]
         return np.where(kept[0], labels[0], -1), np.where(kept[1], labels[1], -1)
-    rngs = [
-        numpy_rng(plan.seed, training.kind, training.level, seed, part) for part in ("train", "validation")
-    ]
+    rngs = [numpy_rng(plan.seed, training.kind, training.level, seed, part) for part in ("train", "validation")]
     if training.kind == "symmetric":
-        noisy = [
-            symmetric_noise(y, training.level, data.n_classes, r) for y, r in zip(labels, rngs, strict=True)
-        ]
+        noisy = [symmetric_noise(y, training.level, data.n_classes, r) for y, r in zip(labels, rngs, strict=True)]
     elif training.kind == "pair":
         noisy = [pair_noise(y, training.level, data.n_classes, r) for y, r in zip(labels, rngs, strict=True)]
     else:

@@ -31,9 +31,7 @@ def run_cleanlab(
     try:
         from cleanlab.classification import CleanLearning
     except ImportError as error:
-        raise InputError(
-            "The baseline cleanlab needs the extra 'cleanlab'; install monosemy[cleanlab]."
-        ) from error
+        raise InputError("The baseline cleanlab needs the extra 'cleanlab'; install monosemy[cleanlab].") from error
     train = bank.encode("dense", seed, data.train.inputs)
     test = bank.encode("dense", seed, data.test.inputs)
     chosen = {

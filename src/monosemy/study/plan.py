@@ -30,7 +30,7 @@ class LabelNoise(_Section):
     levels: Annotated[tuple[Level, ...], Len(1)] = (0.3, 0.6, 0.9)
     kind: Literal["symmetric", "pair", "matrix"] = "symmetric"
     matrix: Path | None = None
-    """For `matrix`: file (.npy or .csv) with P(noisy | true), a row a class; level t mixes it with 1 - t of no noise."""
+    """For `matrix`: file (.npy or .csv) with P(noisy | true), a row a class; level t mixes in 1 - t of no noise."""
 
 
 class InputNoise(_Section):
@@ -95,9 +95,7 @@ class Plan(_Section):
 
 def default_features(kind: Kind) -> tuple[str, ...]:
     """Every feature set that a kind of inputs has."""
-    return tuple(
-        name for name, feature in FEATURE_SETS.items() if kind == "images" or feature.base == "dense"
-    )
+    return tuple(name for name, feature in FEATURE_SETS.items() if kind == "images" or feature.base == "dense")
 
 
 def parse_plan(values: Any, where: str) -> Plan:
@@ -108,9 +106,7 @@ def parse_plan(values: Any, where: str) -> Plan:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "plan"
         given = str(first.get("input"))[:60]
-        raise InputError(
-            f"{where}: {place} is {given!r}, but: {first['msg'].lower()}; correct it."
-        ) from error
+        raise InputError(f"{where}: {place} is {given!r}, but: {first['msg'].lower()}; correct it.") from error
 
 
 def read_plan(path: Path) -> Plan:
@@ -120,9 +116,7 @@ def read_plan(path: Path) -> Plan:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The plan {path} cannot be read ({error}); give a YAML file.") from error
     except yaml.YAMLError as error:
-        raise InputError(
-            f"The plan {path} is no valid YAML ({str(error).splitlines()[0]}); correct it."
-        ) from error
+        raise InputError(f"The plan {path} is no valid YAML ({str(error).splitlines()[0]}); correct it.") from error
     return parse_plan(values, str(path))
 
 
@@ -136,9 +130,7 @@ def noise_matrix(noise: LabelNoise, n_classes: int) -> np.ndarray:
         else:
             matrix = np.loadtxt(noise.matrix, delimiter=",", ndmin=2)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"The noise matrix {noise.matrix} cannot be read ({error}); give .npy or .csv."
-        ) from error
+        raise InputError(f"The noise matrix {noise.matrix} cannot be read ({error}); give .npy or .csv.") from error
     check_transition_matrix(matrix, n_classes)
     return matrix
 
@@ -153,9 +145,7 @@ def check_plan(plan: Plan, data: LabelledData) -> None:
                 f"The feature set {name!r} needs the encoder 'contrastive', not {plan.encoder.name!r}; leave it out."
             )
     if "dense" not in plan.features:
-        raise InputError(
-            f"The features {', '.join(plan.features)} lack 'dense', the baseline of every gain; add it."
-        )
+        raise InputError(f"The features {', '.join(plan.features)} lack 'dense', the baseline of every gain; add it.")
     scenarios = plan.scenarios
     if scenarios.label_noise is not None:
         for level in scenarios.label_noise.levels:
@@ -171,9 +161,7 @@ def check_plan(plan: Plan, data: LabelledData) -> None:
                 f"is as frequent as the true one; choose lower levels."
             )
     if scenarios.input_noise is not None:
-        allowed = {"images": ("gaussian", "uniform"), "texts": ("typos", "token-drops"), "embeddings": ()}[
-            data.kind
-        ]
+        allowed = {"images": ("gaussian", "uniform"), "texts": ("typos", "token-drops"), "embeddings": ()}[data.kind]
         kind = scenarios.input_noise.kind
         if kind not in allowed:
             raise InputError(
@@ -184,9 +172,7 @@ def check_plan(plan: Plan, data: LabelledData) -> None:
             for level in scenarios.input_noise.levels:
                 check_rate(level)
     if scenarios.given_labels and data.given_labels is None:
-        raise InputError(
-            "The scenario given-labels needs a second label column; name it by --given-label-column."
-        )
+        raise InputError("The scenario given-labels needs a second label column; name it by --given-label-column.")
     if scenarios.shift and not data.shifts:
         raise InputError("The scenario shift needs a shifted test set; name one by --shift NAME=PATH.")
     if plan.cleanlab and scenarios.label_noise is None and not scenarios.given_labels:

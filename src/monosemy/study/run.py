@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -88,22 +89,18 @@ def _run_blocks(
     features = [FEATURE_SETS[name] for name in plan.features]
     blocks = make_blocks(plan, features, bank.seeded)
     tasks: dict[str, Callable[[], list[Row]]] = {
-        block.name: lambda block=block: run_block(block, plan, data, cells, bank, on_progress)
-        for block in blocks
+        block.name: partial(run_block, block, plan, data, cells, bank, on_progress) for block in blocks
     }
-    finished: dict[str, list[Row]] = {}
-    if plan.cleanlab:
+    names = [*tasks, *(f"{CLEANLAB}-{seed}" for seed in range(plan.seeds) if plan.cleanlab)]
+    stored = {name: _read_block(folder, name) for name in names}
+    finished = {name: rows for name, rows in stored.items() if rows is not None}
+    if plan.cleanlab:  # after the dense blocks, whose weight decays it takes over
         for seed in range(plan.seeds):
-            owner = next(b.name for b in blocks if b.feature.name == "dense" and seed in b.seeds)
-            tasks[f"{CLEANLAB}-{seed}"] = lambda seed=seed, owner=owner: run_cleanlab(
-                seed, plan, data, cells, bank, finished[owner]
-            )
-    pending = [
-        name for name in tasks if (rows := _read_block(folder, name)) is None or _keep(finished, name, rows)
-    ]
+            owner = next(block.name for block in blocks if block.feature.name == "dense" and seed in block.seeds)
+            tasks[f"{CLEANLAB}-{seed}"] = partial(_run_cleanlab, owner, finished, seed, plan, data, cells, bank)
+    pending = [name for name in names if name not in finished]
     if pending:
-        bases = list(dict.fromkeys(feature.base for feature in features))
-        bank.prepare(bases, range(plan.seeds))
+        bank.prepare(list(dict.fromkeys(feature.base for feature in features)), range(plan.seeds))
     for number, name in enumerate(pending):
         on_progress("Feature sets", number, len(pending))
         started = time.monotonic()
@@ -113,13 +110,19 @@ def _run_blocks(
                 pd.DataFrame(finished[name]).to_parquet(temporary, index=False)
             _log(folder, {"event": "block", "name": name, "seconds": round(time.monotonic() - started, 3)})
     on_progress("Feature sets", len(pending), len(pending))
-    return [finished[name] for name in tasks]
+    return [finished[name] for name in names]
 
 
-def _keep(finished: dict[str, list[Row]], name: str, rows: list[Row]) -> bool:
-    """Note a block that is there already; False, because it is not pending."""
-    finished[name] = rows
-    return False
+def _run_cleanlab(
+    owner: str,
+    finished: dict[str, list[Row]],
+    seed: int,
+    plan: Plan,
+    data: LabelledData,
+    cells: list[Cell],
+    bank: EncoderBank,
+) -> list[Row]:
+    return run_cleanlab(seed, plan, data, cells, bank, finished[owner])
 
 
 def _block_path(folder: Path, name: str) -> Path:
@@ -130,7 +133,8 @@ def _read_block(folder: Path | None, name: str) -> list[Row] | None:
     if folder is None:
         return None
     try:
-        return pd.read_parquet(_block_path(folder, name)).to_dict("records")
+        frame = pd.read_parquet(_block_path(folder, name))
+        return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
     except (OSError, pa.ArrowInvalid):  # not there yet, or damaged: computed again
         return None
 
@@ -148,22 +152,16 @@ def _open_folder(folder: Path, plan: Plan, data: LabelledData) -> None:
     key = data_fingerprint(data)
     if plan_path.is_file():
         if plan_path.read_text(encoding="utf-8") != text:
-            raise InputError(
-                f"The folder {folder} holds another plan (plan.yaml differs); choose another --out."
-            )
+            raise InputError(f"The folder {folder} holds another plan (plan.yaml differs); choose another --out.")
         known = json.loads(environment_path.read_text()).get("data") if environment_path.is_file() else key
         if known != key:
-            raise InputError(
-                f"The folder {folder} was made from other data of the same name; choose another --out."
-            )
+            raise InputError(f"The folder {folder} was made from other data of the same name; choose another --out.")
         _log(folder, {"event": "resume"})
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"The folder {folder} cannot be made ({error.strerror}); choose another --out."
-        ) from error
+        raise InputError(f"The folder {folder} cannot be made ({error.strerror}); choose another --out.") from error
     if any(folder.iterdir()):
         raise InputError(f"The folder {folder} is not empty and holds no study; choose another --out.")
     write_text(environment_path, json.dumps(_environment() | {"data": key}, indent=2) + "\n")

@@ -67,9 +67,7 @@ def _hardest_cells(summary: pd.DataFrame) -> list[tuple[str, float]]:
 
 
 def _cell(summary: pd.DataFrame, name: str, scenario: str, level: float) -> pd.Series | None:
-    rows = summary[
-        (summary["features"] == name) & (summary["scenario"] == scenario) & (summary["level"] == level)
-    ]
+    rows = summary[(summary["features"] == name) & (summary["scenario"] == scenario) & (summary["level"] == level)]
     return None if rows.empty else rows.iloc[0]
 
 
@@ -88,10 +86,9 @@ def _judge(
     where = describe_cell(scenario, level)
     if not cell["gain_low"] > 0:
         if cell["gain_high"] < 0:
-            return (
-                f"Under {where}, {name} LOSES {-100 * cell['gain']:.1f} points to dense{_interval(cell, -1)}."
-            )
-        return f"Under {where}, {name} makes no clear difference to dense: {100 * cell['gain']:+.1f} points{_interval(cell)}."
+            return f"Under {where}, {name} LOSES {-100 * cell['gain']:.1f} points to dense{_interval(cell, -1)}."
+        gain = f"{100 * cell['gain']:+.1f} points{_interval(cell)}"
+        return f"Under {where}, {name} makes no clear difference to dense: {gain}."
     start = f"Under {where}, {name} beats tuned dense by {100 * cell['gain']:.1f} points{_interval(cell)}"
     if not controls:
         return f"{start}; no control was run."
@@ -108,9 +105,7 @@ def _judge(
 def _warnings(results: pd.DataFrame, summary: pd.DataFrame, plan: Plan, monosemantic: list[str]) -> list[str]:
     warnings = []
     if plan.seeds < 5:
-        warnings.append(
-            f"Only {plan.seeds} seed{'s' * (plan.seeds > 1)}: intervals need at least 5 to mean much."
-        )
+        warnings.append(f"Only {plan.seeds} seed{'s' * (plan.seeds > 1)}: intervals need at least 5 to mean much.")
     for name in monosemantic:
         clean = _cell(summary, name, "clean", 0.0)
         if clean is not None and clean["gain"] < -0.01:

@@ -1,0 +1,153 @@
+"""From what a user types to a plan, its data, and the finished folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from monosemy.corruptions.labels import informative_limit
+from monosemy.data import digits
+from monosemy.data.labelled import LabelledData
+from monosemy.data.sources import DataConfig, load_data
+from monosemy.encoders.bank import default_encoder
+from monosemy.errors import InputError
+from monosemy.progress import progress
+from monosemy.study.plan import Plan, default_features, parse_plan, read_plan
+from monosemy.study.run import StudyResult, run_study
+
+SCENARIOS = ("label-noise", "given-labels", "few-labels", "input-noise", "shift")
+LABEL_NOISE_LEVELS = (0.05, 0.1, 0.3, 0.6, 0.9)
+_INPUT_NOISE = {"images": ("gaussian", (0.1, 0.2, 0.3)), "texts": ("typos", (0.05, 0.1, 0.2))}
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """The words of the command; lists are still comma-separated text."""
+
+    source: str = digits.NAME
+    encoder: str | None = None
+    features: str | None = None
+    scenario: str = "label-noise"
+    label_noise: str | None = None
+    noise_kind: str = "symmetric"
+    noise_matrix: Path | None = None
+    few_labels: str | None = None
+    input_noise: str | None = None
+    input_kind: str | None = None
+    protocol: str = "default"
+    shift: tuple[str, ...] = ()
+    seeds: int = 5
+    latents: int | None = None
+    k: int | None = None
+    cleanlab: bool = False
+    cross_check: bool = False
+    input_column: str | None = None
+    label_column: str | None = None
+    split_column: str | None = None
+    given_label_column: str | None = None
+    labels: Path | None = None
+
+    def data_config(self) -> DataConfig:
+        """Where the data comes from."""
+        shifts = {}
+        for item in self.shift:
+            name, separator, path = item.partition("=")
+            if not (name and separator and path):
+                raise InputError(f"--shift {item!r} is not of the form NAME=PATH; write it so.")
+            shifts[name] = path
+        return DataConfig(
+            source=self.source,
+            input_column=self.input_column,
+            label_column=self.label_column,
+            split_column=self.split_column,
+            given_label_column=self.given_label_column,
+            labels=self.labels,
+            shifts=shifts,
+        )
+
+    def plan(self, data: LabelledData) -> Plan:
+        """The whole plan, defaults that depend on the data filled in."""
+        encoder: dict[str, Any] = {"name": self.encoder or default_encoder(data.kind)}
+        sae: dict[str, Any] = {"n_latents": self.latents, "k": self.k}
+        if data.name == digits.NAME:
+            encoder["contrastive"] = {"augmentation": "handwriting-pair"}
+            sae["n_epochs"] = 15  # chosen on digits that no study tests on; longer training helps it less under noise
+        values = {
+            "data": self.data_config().model_dump(),
+            "encoder": encoder,
+            "features": _words(self.features) if self.features else default_features(data.kind),
+            "scenarios": self._scenarios(data),
+            "seeds": self.seeds,
+            "cleanlab": self.cleanlab,
+            "sae": {name: value for name, value in sae.items() if value is not None},
+            "probe": {"cross_check": self.cross_check},
+        }
+        return parse_plan(values, "The command")
+
+    def _scenarios(self, data: LabelledData) -> dict[str, Any]:
+        wanted = _words(self.scenario)
+        for name in wanted:
+            if name not in SCENARIOS:
+                raise InputError(f"The scenario {name!r} is unknown; choose among {', '.join(SCENARIOS)}.")
+        chosen: dict[str, Any] = {"given_labels": "given-labels" in wanted, "shift": "shift" in wanted}
+        if "label-noise" in wanted:
+            chosen["label_noise"] = {
+                "levels": _numbers(self.label_noise, "--label-noise") or self._default_rates(data.n_classes),
+                "kind": self.noise_kind,
+                "matrix": self.noise_matrix,
+            }
+        if "few-labels" in wanted:
+            fractions = _numbers(self.few_labels, "--few-labels")
+            chosen["few_labels"] = {"fractions": fractions} if fractions else {}
+        if "input-noise" in wanted:
+            if data.kind not in _INPUT_NOISE:
+                raise InputError("The scenario input-noise needs images or texts, not embeddings; leave it out.")
+            kind, levels = _INPUT_NOISE[data.kind]
+            chosen["input_noise"] = {
+                "levels": _numbers(self.input_noise, "--input-noise") or levels,
+                "kind": self.input_kind or kind,
+                "protocol": self.protocol,
+            }
+        return chosen
+
+    def _default_rates(self, n_classes: int) -> tuple[float, ...]:
+        limit = {"symmetric": informative_limit(n_classes), "pair": 0.5}.get(self.noise_kind, 1.0)
+        return tuple(level for level in LABEL_NOISE_LEVELS if level < limit - 0.02)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _numbers(text: str | None, option: str) -> tuple[float, ...]:
+    if text is None:
+        return ()
+    try:
+        return tuple(sorted({float(word) for word in _words(text)}))
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} is no comma-separated list of numbers; write 0.1,0.3.") from error
+
+
+def execute(
+    request: StudyRequest, plan_path: Path | None, out: Path | None, console: Console, as_json: bool = False
+) -> StudyResult:
+    """Load, run, write the folder with figures and page, and print."""
+    from monosemy.report import print_result, result_json, save_figures, write_report
+
+    if plan_path is not None:
+        plan = read_plan(plan_path)
+        data = load_data(plan.data, plan.seed)
+    else:
+        data = load_data(request.data_config())
+        plan = request.plan(data)
+    folder = out or Path("runs") / Path(data.name).stem
+    with progress(console) as on_progress:
+        result = run_study(plan, data, folder, on_progress)
+        save_figures(result, folder)
+        write_report(result, folder)
+    if as_json:
+        print(result_json(result))
+    else:
+        print_result(result, console)
+    return result
