@@ -1,0 +1,344 @@
+"""The figures of a study, from its tidy tables; Matplotlib's objects without pyplot's hidden state."""
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from monosemy.errors import InputError
+from monosemy.files import atomic_path
+from monosemy.report import tables
+from monosemy.report.labels import LABEL_SIZE, Point, annotate, label_ends, short
+from monosemy.report.style import style_of
+from monosemy.report.tables import Cell
+
+if TYPE_CHECKING:
+    from monosemy.study.run import StudyResult
+
+_RC: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#9a9a9a",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": "#333333",
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12.5,
+    "axes.titleweight": "bold",
+    "axes.titlepad": 22,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.8,
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "monosemy",
+    # Names of data and features may hold dollar signs.
+    "text.parse_math": False,
+    "text.usetex": False,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "ytick.major.size": 0,
+}
+_house_style = matplotlib.rc_context(_RC)
+_WIDTH = 5.7
+_AXIS_LABELS = {
+    "label-noise": "Share of wrong train labels, %",
+    "input-noise": "Level of noise in the test inputs",
+    "few-labels": "Share of train labels used, %",
+}
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """One quantity of a summary: mean and interval in per cent."""
+
+    name: str
+    title: str
+    axis: str
+
+    def of(self, cell: Cell) -> tuple[float, float, float]:
+        mean, low, high = (getattr(cell, self.name + end) for end in ("", "_low", "_high"))
+        return 100 * mean, 100 * low, 100 * high
+
+
+_ACCURACY = _Measure("accuracy", "Accuracy", "Accuracy on test, %")
+_GAIN = _Measure("gain", "Gain over dense", "Gain over dense, points")
+
+
+@dataclass(frozen=True)
+class StudyFigure:
+    """A figure with the name of its file and what it shows in words."""
+
+    kind: str
+    scenario: str
+    stem: str
+    alt: str
+    figure: Figure
+
+
+@_house_style
+def accuracy_figure(summary: pd.DataFrame, scenario: str) -> Figure:
+    """Accuracy of every feature set: curves over levels, or a dot plot where the scenario has no levels.
+
+    Raises:
+        InputError: the summary holds no such scenario.
+    """
+    return _figure(tables.scenario_table(summary, scenario), scenario, _ACCURACY)
+
+
+@_house_style
+def gain_figure(summary: pd.DataFrame, scenario: str) -> Figure:
+    """Paired gain of every feature set over the dense baseline, in points.
+
+    Raises:
+        InputError: the summary holds no such scenario, or no feature set beside the baseline.
+    """
+    return _figure(_challengers(tables.scenario_table(summary, scenario)), scenario, _GAIN)
+
+
+@_house_style
+def gain_against_monosemanticity_figure(results: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+    """Gain at the hardest level of label noise against semantic consistency above chance, a point a feature set.
+
+    A study without label noise is shown by its first other scenario.
+
+    Raises:
+        InputError: the study has no scenario beside clean data, or no feature set beside the baseline.
+    """
+    scenario = tables.main_scenario(summary)
+    if scenario is None:
+        raise InputError("The summary holds clean data alone, so there is no gain to show; add a scenario.")
+    last = tables.hardest(_challengers(tables.scenario_table(summary, scenario)))
+    measured = {cell.features: _GAIN.of(cell) for cell in tables.cells(last)} | {tables.BASELINE: (0.0, 0.0, 0.0)}
+    figure, axes = _canvas(3.7)
+    axes.grid(True, axis="x")
+    axes.axhline(0, color="#444444", linewidth=1)
+    points = []
+    for name, gain in measured.items():
+        surplus = tuple(100 * value for value in tables.surplus_consistency(results, name))
+        if math.isnan(surplus[0]) or math.isnan(gain[0]):
+            continue
+        point = Point(name, _bar(*surplus), _bar(*gain))
+        style = style_of(name)
+        axes.plot(point.x[1:], [point.y[0]] * 2, color=style.colour, linewidth=1.3)
+        axes.plot([point.x[0]] * 2, point.y[1:], color=style.colour, linewidth=1.3)
+        axes.plot(point.x[0], point.y[0], style.marker, color=style.colour, markersize=8, markeredgecolor="white")
+        points.append(point)
+    axes.margins(x=0.2, y=0.12)
+    _title(axes, "Does monosemanticity go with gain?", last)
+    axes.set_xlabel("Semantic consistency above chance, points")
+    axes.set_ylabel(f"Gain over dense, points\n({_place(scenario, tables.levels(last)[-1])})")
+    annotate(figure, axes, points)
+    return figure
+
+
+def study_figures(results: pd.DataFrame, summary: pd.DataFrame) -> list[StudyFigure]:
+    """Every figure that a study has something to show for."""
+    figures = []
+    present = tables.scenarios(summary)
+    compared = not tables.challengers(summary).empty
+    for scenario, slug in zip(present, _slugs(present), strict=True):
+        alt = _alt(summary, scenario, _ACCURACY)
+        figure = accuracy_figure(summary, scenario)
+        figures.append(StudyFigure("accuracy", scenario, f"accuracy-{slug}", alt, figure))
+        if compared:
+            alt = _alt(summary, scenario, _GAIN)
+            figures.append(StudyFigure("gain", scenario, f"gain-{slug}", alt, gain_figure(summary, scenario)))
+    main = tables.main_scenario(summary)
+    if compared and main is not None:
+        alt = "Gain at the hardest level against semantic consistency above chance, a point a feature set."
+        figure = gain_against_monosemanticity_figure(results, summary)
+        figures.append(StudyFigure("monosemanticity", main, "gain-against-monosemanticity", alt, figure))
+    return figures
+
+
+def save_figures(result: "StudyResult", folder: Path) -> list[Path]:
+    """Write every figure as PNG and SVG into ``folder / "figures"``; the same result gives the same bytes.
+
+    Returns: the files.
+    """
+    paths = []
+    for item in study_figures(result.results, result.summary):
+        for suffix, content in ((".png", png_bytes(item.figure)), (".svg", svg_bytes(item.figure))):
+            path = folder / "figures" / (item.stem + suffix)
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(content)
+            paths.append(path)
+    return paths
+
+
+@_house_style
+def svg_bytes(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+@_house_style
+def png_bytes(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
+
+
+def _challengers(table: pd.DataFrame) -> pd.DataFrame:
+    rows = tables.challengers(table)
+    if rows.empty:
+        raise InputError("The summary holds no feature set beside the baseline 'dense'; add one to the features.")
+    return rows
+
+
+def _canvas(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
+    return figure, figure.add_subplot()
+
+
+def _figure(table: pd.DataFrame, scenario: str, measure: _Measure) -> Figure:
+    if scenario in tables.CLEAN_LEVELS:
+        return _curves(table, scenario, measure)
+    return _dots(table, scenario, measure)
+
+
+def _curves(table: pd.DataFrame, scenario: str, measure: _Measure) -> Figure:
+    figure, axes = _canvas(3.7)
+    levels = tables.levels(table)
+    ends = []
+    if measure is _GAIN:
+        axes.axhline(0, color=style_of(tables.BASELINE).colour, linewidth=1.4)
+        ends.append((tables.BASELINE, _position(scenario, levels[-1]), 0.0))
+    for name in _weakest_first(table):
+        cells = list(tables.cells(table[table["features"] == name]))
+        x = [_position(scenario, cell.level) for cell in cells]
+        mean, low, high = (list(column) for column in zip(*map(measure.of, cells), strict=True))
+        style = style_of(name)
+        axes.fill_between(x, low, high, color=style.colour, alpha=0.16 if style.strong else 0.09, linewidth=0)
+        axes.plot(
+            x, mean, color=style.colour, linewidth=style.width, marker=style.marker, markersize=5.5,
+            markeredgecolor="white", markeredgewidth=0.8, dashes=style.dashes or (1, 0),
+        )  # fmt: skip
+        if not math.isnan(mean[-1]):
+            ends.append((name, x[-1], mean[-1]))
+    _level_axis(axes, scenario, levels)
+    if measure is _ACCURACY:
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, -2), min(top, 102))
+    axes.yaxis.set_major_locator(_ticks())
+    axes.set_ylabel(measure.axis)
+    _title(axes, f"{measure.title} {tables.scenario_phrase(scenario)}", table)
+    label_ends(figure, axes, ends)
+    return figure
+
+
+def _dots(table: pd.DataFrame, scenario: str, measure: _Measure) -> Figure:
+    cells = list(tables.cells(table))
+    figure, axes = _canvas(1.35 + 0.34 * len(cells))
+    axes.grid(False)
+    axes.grid(True, axis="x")
+    axes.axvline(_reference(cells, measure), color="#444444", linewidth=1)
+    rows = range(len(cells) - 1, -1, -1)
+    for row, cell in zip(rows, cells, strict=True):
+        mean, low, high = measure.of(cell)
+        style = style_of(cell.features)
+        axes.plot([low, high], [row, row], color=style.colour, linewidth=style.width, solid_capstyle="round")
+        axes.plot(mean, row, style.marker, color=style.colour, markersize=8, markeredgecolor="white")
+        if measure is _ACCURACY:
+            text = tables.accuracy_text(cell)
+        else:
+            text = tables.points(cell.gain, signed=True).replace("-", "−")
+        axes.text(
+            1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=LABEL_SIZE,
+            color=style.text_colour,
+        )  # fmt: skip
+    axes.set_yticks(list(rows), [short(cell.features) for cell in cells])
+    for label, cell in zip(axes.get_yticklabels(), cells, strict=True):
+        label.set_color(style_of(cell.features).text_colour)
+    axes.set_ylim(-0.6, len(cells) - 0.4)
+    axes.margins(x=0.08)
+    axes.xaxis.set_major_locator(_ticks())
+    axes.set_xlabel(measure.axis)
+    _title(axes, short(f"{measure.title} {tables.scenario_phrase(scenario)}", 52), table)
+    return figure
+
+
+def _reference(cells: Sequence[Cell], measure: _Measure) -> float:
+    """Where the baseline stands in a dot plot."""
+    if measure is _GAIN:
+        return 0.0
+    return next((100 * cell.accuracy for cell in cells if cell.features == tables.BASELINE), math.nan)
+
+
+def _weakest_first(table: pd.DataFrame) -> list[str]:
+    """Drawn last is seen best."""
+    return sorted(tables.feature_names(table), key=lambda name: style_of(name).width)
+
+
+def _position(scenario: str, level: float) -> float:
+    """Place of a level on the x axis: harder is further right; fractions of labels on a logarithmic scale."""
+    return -math.log10(level) if scenario == "few-labels" else level
+
+
+def _level_axis(axes: Axes, scenario: str, levels: Sequence[float]) -> None:
+    places = [_position(scenario, level) for level in levels]
+    span = places[-1] - places[0] or 1.0
+    shown: list[int] = []
+    for number in range(len(places)):
+        if not shown or places[number] - places[shown[-1]] >= 0.055 * span:
+            shown.append(number)
+    scale = 1 if scenario == "input-noise" else 100
+    axes.set_xticks([places[n] for n in shown], [f"{scale * levels[n]:.3g}" for n in shown])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(places[0] - 0.02 * span, places[-1] + 0.02 * span)
+    axes.set_xlabel(_AXIS_LABELS[scenario])
+
+
+def _ticks() -> MaxNLocator:
+    return MaxNLocator(8, steps=[1, 2, 5, 10])
+
+
+def _title(axes: Axes, title: str, table: pd.DataFrame) -> None:
+    axes.set_title(title, color="#111111")
+    seeds = int(table["seeds"].max())
+    text = f"mean of {seeds} seeds with 95 % interval" if seeds > 1 else "one seed, no interval"
+    axes.text(0, 1.03, text, transform=axes.transAxes, fontsize=9, color="#666666")
+
+
+def _bar(mean: float, low: float, high: float) -> tuple[float, float, float]:
+    """Mean and interval; an interval that is not known has no length."""
+    return (mean, mean, mean) if math.isnan(low) else (mean, low, high)
+
+
+def _place(scenario: str, level: float) -> str:
+    phrase = short(tables.scenario_phrase(scenario), 48)
+    return f"{phrase}, {tables.level_text(scenario, level)}" if scenario in tables.CLEAN_LEVELS else phrase
+
+
+def _alt(summary: pd.DataFrame, scenario: str, measure: _Measure) -> str:
+    """What a figure shows at its hardest level, for who cannot see it."""
+    last = tables.hardest(tables.scenario_table(summary, scenario))
+    if measure is _GAIN:
+        last = tables.challengers(last)
+    values = "; ".join(f"{cell.features} {measure.of(cell)[0]:.1f}" for cell in tables.cells(last))
+    return f"{measure.axis}, {_place(scenario, tables.levels(last)[-1])}: {values}."
+
+
+def _slugs(scenarios: Sequence[str]) -> list[str]:
+    """File names of scenarios: plain letters only, and no two the same."""
+    slugs: list[str] = []
+    for scenario in scenarios:
+        slug = re.sub(r"[^a-z0-9]+", "-", scenario.lower()).strip("-")
+        slugs.append(slug if slug not in slugs else f"{slug}-{len(slugs) + 1}")
+    return slugs

@@ -1,0 +1,43 @@
+"""How a feature set looks, in every figure of every study the same."""
+
+from dataclasses import dataclass
+
+from monosemy.features.registry import FEATURE_SETS
+
+# Okabe and Ito's palette, safe for the colour-blind.
+_STRONG = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_GREYS = ("#6b6b6b", "#8c8c8c", "#7a7a7a", "#a0a0a0")
+_DASHES: tuple[tuple[float, ...], ...] = ((5, 2), (1.5, 1.5), (6, 1.5, 1.5, 1.5), (3, 1))
+_MARKERS = ("o", "D", "s", "^", "v", "P")
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colour and line of a feature set; dashes are in points, none for a solid line."""
+
+    colour: str
+    text_colour: str
+    marker: str
+    width: float
+    dashes: tuple[float, ...] = ()
+
+    @property
+    def strong(self) -> bool:
+        """Whether it is what the study is about."""
+        return self.colour in _STRONG
+
+
+def style_of(name: str) -> Style:
+    """Monosemantic sets strong, the baseline black, controls grey and dashed, any other baseline black and dotted."""
+    if name not in FEATURE_SETS:
+        return Style("#000000", "#000000", "X", 1.4, (1, 2))
+    role = FEATURE_SETS[name].role
+    peers = [other for other, feature in FEATURE_SETS.items() if feature.role == role]
+    number = peers.index(name)
+    if role == "baseline":
+        return Style("#000000", "#000000", "o", 2.0)
+    if role == "control":
+        number %= len(_GREYS)
+        return Style(_GREYS[number], "#5a5a5a", _MARKERS[1:][number], 1.4, _DASHES[number])
+    colour = _STRONG[number % len(_STRONG)]
+    return Style(colour, colour, _MARKERS[number % len(_MARKERS)], 2.4)

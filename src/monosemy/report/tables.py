@@ -1,0 +1,199 @@
+"""What figures, page and terminal share: which rows belong together, in which order, and how numbers are written."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from monosemy.errors import InputError
+from monosemy.features.registry import FEATURE_SETS
+from monosemy.study.statistics import mean_interval
+
+BASELINE = "dense"
+CLEAN_LEVELS = {"label-noise": 0.0, "input-noise": 0.0, "few-labels": 1.0}
+"""Scenarios with a scale of levels, and where clean data stands on it."""
+FEATURE_METRICS = (
+    "n_dimensions", "l0", "dead", "explained_variance",
+    "semantic_consistency", "consistency_chance", "mono_score",
+)  # fmt: skip
+NOTHING = "–"
+SIGNIFICANT = 0.05
+
+_TITLES = {
+    "clean": "Clean data",
+    "label-noise": "Label noise",
+    "given-labels": "Given labels",
+    "few-labels": "Few labels",
+    "input-noise": "Input noise",
+}
+
+_PHRASES = {
+    "clean": "on clean data",
+    "label-noise": "under label noise",
+    "given-labels": "with the given labels",
+    "few-labels": "with few labels",
+    "input-noise": "under input noise",
+}
+
+
+class Cell(NamedTuple):
+    """One row of a summary."""
+
+    features: str
+    scenario: str
+    level: float
+    seeds: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    gain: float
+    gain_low: float
+    gain_high: float
+    p: float
+    p_holm: float
+
+
+def cells(table: pd.DataFrame) -> Iterator[Cell]:
+    """The rows of a summary, typed."""
+    return (Cell(*row) for row in table[list(Cell._fields)].itertuples(index=False))
+
+
+def scenarios(summary: pd.DataFrame) -> list[str]:
+    """The scenarios to show, in their order; clean data by itself only where no scale of levels begins with it."""
+    present = list(dict.fromkeys(summary["scenario"]))
+    return [name for name in present if name != "clean" or not CLEAN_LEVELS.keys() & set(present)]
+
+
+def main_scenario(summary: pd.DataFrame) -> str | None:
+    """The scenario that is shown first: label noise where it was run."""
+    present = [name for name in scenarios(summary) if name != "clean"]
+    return "label-noise" if "label-noise" in present else next(iter(present), None)
+
+
+def scenario_table(summary: pd.DataFrame, scenario: str) -> pd.DataFrame:
+    """The rows of a scenario from the easiest to the hardest level, the clean cell put where it stands on the scale.
+
+    Raises:
+        InputError: the summary holds no such scenario.
+    """
+    rows = summary[summary["scenario"] == scenario]
+    if rows.empty:
+        known = ", ".join(dict.fromkeys(summary["scenario"]))
+        raise InputError(f"The scenario {scenario!r} is not in the summary; choose among {known}.")
+    if scenario in CLEAN_LEVELS and CLEAN_LEVELS[scenario] not in set(rows["level"]):
+        clean = summary[(summary["scenario"] == "clean") & summary["features"].isin(rows["features"])]
+        rows = pd.concat([clean.assign(level=CLEAN_LEVELS[scenario]), rows])
+    return rows.sort_values("level", ascending=scenario != "few-labels", kind="stable")
+
+
+def levels(table: pd.DataFrame) -> list[float]:
+    """The levels of a scenario's table, in its order."""
+    return [float(level) for level in dict.fromkeys(table["level"])]
+
+
+def hardest(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows at the last level of a scenario's table."""
+    return table[table["level"] == table["level"].iloc[-1]]
+
+
+def challengers(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that have a gain: all but the baseline's."""
+    return table[table["features"] != BASELINE]
+
+
+def feature_names(table: pd.DataFrame) -> list[str]:
+    """The feature sets of a table, in their order."""
+    return list(dict.fromkeys(table["features"]))
+
+
+def feature_title(name: str) -> str:
+    """A feature set in words; empty where the words are the name, or where there are none."""
+    title = FEATURE_SETS[name].title if name in FEATURE_SETS else ""
+    return "" if title == name else title
+
+
+def feature_table(results: pd.DataFrame) -> pd.DataFrame:
+    """Mean feature metrics over seeds: a row a feature set, a column a metric, NaN where it was not measured."""
+    rows = results[results["metric"].isin(FEATURE_METRICS)]
+    means = rows.groupby(["features", "metric"], sort=False)["value"].mean().unstack()
+    return means.reindex(index=feature_names(rows), columns=list(FEATURE_METRICS))
+
+
+def surplus_consistency(results: pd.DataFrame, name: str) -> tuple[float, float, float]:
+    """Semantic consistency minus its chance level: mean over seeds with its 95 % interval; NaN if not measured."""
+    rows = results[results["features"] == name].pivot_table(index="seed", columns="metric", values="value")
+    if not {"semantic_consistency", "consistency_chance"} <= set(rows.columns):
+        return math.nan, math.nan, math.nan
+    surplus = (rows["semantic_consistency"] - rows["consistency_chance"]).dropna()
+    return mean_interval(surplus.to_numpy()) if len(surplus) else (math.nan, math.nan, math.nan)
+
+
+def scenario_title(scenario: str) -> str:
+    """A scenario as a heading."""
+    if scenario.startswith("shift:"):
+        return f"Shift: {scenario.removeprefix('shift:')}"
+    return _TITLES.get(scenario, scenario)
+
+
+def scenario_phrase(scenario: str) -> str:
+    """A scenario as the end of a title: accuracy ..."""
+    if scenario.startswith("shift:"):
+        return f"on the shifted set {scenario.removeprefix('shift:')}"
+    return _PHRASES.get(scenario, scenario)
+
+
+def level_text(scenario: str, level: float) -> str:
+    """A level as the head of a column."""
+    if CLEAN_LEVELS.get(scenario) == level:
+        return "clean" if scenario != "few-labels" else "all labels"
+    if scenario == "input-noise":
+        return f"{level:g}"
+    if scenario == "given-labels":
+        return f"{percent(level)} wrong"
+    return percent(level) if scenario in CLEAN_LEVELS else "test set"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def points(value: float, signed: bool = False) -> str:
+    """A share in percent or points with one decimal; a dash for NaN."""
+    if math.isnan(value):
+        return NOTHING
+    # Adding 0.0 turns a rounded -0.0 into 0.0: "-0.0 points" looks like a loss.
+    rounded = round(100 * value, 1) + 0.0
+    return f"{rounded:+.1f}" if signed and rounded else f"{rounded:.1f}"
+
+
+def accuracy_text(cell: Cell) -> str:
+    """Mean accuracy in percent with half its interval."""
+    half = (cell.accuracy_high - cell.accuracy_low) / 2
+    return points(cell.accuracy) if math.isnan(half) else f"{points(cell.accuracy)} ±{points(half)}"
+
+
+def gain_interval_text(cell: Cell) -> str:
+    """The 95 % interval of the gain in points."""
+    if math.isnan(cell.gain_low):
+        return NOTHING
+    return f"{points(cell.gain_low, signed=True)} to {points(cell.gain_high, signed=True)}"
+
+
+def p_text(p: float) -> str:
+    if math.isnan(p):
+        return NOTHING
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def metric_text(metric: str, value: float) -> str:
+    """A feature metric, as exact as it is worth reading."""
+    if math.isnan(value):
+        return NOTHING
+    if metric == "n_dimensions":
+        return f"{value:.0f}"
+    if metric == "l0":
+        return f"{value:.1f}"
+    if metric in ("dead", "explained_variance"):
+        return f"{100 * value:.1f} %"
+    return f"{value:.2f}" if metric != "mono_score" else f"{value:.3f}"

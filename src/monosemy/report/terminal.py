@@ -1,0 +1,141 @@
+"""A finished study in the terminal, in tables of at most 80 columns; and the same for machines."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from monosemy.features.registry import FEATURE_SETS
+from monosemy.report import tables
+
+if TYPE_CHECKING:
+    from monosemy.study.run import StudyResult
+
+_MOST_LEVELS = 6
+_LONGEST_NAME = 20
+_METRIC_HEADS = {
+    "n_dimensions": "dims",
+    "l0": "L0",
+    "dead": "dead",
+    "explained_variance": "expl. var.",
+    "semantic_consistency": "consistency",
+    "consistency_chance": "chance",
+}
+
+
+def print_result(result: "StudyResult", console: Console) -> None:
+    """Print accuracies, gains and feature metrics, and last what they mean and what must not be overlooked."""
+    for scenario in tables.scenarios(result.summary):
+        table = tables.scenario_table(result.summary, scenario)
+        _print_accuracies(table, scenario, console)
+        _print_gains(table, scenario, console)
+    _print_features(result.results, console)
+    _print_sentences("Verdict", result.verdict.sentences, "bold", console)
+    _print_sentences("Warnings", result.verdict.warnings, "bold yellow", console)
+    _print_sentences("Notices", result.notices, "bold", console)
+    if result.folder is not None:
+        page = result.folder / "report.html"
+        # Never wrapped: a broken path cannot be copied.
+        console.print(Text(f"\nResults in {page if page.is_file() else result.folder}"), soft_wrap=True)
+
+
+def result_json(result: "StudyResult") -> str:
+    """Verdict, warnings, notices, summary, feature metrics and folder as JSON; what is not known is null."""
+    metrics = tables.feature_table(result.results)
+    answer = {
+        "verdict": list(result.verdict.sentences),
+        "warnings": list(result.verdict.warnings),
+        "notices": list(result.notices),
+        "summary": _records(result.summary),
+        "features": _records(metrics.reset_index()),
+        "folder": None if result.folder is None else str(result.folder),
+    }
+    return json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {
+            str(key): None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in row.items()
+        }
+        for row in table.to_dict("records")
+    ]
+
+
+def _print_accuracies(table: pd.DataFrame, scenario: str, console: Console) -> None:
+    """One table, or more below each other where the levels do not fit."""
+    texts = {(cell.features, cell.level): tables.accuracy_text(cell) for cell in tables.cells(table)}
+    names, levels = tables.feature_names(table), tables.levels(table)
+    heads = {level: tables.level_text(scenario, level) for level in levels}
+    name_width = max(len(_name(name)) for name in names)
+    column_width = 2 + max(map(len, [*texts.values(), *heads.values()]))
+    fitting = max(1, min(_MOST_LEVELS, (console.width - name_width) // column_width))
+    for start in range(0, len(levels), fitting):
+        part = levels[start : start + fitting]
+        title = f"{tables.scenario_title(scenario)}: accuracy, %" + (" (continued)" if start else "")
+        rows = [(name, [texts.get((name, level), tables.NOTHING) for level in part]) for name in names]
+        _print_table(title, [heads[level] for level in part], rows, console)
+
+
+def _print_gains(table: pd.DataFrame, scenario: str, console: Console) -> None:
+    last = tables.hardest(tables.challengers(table)) if len(tables.challengers(table)) else table.iloc[:0]
+    rows = [
+        (
+            cell.features,
+            [tables.points(cell.gain, signed=True), tables.gain_interval_text(cell), tables.p_text(cell.p_holm)],
+        )
+        for cell in tables.cells(last)
+    ]
+    if not rows:
+        return
+    where = f" at {tables.level_text(scenario, tables.levels(last)[0])}" if scenario in tables.CLEAN_LEVELS else ""
+    title = f"{tables.scenario_title(scenario)}{where}: gain over dense, points"
+    _print_table(title, ["gain", "95 % interval", "Holm p"], rows, console)
+
+
+def _print_features(results: pd.DataFrame, console: Console) -> None:
+    measured = tables.feature_table(results)
+    rows = [
+        (str(name), [tables.metric_text(metric, float(values[metric])) for metric in _METRIC_HEADS])
+        for name, values in measured.iterrows()
+    ]
+    if rows:
+        _print_table("Features", list(_METRIC_HEADS.values()), rows, console)
+
+
+def _print_table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], console: Console) -> None:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for head in heads:
+        table.add_column(Text(head), justify="right", no_wrap=True)
+    for name, values in rows:
+        table.add_row(Text(_name(name)), *map(Text, values), style=_row_style(name))
+    # Text, never markup: names may hold square brackets.
+    console.print(Text(f"\n{title}", style="bold"))
+    console.print(table)
+
+
+def _print_sentences(title: str, sentences: Sequence[str], style: str, console: Console) -> None:
+    if not sentences:
+        return
+    grid = Table.grid(padding=(0, 1))
+    for sentence in sentences:
+        grid.add_row("-", Text(sentence))
+    console.print(Text(f"\n{title}", style=style))
+    console.print(grid)
+
+
+def _row_style(name: str) -> str:
+    role = FEATURE_SETS[name].role if name in FEATURE_SETS else None
+    return {"monosemantic": "bold cyan", "control": "dim"}.get(role or "", "")
+
+
+def _name(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."

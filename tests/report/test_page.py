@@ -1,0 +1,146 @@
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from made_study import HOSTILE, make_result
+
+from monosemy.report import write_report
+from monosemy.study import Verdict
+
+VOID = {"meta", "img", "link", "br"}
+
+
+class Page(HTMLParser):
+    """Elements and text of a page; an element that is closed out of turn is an error."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(source)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def read(path: Path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_the_page_says_everything(tmp_path: Path) -> None:
+    path = write_report(make_result(), tmp_path)
+    assert path == tmp_path / "report.html"
+    page = read(path)
+    for said in (
+        "Under 60% label noise, sae beats dense.", "The warning of the study.", "Dropped 3 rows.",
+        "monosemy study --plan plan.yaml --out NEW", "source: toy.parquet", "sparse autoencoder",
+        "Label noise", "Given labels", "Few labels", "Input noise", "Shift: sketch", "17.3 % wrong", "97.0 %",
+    ):  # fmt: skip
+        assert said in page.text, said
+
+
+def test_the_verdict_comes_before_all_tables_and_one_picture(tmp_path: Path) -> None:
+    source = write_report(make_result(), tmp_path).read_text(encoding="utf-8")
+    assert source.index("sae beats dense.") < source.index("<img") < source.index("<table")
+
+
+def test_the_numbers_are_those_of_the_summary(tmp_path: Path) -> None:
+    result = make_result(scenarios=("label-noise",))
+    page = read(write_report(result, tmp_path))
+    for row in result.summary.itertuples():
+        half = 50 * (row.accuracy_high - row.accuracy_low)  # type: ignore[operator]
+        assert f"{100 * row.accuracy:.1f} ±{half:.1f}" in page.text  # type: ignore[operator]
+
+
+def test_only_significant_gains_are_bold(tmp_path: Path) -> None:
+    result = make_result(scenarios=("label-noise",))
+    rows = result.summary["features"] != "dense"
+    result.summary.loc[rows, "p_holm"] = 0.2
+    assert 'class="significant"' not in write_report(result, tmp_path).read_text(encoding="utf-8")
+    result.summary.loc[result.summary.index[-1], "p_holm"] = 0.04
+    assert write_report(result, tmp_path).read_text(encoding="utf-8").count('class="significant"') == 1
+
+
+def test_the_page_needs_nothing_from_outside(tmp_path: Path) -> None:
+    path = write_report(make_result(), tmp_path)
+    page = read(path)
+    policies = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert policies == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+    assert not page.all("script")
+    assert not page.all("link")
+    assert "http://" not in (source := path.read_text(encoding="utf-8"))
+    assert "https://" not in source
+    assert not re.search(r"url\(|@import", source)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_every_picture_is_an_svg_with_its_words(tmp_path: Path) -> None:
+    images = read(write_report(make_result(), tmp_path)).all("img")
+    assert len(images) == 11  # two a scenario, and gain against monosemanticity
+    assert len({image["src"] for image in images}) == len(images)
+    for image in images:
+        start, content = (image["src"] or "").split(",")
+        assert start == "data:image/svg+xml;base64"
+        ElementTree.fromstring(base64.b64decode(content))
+        assert len(image["alt"] or "") > 40
+
+
+def test_hostile_names_are_text(tmp_path: Path) -> None:
+    hostile = Verdict((f"Verdict {HOSTILE}",), (f"Warning {HOSTILE}",))
+    result = make_result(extra=(HOSTILE, '" onload="alert(2)'), dataset=HOSTILE, source=HOSTILE, verdict=hostile)
+    result.summary["scenario"] = result.summary["scenario"].replace({"shift:sketch": f"shift:{HOSTILE}"})
+    page = read(write_report(result, tmp_path))
+    assert not page.all("script")
+    assert not any(key.startswith("on") for _, attributes in page.elements for key in attributes)
+    assert f"Verdict {HOSTILE}" in page.text
+    assert f"Warning {HOSTILE}" in page.text
+    assert f"Shift: {HOSTILE}" in page.text
+    assert f"source: {HOSTILE}" in page.text
+    assert any(head.get("title") == HOSTILE for head in page.all("th"))
+
+
+@pytest.mark.parametrize("scenarios", [None, (), ("shift:sketch",)])
+def test_one_seed_and_few_scenarios(tmp_path: Path, scenarios: tuple[str, ...] | None) -> None:
+    page = read(write_report(make_result(seeds=1, scenarios=scenarios), tmp_path))
+    assert "nan" not in page.text.lower()
+    assert "1 seed." in page.text
+
+
+def test_the_baseline_alone(tmp_path: Path) -> None:
+    result = make_result(scenarios=("label-noise",))
+    alone = replace(result, summary=result.summary[result.summary["features"] == "dense"])
+    page = read(write_report(alone, tmp_path))
+    assert "Gain over dense, points" not in page.text
+
+
+def test_arrays_in_memory_are_not_promised_to_the_command_line(tmp_path: Path) -> None:
+    page = read(write_report(make_result(source="arrays:0123"), tmp_path))
+    assert "Study.run" in page.text
+    assert "--plan" not in page.text
+
+
+def test_the_same_result_gives_the_same_page(tmp_path: Path) -> None:
+    first = write_report(make_result(scenarios=("label-noise",)), tmp_path / "a").read_bytes()
+    assert write_report(make_result(scenarios=("label-noise",)), tmp_path / "b").read_bytes() == first
