@@ -29,9 +29,13 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_an_error_leaves_no_file_where_none_was(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "new.txt") as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+    def write_half() -> None:
+        with atomic_path(tmp_path / "new.txt") as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -48,6 +48,8 @@ def read_table(path: Path) -> pd.DataFrame:
         raise InputError(
             f"{path} cannot be read as a table ({reason(error)}); check that the file is whole."
         ) from error
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas took the surplus first fields of a CSV's rows as an index
+        raise InputError(f"{path} has rows with more fields than its header; quote the fields that hold a separator.")
     if frame.empty:
         raise InputError(f"{path} has no rows; give a table with at least one.")
     return frame
