@@ -19,12 +19,12 @@ Array = NDArray[np.float64]
 class ClassMoments(NamedTuple):
     """Moments of D dimensions in C classes."""
 
-    count: Array
+    counts: Array
     """(C,), samples of the class."""
     mean: Array
     """(C, D); 0 for an empty class."""
     variance: Array
-    """(C, D), over the count, not the count minus one, so that mixtures are exact."""
+    """(C, D), over the number of samples, not that minus one, so that mixtures are exact."""
 
 
 def class_moments(embeddings: Codes, labels: NDArray[np.integer], n_classes: int) -> ClassMoments:
@@ -55,8 +55,8 @@ def class_moments(embeddings: Codes, labels: NDArray[np.integer], n_classes: int
 
 def merge_class_moments(first: ClassMoments, second: ClassMoments) -> ClassMoments:
     """Moments of two disjoint sets of samples together (Chan et al., pairwise update)."""
-    count = first.count + second.count
-    share = (second.count / np.maximum(count, 1))[:, None]
+    count = first.counts + second.counts
+    share = (second.counts / np.maximum(count, 1))[:, None]
     step = second.mean - first.mean
     variance = (1 - share) * first.variance + share * second.variance + share * (1 - share) * step**2
     return ClassMoments(count, first.mean + share * step, variance)
@@ -75,15 +75,15 @@ def noisy_class_moments(moments: ClassMoments, label_noise: float) -> ClassMomen
 
     Source: theorem 4.2 of Zhang et al. (arXiv 2410.21331) is the case C = 2; the general one is a plain mixture.
     """
-    n_classes = len(moments.count)
+    n_classes = len(moments.counts)
     eta = float(check_label_noise(label_noise, n_classes))
     if eta == 0:
         return moments
-    joint = np.full((n_classes, n_classes), eta / (n_classes - 1)) * moments.count
-    np.fill_diagonal(joint, (1 - eta) * moments.count)
+    joint = np.full((n_classes, n_classes), eta / (n_classes - 1)) * moments.counts
+    np.fill_diagonal(joint, (1 - eta) * moments.counts)
     count = joint.sum(axis=1)
     shares = joint / np.maximum(count, 1e-300)[:, None]
-    center = moments.count @ moments.mean / max(moments.count.sum(), 1)
+    center = moments.counts @ moments.mean / max(moments.counts.sum(), 1)
     centered = moments.mean - center
     mean = shares @ centered
     second = shares @ (moments.variance + centered**2)
@@ -167,19 +167,17 @@ def class_separability(
     return ClassSeparability(mean, np.where(best < 0, np.nan, best), best_pair, pair_best)
 
 
-def _prepared(
-    moments: ClassMoments, label_noise: float, scale_free: bool, floor: float
-) -> tuple[ClassMoments, Array]:
+def _prepared(moments: ClassMoments, label_noise: float, scale_free: bool, floor: float) -> tuple[ClassMoments, Array]:
     """Noisy moments, and 1 / sd (or 1 / sqrt(sd)) per class and dimension, NaN where J is undefined."""
     noisy = noisy_class_moments(moments, label_noise)
-    shares = (moments.count / max(moments.count.sum(), 1))[:, None]
+    shares = (moments.counts / max(moments.counts.sum(), 1))[:, None]
     # The noise renames samples but moves none: the total variance is that of the clean moments.
     center = (shares * moments.mean).sum(axis=0)
     total = (shares * (moments.variance + (moments.mean - center) ** 2)).sum(axis=0)
     variance = np.maximum(noisy.variance, floor * total)
     # A constant dimension keeps rounding errors of about 1e-16 of its value.
     varies = total > 1e-24 * center**2
-    usable = (variance > 0) & varies & (moments.count >= 2)[:, None]
+    usable = (variance > 0) & varies & (moments.counts >= 2)[:, None]
     variance = np.where(usable, variance, np.nan)
     return noisy, variance ** (-0.25 if scale_free else -0.5)
 

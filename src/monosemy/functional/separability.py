@@ -11,6 +11,7 @@ measures J on embeddings. Derivations stand in docs/theory.md and, by computer a
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -168,13 +169,15 @@ class Overtaking(NamedTuple):
     place with the other ``twice``."""
     crossings: tuple[float, ...]
     """The rates in (0, 1/2) where the two are equal, rising."""
+    leads_at_last: bool
+    """Whether the first is ahead just below 1/2."""
 
     @property
     def threshold(self) -> float:
-        """The label noise from which on the first score is ahead: 0 for always; NaN where it does not stay ahead."""
-        if self.outcome == "always":
-            return 0.0
-        return self.crossings[0] if self.outcome == "crosses" else math.nan
+        """The label noise from which on the first score stays ahead: 0 for always, NaN where it does not."""
+        if not self.leads_at_last:
+            return math.nan
+        return self.crossings[-1] if self.crossings else 0.0
 
 
 def overtaking(first: ScoreMoments, second: ScoreMoments) -> Overtaking:
@@ -193,15 +196,16 @@ def overtaking(first: ScoreMoments, second: ScoreMoments) -> Overtaking:
     inside = sorted(q for q in _real_roots(a / scale, b / scale, c / scale) if 1e-12 < q < 0.25 - 1e-12)
     edges = [0.0, *inside, 0.25]
     # Signs between the roots, not at them: there rounding would decide.
-    ahead = [_ahead(a * q * q + b * q + c, scale) for q in ((x + y) / 2 for x, y in zip(edges, edges[1:], strict=False))]
+    ahead = [_ahead(a * q * q + b * q + c, scale) for q in ((x + y) / 2 for x, y in pairwise(edges))]
     crossings = tuple(
-        (1 - math.sqrt(1 - 4 * q)) / 2 for q, x, y in zip(inside, ahead, ahead[1:], strict=False) if x != y
+        (1 - math.sqrt(1 - 4 * q)) / 2 for q, (x, y) in zip(inside, pairwise(ahead), strict=True) if x != y
     )
-    if not crossings:
-        return Overtaking("always" if ahead[0] else "never", ())
-    if len(crossings) == 2:
-        return Overtaking("twice", crossings)
-    return Overtaking("reverses" if ahead[0] else "crosses", crossings)
+    outcomes: tuple[Outcome, ...] = (
+        "always" if ahead[0] else "never",
+        "reverses" if ahead[0] else "crosses",
+        "twice",
+    )
+    return Overtaking(outcomes[len(crossings)], crossings, ahead[-1])
 
 
 def _variance_product(moments: ScoreMoments) -> tuple[float, float, float]:
