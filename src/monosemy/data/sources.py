@@ -336,7 +336,7 @@ def from_arrays(
     names = [part for (_, _, part), y in zip(parts, labels, strict=True) for _ in y]
     rows = _Rows(kind=_kind(joined), inputs=joined, labels=[label for y in labels for label in y], splits=names)
     data = _split(rows, DataConfig(validation_fraction=validation_fraction), seed, name)
-    extra = {}
+    extra: dict[str, Split] = {}
     for shift, (x, y) in (shifts or {}).items():
         shift_inputs, shift_labels = _as_inputs(x), _texts(np.asarray(y).ravel())
         _check_lengths(f"shifted set {shift!r}", shift_inputs, shift_labels)

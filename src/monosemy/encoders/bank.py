@@ -116,11 +116,16 @@ class EncoderBank:
         assert isinstance(inputs, np.ndarray)
         if not self.seeded:
             return inputs
-        return embed(self._trained[base, seed], inputs)
+        return embed(self._encoder(base, seed), inputs)
 
     def pixel_std(self, base: Base, seed: int) -> NDArray[np.float32]:
         """(C, 1, 1), what the encoder divides pixels by."""
-        return self._trained[base, seed].pixel_std.numpy()
+        return self._encoder(base, seed).pixel_std.numpy()
+
+    def _encoder(self, base: Base, seed: int) -> ConvEncoder:
+        if (base, seed) not in self._trained:
+            self._trained[base, seed] = load_encoder(self._path(self._key(base, seed)))
+        return self._trained[base, seed]
 
     def _key(self, base: Base, seed: int) -> str:
         images = self._data.train.inputs

@@ -1,6 +1,6 @@
 """One block of a study: a feature set with the seeds that share its codes, over all cells."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,6 @@ from monosemy.study.cells import Cell, Testing, Training, testing_inputs, traini
 from monosemy.study.plan import Plan
 
 Row = dict[str, Any]
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,6 @@ def run_block(
     data: LabelledData,
     cells: Sequence[Cell],
     bank: EncoderBank,
-    on_progress: OnProgress,
 ) -> list[Row]:
     """Fit the features, train all probes, choose weight decays on validation, test; rows of the tidy table."""
     features = _Features(block, plan, data, bank)
@@ -83,14 +81,8 @@ def run_block(
     grid = np.array(plan.probe.weight_decays)
     fitting = probes_at_once(features.train.shape[1], data.n_classes, plan.probe.batch_size)
     jobs_at_once = max(1, fitting // len(grid))
-    n_groups = -(-len(jobs) // jobs_at_once)
-    for group in range(n_groups):
-        chosen_jobs = jobs[group * jobs_at_once : (group + 1) * jobs_at_once]
-
-        def on_step(done: int, total: int, group: int = group) -> None:
-            on_progress(block.name, group * total + done, n_groups * total)
-
-        rows += _run_group(block, features, plan, data, cells, chosen_jobs, grid, on_step)
+    for start in range(0, len(jobs), jobs_at_once):
+        rows += _run_group(block, features, plan, data, cells, jobs[start : start + jobs_at_once], grid)
     if plan.probe.cross_check and 0 in block.seeds:
         rows += _cross_check(block, features, plan, data, cells, rows)
     return rows
@@ -117,7 +109,6 @@ def _run_group(
     cells: Sequence[Cell],
     jobs: Sequence[tuple[Training, int]],
     grid: NDArray[np.floating],
-    on_step: Callable[[int, int], None],
 ) -> list[Row]:
     labels = [training_labels(training, plan, data, seed) for training, seed in jobs]
     repeated = [np.repeat(np.stack(parts, axis=1), len(grid), axis=1) for parts in zip(*labels, strict=True)]
@@ -128,7 +119,6 @@ def _run_group(
         np.tile(grid, len(jobs)),
         ProbeConfig(plan.probe.epochs, plan.probe.batch_size, plan.probe.lr),
         derive_seed(plan.seed, "probe-order"),
-        on_step,
     )
     hits = (predict(probes, features.validation) == repeated[1]).sum(axis=0) / (repeated[1] >= 0).sum(axis=0)
     correct = hits.reshape(len(jobs), len(grid))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import yaml
 from annotated_types import Ge, Gt, Le, Len, Lt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from monosemy.corruptions.images import Protocol
 from monosemy.corruptions.labels import check_rate, check_symmetric_rate, check_transition_matrix
@@ -16,7 +16,15 @@ from monosemy.encoders.bank import EncoderConfig
 from monosemy.errors import InputError
 from monosemy.features.registry import FEATURE_SETS, SaeConfig
 
+
+def _distinct(levels: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(levels)) < len(levels):
+        raise ValueError(f"{', '.join(f'{level:g}' for level in levels)} names a level twice")
+    return levels
+
+
 Level = Annotated[float, Ge(0)]
+Levels = Annotated[tuple[Level, ...], Len(1), AfterValidator(_distinct)]
 InputNoiseKind = Literal["gaussian", "uniform", "typos", "token-drops"]
 
 
@@ -27,7 +35,7 @@ class _Section(BaseModel):
 class LabelNoise(_Section):
     """Train and validation labels are replaced at each of these rates."""
 
-    levels: Annotated[tuple[Level, ...], Len(1)] = (0.3, 0.6, 0.9)
+    levels: Levels = (0.3, 0.6, 0.9)
     kind: Literal["symmetric", "pair", "matrix"] = "symmetric"
     matrix: Path | None = None
     """For `matrix`: file (.npy or .csv) with P(noisy | true), a row a class; level t mixes in 1 - t of no noise."""
@@ -36,7 +44,7 @@ class LabelNoise(_Section):
 class InputNoise(_Section):
     """Test inputs are corrupted at each of these levels; the probe is the one trained clean."""
 
-    levels: Annotated[tuple[Level, ...], Len(1)]
+    levels: Levels
     kind: InputNoiseKind
     protocol: Protocol = "default"
     """For images: `default` adds centred noise in [0, 1] and clips; `paper` adds it after normalisation."""
@@ -45,7 +53,11 @@ class InputNoise(_Section):
 class FewLabels(_Section):
     """The probe is trained on a stratified fraction of the train rows."""
 
-    fractions: Annotated[tuple[Annotated[float, Gt(0), Le(1)], ...], Len(1)] = (0.1, 0.2, 0.5)
+    fractions: Annotated[tuple[Annotated[float, Gt(0), Le(1)], ...], Len(1), AfterValidator(_distinct)] = (
+        0.1,
+        0.2,
+        0.5,
+    )
 
 
 class Scenarios(_Section):
@@ -67,7 +79,7 @@ class ProbePlan(_Section):
     batch_size: Annotated[int, Ge(1)] = 256
     lr: Annotated[float, Gt(0), Lt(2)] = 0.7
     """In units of 1 / largest eigenvalue of the features' covariance."""
-    weight_decays: Annotated[tuple[Level, ...], Len(1)] = (0.0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
+    weight_decays: Levels = (0.0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
     """The grid; chosen for each cell on the validation split, which carries the same label noise as train."""
     cross_check: bool = False
     """Solve the first seed's clean and most noisy cell by L-BFGS too, and report both accuracies."""
@@ -79,7 +91,7 @@ class Plan(_Section):
     version: Literal[1] = 1
     data: DataConfig
     encoder: EncoderConfig
-    features: Annotated[tuple[str, ...], Len(1)]
+    features: Annotated[tuple[str, ...], Len(1), AfterValidator(lambda names: tuple(dict.fromkeys(names)))]
     scenarios: Scenarios
     seeds: Annotated[int, Ge(1)] = 5
     cleanlab: bool = False

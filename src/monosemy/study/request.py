@@ -18,6 +18,8 @@ from monosemy.study.run import StudyResult, run_study
 
 SCENARIOS = ("label-noise", "given-labels", "few-labels", "input-noise", "shift")
 LABEL_NOISE_LEVELS = (0.05, 0.1, 0.3, 0.6, 0.9)
+_DIGIT_LEVELS = (0.3, 0.6, 0.9)
+"""Fewer for the embedded data, whose study trains its encoders too and should end within minutes."""
 _INPUT_NOISE = {"images": ("gaussian", (0.1, 0.2, 0.3)), "texts": ("typos", (0.05, 0.1, 0.2))}
 
 
@@ -93,7 +95,7 @@ class StudyRequest:
         chosen: dict[str, Any] = {"given_labels": "given-labels" in wanted, "shift": "shift" in wanted}
         if "label-noise" in wanted:
             chosen["label_noise"] = {
-                "levels": _numbers(self.label_noise, "--label-noise") or self._default_rates(data.n_classes),
+                "levels": _numbers(self.label_noise, "--label-noise") or self._default_rates(data),
                 "kind": self.noise_kind,
                 "matrix": self.noise_matrix,
             }
@@ -111,9 +113,10 @@ class StudyRequest:
             }
         return chosen
 
-    def _default_rates(self, n_classes: int) -> tuple[float, ...]:
-        limit = {"symmetric": informative_limit(n_classes), "pair": 0.5}.get(self.noise_kind, 1.0)
-        return tuple(level for level in LABEL_NOISE_LEVELS if level < limit - 0.02)
+    def _default_rates(self, data: LabelledData) -> tuple[float, ...]:
+        limit = {"symmetric": informative_limit(data.n_classes), "pair": 0.5}.get(self.noise_kind, 1.0)
+        levels = _DIGIT_LEVELS if data.name == digits.NAME else LABEL_NOISE_LEVELS
+        return tuple(level for level in levels if level < limit - 0.02)
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,20 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from monosemy._version import __version__
 from monosemy.cache import fingerprint
 from monosemy.data.labelled import LabelledData
 from monosemy.encoders.bank import EncoderBank
 from monosemy.errors import InputError
-from monosemy.features.registry import FEATURE_SETS
+from monosemy.features.registry import FEATURE_SETS, FeatureSet
 from monosemy.files import atomic_path, write_text
-from monosemy.study.block import Row, make_blocks, run_block
-from monosemy.study.cells import Cell, make_cells
+from monosemy.study.block import Block, Row, make_blocks
+from monosemy.study.cells import Cell, make_cells, testing_inputs
 from monosemy.study.denoising import NAME as CLEANLAB
-from monosemy.study.denoising import run_cleanlab
 from monosemy.study.plan import Plan, check_plan
 from monosemy.study.statistics import summarise
 from monosemy.study.verdict import Verdict, make_verdict
+from monosemy.study.workers import BlockTask, CleanlabTask, Task, run_tasks
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -88,41 +88,49 @@ def _run_blocks(
 ) -> list[list[Row]]:
     features = [FEATURE_SETS[name] for name in plan.features]
     blocks = make_blocks(plan, features, bank.seeded)
-    tasks: dict[str, Callable[[], list[Row]]] = {
-        block.name: partial(run_block, block, plan, data, cells, bank, on_progress) for block in blocks
-    }
-    names = [*tasks, *(f"{CLEANLAB}-{seed}" for seed in range(plan.seeds) if plan.cleanlab)]
+    cleanlab = {f"{CLEANLAB}-{seed}": seed for seed in range(plan.seeds) if plan.cleanlab}
+    names = [*(block.name for block in blocks), *cleanlab]
     stored = {name: _read_block(folder, name) for name in names}
     finished = {name: rows for name, rows in stored.items() if rows is not None}
-    if plan.cleanlab:  # after the dense blocks, whose weight decays it takes over
-        for seed in range(plan.seeds):
-            owner = next(block.name for block in blocks if block.feature.name == "dense" and seed in block.seeds)
-            tasks[f"{CLEANLAB}-{seed}"] = partial(_run_cleanlab, owner, finished, seed, plan, data, cells, bank)
-    pending = [name for name in names if name not in finished]
-    if pending:
-        bank.prepare(list(dict.fromkeys(feature.base for feature in features)), range(plan.seeds))
-    for number, name in enumerate(pending):
-        on_progress("Feature sets", number, len(pending))
-        started = time.monotonic()
-        finished[name] = tasks[name]()
-        if folder is not None:
-            with atomic_path(_block_path(folder, name)) as temporary:
-                pd.DataFrame(finished[name]).to_parquet(temporary, index=False)
-            _log(folder, {"event": "block", "name": name, "seconds": round(time.monotonic() - started, 3)})
-    on_progress("Feature sets", len(pending), len(pending))
+    missing = len(names) - len(finished)
+    if missing:
+        _prepare(bank, features, plan, data, cells)
+    done = 0
+    on_progress("Feature sets", done, missing)
+    # cleanlab comes after the dense blocks, whose weight decays it takes over.
+    for stage in ("blocks", "cleanlab"):
+        tasks: list[Task] = (
+            [BlockTask(block) for block in blocks]
+            if stage == "blocks"
+            else [CleanlabTask(seed, _dense_rows(finished, blocks, seed), name) for name, seed in cleanlab.items()]
+        )
+        for name, rows, seconds in run_tasks([t for t in tasks if t.name not in finished], plan, data, cells):
+            finished[name] = rows
+            done += 1
+            on_progress("Feature sets", done, missing)
+            if folder is not None:
+                with atomic_path(_block_path(folder, name)) as temporary:
+                    pd.DataFrame(rows).to_parquet(temporary, index=False)
+                _log(folder, {"event": "block", "name": name, "seconds": round(seconds, 3)})
     return [finished[name] for name in names]
 
 
-def _run_cleanlab(
-    owner: str,
-    finished: dict[str, list[Row]],
-    seed: int,
-    plan: Plan,
-    data: LabelledData,
-    cells: list[Cell],
-    bank: EncoderBank,
-) -> list[Row]:
-    return run_cleanlab(seed, plan, data, cells, bank, finished[owner])
+def _prepare(bank: EncoderBank, features: list[FeatureSet], plan: Plan, data: LabelledData, cells: list[Cell]) -> None:
+    """Do what the tasks share before they start: train encoders, embed all texts into the cache."""
+    bank.prepare(list(dict.fromkeys(feature.base for feature in features)), range(plan.seeds))
+    if data.kind != "texts":
+        return
+    for split in (data.train, data.validation):
+        bank.encode("dense", 0, split.inputs)
+    for testing in dict.fromkeys(cell.testing for cell in cells):
+        fixed = testing.kind == "clean" or testing.kind.startswith("shift:")
+        for seed in range(1 if fixed else plan.seeds):
+            bank.encode("dense", seed, testing_inputs(testing, plan, data, seed, None)[0])
+
+
+def _dense_rows(finished: dict[str, list[Row]], blocks: list[Block], seed: int) -> tuple[Row, ...]:
+    owner = next(block.name for block in blocks if block.feature.name == "dense" and seed in block.seeds)
+    return tuple(finished[owner])
 
 
 def _block_path(folder: Path, name: str) -> Path:
@@ -177,12 +185,12 @@ def data_fingerprint(data: LabelledData) -> str:
 
 
 def _environment() -> dict[str, Any]:
-    packages = ("monosemy", "torch", "numpy", "scipy", "scikit-learn", "pandas")
+    packages = ("torch", "numpy", "scipy", "scikit-learn", "pandas")
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
-        "packages": {name: version(name) for name in packages},
+        "packages": {"monosemy": __version__} | {name: version(name) for name in packages},
     }
 
 

@@ -9,11 +9,14 @@ from monosemy.features.registry import FEATURE_SETS
 from monosemy.study.plan import Plan
 from monosemy.study.statistics import paired_gain
 
+SIGNIFICANT = 0.05
+"""Of Holm's corrected p-values."""
+
 SCENARIO_WORDS = {
-    "label-noise": "{level:.0%} label noise",
-    "given-labels": "the given noisy labels ({level:.0%} wrong)",
+    "label-noise": "{percent:.3g} % label noise",
+    "given-labels": "the given noisy labels ({percent:.3g} % wrong)",
     "input-noise": "input noise {level:g}",
-    "few-labels": "{level:.0%} of the labels",
+    "few-labels": "{percent:.3g} % of the labels",
 }
 
 
@@ -31,7 +34,7 @@ def describe_cell(scenario: str, level: float) -> str:
     """A cell in words."""
     if scenario.startswith("shift:"):
         return f"the shifted set {scenario.removeprefix('shift:')}"
-    return SCENARIO_WORDS[scenario].format(level=level)
+    return SCENARIO_WORDS[scenario].format(level=level, percent=100 * level)
 
 
 def make_verdict(results: pd.DataFrame, summary: pd.DataFrame, plan: Plan) -> Verdict:
@@ -39,67 +42,63 @@ def make_verdict(results: pd.DataFrame, summary: pd.DataFrame, plan: Plan) -> Ve
     present = list(dict.fromkeys(summary["features"]))
     monosemantic = [n for n in present if n in FEATURE_SETS and FEATURE_SETS[n].role == "monosemantic"]
     controls = [n for n in present if n in FEATURE_SETS and FEATURE_SETS[n].role == "control"]
-    sentences = []
-    for scenario, level in _hardest_cells(summary):
-        for name in monosemantic:
-            sentences.append(_judge(name, controls, scenario, level, results, summary))
-    if not monosemantic:
-        sentences.append("No monosemantic feature set was in the study, so there is nothing to judge.")
+    sentences = [
+        _judge(name, controls, scenario, hardest_level(summary, scenario), results, summary)
+        for scenario in dict.fromkeys(summary["scenario"])
+        if scenario != "clean"
+        for name in monosemantic
+    ]
     for name in monosemantic:
         clean = _cell(summary, name, "clean", 0.0)
-        if clean is not None:
-            cost = -100 * clean["gain"]
-            word = "costs" if cost > 0 else "gains"
-            sentences.append(
-                f"On clean data {name} {word} {abs(cost):.1f} points{_interval(clean, sign=-1, flip=cost < 0)}."
-            )
+        sentences.append(f"On clean data {name} stands at {_points(clean['gain'])} to dense{_interval(clean)}.")
+    if not monosemantic:
+        sentences.append("No monosemantic feature set was in the study, so there is nothing to judge.")
     return Verdict(tuple(sentences), tuple(_warnings(results, summary, plan, monosemantic)))
 
 
-def _hardest_cells(summary: pd.DataFrame) -> list[tuple[str, float]]:
-    cells = []
-    for scenario in dict.fromkeys(summary["scenario"]):
-        if scenario == "clean":
-            continue
-        levels = summary.loc[summary["scenario"] == scenario, "level"]
-        cells.append((scenario, float(levels.min() if scenario == "few-labels" else levels.max())))
-    return cells
+def hardest_level(summary: pd.DataFrame, scenario: str) -> float:
+    """The level of a scenario that the verdict judges: the most noise, or the fewest labels."""
+    levels = summary.loc[summary["scenario"] == scenario, "level"]
+    return float(levels.min() if scenario == "few-labels" else levels.max())
 
 
-def _cell(summary: pd.DataFrame, name: str, scenario: str, level: float) -> pd.Series | None:
+def _cell(summary: pd.DataFrame, name: str, scenario: str, level: float) -> pd.Series:
     rows = summary[(summary["features"] == name) & (summary["scenario"] == scenario) & (summary["level"] == level)]
-    return None if rows.empty else rows.iloc[0]
+    return rows.iloc[0]
 
 
-def _interval(cell: pd.Series, sign: int = 1, flip: bool = False) -> str:
-    low, high = sorted((sign * 100 * cell["gain_low"], sign * 100 * cell["gain_high"]))
-    if flip:
-        low, high = -high, -low
-    return "" if np.isnan(low) else f" (95 % interval {low:.1f} to {high:.1f})"
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f} points"
+
+
+def _interval(cell: pd.Series) -> str:
+    if np.isnan(cell["gain_low"]):
+        return " (no interval: it does not vary with the seed, or there is only one)"
+    return f" (95 % interval {100 * cell['gain_low']:+.1f} to {100 * cell['gain_high']:+.1f})"
 
 
 def _judge(
     name: str, controls: list[str], scenario: str, level: float, results: pd.DataFrame, summary: pd.DataFrame
 ) -> str:
+    """One sentence; better or worse is said only where Holm's corrected p-value is below 5 %."""
     cell = _cell(summary, name, scenario, level)
-    assert cell is not None
-    where = describe_cell(scenario, level)
-    if not cell["gain_low"] > 0:
-        if cell["gain_high"] < 0:
-            return f"Under {where}, {name} LOSES {-100 * cell['gain']:.1f} points to dense{_interval(cell, -1)}."
-        gain = f"{100 * cell['gain']:+.1f} points{_interval(cell)}"
-        return f"Under {where}, {name} makes no clear difference to dense: {gain}."
-    start = f"Under {where}, {name} beats tuned dense by {100 * cell['gain']:.1f} points{_interval(cell)}"
+    where = f"Under {describe_cell(scenario, level)}, {name}"
+    gain = f"{_points(cell['gain'])} to tuned dense{_interval(cell)}"
+    if not cell["p_holm"] < SIGNIFICANT:
+        return f"{where} makes no clear difference: {gain}."
+    if cell["gain"] < 0:
+        return f"{where} LOSES: {gain}."
     if not controls:
-        return f"{start}; no control was run."
+        return f"{where} wins: {gain}; no control was run."
     margins = {control: paired_gain(results, name, control, scenario, level) for control in controls}
     closest = min(margins, key=lambda control: margins[control][0])
-    margin, low, _ = margins[closest]
+    margin, low, high = margins[closest]
+    ahead = f"{_points(margin)} (95 % interval {100 * low:+.1f} to {100 * high:+.1f}) to the closest control, {closest}"
     if low > 0:
-        return f"{start} and every control; the closest, {closest}, by {100 * margin:.1f} (at least {100 * low:.1f})."
+        return f"{where} wins: {gain}, and {ahead}."
     if margin > 0:
-        return f"{start}, but not clearly the control {closest} ({100 * margin:+.1f}, interval from {100 * low:.1f})."
-    return f"{start}, but the control {closest} does better by {-100 * margin:.1f}: a gain without monosemanticity."
+        return f"{where} wins over dense but not clearly over every control: {gain}, {ahead}."
+    return f"{where} wins over dense but loses to a control, so monosemanticity is not the reason: {gain}, {ahead}."
 
 
 def _warnings(results: pd.DataFrame, summary: pd.DataFrame, plan: Plan, monosemantic: list[str]) -> list[str]:
@@ -108,7 +107,7 @@ def _warnings(results: pd.DataFrame, summary: pd.DataFrame, plan: Plan, monosema
         warnings.append(f"Only {plan.seeds} seed{'s' * (plan.seeds > 1)}: intervals need at least 5 to mean much.")
     for name in monosemantic:
         clean = _cell(summary, name, "clean", 0.0)
-        if clean is not None and clean["gain"] < -0.01:
+        if clean["gain"] < -0.01:
             warnings.append(f"{name} loses {-100 * clean['gain']:.1f} points on clean data.")
     means = results.groupby(["features", "metric"], sort=False)["value"].mean()
     for name in dict.fromkeys(results["features"]):
@@ -116,11 +115,11 @@ def _warnings(results: pd.DataFrame, summary: pd.DataFrame, plan: Plan, monosema
         explained = means.get((name, "explained_variance"), np.nan)
         if role == "monosemantic" and explained < 0.95:
             warnings.append(
-                f"{name} leaves {1 - explained:.0%} of the variance of test embeddings unexplained (above 5 %)."
+                f"{name} leaves {100 * (1 - explained):.0f} % of the variance of test embeddings unexplained."
             )
         dead = means.get((name, "dead"), 0.0)
-        if dead > 0.01:
-            warnings.append(f"{dead:.0%} of the dimensions of {name} never fire on train.")
+        if role == "monosemantic" and dead > 0.01:
+            warnings.append(f"{100 * dead:.0f} % of the dimensions of {name} never fire on train.")
     warnings += _grid_warnings(results, plan)
     return warnings
 

@@ -1,0 +1,76 @@
+"""Tasks of a study side by side, one process a core.
+
+Each process computes on one thread. Small products gain little from a second one, threads that wait for each other on
+a busy machine lose much, and the numbers do not depend on how many cores there are.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from joblib import Parallel, cpu_count, delayed
+
+from monosemy.data.labelled import LabelledData
+from monosemy.encoders.bank import EncoderBank
+from monosemy.study.block import Block, Row, run_block
+from monosemy.study.cells import Cell
+from monosemy.study.denoising import run_cleanlab
+from monosemy.study.plan import Plan
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """Compute one block."""
+
+    block: Block
+
+    @property
+    def name(self) -> str:
+        return self.block.name
+
+    def __call__(self, plan: Plan, data: LabelledData, cells: Sequence[Cell], bank: EncoderBank) -> list[Row]:
+        return run_block(self.block, plan, data, cells, bank)
+
+
+@dataclass(frozen=True)
+class CleanlabTask:
+    """Compute the cleanlab baseline of one seed."""
+
+    seed: int
+    dense_rows: tuple[Row, ...]
+    name: str
+
+    def __call__(self, plan: Plan, data: LabelledData, cells: Sequence[Cell], bank: EncoderBank) -> list[Row]:
+        return run_cleanlab(self.seed, plan, data, cells, bank, self.dense_rows)
+
+
+Task = BlockTask | CleanlabTask
+
+
+def run_tasks(
+    tasks: Sequence[Task], plan: Plan, data: LabelledData, cells: Sequence[Cell]
+) -> Iterator[tuple[str, list[Row], float]]:
+    """Yield (name, rows, seconds) of each task as it ends; encoders must be in the cache already."""
+    if not tasks:
+        return
+    workers = min(len(tasks), cpu_count())
+    # The longest tasks are those of many seeds; started first, they do not keep one core busy at the end alone.
+    ordered = sorted(tasks, key=_n_seeds, reverse=True)
+    jobs = (delayed(_run)(task, plan, data, cells) for task in ordered)
+    yield from Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="n_jobs")(jobs)
+
+
+def _n_seeds(task: Task) -> int:
+    return len(task.block.seeds) if isinstance(task, BlockTask) else 1
+
+
+def _run(task: Task, plan: Plan, data: LabelledData, cells: Sequence[Cell]) -> tuple[str, list[Row], float]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    try:
+        rows = task(plan, data, cells, EncoderBank(plan.encoder, data))
+    finally:
+        torch.set_num_threads(threads)  # joblib runs a single job in this very process
+    return task.name, rows, time.monotonic() - started
