@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
+
+torch.set_num_threads(1)  # the tests' matrices are small: more threads only wait for each other
 
 settings.register_profile(
     "monosemy",

@@ -158,8 +158,15 @@ def _positive(value: float) -> float:
 
 def largest_eigenvalue(inputs: _Inputs, n_features: int) -> float:
     """Of the covariance X^T X / N of the centred and scaled features."""
+    if min(inputs.n, n_features) == 1:
+        return 1.0  # one direction holds all of the variance, which the scale makes 1
     operator = LinearOperator((inputs.n, n_features), matvec=inputs.matvec, rmatvec=inputs.rmatvec, dtype=np.float64)
+    product = operator.matvec if n_features <= inputs.n else operator.rmatvec
     start = np.linspace(1, 2, min(inputs.n, n_features))  # fixed, so that runs repeat bit for bit
+    if not product(start).any():  # at right angles to all features: take another
+        start = np.random.default_rng(0).standard_normal(len(start))
+    if not product(start).any():
+        return 1.0  # the features do not vary
     (largest,) = svds(operator, k=1, v0=start, return_singular_vectors=False, tol=1e-3)
     return _positive(float(largest) ** 2 / inputs.n)
 

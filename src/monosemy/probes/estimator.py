@@ -1,6 +1,6 @@
 """One linear probe as a scikit-learn classifier."""
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -70,4 +70,10 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray[np.object_]:
         """The most likely class of each row."""
+        check_is_fitted(self, "probes_")
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
