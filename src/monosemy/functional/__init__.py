@@ -1,5 +1,14 @@
 """Equations as pure functions on tensors and arrays: no I/O, no classes with state."""
 
+from monosemy.functional.class_separability import (
+    ClassMoments,
+    ClassSeparability,
+    class_moments,
+    class_separability,
+    merge_class_moments,
+    noisy_class_moments,
+    pair_separability,
+)
 from monosemy.functional.codes import SparseCodes, to_csr, to_dense, top_k
 from monosemy.functional.consistency import (
     Consistency,
@@ -11,25 +20,48 @@ from monosemy.functional.contrastive import nt_xent
 from monosemy.functional.monoscore import MonoMoments, mono_moments, mono_score
 from monosemy.functional.nonnegative import NON_NEGATIVE, NonNegative, relu, rep_relu
 from monosemy.functional.reconstruction import aux_k, explained_variance, normalized_mse
+from monosemy.functional.separability import (
+    Overtaking,
+    ScoreMoments,
+    noisy_moments,
+    overtaking,
+    scale_free_separability,
+    score_separability,
+    two_feature_moments,
+)
 
 __all__ = [
     "NON_NEGATIVE",
+    "ClassMoments",
+    "ClassSeparability",
     "Consistency",
     "MonoMoments",
     "NonNegative",
+    "Overtaking",
+    "ScoreMoments",
     "SparseCodes",
     "activation_counts",
     "aux_k",
+    "class_moments",
+    "class_separability",
     "expected_largest_share",
     "explained_variance",
+    "merge_class_moments",
     "mono_moments",
     "mono_score",
+    "noisy_class_moments",
+    "noisy_moments",
     "normalized_mse",
     "nt_xent",
+    "overtaking",
+    "pair_separability",
     "relu",
     "rep_relu",
+    "scale_free_separability",
+    "score_separability",
     "semantic_consistency",
     "to_csr",
     "to_dense",
     "top_k",
+    "two_feature_moments",
 ]

@@ -146,7 +146,7 @@ def noisy_moments(moments: ScoreMoments, label_noise: ArrayLike) -> ScoreMoments
     )
 
 
-def separability(moments: ScoreMoments, label_noise: ArrayLike = 0.0) -> Array:
+def score_separability(moments: ScoreMoments, label_noise: ArrayLike = 0.0) -> Array:
     """J = (mu_1 - mu_0) / (sd_0 sd_1) under label noise, in units of 1 / score; the sign is only the direction."""
     noisy = noisy_moments(moments, label_noise)
     return noisy.gap / np.sqrt(noisy.variance_0 * noisy.variance_1)

@@ -13,11 +13,11 @@ from monosemy.functional.separability import (
     Overtaking,
     overtaking,
     scale_free_separability,
-    separability,
+    score_separability,
     two_feature_moments,
 )
 from monosemy.study.statistics import mean_interval
-from monosemy.theory.runs import SweepSetting, ToyRun
+from monosemy.theory.runs import ToyRun
 from monosemy.theory.separability import ClassSimulation
 from monosemy.theory.tidy import SCENARIOS, cells_of, sweep_gains, values_by
 from monosemy.theory.toy_study import CODES
@@ -91,7 +91,7 @@ def toy_answer(run: ToyRun) -> list[str]:
         sentences.append(f"Control: mono turned by a random rotation differs from it by up to {control:.1f} points.")
     else:
         sentences.append(
-            f"Control: mono turned by a random rotation mixes all features, has {_rotated_share(results):.2g} times the "
+            f"Control: mono, randomly rotated, mixes all its features, has {_rotated_share(results):.2g} times the "
             f"J of mono, and scores the same to {control:.1f} points. So where mono wins here, it wins by what it "
             f"keeps, not by keeping it one feature a dimension."
         )
@@ -117,25 +117,26 @@ def _count_wins(lead: dict[tuple[str, float], NDArray[np.float64]]) -> str:
     return "; ".join(f"{words} {', '.join(cells)}" for words, cells in parts.items() if cells)
 
 
-def sweep_answer(sweep: pd.DataFrame, setting: SweepSetting) -> list[str]:
-    """Counts of clear wins over the grid, and whether noise turns any cell."""
-    gains = sweep_gains(sweep)
-    gains["winner"] = np.select([gains["low"] > 0, gains["high"] < 0], [1, -1], 0)
+def sweep_answer(sweep: pd.DataFrame) -> list[str]:
+    """Counts of clear wins over the grid, and in how many cells noise clearly helps mono or turns the winner."""
+    gains = sweep_gains(sweep).sort_values(["dimensions", "sparsity"])
     sentences = []
     for task, name in (("all", "all features"), ("kept", "the features mono keeps")):
-        of_task = gains[gains["task"] == task]
-        counts = []
-        for scenario in SCENARIOS:
-            winner = of_task.loc[of_task["scenario"] == scenario, "winner"]
-            counts.append(f"{scenario} {(winner > 0).sum()} to {(winner < 0).sum()} of {len(winner)}")
-        wide = of_task.pivot(index=["dimensions", "sparsity"], columns="scenario", values="winner")
-        noisy = wide[["label-noise", "input-noise"]]
-        turned = int(((wide["clean"] < 0) & (noisy > 0).any(axis=1)).sum())
-        lost = int(((wide["clean"] > 0) & (noisy < 0).any(axis=1)).sum())
-        sentences.append(
-            f"Sweep, largest of {name} (clear wins, mono to poly): {'; '.join(counts)}. Noise turns {turned} clear "
-            f"wins of poly into wins of mono, and {lost} the other way."
-        )
+        bounds = {
+            scenario: gains.loc[
+                (gains["task"] == task) & (gains["scenario"] == scenario), ["low", "high"]
+            ].to_numpy(dtype=np.float64)
+            for scenario in SCENARIOS
+        }  # fmt: skip
+        low, high = bounds["clean"].T
+        parts = [f"clean {(low > 0).sum()} to {(high < 0).sum()}"]
+        for scenario, words in (("label-noise", "label noise"), ("input-noise", "input noise")):
+            noisy_low, noisy_high = bounds[scenario].T
+            parts.append(
+                f"{words} {(noisy_low > 0).sum()} to {(noisy_high < 0).sum()} (moves clearly towards mono in "
+                f"{(noisy_low > high).sum()} cells, turns {((high < 0) & (noisy_low > 0)).sum()} clear wins of poly)"
+            )
+        sentences.append(f"Sweep, largest of {name}, clear wins mono to poly in {len(low)} cells: {'; '.join(parts)}.")
     return sentences
 
 
@@ -146,7 +147,7 @@ def theory_table(sparsities: Sequence[float], weights: tuple[float, float], inpu
         table.add_column(name, justify="right")
     for s in sparsities:
         mono, poly = (two_feature_moments(s, w, input_noise) for w in (MONO, weights))
-        numbers = [float(form(m)) for form in (separability, scale_free_separability) for m in (mono, poly)]
+        numbers = [float(form(m)) for form in (score_separability, scale_free_separability) for m in (mono, poly)]
         table.add_row(
             f"{s:g}", f"{numbers[0]:.3f}", f"{numbers[1]:.3f}", lead_words(overtaking(mono, poly)),
             f"{numbers[2]:.3f}", f"{numbers[3]:.3f}",

@@ -17,7 +17,7 @@ from monosemy.functional.separability import (
     check_weights,
     overtaking,
     scale_free_separability,
-    separability,
+    score_separability,
     two_feature_moments,
 )
 from monosemy.progress import progress
@@ -70,7 +70,7 @@ def toy(
             swept = run_sweep(grid, tell)
             _write(swept, folder / "sweep.parquet")
             figures.save(figures.phase_figure(swept, grid), folder, "phase")
-            sentences += answers.sweep_answer(swept, grid)
+            sentences += answers.sweep_answer(swept)
     _conclude(answers.toy_tables(run), sentences, folder, console)
 
 
@@ -173,7 +173,7 @@ def _check_rows(
         {
             "classes": 2, "sparsity": s, "score": score, "label_noise": 0.0, "input_noise": input_noise,
             "source": "simulation", "seed": seed, "metric": "J",
-            "value": float(separability(simulate_two_features(
+            "value": float(score_separability(simulate_two_features(
                 s, weights, samples, numpy_rng("theory-check", s, seed), input_noise=input_noise
             ))),
         }
@@ -189,7 +189,7 @@ def _check_sentence(check: list[dict[str, Any]], poly: tuple[float, float], inpu
 
     deviations = []
     for (s, score), values in values_by(pd.DataFrame(check), "J", "sparsity", "score").items():
-        exact = float(separability(two_feature_moments(s, MONO if score == "mono" else poly, input_noise)))
+        exact = float(score_separability(two_feature_moments(s, MONO if score == "mono" else poly, input_noise)))
         deviations.append(abs(values.mean() - exact) / max(abs(exact), 1e-12))
     return f"Simulated clean J lies within {max(deviations):.2%} of the closed form for every S and score."
 
@@ -210,7 +210,7 @@ def _theory_frame(
         moments = {name: two_feature_moments(s, w, input_noise) for name, w in (("mono", MONO), ("poly", poly))}
         place = {"classes": 2, "sparsity": s, "input_noise": input_noise, "source": "closed form", "seed": -1}
         for name, m in moments.items():
-            for metric, form in (("J", separability), ("d", scale_free_separability)):
+            for metric, form in (("J", score_separability), ("d", scale_free_separability)):
                 rows += [
                     place | {"score": name, "label_noise": e, "metric": metric, "value": v}
                     for e, v in zip(eta, form(m, eta), strict=True)

@@ -19,7 +19,7 @@ from monosemy.functional.separability import (
     ScoreMoments,
     overtaking,
     scale_free_separability,
-    separability,
+    score_separability,
     two_feature_moments,
 )
 from monosemy.study.statistics import mean_interval
@@ -207,7 +207,7 @@ def noise_figure(sparsities: Sequence[float], weights: tuple[float, float], inpu
     axes = figure.subplots(2, len(sparsities), sharex=True, sharey="row", squeeze=False)
     eta = np.linspace(0, 0.4999, 400)
     forms: list[tuple[str, Callable[[ScoreMoments, np.ndarray], np.ndarray]]] = [
-        ("J  (unit: 1 / score)", separability), ("scale-free d", scale_free_separability),
+        ("J  (unit: 1 / score)", score_separability), ("scale-free d", scale_free_separability),
     ]  # fmt: skip
     poly_name = f"poly  {_score_name(weights)}"
     for i, (name, form) in enumerate(forms):
@@ -250,7 +250,7 @@ def _crossing_depends_on_unit(sparsities: Sequence[float], weights: tuple[float,
 def _mark_crossings(axis: Axes, mono: ScoreMoments, poly: ScoreMoments) -> None:
     passing = overtaking(mono, poly)
     for eta in passing.crossings:
-        j = abs(float(separability(mono, eta)))
+        j = abs(float(score_separability(mono, eta)))
         axis.plot(100 * eta, j, "o", color="#222222", ms=6, zorder=5)
         axis.annotate(f"{100 * eta:.1f} %", (100 * eta, j), (7, 7), textcoords="offset points", weight="bold")
     if not passing.crossings:

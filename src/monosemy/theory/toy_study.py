@@ -120,7 +120,8 @@ def evaluate_codes(
     levels = (0.0, *config.label_noise)
     train_labels = np.stack([symmetric_noise(y_train, eta, n_classes, rng) for eta in levels], axis=1)
     val_labels = np.stack([symmetric_noise(y_val, eta, n_classes, rng) for eta in levels], axis=1)
-    disturbed = [x_test + s * rng.standard_normal(x_test.shape, dtype=np.float32) for s in config.input_noise]
+    noise = [rng.standard_normal(x_test.shape) for _ in config.input_noise]
+    disturbed = [(x_test + s * e).astype(np.float32) for s, e in zip(config.input_noise, noise, strict=True)]
     rows: list[Row] = []
     for name, encoder in make_codes(weight, codes, seed).items():
 
@@ -129,9 +130,9 @@ def evaluate_codes(
             return place | {"metric": metric, "value": value}
 
         tuned, decays = _tuned_probes(
-            x_train @ encoder.T, train_labels, x_val @ encoder.T, val_labels, n_classes, config, seed
+            _encode(x_train, encoder), train_labels, _encode(x_val, encoder), val_labels, n_classes, config, seed
         )
-        code = x_test @ encoder.T
+        code = _encode(x_test, encoder)
         accuracy = (predict(tuned, code) == y_test[:, None]).mean(axis=0)
         for k, level in enumerate(levels):
             scenario = "label-noise" if k else "clean"
@@ -139,13 +140,19 @@ def evaluate_codes(
             rows.append(row(scenario, level, "weight_decay", float(decays[k])))
         clean_probe = tuned.select(np.array([0]))
         for level, x in zip(config.input_noise, disturbed, strict=True):
-            hits = predict(clean_probe, x @ encoder.T)[:, 0] == y_test
+            hits = predict(clean_probe, _encode(x, encoder))[:, 0] == y_test
             rows.append(row("input-noise", level, "accuracy", float(hits.mean())))
         moments = class_moments(code, y_test, n_classes)
         for k, level in enumerate(levels):
             scenario = "label-noise" if k else "clean"
             rows.append(row(scenario, level, "separability", class_separability(moments, level).mean()))
     return rows
+
+
+def _encode(x: Matrix, encoder: Matrix) -> Matrix:
+    """Codes (N, m), at least two columns wide: the probes need two, and one of zeros changes nothing."""
+    code: Matrix = x @ encoder.T
+    return code if code.shape[1] > 1 else np.concatenate([code, np.zeros_like(code)], axis=1)
 
 
 def _tuned_probes(
