@@ -62,8 +62,10 @@ def _resolve(name: str) -> str:
 def _load(path: str) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
     except ImportError as error:
         raise InputError("Encoding texts needs the extra 'text'; install monosemy[text].") from error
+    logging.disable_progress_bar()  # one display of progress is enough, and it is ours
     try:
         return SentenceTransformer(path)
     except Exception as error:  # the loader raises many types; each means that there is no such model to be had

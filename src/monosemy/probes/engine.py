@@ -58,6 +58,8 @@ class ProbeConfig:
     lr: float = 0.7
     """Peak step size in units of 1 / largest eigenvalue of the features' covariance, so that it needs no tuning by
     scale; 5 % warm-up, then cosine to 0."""
+    min_steps: int = 0
+    """Small data gets more epochs until this many steps are made."""
 
 
 class _Inputs(Protocol):
@@ -241,8 +243,9 @@ def _descend(
     first_column = torch.arange(n_probes) * n_classes
     logits = torch.empty(batch_size, n_probes * n_classes)
     n_batches = inputs.n // batch_size
-    steps, step = config.epochs * n_batches, 0
-    for _ in range(config.epochs):
+    epochs = max(config.epochs, -(-config.min_steps // n_batches))
+    steps, step = epochs * n_batches, 0
+    for _ in range(epochs):
         order = torch.randperm(inputs.n, generator=rng)[: n_batches * batch_size]
         for rows in order.view(n_batches, batch_size):
             x = inputs.batch(rows)

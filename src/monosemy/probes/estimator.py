@@ -18,7 +18,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     Args:
         weight_decay: of the mean cross-entropy + weight_decay / 2 |W|^2.
-        epochs, batch_size, lr: as in :class:`~monosemy.probes.ProbeConfig`.
+        epochs, batch_size, lr, min_steps: as in :class:`~monosemy.probes.ProbeConfig`.
         random_state: of the order of the samples.
     """
 
@@ -29,12 +29,14 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         epochs: int = 10,
         batch_size: int = 256,
         lr: float = 0.7,
+        min_steps: int = 600,
         random_state: int = 0,
     ) -> None:
         self.weight_decay = weight_decay
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr = lr
+        self.min_steps = min_steps
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
@@ -49,7 +51,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
             codes[:, None],
             len(self.classes_),
             np.array([self.weight_decay]),
-            ProbeConfig(self.epochs, self.batch_size, self.lr),
+            ProbeConfig(self.epochs, self.batch_size, self.lr, self.min_steps),
             int(self.random_state),
         )
         return self

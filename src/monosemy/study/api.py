@@ -24,7 +24,7 @@ class Study:
         few_labels: fractions of the train rows.
         input_noise: {"kind": ..., "levels": [...]} for images and texts.
         seeds: number of repetitions.
-        encoder: as ``--encoder`` of the command; default by the kind of inputs.
+        encoder: as ``--encoder`` of the command, or a whole section of the plan; default by the kind of inputs.
         settings: further sections of the plan, such as ``sae={"n_latents": 2048, "k": 32}``.
     """
 
@@ -36,7 +36,7 @@ class Study:
         few_labels: Sequence[float] | None = None,
         input_noise: Mapping[str, Any] | None = None,
         seeds: int = 5,
-        encoder: str | None = None,
+        encoder: str | Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         self.features = features
@@ -49,9 +49,12 @@ class Study:
 
     def plan(self, data: LabelledData) -> Plan:
         """The plan for a data set; in-memory data is named by its content."""
+        encoder = self.encoder or default_encoder(data.kind)
+        if isinstance(encoder, str):
+            encoder = {"name": encoder}
         values = {
             "data": {"source": f"arrays:{data_fingerprint(data)}"},
-            "encoder": {"name": self.encoder or default_encoder(data.kind)},
+            "encoder": encoder,
             "features": tuple(self.features or default_features(data.kind)),
             "scenarios": {
                 "label_noise": None if self.label_noise is None else {"levels": tuple(self.label_noise)},

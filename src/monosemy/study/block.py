@@ -14,8 +14,8 @@ from monosemy.functional.consistency import Codes
 from monosemy.metrics.features import describe_features
 from monosemy.probes import ProbeConfig, Probes, exact_probe, predict, probes_at_once, train_probes
 from monosemy.seeding import derive_seed
-from monosemy.study.cells import Cell, Testing, Training, testing_inputs, training_labels
-from monosemy.study.plan import Plan
+from monosemy.study.cells import Cell, Evaluation, Training, evaluation_inputs, training_labels
+from monosemy.study.plan import Plan, ProbePlan
 
 Row = dict[str, Any]
 
@@ -44,6 +44,11 @@ def make_blocks(plan: Plan, features: Sequence[FeatureSet], encoders_seeded: boo
     return blocks
 
 
+def probe_config(probe: ProbePlan) -> ProbeConfig:
+    """The probe section of a plan as the engine takes it."""
+    return ProbeConfig(probe.epochs, probe.batch_size, probe.lr, probe.min_steps)
+
+
 class _Features:
     """The codes of one block, made when asked for."""
 
@@ -57,13 +62,13 @@ class _Features:
         self.test_embeddings = bank.encode(base, seed, data.test.inputs)
         self.test: Codes = self.transformer.transform(self.test_embeddings)
 
-    def tested(self, testing: Testing, seed: int) -> tuple[Codes, NDArray[np.int64]]:
-        """Codes and labels of a testing condition."""
-        if testing == Testing():
+    def tested(self, evaluation: Evaluation, seed: int) -> tuple[Codes, NDArray[np.int64]]:
+        """Codes and labels of a evaluation condition."""
+        if evaluation == Evaluation():
             return self.test, self.data.test.labels
         base, bank = self.block.feature.base, self.bank
         pixel_std = bank.pixel_std(base, self.block.seeds[0]) if self.data.kind == "images" else None
-        inputs, labels = testing_inputs(testing, self.plan, self.data, seed, pixel_std)
+        inputs, labels = evaluation_inputs(evaluation, self.plan, self.data, seed, pixel_std)
         return self.transformer.transform(bank.encode(base, self.block.seeds[0], inputs)), labels
 
 
@@ -97,7 +102,7 @@ def _feature_rows(block: Block, features: _Features, data: LabelledData) -> list
         features.test_embeddings,
         features.transformer,
     )
-    clean = Cell("clean", 0.0, Training(), Testing())
+    clean = Cell("clean", 0.0, Training(), Evaluation())
     return [_row(block, clean, seed, metric, value) for seed in block.seeds for metric, value in measured.items()]
 
 
@@ -117,7 +122,7 @@ def _run_group(
         repeated[0],
         data.n_classes,
         np.tile(grid, len(jobs)),
-        ProbeConfig(plan.probe.epochs, plan.probe.batch_size, plan.probe.lr),
+        probe_config(plan.probe),
         derive_seed(plan.seed, "probe-order"),
     )
     hits = (predict(probes, features.validation) == repeated[1]).sum(axis=0) / (repeated[1] >= 0).sum(axis=0)
@@ -126,16 +131,16 @@ def _run_group(
     best = len(grid) - 1 - correct[:, ::-1].argmax(axis=1)
     winners = probes.select(np.arange(len(jobs)) * len(grid) + best)
     rows = []
-    tested: dict[tuple[Testing, int], list[tuple[Cell, int]]] = {}
+    tested: dict[tuple[Evaluation, int], list[tuple[Cell, int]]] = {}
     for number, (training, seed) in enumerate(jobs):
         for cell in cells:
             if cell.training == training:
                 rows.append(_row(block, cell, seed, "weight_decay", float(grid[best[number]])))
                 rows.append(_row(block, cell, seed, "validation_accuracy", float(correct[number, best[number]])))
-                key = (cell.testing, seed if cell.testing != Testing() else -1)
+                key = (cell.evaluation, seed if cell.evaluation != Evaluation() else -1)
                 tested.setdefault(key, []).append((cell, number))
-    for (testing, seed), users in tested.items():
-        codes, true_labels = features.tested(testing, seed)
+    for (evaluation, seed), users in tested.items():
+        codes, true_labels = features.tested(evaluation, seed)
         numbers = np.array(sorted({number for _, number in users}))
         accuracies = _accuracy(winners.select(numbers), codes, true_labels)
         position = {int(number): i for i, number in enumerate(numbers)}

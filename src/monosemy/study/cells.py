@@ -21,7 +21,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Testing:
+class Evaluation:
     """What is done to the test inputs; or which shifted set takes their place."""
 
     kind: str = "clean"
@@ -35,30 +35,30 @@ class Cell:
     scenario: str
     level: float
     training: Training
-    testing: Testing
+    evaluation: Evaluation
 
 
 def make_cells(plan: Plan, data: LabelledData) -> list[Cell]:
     """All cells of a plan, the clean one first. Cells that train on the same labels share their probe."""
-    clean, scenarios = Cell("clean", 0.0, Training(), Testing()), plan.scenarios
+    clean, scenarios = Cell("clean", 0.0, Training(), Evaluation()), plan.scenarios
     cells = [clean]
     if (noise := scenarios.label_noise) is not None:
         for level in noise.levels:
             training = Training(noise.kind, level) if level > 0 else Training()
-            cells.append(Cell("label-noise", level, training, Testing()))
+            cells.append(Cell("label-noise", level, training, Evaluation()))
     if scenarios.given_labels and data.given_labels is not None:
         rate = float((data.given_labels[0] != data.train.labels).mean())
-        cells.append(Cell("given-labels", round(rate, 4), Training("given", rate), Testing()))
+        cells.append(Cell("given-labels", round(rate, 4), Training("given", rate), Evaluation()))
     if (few := scenarios.few_labels) is not None:
         for fraction in few.fractions:
             training = Training("few", fraction) if fraction < 1 else Training()
-            cells.append(Cell("few-labels", fraction, training, Testing()))
+            cells.append(Cell("few-labels", fraction, training, Evaluation()))
     if (corruption := scenarios.input_noise) is not None:
         for level in corruption.levels:
-            testing = Testing(corruption.kind, level) if level > 0 else Testing()
-            cells.append(Cell("input-noise", level, Training(), testing))
+            evaluation = Evaluation(corruption.kind, level) if level > 0 else Evaluation()
+            cells.append(Cell("input-noise", level, Training(), evaluation))
     if scenarios.shift:
-        cells += [Cell(f"shift:{name}", 1.0, Training(), Testing(f"shift:{name}")) for name in data.shifts]
+        cells += [Cell(f"shift:{name}", 1.0, Training(), Evaluation(f"shift:{name}")) for name in data.shifts]
     return cells
 
 
@@ -94,23 +94,23 @@ def training_labels(
     return noisy[0], noisy[1]
 
 
-def testing_inputs(
-    testing: Testing, plan: Plan, data: LabelledData, seed: int, pixel_std: NDArray[np.float32] | None
+def evaluation_inputs(
+    evaluation: Evaluation, plan: Plan, data: LabelledData, seed: int, pixel_std: NDArray[np.float32] | None
 ) -> tuple[Inputs, NDArray[np.int64]]:
     """Inputs and labels that a cell is tested on; the noise is the same for every feature set."""
-    if testing.kind.startswith("shift:"):
-        shifted = data.shifts[testing.kind.removeprefix("shift:")]
+    if evaluation.kind.startswith("shift:"):
+        shifted = data.shifts[evaluation.kind.removeprefix("shift:")]
         return shifted.inputs, shifted.labels
     clean = data.test.inputs
-    if testing.kind == "clean":
+    if evaluation.kind == "clean":
         return clean, data.test.labels
-    rng = numpy_rng(plan.seed, "input-noise", testing.kind, testing.level, seed)
+    rng = numpy_rng(plan.seed, "input-noise", evaluation.kind, evaluation.level, seed)
     noise = plan.scenarios.input_noise
     assert noise is not None
     if isinstance(clean, tuple):
         assert noise.kind in ("typos", "token-drops")
-        return texts.corrupt(clean, noise.kind, testing.level, rng), data.test.labels
+        return texts.corrupt(clean, noise.kind, evaluation.level, rng), data.test.labels
     assert noise.kind in ("gaussian", "uniform")
     assert pixel_std is not None
-    noisy = images.corrupt(clean, noise.kind, testing.level, noise.protocol, rng, pixel_std)
+    noisy = images.corrupt(clean, noise.kind, evaluation.level, noise.protocol, rng, pixel_std)
     return noisy, data.test.labels

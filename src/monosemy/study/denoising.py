@@ -49,6 +49,7 @@ def run_cleanlab(
             epochs=plan.probe.epochs,
             batch_size=plan.probe.batch_size,
             lr=plan.probe.lr,
+            min_steps=plan.probe.min_steps,
         )
         model = CleanLearning(probe, seed=derive_seed(plan.seed, "cleanlab", seed) % 2**31, verbose=False)
         model.fit(train, labels)

@@ -76,6 +76,8 @@ class ProbePlan(_Section):
     """The linear probes; the same for every feature set."""
 
     epochs: Annotated[int, Ge(1)] = 10
+    min_steps: Annotated[int, Ge(0)] = 600
+    """Small data gets more epochs until this many steps are made."""
     batch_size: Annotated[int, Ge(1)] = 256
     lr: Annotated[float, Gt(0), Lt(2)] = 0.7
     """In units of 1 / largest eigenvalue of the features' covariance."""

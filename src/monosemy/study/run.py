@@ -21,7 +21,7 @@ from monosemy.errors import InputError
 from monosemy.features.registry import FEATURE_SETS, FeatureSet
 from monosemy.files import atomic_path, write_text
 from monosemy.study.block import Block, Row, make_blocks
-from monosemy.study.cells import Cell, make_cells, testing_inputs
+from monosemy.study.cells import Cell, evaluation_inputs, make_cells
 from monosemy.study.denoising import NAME as CLEANLAB
 from monosemy.study.plan import Plan, check_plan
 from monosemy.study.statistics import summarise
@@ -122,10 +122,10 @@ def _prepare(bank: EncoderBank, features: list[FeatureSet], plan: Plan, data: La
         return
     for split in (data.train, data.validation):
         bank.encode("dense", 0, split.inputs)
-    for testing in dict.fromkeys(cell.testing for cell in cells):
-        fixed = testing.kind == "clean" or testing.kind.startswith("shift:")
+    for evaluation in dict.fromkeys(cell.evaluation for cell in cells):
+        fixed = evaluation.kind == "clean" or evaluation.kind.startswith("shift:")
         for seed in range(1 if fixed else plan.seeds):
-            bank.encode("dense", seed, testing_inputs(testing, plan, data, seed, None)[0])
+            bank.encode("dense", seed, evaluation_inputs(evaluation, plan, data, seed, None)[0])
 
 
 def _dense_rows(finished: dict[str, list[Row]], blocks: list[Block], seed: int) -> tuple[Row, ...]:

@@ -4,6 +4,7 @@ Each process computes on one thread. Small products gain little from a second on
 a busy machine lose much, and the numbers do not depend on how many cores there are.
 """
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from joblib import Parallel, cpu_count, delayed
 
+from monosemy.cache import cache_folder
 from monosemy.data.labelled import LabelledData
 from monosemy.encoders.bank import EncoderBank
 from monosemy.study.block import Block, Row, run_block
@@ -57,7 +59,8 @@ def run_tasks(
     workers = min(len(tasks), cpu_count())
     # The longest tasks are those of many seeds; started first, they do not keep one core busy at the end alone.
     ordered = sorted(tasks, key=_n_seeds, reverse=True)
-    jobs = (delayed(_run)(task, plan, data, cells) for task in ordered)
+    cache = str(cache_folder())
+    jobs = (delayed(_run)(task, plan, data, cells, cache) for task in ordered)
     yield from Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="n_jobs")(jobs)
 
 
@@ -65,7 +68,10 @@ def _n_seeds(task: Task) -> int:
     return len(task.block.seeds) if isinstance(task, BlockTask) else 1
 
 
-def _run(task: Task, plan: Plan, data: LabelledData, cells: Sequence[Cell]) -> tuple[str, list[Row], float]:
+def _run(
+    task: Task, plan: Plan, data: LabelledData, cells: Sequence[Cell], cache: str
+) -> tuple[str, list[Row], float]:
+    os.environ["MONOSEMY_CACHE"] = cache  # a worker process may be older than the caller's setting
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     started = time.monotonic()

@@ -1,0 +1,5 @@
+"""``python -m monosemy``."""
+
+from monosemy.cli import main
+
+main()

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+
+from monosemy.data.sources import from_arrays
+from monosemy.errors import InputError
+from monosemy.study import Plan, parse_plan
+from monosemy.study.cells import Evaluation, Training, evaluation_inputs, make_cells, training_labels
+from monosemy.study.plan import check_plan
+
+
+def _plan(**scenarios: object) -> Plan:
+    return parse_plan(
+        {"data": {}, "encoder": {"name": "none"}, "features": ["dense", "sae"], "scenarios": scenarios}, "test"
+    )
+
+
+@pytest.fixture
+def data(digit_arrays):
+    return from_arrays(*digit_arrays)
+
+
+def test_noise_hits_train_and_validation_at_the_same_rate_and_never_test(data) -> None:
+    train, validation = training_labels(Training("symmetric", 0.4), _plan(label_noise={"levels": [0.4]}), data, 0)
+    assert (train != data.train.labels).sum() == round(0.4 * len(data.train))
+    assert (validation != data.validation.labels).sum() == round(0.4 * len(data.validation))
+
+
+def test_labels_depend_on_seed_and_level_only(data) -> None:
+    plan = _plan(label_noise={"levels": [0.4]})
+    first = training_labels(Training("symmetric", 0.4), plan, data, 0)[0]
+    np.testing.assert_array_equal(first, training_labels(Training("symmetric", 0.4), plan, data, 0)[0])
+    assert (first != training_labels(Training("symmetric", 0.4), plan, data, 1)[0]).any()
+    other_features = plan.model_copy(update={"features": ("dense",)})
+    np.testing.assert_array_equal(first, training_labels(Training("symmetric", 0.4), other_features, data, 0)[0])
+
+
+def test_fewer_labels_are_a_subset_of_more(data) -> None:
+    plan = _plan(few_labels={"fractions": [0.1, 0.5]})
+    few, few_validation = training_labels(Training("few", 0.1), plan, data, 0)
+    more, _ = training_labels(Training("few", 0.5), plan, data, 0)
+    assert set(np.flatnonzero(few >= 0)) < set(np.flatnonzero(more >= 0))
+    assert (few_validation >= 0).sum() < 0.2 * len(few_validation)
+
+
+def test_level_zero_shares_the_clean_probe(data) -> None:
+    cells = make_cells(_plan(label_noise={"levels": [0.0, 0.4]}, few_labels={"fractions": [0.5, 1.0]}), data)
+    assert [(c.scenario, c.level) for c in cells] == [
+        ("clean", 0.0), ("label-noise", 0.0), ("label-noise", 0.4), ("few-labels", 0.5), ("few-labels", 1.0),
+    ]  # fmt: skip
+    assert {c.training for c in cells} == {Training(), Training("symmetric", 0.4), Training("few", 0.5)}
+
+
+def test_image_noise_is_paired_across_feature_sets(data) -> None:
+    images = data.train.inputs.reshape(-1, 1, 8, 8)[:50] / 16
+    pictures = from_arrays(images, data.train.labels[:50], images, data.train.labels[:50])
+    plan = parse_plan(
+        {
+            "data": {},
+            "encoder": {"name": "contrastive"},
+            "features": ["dense", "ncl"],
+            "scenarios": {"input_noise": {"levels": [0.2], "kind": "gaussian"}},
+        },
+        "test",
+    )
+    std = np.ones((1, 1, 1), dtype=np.float32)
+    first, labels = evaluation_inputs(Evaluation("gaussian", 0.2), plan, pictures, 0, std)
+    again, _ = evaluation_inputs(Evaluation("gaussian", 0.2), plan, pictures, 0, 5 * std)  # another encoder
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(labels, pictures.test.labels)
+    other, _ = evaluation_inputs(Evaluation("gaussian", 0.2), plan, pictures, 1, std)
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "named"),
+    [
+        ({"label_noise": {"levels": [0.9]}}, "0.9"),  # ten classes: no information left
+        ({"label_noise": {"levels": [0.5], "kind": "pair"}}, "0.5"),
+        ({"label_noise": {"levels": [0.5], "kind": "matrix"}}, "matrix"),
+        ({"input_noise": {"levels": [0.1], "kind": "typos"}}, "typos"),
+        ({"given_labels": True}, "--given-label-column"),
+        ({"shift": True}, "--shift"),
+    ],
+)
+def test_what_the_data_cannot_give_is_refused(data, scenarios: dict[str, object], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        check_plan(_plan(**scenarios), data)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"features": ["dense", "nonsense"]}, "nonsense"),
+        ({"features": ["sae"]}, "dense"),
+        ({"features": ["dense", "ncl"]}, "contrastive"),
+    ],
+)
+def test_impossible_features_are_refused(data, change: dict[str, list[str]], named: str) -> None:
+    values = {"data": {}, "encoder": {"name": "none"}, "scenarios": {}} | change
+    with pytest.raises(InputError, match=named):
+        check_plan(parse_plan(values, "test"), data)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"seeds": 0},
+        {"sae": {"n_latents": 4, "k": 8}},
+        {"scenarios": {"label_noise": {"levels": [0.3, 0.3]}}},
+        {"scenarios": {"label_noise": {"levels": []}}},
+        {"unknown": 1},
+        {"probe": {"lr": -1}},
+    ],
+)
+def test_a_bad_plan_is_one_sentence(values: dict[str, object]) -> None:
+    base = {"data": {}, "encoder": {"name": "none"}, "features": ["dense"], "scenarios": {}}
+    with pytest.raises(InputError) as caught:
+        parse_plan(base | values, "plan.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_plan_survives_yaml() -> None:
+    import yaml
+
+    plan = _plan(label_noise={"levels": [0.1, 0.3]}, few_labels={"fractions": [0.2]})
+    assert parse_plan(yaml.safe_load(plan.to_yaml()), "test") == plan

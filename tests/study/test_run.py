@@ -1,0 +1,155 @@
+"""The study as a whole, on real digits as embeddings."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from monosemy.errors import InputError
+from monosemy.study import Study
+
+SAE = {"n_latents": 128, "k": 8, "n_epochs": 5}
+
+
+@pytest.fixture(scope="module")
+def result(digit_arrays, tmp_path_factory):
+    study = Study(
+        ["dense", "relu", "whitened", "random-topk", "sae"], label_noise=[0.6], few_labels=[0.1], seeds=3, sae=SAE,
+        probe={"cross_check": True},
+    )  # fmt: skip
+    _, _, x_test, y_test = digit_arrays
+    return study.run(
+        *digit_arrays, shifts={"darker": (x_test * 0.5, y_test)}, out=tmp_path_factory.mktemp("runs") / "digits"
+    )
+
+
+def test_every_cell_of_every_feature_set_is_there(result) -> None:
+    accuracy = result.results[result.results["metric"] == "accuracy"]
+    # clean, label noise, few labels, shift: 4 cells, 5 feature sets, 3 seeds
+    assert len(accuracy) == 4 * 5 * 3
+    assert not accuracy.duplicated(["features", "scenario", "level", "seed"]).any()
+    assert accuracy["value"].between(0, 1).all()
+
+
+def test_accuracy_is_that_of_real_learning(result) -> None:
+    summary = result.summary.set_index(["features", "scenario"])["accuracy"]
+    assert summary["dense", "clean"] > 0.9
+    assert summary["dense", "clean"] > summary["dense", "label-noise"] > 0.5
+    assert summary["dense", "clean"] > summary["dense", "few-labels"] > 0.6
+
+
+def test_every_feature_set_is_measured(result) -> None:
+    metrics = result.results.groupby(["features", "metric"])["value"].mean()
+    for name in ("dense", "sae"):
+        assert 0 < metrics[name, "semantic_consistency"] <= 1
+        assert metrics[name, "l0"] > 0
+    assert metrics["sae", "l0"] <= SAE["k"]
+    assert 0 < metrics["sae", "explained_variance"] < 1
+
+
+def test_exact_optimum_agrees_with_the_engine(result) -> None:
+    first = result.results[result.results["seed"] == 0]
+    exact = first[first["metric"] == "exact_accuracy"].set_index(["features", "scenario"])["value"]
+    ours = first[first["metric"] == "accuracy"].set_index(["features", "scenario"])["value"]
+    assert len(exact) == 2 * 5
+    assert (exact - ours[exact.index]).abs().max() < 0.05
+    assert (exact - ours[exact.index]).abs().mean() < 0.015
+
+
+def test_the_folder_is_complete(result) -> None:
+    files = {path.name for path in result.folder.iterdir()}
+    assert files >= {"plan.yaml", "results.parquet", "summary.csv", "environment.json", "log.jsonl", "verdict.txt"}
+    stored = pd.read_parquet(result.folder / "results.parquet")
+    pd.testing.assert_frame_equal(stored, result.results)
+    assert list(stored.columns) == [
+        "dataset", "encoder", "features", "scenario", "level", "seed", "metric", "value",
+    ]  # fmt: skip
+    events = [json.loads(line)["event"] for line in (result.folder / "log.jsonl").read_text().splitlines()]
+    assert events[0] == "start"
+    assert events.count("block") == 3 + 2 * 3  # the seeds of deterministic features share a block
+
+
+def test_same_plan_same_numbers_without_a_folder(digit_arrays) -> None:
+    study = Study(["dense", "sae"], label_noise=[0.6], seeds=2, sae=SAE)
+    first, second = study.run(*digit_arrays), study.run(*digit_arrays)
+    pd.testing.assert_frame_equal(first.results, second.results, check_exact=True)
+
+
+def test_a_folder_with_another_plan_is_refused_and_kept(result, digit_arrays) -> None:
+    before = (result.folder / "results.parquet").read_bytes()
+    with pytest.raises(InputError, match="another plan"):
+        Study(["dense"], label_noise=[0.5], seeds=2).run(*digit_arrays, out=result.folder)
+    assert (result.folder / "results.parquet").read_bytes() == before
+
+
+def test_a_folder_with_other_files_is_refused(digit_arrays, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match="holds no study"):
+        Study(["dense"], label_noise=[0.5], seeds=2).run(*digit_arrays, out=tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_cleanlab_is_a_further_row(digit_arrays) -> None:
+    pytest.importorskip("cleanlab", reason="the extra 'cleanlab' is not installed")
+    result = Study(["dense"], label_noise=[0.4], seeds=1, cleanlab=True).run(*digit_arrays)
+    rows = result.summary[result.summary["features"] == "dense+cleanlab"].set_index("scenario")
+    assert rows.loc["clean", "accuracy"] > 0.9
+    assert rows.loc["label-noise", "accuracy"] > 0.7
+
+
+def _command(data: Path, out: Path) -> list[str]:
+    words = ["study", "--data", str(data), "--out", str(out), "--features", "dense,sae", "--label-noise", "0.3,0.6"]
+    return [sys.executable, "-m", "monosemy", *words, "--seeds", "4", "--latents", "64", "--k", "4"]
+
+
+def test_killed_and_resumed_gives_the_numbers_of_an_undisturbed_run(digit_file: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"MONOSEMY_CACHE": str(tmp_path / "cache")}
+    disturbed, calm = tmp_path / "disturbed", tmp_path / "calm"
+    process = subprocess.Popen(
+        _command(digit_file, disturbed), env=environment, start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not list(disturbed.glob("cells/[!.]*.parquet")) and process.poll() is None:
+        assert time.monotonic() < deadline, "no block was finished"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = len(list(disturbed.glob("cells/[!.]*.parquet")))
+    for out in (disturbed, calm):
+        subprocess.run(_command(digit_file, out), env=environment, check=True, stdout=subprocess.DEVNULL)
+    assert kept >= 1
+    log = [json.loads(line) for line in (disturbed / "log.jsonl").read_text().splitlines()]
+    assert sum(entry["event"] == "block" for entry in log) == 5  # none was computed twice
+    assert (disturbed / "results.parquet").read_bytes() == (calm / "results.parquet").read_bytes()
+    assert (disturbed / "report.html").is_file()
+
+
+def test_damaged_block_is_made_again(digit_arrays, tmp_path: Path) -> None:
+    study = Study(["dense", "sae"], label_noise=[0.6], seeds=2, sae=SAE)
+    first = study.run(*digit_arrays, out=tmp_path / "run")
+    block = next((tmp_path / "run" / "cells").glob("sae-0.parquet"))
+    block.write_bytes(block.read_bytes()[:100])
+    second = study.run(*digit_arrays, out=tmp_path / "run")
+    pd.testing.assert_frame_equal(first.results, second.results, check_exact=True)
+
+
+def test_arrays_of_images_go_through_both_encoders(digit_arrays) -> None:
+    x_train, y_train, x_test, y_test = digit_arrays
+    images = [x.reshape(-1, 1, 8, 8) / np.float32(16) for x in (x_train, x_test)]
+    study = Study(
+        ["dense", "ncl"],
+        label_noise=[0.4],
+        input_noise={"levels": [0.3], "kind": "gaussian"},
+        seeds=1,
+        encoder={"name": "contrastive", "contrastive": {"steps": 30, "n_features": 32}},
+    )
+    result = study.run(images[0], y_train, images[1], y_test)
+    assert set(result.summary["features"]) == {"dense", "ncl"}
+    assert set(result.summary["scenario"]) == {"clean", "label-noise", "input-noise"}

@@ -1,0 +1,97 @@
+import numpy as np
+import pandas as pd
+
+from monosemy.study import parse_plan
+from monosemy.study.statistics import summarise
+from monosemy.study.verdict import describe_cell, hardest_level, make_verdict
+
+PLAN = parse_plan(
+    {
+        "data": {},
+        "encoder": {"name": "contrastive"},
+        "features": ["dense", "relu", "sae"],
+        "scenarios": {"label_noise": {"levels": [0.9]}},
+    },
+    "test",
+)
+
+
+def _verdict(noisy: dict[str, float], clean: dict[str, float], spread: float = 0.01, n_seeds: int = 5):
+    rng = np.random.default_rng(0)
+    rows = []
+    for (scenario, level), means in {("clean", 0.0): clean, ("label-noise", 0.9): noisy}.items():
+        for name, mean in means.items():
+            for seed in range(n_seeds):
+                place = {"features": name, "scenario": scenario, "level": level, "seed": seed}
+                rows.append(place | {"metric": "accuracy", "value": mean + spread * rng.standard_normal()})
+                rows.append(place | {"metric": "weight_decay", "value": 1e-4})
+    results = pd.DataFrame(rows)
+    return make_verdict(results, summarise(results), PLAN)
+
+
+CLEAN = {"dense": 0.9, "relu": 0.9, "sae": 0.9}
+
+
+def test_a_clear_win_over_dense_and_controls() -> None:
+    first = _verdict({"dense": 0.3, "relu": 0.4, "sae": 0.6}, CLEAN).sentences[0]
+    assert "Under 90 % label noise, sae wins: +" in first
+    assert "closest control, relu" in first
+
+
+def test_a_better_control_takes_the_credit_away() -> None:
+    first = _verdict({"dense": 0.3, "relu": 0.7, "sae": 0.6}, CLEAN).sentences[0]
+    assert "loses to a control" in first
+
+
+def test_no_difference_is_called_none() -> None:
+    first = _verdict({"dense": 0.5, "relu": 0.5, "sae": 0.5}, CLEAN).sentences[0]
+    assert "no clear difference" in first
+
+
+def test_a_loss_is_called_a_loss() -> None:
+    first = _verdict({"dense": 0.6, "relu": 0.5, "sae": 0.3}, CLEAN).sentences[0]
+    assert "LOSES" in first
+
+
+def test_an_interval_above_zero_is_not_enough_without_holm() -> None:
+    rows = []
+    for place, count in (("a", 1), ("b", 40)):
+        for level in range(count):
+            for seed in range(5):
+                base = {"scenario": "label-noise" if place == "a" else "few-labels", "level": level + 1.0, "seed": seed}
+                gain = 0.01 + 0.008 * (seed - 2) / 2 if place == "a" else 0.01 * (-1) ** seed
+                rows.append(base | {"features": "dense", "metric": "accuracy", "value": 0.5})
+                rows.append(base | {"features": "sae", "metric": "accuracy", "value": 0.5 + gain})
+    for seed in range(5):
+        for name in ("dense", "sae"):
+            clean = {"scenario": "clean", "level": 0.0, "seed": seed, "features": name}
+            rows.append(clean | {"metric": "accuracy", "value": 0.9 + 0.001 * seed * (name == "sae")})
+    results = pd.DataFrame(rows)
+    summary = summarise(results)
+    noisy = summary[(summary["features"] == "sae") & (summary["scenario"] == "label-noise")].iloc[0]
+    assert noisy["gain_low"] > 0
+    assert noisy["p_holm"] > 0.05
+    assert "no clear difference" in make_verdict(results, summary, PLAN).sentences[0]
+
+
+def test_clean_loss_few_seeds_and_grid_edge_are_warned_of() -> None:
+    verdict = _verdict({"dense": 0.3, "relu": 0.4, "sae": 0.6}, CLEAN | {"sae": 0.8}, n_seeds=5)
+    assert any("loses" in w and "clean" in w for w in verdict.warnings)
+    rows = [
+        {"features": f, "scenario": "clean", "level": 0.0, "seed": s, "metric": m, "value": v}
+        for f in ("dense", "sae")
+        for s in range(2)
+        for m, v in (("accuracy", 0.5 + 0.1 * s), ("weight_decay", 1e-3))
+    ]
+    results = pd.DataFrame(rows)
+    plan = PLAN.model_copy(update={"seeds": 2})
+    warnings = make_verdict(results, summarise(results), plan).warnings
+    assert any("2 seeds" in w for w in warnings)
+    assert any("largest weight decay" in w for w in warnings)
+
+
+def test_hardest_level_of_few_labels_is_the_fewest() -> None:
+    summary = pd.DataFrame({"scenario": ["few-labels"] * 2 + ["label-noise"] * 2, "level": [0.1, 0.5, 0.3, 0.9]})
+    assert hardest_level(summary, "few-labels") == 0.1
+    assert hardest_level(summary, "label-noise") == 0.9
+    assert describe_cell("few-labels", 0.1) == "10 % of the labels"
