@@ -1,5 +1,7 @@
 """Codes, tasks and accuracies of the toy study."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,6 +69,13 @@ def test_same_samples_for_a_code_whatever_runs_beside_it(rows):
     alone = pd.DataFrame(evaluate_codes(weight, 0.3, "kept", 0, SMALL, ("poly",)))
     beside = rows[(rows["code"] == "poly") & (rows["seed"] == 0)].reset_index(drop=True)
     pd.testing.assert_frame_equal(alone, beside)
+
+
+def test_the_weight_decay_that_does_best_on_validation_is_chosen():
+    config = replace(SMALL, weight_decays=(1e-3, 100.0), input_noise=())
+    rows = pd.DataFrame(evaluate_codes(np.eye(4, 6, dtype=np.float32), 0.3, "kept", 0, config, ("mono",)))
+    assert (values_by(rows, "weight_decay", "scenario")["clean",] == 1e-3).all()
+    assert values_by(rows, "accuracy", "scenario")["clean",] > 0.8
 
 
 def test_a_run_is_complete_and_repeats():
