@@ -111,8 +111,8 @@ def test_masked_rows_count_for_nothing() -> None:
     x, y = problem()
     doubled = np.concatenate([x, x])
     labels = np.concatenate([y, np.full(N, -1)])
-    config = ProbeConfig(epochs=100, batch_size=2 * N, lr=0.7)
-    close(train(doubled, labels, config=config), train(x, y, config=full_batch(100)))
+    config = ProbeConfig(epochs=400, batch_size=2 * N, lr=0.7)
+    close(train(doubled, labels, config=config), train(x, y, config=full_batch(400)))
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
@@ -153,7 +153,7 @@ def test_the_bias_is_not_decayed() -> None:
     # So much decay leaves the class frequencies only.
     x, _ = problem()
     y = np.repeat([0, 1, 2], [N // 2, N // 3, N // 6])
-    probes = train(x, y, 30.0, ProbeConfig(epochs=400, batch_size=N, lr=0.01))
+    probes = train(x, y, 30.0, ProbeConfig(epochs=400, batch_size=N, lr=0.5))
     logits = x @ probes.weight.numpy() + probes.bias.numpy()[0]
     np.testing.assert_allclose(np.exp(log_softmax(logits, axis=1)).mean(axis=0), [1 / 2, 1 / 3, 1 / 6], atol=0.01)
     assert np.ptp(logits, axis=0).max() < 0.05
@@ -203,12 +203,31 @@ def test_disagreeing_lengths_are_refused() -> None:
         train(x, y, [0.1, 0.2])
 
 
-def test_steps_are_told() -> None:
+def test_small_data_gets_more_epochs() -> None:
     x, y = problem()
-    told: list[tuple[int, int]] = []
-    config = ProbeConfig(epochs=5, batch_size=50, lr=0.5)
-    train_probes(x, y[:, None], C, np.zeros(1), config, 0, lambda done, total: told.append((done, total)))
-    assert told == [(16, 20), (20, 20)]
+    many = ProbeConfig(epochs=8, batch_size=N, lr=0.5)
+    assert torch.equal(
+        train(x, y, config=ProbeConfig(epochs=1, batch_size=N, lr=0.5, min_steps=8)).weight,
+        train(x, y, config=many).weight,
+    )
+    assert torch.equal(
+        train(x, y, config=ProbeConfig(epochs=8, batch_size=N, lr=0.5, min_steps=3)).weight,
+        train(x, y, config=many).weight,
+    )
+
+
+def test_white_features_with_many_dimensions_reach_the_optimum() -> None:
+    # A flat spectrum has a tiny largest eigenvalue: a step that only looks at it is far too large.
+    rng = np.random.default_rng(0)
+    centers = rng.standard_normal((10, 200))
+    y = rng.integers(0, 10, 3000)
+    x = (0.25 * centers[y] + rng.standard_normal((3000, 200))).astype(np.float32)
+    held = rng.integers(0, 10, 2000)
+    x_held = (0.25 * centers[held] + rng.standard_normal((2000, 200))).astype(np.float32)
+    ours = train_probes(x, y[:, None], 10, np.array([1e-3]), ProbeConfig(min_steps=400), 0)
+    exact = exact_probe(x, y, 1e-3)
+    difference = (predict(ours, x_held)[:, 0] == held).mean() - exact.score(x_held, held)
+    assert abs(difference) < 0.02
 
 
 @given(seed=st.integers(0, 99), chunk=st.integers(1, 12))

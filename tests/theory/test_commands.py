@@ -4,21 +4,17 @@ import re
 
 import pandas as pd
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from monosemy.cli import app
 from monosemy.errors import InputError
 from monosemy.theory import runs
-from monosemy.theory.commands import parse_numbers, parse_weights, theory, toy
+from monosemy.theory.commands import parse_numbers, parse_weights
 from monosemy.theory.toy_study import TaskConfig
 
 
 @pytest.fixture
 def run():
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(toy)
-    app.command()(theory)
-
     def call(*arguments):
         result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "80", "TERM": "dumb"})
         if result.exception is not None and not isinstance(result.exception, SystemExit):

@@ -337,8 +337,8 @@ def from_arrays(
     rows = _Rows(kind=_kind(joined), inputs=joined, labels=[label for y in labels for label in y], splits=names)
     data = _split(rows, DataConfig(validation_fraction=validation_fraction), seed, name)
     extra: dict[str, Split] = {}
-    for shift, (x, y) in (shifts or {}).items():
-        shift_inputs, shift_labels = _as_inputs(x), _texts(np.asarray(y).ravel())
+    for shift, (shift_x, shift_y) in (shifts or {}).items():
+        shift_inputs, shift_labels = _as_inputs(shift_x), _texts(np.asarray(shift_y).ravel())
         _check_lengths(f"shifted set {shift!r}", shift_inputs, shift_labels)
         extra[shift] = _shifted(shift, _kind(shift_inputs), shift_inputs, shift_labels, data)
     return LabelledData(**{**data.__dict__, "shifts": extra})

@@ -37,7 +37,7 @@ def read_table(path: Path) -> pd.DataFrame:
         if name.endswith(".parquet"):
             frame = pd.read_parquet(path)
         elif name.endswith((".jsonl", ".jsonl.gz")):
-            frame = pd.read_json(path, lines=True, dtype=False, convert_dates=False)
+            frame = pd.read_json(path, lines=True, dtype=False)
         elif name.endswith((".csv", ".csv.gz", ".tsv")):
             frame = pd.read_csv(path, sep="\t" if name.endswith(".tsv") else ",", keep_default_na=False, dtype=str)
         else:

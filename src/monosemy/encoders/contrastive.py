@@ -34,7 +34,7 @@ class ContrastiveConfig(BaseModel):
 
     augmentation: AugmentationName = "natural"
     """What makes two views of one image."""
-    steps: Annotated[int, Ge(1)] = 800
+    steps: Annotated[int, Ge(1)] = 700
     """Optimiser steps."""
     batch_size: Annotated[int, Ge(2)] = 128
     """Images a step; each gives two views."""
@@ -136,7 +136,7 @@ def _check_alive(encoder: ConvEncoder, images: Tensor, method: Method) -> None:
 @torch.no_grad()
 def embed(encoder: ConvEncoder, images: NDArray[np.float32], batch_size: int = 1024) -> NDArray[np.float32]:
     """Features (N, n_features) of images (N, C, H, W), in batches of a fixed size."""
-    batches = torch.from_numpy(np.require(images, requirements="CW")).split(batch_size)
+    batches = torch.from_numpy(np.require(images, requirements=["C", "W"])).split(batch_size)
     return np.concatenate([encoder(batch).numpy() for batch in batches])
 
 

@@ -6,7 +6,6 @@ Labels of -1 leave a sample out of a probe, so that few labels need no data of t
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -21,11 +20,10 @@ from monosemy.functional.consistency import Codes
 from monosemy.functional.csr import csr_tensor
 
 _MOMENTUM = 0.9
-_MEMORY_BUDGET = 192 * 2**20
+_MEMORY_BUDGET = 64 * 2**20
 """Bytes for weights, momentum and activations of the probes that are trained together."""
 
 Vector = NDArray[np.floating]
-OnStep = Callable[[int, int], None]
 
 
 class Probes(NamedTuple):
@@ -56,8 +54,8 @@ class ProbeConfig:
     epochs: int = 10
     batch_size: int = 256
     lr: float = 0.7
-    """Peak step size in units of 1 / largest eigenvalue of the features' covariance, so that it needs no tuning by
-    scale; 5 % warm-up, then cosine to 0."""
+    """Peak step size in units of 1 / curvature of the features, so that it needs no tuning by scale; 5 % warm-up, then
+    cosine to 0."""
     min_steps: int = 0
     """Small data gets more epochs until this many steps are made."""
 
@@ -79,7 +77,9 @@ class _Inputs(Protocol):
 class _Batch(Protocol):
     def times(self, weight: Tensor, out: Tensor) -> None: ...
 
-    def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None: ...
+    def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None:
+        """momentum <- 0.9 momentum + x^T right / B, in place."""
+        ...
 
 
 class DenseInputs:
@@ -109,7 +109,7 @@ class _DenseBatch:
         torch.mm(self.x, weight, out=out)
 
     def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None:
-        momentum.addmm_(self.x.T, right, beta=_MOMENTUM)
+        momentum.addmm_(self.x.T, right, beta=_MOMENTUM, alpha=1 / len(right))
 
 
 class SparseInputs:
@@ -145,8 +145,8 @@ class _SparseBatch:
         torch.addmm(out, self.x, weight, out=out)
 
     def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None:
-        torch.addmm(momentum, self.transposed, right, beta=_MOMENTUM, out=momentum)
-        momentum.addr_(self.center, right.sum(dim=0), alpha=-1)
+        torch.addmm(momentum, self.transposed, right, beta=_MOMENTUM, alpha=1 / len(right), out=momentum)
+        momentum.addr_(self.center, right.sum(dim=0), alpha=-1 / len(right))
 
 
 def _to_torch(x: sp.csr_array) -> Tensor:
@@ -173,6 +173,19 @@ def largest_eigenvalue(inputs: _Inputs, n_features: int) -> float:
     return _positive(float(largest) ** 2 / inputs.n)
 
 
+def _curvature(
+    inputs: _Inputs, n_features: int, batch_size: int, weight_decay: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """(P,) what the peak step is divided by: largest eigenvalue + 2 / B + weight decay.
+
+    The first term is the curvature of the mean loss (features have mean square length 1); the second that of a
+    minibatch of B, whose few samples vary in directions of their own: without it the step is too large for features
+    with a flat spectrum, such as whitened ones.
+    """
+    largest = largest_eigenvalue(inputs, n_features)
+    return (largest + 2 / min(batch_size, inputs.n) + np.asarray(weight_decay)).astype(np.float32)
+
+
 def train_probes(
     features: Codes,
     labels: NDArray[np.integer],
@@ -180,7 +193,6 @@ def train_probes(
     weight_decay: NDArray[np.floating],
     config: ProbeConfig,
     seed: int,
-    on_step: OnStep | None = None,
 ) -> Probes:
     """Minimise, for every probe p, mean_i CE(W_p x_i + b_p, y_ip) + weight_decay_p / 2 |W_p|^2.
 
@@ -192,7 +204,6 @@ def train_probes(
         labels: (N, P), integers in [0, n_classes); -1 leaves the sample out of that probe.
         weight_decay: (P,), >= 0.
         seed: of the order of the samples.
-        on_step: called with (steps done, steps in all), every 16 steps.
     """
     inputs: _Inputs = SparseInputs(features) if sp.issparse(features) else DenseInputs(np.asarray(features))
     n_features, n_probes = features.shape[1], labels.shape[1]
@@ -204,10 +215,9 @@ def train_probes(
         torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64)),
         weight,
         torch.from_numpy(np.asarray(weight_decay, dtype=np.float32)),
-        config.lr / largest_eigenvalue(inputs, n_features),
+        config.lr / torch.from_numpy(_curvature(inputs, n_features, config.batch_size, weight_decay)),
         config,
         torch.Generator().manual_seed(seed),
-        on_step,
     )
     weight.div_(inputs.scale)
     return Probes(weight, bias - (inputs.center @ weight).view_as(bias))
@@ -224,22 +234,22 @@ def _descend(
     labels: Tensor,
     weight: Tensor,
     weight_decay: Tensor,
-    lr: float,
+    step_size: Tensor,
     config: ProbeConfig,
     rng: torch.Generator,
-    on_step: OnStep | None,
 ) -> Tensor:
-    """SGD with momentum on ``weight`` in place; returns the bias."""
+    """SGD with momentum on ``weight`` in place, with a peak step size for each probe; returns the bias."""
     batch_size = min(config.batch_size, inputs.n)
     n_probes = labels.shape[1]
     n_classes = weight.shape[1] // n_probes
     bias = torch.zeros(n_probes, n_classes)
     momentum, bias_momentum = torch.zeros_like(weight), torch.zeros_like(bias)
     decay_of_column = weight_decay.repeat_interleave(n_classes)
+    step_of_column = step_size.repeat_interleave(n_classes)
     used = labels >= 0
-    # Expected, not actual, count of used samples in a batch: unbiased, and never zero.
-    gradient_scale = 1 / (batch_size * used.float().mean(dim=0))
     everything_used = bool(used.all())
+    # The expected, not the actual, share of used samples in a batch: unbiased, and never zero.
+    share_used = used.float().mean(dim=0)
     first_column = torch.arange(n_probes) * n_classes
     logits = torch.empty(batch_size, n_probes * n_classes)
     n_batches = inputs.n // batch_size
@@ -254,19 +264,15 @@ def _descend(
             flat = residual.view(batch_size, -1)
             wanted = labels[rows].clamp(min=0) + first_column
             flat.scatter_add_(1, wanted, flat.new_full((1, 1), -1.0).expand_as(wanted))
-            if everything_used:
-                residual.mul_(1 / batch_size)
-            else:
-                residual.mul_((used[rows] * gradient_scale).unsqueeze(-1))
+            if not everything_used:
+                residual.mul_((used[rows] / share_used).unsqueeze(-1))
             x.add_transposed_product(momentum, flat)
             momentum.addcmul_(weight, decay_of_column)
-            bias_momentum.mul_(_MOMENTUM).add_(residual.sum(dim=0))
-            now = lr * min(1.0, (step + 1) / max(1.0, 0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
-            weight.sub_(momentum, alpha=now)
-            bias.sub_(bias_momentum, alpha=now)
+            bias_momentum.mul_(_MOMENTUM).add_(residual.sum(dim=0), alpha=1 / batch_size)
+            now = min(1.0, (step + 1) / max(1.0, 0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            weight.addcmul_(momentum, step_of_column, value=-now)
+            bias.sub_(bias_momentum, alpha=config.lr * now)  # a constant feature of mean square 1: curvature 1
             step += 1
-            if on_step is not None and (step % 16 == 0 or step == steps):
-                on_step(step, steps)
     return bias
 
 

@@ -76,11 +76,11 @@ class ProbePlan(_Section):
     """The linear probes; the same for every feature set."""
 
     epochs: Annotated[int, Ge(1)] = 10
-    min_steps: Annotated[int, Ge(0)] = 600
+    min_steps: Annotated[int, Ge(0)] = 400
     """Small data gets more epochs until this many steps are made."""
     batch_size: Annotated[int, Ge(1)] = 256
     lr: Annotated[float, Gt(0), Lt(2)] = 0.7
-    """In units of 1 / largest eigenvalue of the features' covariance."""
+    """Peak step size in units of 1 / curvature of the features."""
     weight_decays: Levels = (0.0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
     """The grid; chosen for each cell on the validation split, which carries the same label noise as train."""
     cross_check: bool = False

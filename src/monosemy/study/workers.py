@@ -68,9 +68,7 @@ def _n_seeds(task: Task) -> int:
     return len(task.block.seeds) if isinstance(task, BlockTask) else 1
 
 
-def _run(
-    task: Task, plan: Plan, data: LabelledData, cells: Sequence[Cell], cache: str
-) -> tuple[str, list[Row], float]:
+def _run(task: Task, plan: Plan, data: LabelledData, cells: Sequence[Cell], cache: str) -> tuple[str, list[Row], float]:
     os.environ["MONOSEMY_CACHE"] = cache  # a worker process may be older than the caller's setting
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

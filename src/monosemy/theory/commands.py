@@ -1,11 +1,10 @@
-"""The commands `monosemy toy` and `monosemy theory`: options in; a folder, tables and an answer out."""
+"""What `monosemy toy` and `monosemy theory` do: options in; a folder, tables and an answer out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import typer
 from rich.console import Console
 
 from monosemy.errors import InputError
@@ -23,23 +22,20 @@ from monosemy.functional.separability import (
 from monosemy.progress import progress
 from monosemy.seeding import numpy_rng
 
-_OUT = typer.Option("--out", help="Folder for results and figures; made if missing.")
-
 
 def toy(
-    out: Annotated[Path, _OUT] = Path("runs/toy"),
-    features: Annotated[int, typer.Option(help="n, features of the input.")] = 40,
-    dimensions: Annotated[int, typer.Option(help="m, numbers in a code; at most n.")] = 20,
-    sparsity: Annotated[float, typer.Option(help="S, probability that a feature is 0; below 1.")] = 0.2,
-    label_noise: Annotated[str, typer.Option(help="Shares of wrong labels, such as 0.3,0.9.")] = "0.3,0.6,0.9",
-    input_noise: Annotated[
-        str, typer.Option(help="Standard deviations of Gaussian noise on test inputs.")
-    ] = "0.1,0.3,0.6",
-    seeds: Annotated[int, typer.Option(help="Models and data sets to average over.")] = 5,
-    importance_decay: Annotated[float, typer.Option(help="Importance of feature i is this to the power i.")] = 1.0,
-    steps: Annotated[int, typer.Option(help="Training steps of the toy models.")] = 1500,
-    sweep: Annotated[bool, typer.Option(help="Also compare the codes over sparsity and m / n.")] = True,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    *,
+    out: Path,
+    features: int,
+    dimensions: int,
+    sparsity: float,
+    label_noise: str,
+    input_noise: str,
+    seeds: int,
+    importance_decay: float,
+    steps: int,
+    sweep: bool,
+    quiet: bool,
 ) -> None:
     """Toy model of superposition: does a code with one feature a dimension stand noise better?
 
@@ -75,16 +71,15 @@ def toy(
 
 
 def theory(
-    out: Annotated[Path, _OUT] = Path("runs/theory"),
-    sparsity: Annotated[str, typer.Option(help="S, one or several, each below 1.")] = "0,0.2,0.5,0.8",
-    weights: Annotated[str, typer.Option(help="w1,w2 of the polysemantic score w1 x1 - w2 x2.")] = "1,1",
-    input_noise: Annotated[
-        float, typer.Option(help="Standard deviation of Gaussian noise on the two features of the closed forms.")
-    ] = 0.0,
-    classes: Annotated[str, typer.Option(help="C for the simulation, one or several.")] = "2,3,5,10",
-    seeds: Annotated[int, typer.Option(help="Simulations to average over.")] = 10,
-    samples: Annotated[int, typer.Option(help="Samples of each simulation.")] = 100_000,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    *,
+    out: Path,
+    sparsity: str,
+    weights: str,
+    input_noise: float,
+    classes: str,
+    seeds: int,
+    samples: int,
+    quiet: bool,
 ) -> None:
     """Separability J under noise: closed forms for two features, simulation for more classes.
 
@@ -100,7 +95,7 @@ def theory(
     numbers = _check_simulation(parse_numbers("classes", classes), seeds, samples)
     folder, console = _folder(out), Console(quiet=quiet)
     with progress(console) as tell:
-        simulated = {}
+        simulated: dict[int, list[Any]] = {}
         for row, c in enumerate(numbers):
             grid = np.linspace(0, 0.98 * (c - 1) / c, 50)
             simulated[c] = []

@@ -87,7 +87,7 @@ def superposition_figure(run: ToyRun) -> Figure:
     axes[0].set_ylabel("feature")
     assert image is not None
     bar = figure.colorbar(image, ax=list(axes), shrink=0.75, pad=0.01, ticks=[-1, 0, 1])
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     n, m = run.setting.features, run.setting.dimensions
     figure.suptitle(f"$W^T W$ of the toy model: {n} features in {m} dimensions", x=0.01, ha="left", weight="bold")
     return figure
@@ -187,7 +187,7 @@ def phase_figure(sweep: pd.DataFrame, setting: SweepSetting) -> Figure:
     assert image is not None
     bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.01, extend="both")
     bar.set_label("accuracy of mono minus poly, points")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     figure.suptitle(
         f"Where one feature a dimension beats learned superposition (n = {setting.features}, {setting.seeds} seeds; "
         "bold: 95 % interval excludes 0)",

@@ -140,4 +140,4 @@ def first_lead(lead: Callable[[float], float], limit: float, steps: int = 64) ->
     if first == 0:
         return 0.0
     root = brentq(lead, grid[first - 1], grid[first], xtol=1e-10)
-    return float(root)  # type: ignore[arg-type]
+    return float(root)
