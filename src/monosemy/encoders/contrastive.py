@@ -34,7 +34,7 @@ class ContrastiveConfig(BaseModel):
 
     augmentation: AugmentationName = "natural"
     """What makes two views of one image."""
-    steps: Annotated[int, Ge(1)] = 700
+    steps: Annotated[int, Ge(1)] = 800
     """Optimiser steps."""
     batch_size: Annotated[int, Ge(2)] = 128
     """Images a step; each gives two views."""

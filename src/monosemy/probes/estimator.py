@@ -29,7 +29,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         epochs: int = 10,
         batch_size: int = 256,
         lr: float = 0.7,
-        min_steps: int = 400,
+        min_steps: int = 300,
         random_state: int = 0,
     ) -> None:
         self.weight_decay = weight_decay

@@ -76,7 +76,7 @@ class ProbePlan(_Section):
     """The linear probes; the same for every feature set."""
 
     epochs: Annotated[int, Ge(1)] = 10
-    min_steps: Annotated[int, Ge(0)] = 400
+    min_steps: Annotated[int, Ge(0)] = 300
     """Small data gets more epochs until this many steps are made."""
     batch_size: Annotated[int, Ge(1)] = 256
     lr: Annotated[float, Gt(0), Lt(2)] = 0.7

@@ -1,0 +1,125 @@
+"""The command as a stranger meets it: output, exit codes, bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_digits
+
+from monosemy import cli
+
+
+@pytest.fixture
+def embeddings(tmp_path: Path) -> Path:
+    digits = load_digits()
+    x, y = digits.data.astype(np.float32), digits.target
+    path = tmp_path / "digits.npz"
+    np.savez(path, X_train=x[:900], y_train=y[:900], X_test=x[900:], y_test=y[900:])
+    return path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    """The exit code of ``monosemy WORDS``."""
+    monkeypatch.setattr(sys, "argv", ["monosemy", *map(str, words)])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+QUICK = ("--features", "dense,sae", "--label-noise", "0.4", "--seeds", 2, "--latents", 64, "--k", 4)
+
+
+def test_a_study_prints_a_table_a_verdict_and_where_the_report_is(
+    embeddings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = tmp_path / "run"
+    assert run(monkeypatch, "study", "--data", embeddings, "--out", out, *QUICK) == 0
+    printed = capsys.readouterr().out
+    for said in ("Label noise", "sae", "Verdict", "Under 40 % label noise", "Only 2 seeds", "report.html"):
+        assert said in printed, said
+    assert max(len(line) for line in printed.splitlines() if str(out) not in line) <= 80
+    assert (out / "report.html").is_file()
+    assert (out / "figures" / "accuracy-label-noise.png").is_file()
+
+
+def test_json_is_json_and_the_plan_runs_again_to_the_same_numbers(
+    embeddings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run(monkeypatch, "study", "--data", embeddings, "--out", first, "--json", *QUICK) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"]
+    assert run(monkeypatch, "study", "--plan", first / "plan.yaml", "--out", second, "--quiet") == 0
+    assert capsys.readouterr().out == ""
+    assert (first / "results.parquet").read_bytes() == (second / "results.parquet").read_bytes()
+
+
+def _table(path: Path, rows: int = 40, **columns: object) -> Path:
+    frame = pd.DataFrame({"text": [f"text {i}" for i in range(rows)], "label": ["a", "b"] * (rows // 2)} | columns)
+    frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--data", "missing.csv"), "missing.csv"),
+        (("--data", "DATA", "--features", "dense,magic"), "magic"),
+        (("--data", "DATA", "--features", "sae"), "dense"),
+        (("--data", "DATA", "--features", "dense,ncl"), "ncl"),
+        (("--data", "DATA", "--latents", "4", "--k", "8"), "k=8"),
+        (("--data", "DATA", "--label-noise", "1.5"), "1.5"),
+        (("--data", "DATA", "--label-noise", "0.9"), "0.9"),
+        (("--data", "DATA", "--label-noise", "some"), "some"),
+        (("--data", "DATA", "--scenario", "weather"), "weather"),
+        (("--data", "DATA", "--scenario", "shift"), "--shift"),
+        (("--data", "DATA", "--scenario", "input-noise"), "input-noise"),
+        (("--data", "DATA", "--scenario", "few-labels", "--few-labels", "2"), "few_labels"),
+        (("--data", "DATA", "--shift", "nameless"), "nameless"),
+        (("--data", "DATA", "--seeds", "0"), "seeds"),
+        (("--data", "DATA", "--encoder", "contrastive"), "contrastive"),
+        (("--data", "DATA", "--noise-kind", "rainbow"), "rainbow"),
+        (("--data", "TABLE", "--label-column", "intent"), "intent"),
+        (("--data", "TABLE", "--encoder", "./no-such-model", "--label-noise", "0.2"), "no-such-model"),
+        (("--plan", "missing.yaml"), "missing.yaml"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    words: tuple[str, ...], named: str, embeddings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    table = _table(tmp_path / "texts.csv")
+    out = tmp_path / "out"
+    replaced = [{"DATA": str(embeddings), "TABLE": str(table)}.get(word, word) for word in words]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert run(monkeypatch, "study", *replaced, "--out", out) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    error = captured.err.strip()
+    assert error.startswith("Error: ")
+    assert named in error
+    assert "\n" not in error
+    assert not (out / "results.parquet").exists()
+
+
+def test_start_is_light() -> None:
+    code = (
+        "import sys, monosemy, monosemy.cli; print([m for m in ('torch', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
+@pytest.mark.parametrize("words", [("--help",), ("study", "--help"), ("toy", "--help"), ("theory", "--help")])
+def test_help_teaches(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *words) == 0
+    assert "Usage: monosemy" in capsys.readouterr().out
