@@ -20,6 +20,7 @@ from monosemy.functional.consistency import Codes
 from monosemy.functional.csr import csr_tensor
 
 _MOMENTUM = 0.9
+_FEW_CLASSES = 32
 _MEMORY_BUDGET = 64 * 2**20
 """Bytes for weights, momentum and activations of the probes that are trained together."""
 
@@ -238,19 +239,28 @@ def _descend(
     config: ProbeConfig,
     rng: torch.Generator,
 ) -> Tensor:
-    """SGD with momentum on ``weight`` in place, with a peak step size for each probe; returns the bias."""
+    """SGD with momentum on ``weight`` in place, with a peak step size for each probe; returns the bias.
+
+    Columns of ``weight`` are (probe, class), or (class, probe) where classes are few: torch's softmax is vectorised
+    along the last axis, or along the axes behind it, and ten classes fill no vector.
+    """
     batch_size = min(config.batch_size, inputs.n)
     n_probes = labels.shape[1]
     n_classes = weight.shape[1] // n_probes
-    bias = torch.zeros(n_probes, n_classes)
+    class_major = n_classes < _FEW_CLASSES
+    columns = (n_classes, n_probes) if class_major else (n_probes, n_classes)
+    class_axis = 1 if class_major else 2
+    bias = torch.zeros(columns)
     momentum, bias_momentum = torch.zeros_like(weight), torch.zeros_like(bias)
-    decay_of_column = weight_decay.repeat_interleave(n_classes)
-    step_of_column = step_size.repeat_interleave(n_classes)
+    decay_of_column, step_of_column = (
+        values.unsqueeze(class_axis - 1).expand(columns).reshape(-1) for values in (weight_decay, step_size)
+    )
     used = labels >= 0
     everything_used = bool(used.all())
     # The expected, not the actual, share of used samples in a batch: unbiased, and never zero.
     share_used = used.float().mean(dim=0)
-    first_column = torch.arange(n_probes) * n_classes
+    probe, stride = torch.arange(n_probes), n_probes if class_major else 1
+    first_column = probe if class_major else probe * n_classes
     logits = torch.empty(batch_size, n_probes * n_classes)
     n_batches = inputs.n // batch_size
     epochs = max(config.epochs, -(-config.min_steps // n_batches))
@@ -260,12 +270,12 @@ def _descend(
         for rows in order.view(n_batches, batch_size):
             x = inputs.batch(rows)
             x.times(weight, logits)
-            residual = torch.softmax(logits.view(batch_size, n_probes, n_classes).add_(bias), dim=-1)
+            residual = torch.softmax(logits.view(batch_size, *columns).add_(bias), dim=class_axis)
             flat = residual.view(batch_size, -1)
-            wanted = labels[rows].clamp(min=0) + first_column
+            wanted = labels[rows].clamp(min=0) * stride + first_column
             flat.scatter_add_(1, wanted, flat.new_full((1, 1), -1.0).expand_as(wanted))
             if not everything_used:
-                residual.mul_((used[rows] / share_used).unsqueeze(-1))
+                residual.mul_((used[rows] / share_used).unsqueeze(class_axis))
             x.add_transposed_product(momentum, flat)
             momentum.addcmul_(weight, decay_of_column)
             bias_momentum.mul_(_MOMENTUM).add_(residual.sum(dim=0), alpha=1 / batch_size)
@@ -273,6 +283,9 @@ def _descend(
             weight.addcmul_(momentum, step_of_column, value=-now)
             bias.sub_(bias_momentum, alpha=config.lr * now)  # a constant feature of mean square 1: curvature 1
             step += 1
+    if class_major:
+        weight.copy_(weight.view(-1, *columns).transpose(1, 2).reshape(weight.shape))
+        bias = bias.T.contiguous()
     return bias
 
 

@@ -42,12 +42,13 @@ def make_verdict(results: pd.DataFrame, summary: pd.DataFrame, plan: Plan) -> Ve
     present = list(dict.fromkeys(summary["features"]))
     monosemantic = [n for n in present if n in FEATURE_SETS and FEATURE_SETS[n].role == "monosemantic"]
     controls = [n for n in present if n in FEATURE_SETS and FEATURE_SETS[n].role == "control"]
-    sentences = [
-        _judge(name, controls, scenario, hardest_level(summary, scenario), results, summary)
-        for scenario in dict.fromkeys(summary["scenario"])
-        if scenario != "clean"
-        for name in monosemantic
-    ]
+    sentences = []
+    for scenario in dict.fromkeys(summary["scenario"]):
+        if scenario == "clean":
+            continue
+        for name in monosemantic:
+            sentences.append(_judge(name, controls, scenario, hardest_level(summary, scenario), results, summary))
+            sentences += _milder_levels(name, scenario, summary)
     for name in monosemantic:
         clean = _cell(summary, name, "clean", 0.0)
         sentences.append(f"On clean data {name} stands at {_points(clean['gain'])} to dense{_interval(clean)}.")
@@ -99,6 +100,26 @@ def _judge(
     if margin > 0:
         return f"{where} wins over dense but not clearly over every control: {gain}, {ahead}."
     return f"{where} wins over dense but loses to a control, so monosemanticity is not the reason: {gain}, {ahead}."
+
+
+def _milder_levels(name: str, scenario: str, summary: pd.DataFrame) -> list[str]:
+    """What becomes of the gain where there is less noise: who has little must not be misled by the hardest level."""
+    rows = summary[(summary["features"] == name) & (summary["scenario"] == scenario)]
+    milder = rows[(rows["level"] != hardest_level(summary, scenario)) & rows["gain"].notna()]
+    if milder.empty:
+        return []
+    parts = []
+    for word, chosen in (
+        ("better", milder[(milder["p_holm"] < SIGNIFICANT) & (milder["gain"] > 0)]),
+        ("WORSE", milder[(milder["p_holm"] < SIGNIFICANT) & (milder["gain"] < 0)]),
+        ("no clear difference", milder[~(milder["p_holm"] < SIGNIFICANT)]),
+    ):
+        if len(chosen):
+            levels = [describe_cell(scenario, level) for level in chosen["level"]]
+            low, high = chosen["gain"].min(), chosen["gain"].max()
+            span = _points(low) if len(chosen) == 1 else f"{100 * low:+.1f} to {_points(high)}"
+            parts.append(f"{word} under {', '.join(levels)} ({span})")
+    return [f"Elsewhere {name} against dense: {'; '.join(parts)}."]
 
 
 def _warnings(results: pd.DataFrame, summary: pd.DataFrame, plan: Plan, monosemantic: list[str]) -> list[str]:
