@@ -88,6 +88,10 @@ def _table(path: Path, rows: int = 40, **columns: object) -> Path:
         (("--data", "TABLE", "--label-column", "intent"), "intent"),
         (("--data", "TABLE", "--encoder", "./no-such-model", "--label-noise", "0.2"), "no-such-model"),
         (("--plan", "missing.yaml"), "missing.yaml"),
+        (("--data", "DATA", "--few-labels", "0.1"), "few-labels"),
+        (("--data", "DATA", "--seeds", "2", "--scenario", "label-noise,few-labels", "--shift", "a=b"), "--shift"),
+        (("--data", "ONE"), "one class"),
+        (("--data", "WIDTHS"), "X_train 3, X_test 4"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(
@@ -96,7 +100,12 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
 ) -> None:  # fmt: skip
     table = _table(tmp_path / "texts.csv")
     out = tmp_path / "out"
-    replaced = [{"DATA": str(embeddings), "TABLE": str(table)}.get(word, word) for word in words]
+    one, widths = tmp_path / "one.npz", tmp_path / "widths.npz"
+    x = np.ones((20, 3), dtype=np.float32)
+    np.savez(one, X_train=x, y_train=np.zeros(20), X_test=x, y_test=np.zeros(20))
+    np.savez(widths, X_train=x, y_train=np.arange(20) % 2, X_test=np.ones((4, 4)), y_test=np.arange(4) % 2)
+    files = {"DATA": embeddings, "TABLE": table, "ONE": one, "WIDTHS": widths}
+    replaced = [str(files.get(word, word)) for word in words]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert run(monkeypatch, "study", *replaced, "--out", out) == 2
     captured = capsys.readouterr()

@@ -61,7 +61,7 @@ def study(
     input_kind: Annotated[str | None, typer.Option(help="gaussian, uniform, typos or token-drops.")] = None,
     protocol: Annotated[str, typer.Option(help="Image noise: default, or paper (unclipped).")] = "default",
     shift: Annotated[list[str] | None, typer.Option(help="NAME=PATH of a shifted test set; may be repeated.")] = None,
-    seeds: Annotated[int, typer.Option(help="Repetitions of encoders, features, noise and probes.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Repetitions with encoders, autoencoders and noise drawn anew.")] = 5,
     latents: Annotated[int | None, typer.Option(help="Width of the sparse autoencoder.")] = None,
     k: Annotated[int | None, typer.Option(help="Active latents a sample.")] = None,
     cleanlab: Annotated[bool, typer.Option("--cleanlab", help="Run cleanlab on dense features as well.")] = False,
@@ -95,7 +95,11 @@ def study(
         cleanlab=cleanlab, cross_check=cross_check, input_column=input_column, label_column=label_column,
         split_column=split_column, given_label_column=given_label_column, labels=labels,
     )  # fmt: skip
-    execute(request, plan, out, Console(quiet=quiet or json), as_json=json)
+    try:
+        execute(request, plan, out, Console(quiet=quiet or json), as_json=json)
+    except KeyboardInterrupt:
+        print("Interrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -156,10 +160,10 @@ def theory(
 def main() -> None:
     """Entry point: bad input becomes one sentence and exit code 2."""
     try:
-        app()
+        app(prog_name="monosemy")
     except InputError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("Interrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
-        sys.exit(130)
+    except PermissionError as error:
+        print(f"Error: {error.filename} may not be written ({error.strerror}); choose another folder.", file=sys.stderr)
+        sys.exit(2)

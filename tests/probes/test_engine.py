@@ -216,6 +216,25 @@ def test_small_data_gets_more_epochs() -> None:
     )
 
 
+def test_few_labels_among_many_reach_the_optimum_of_their_subset() -> None:
+    # Of a minibatch of 256 only a dozen rows count: a step for 256 is far too large for them.
+    rng = np.random.default_rng(0)
+    centers = rng.standard_normal((10, 200))
+    y, held = rng.integers(0, 10, 6000), rng.integers(0, 10, 2000)
+    x = (0.25 * centers[y] + rng.standard_normal((6000, 200))).astype(np.float32)
+    x_held = (0.25 * centers[held] + rng.standard_normal((2000, 200))).astype(np.float32)
+    few = np.where(np.arange(6000) < 300, y, -1)
+    probes = train_probes(x, few[:, None], 10, np.array([1e-4]), ProbeConfig(), 0)
+    exact = exact_probe(x, few, 1e-4)
+    assert abs((predict(probes, x_held)[:, 0] == held).mean() - exact.score(x_held, held)) < 0.02
+
+
+def test_a_probe_without_labels_is_refused() -> None:
+    x, y = problem()
+    with pytest.raises(ValueError, match="probe 1"):
+        train_probes(x, np.stack([y, np.full(N, -1)], axis=1), C, np.zeros(2), ProbeConfig(), 0)
+
+
 def test_white_features_with_many_dimensions_reach_the_optimum() -> None:
     # A flat spectrum has a tiny largest eigenvalue: a step that only looks at it is far too large.
     rng = np.random.default_rng(0)

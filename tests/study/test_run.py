@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from monosemy.data.sources import from_arrays
 from monosemy.errors import InputError
 from monosemy.study import Study
 
@@ -129,6 +130,33 @@ def test_killed_and_resumed_gives_the_numbers_of_an_undisturbed_run(digit_file: 
     assert sum(entry["event"] == "block" for entry in log) == 5  # none was computed twice
     assert (disturbed / "results.parquet").read_bytes() == (calm / "results.parquet").read_bytes()
     assert (disturbed / "report.html").is_file()
+
+
+def test_one_block_made_again_alone_gives_the_same_bits(tmp_path: Path) -> None:
+    # A single task runs in this very process, where libraries would use every core, were they not held to one.
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 1500)
+    x = (rng.standard_normal((4, 256))[y] + 2 * rng.standard_normal((1500, 256))).astype(np.float32)
+    study = Study(["dense", "relu", "whitened"], label_noise=[0.3], seeds=2)
+    arrays = (x[:1000], y[:1000], x[1000:], y[1000:])
+    first = study.run(*arrays, out=tmp_path / "run")
+    next((tmp_path / "run" / "cells").glob("whitened-*.parquet")).unlink()
+    pd.testing.assert_frame_equal(first.results, study.run(*arrays, out=tmp_path / "run").results, check_exact=True)
+
+
+def test_default_rates_leave_out_what_ten_classes_forbid(digit_arrays) -> None:
+    plan = Study().plan(from_arrays(*digit_arrays))
+    assert plan.scenarios.label_noise is not None
+    assert plan.scenarios.label_noise.levels == (0.05, 0.1, 0.3, 0.6)
+
+
+def test_other_versions_do_not_mix(digit_arrays, tmp_path: Path) -> None:
+    study = Study(["dense"], label_noise=[0.3], seeds=1)
+    study.run(*digit_arrays, out=tmp_path / "run")
+    path = tmp_path / "run" / "environment.json"
+    path.write_text(path.read_text().replace('"torch": "', '"torch": "0.'))
+    with pytest.raises(InputError, match="other versions"):
+        study.run(*digit_arrays, out=tmp_path / "run")
 
 
 def test_damaged_block_is_made_again(digit_arrays, tmp_path: Path) -> None:

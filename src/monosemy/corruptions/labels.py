@@ -16,6 +16,12 @@ def informative_limit(n_classes: int) -> float:
     return (n_classes - 1) / n_classes
 
 
+def informative_rates(rates: tuple[float, ...], kind: str, n_classes: int) -> tuple[float, ...]:
+    """The rates that stay clearly (by 0.02) below the limit of a kind of noise."""
+    limit = {"symmetric": informative_limit(n_classes), "pair": 0.5}.get(kind, 1.0)
+    return tuple(rate for rate in rates if rate < limit - 0.02)
+
+
 def check_rate(rate: float) -> None:
     """Raise unless 0 <= rate <= 1."""
     if not 0 <= rate <= 1:

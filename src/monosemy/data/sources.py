@@ -129,7 +129,17 @@ def _from_table(frame: pd.DataFrame, config: DataConfig, where: object) -> _Rows
 
 
 def _texts(values: Any) -> list[str]:
-    return [str(value) for value in values]
+    """Labels as text; 3.0 is the label 3, as some writers make whole numbers floats."""
+    texts = []
+    for value in values:
+        if isinstance(value, list | tuple | dict | set | np.ndarray):
+            raise InputError(f"The label {str(value)[:40]!r} is no single value; give one label for each row.")
+        if isinstance(value, float | np.floating):
+            if not np.isfinite(value):
+                raise InputError(f"The label {value} is no class; drop rows without a label.")
+            value = int(value) if value == int(value) else value
+        texts.append(str(value))
+    return texts
 
 
 def _read_array_file(path: Path, config: DataConfig) -> _Rows:
@@ -141,7 +151,11 @@ def _read_array_file(path: Path, config: DataConfig) -> _Rows:
         missing = [f"y_{name}" for name in parts if f"y_{name}" not in arrays]
         if missing:
             raise InputError(f"{path} has no array {missing[0]!r}; store one label for each embedding.")
-        inputs = np.concatenate([_matrix(arrays[f"X_{name}"], path) for name in parts])
+        matrices = [_matrix(arrays[f"X_{name}"], path) for name in parts]
+        if len({matrix.shape[1] for matrix in matrices}) > 1:
+            widths = ", ".join(f"X_{name} {m.shape[1]}" for name, m in zip(parts, matrices, strict=True))
+            raise InputError(f"{path} holds embeddings of different widths ({widths}); encode all alike.")
+        inputs = np.concatenate(matrices)
         labels = [label for name in parts for label in _texts(arrays[f"y_{name}"])]
         splits: list[str] | None = [name for name in parts for _ in range(len(arrays[f"X_{name}"]))]
     else:
@@ -162,7 +176,7 @@ def _read_array_file(path: Path, config: DataConfig) -> _Rows:
 
 
 def _matrix(values: np.ndarray, path: Path) -> np.ndarray:
-    if values.ndim != 2 or not np.issubdtype(values.dtype, np.number):
+    if values.ndim != 2 or not np.issubdtype(values.dtype, np.number) or values.shape[1] == 0:
         raise InputError(
             f"{path} holds embeddings of shape {values.shape} and type {values.dtype}; give numbers (N, D)."
         )
@@ -228,12 +242,18 @@ def _split(rows: _Rows, config: DataConfig, seed: int, name: str) -> LabelledDat
         indices, ignored = _named_splits(rows.splits)
         if ignored:
             notices.append(f"Left out: rows of the splits {', '.join(f'{s} ({n})' for s, n in ignored.items())}.")
-        for needed in ("train", "test"):
-            if needed not in indices:
-                raise InputError(
-                    f"{name} has no {needed} rows (its splits are {', '.join(sorted(set(rows.splits)))}); name one so."
-                )
+        if "train" not in indices:
+            raise InputError(
+                f"{name} has no train rows (its splits are {', '.join(sorted(set(rows.splits)))}); name one so."
+            )
+        if "test" not in indices:
+            _, codes = np.unique([rows.labels[i] for i in indices["train"]], return_inverse=True)
+            rest, test = stratified_split(codes, config.test_fraction, rng)
+            notices.append(f"No test split: {len(test)} of {len(codes)} train rows became it, class by class.")
+            indices |= {"train": indices["train"][rest], "test": indices["train"][test]}
     class_names = tuple(sorted({rows.labels[i] for i in indices["train"]}, key=_natural))
+    if len(class_names) < 2:
+        raise InputError(f"{name} has the one class {class_names[0]!r} in train; a classifier needs at least two.")
     labels = encode_labels(rows.labels, class_names)
     if "validation" not in indices:
         kept, split_off = stratified_split(labels[indices["train"]], config.validation_fraction, rng)

@@ -23,6 +23,7 @@ from monosemy.encoders.contrastive import (
 from monosemy.encoders.convnet import ConvEncoder
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError
+from monosemy.threads import one_thread
 
 Base = Literal["dense", "ncl"]
 METHODS: dict[Base, Method] = {"dense": "simclr", "ncl": "ncl"}
@@ -143,10 +144,5 @@ class EncoderBank:
 def _train_and_save(
     images: NDArray[np.float32], method: Method, config: ContrastiveConfig, seed: int, path: Path
 ) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        encoder = pretrain(images, method, config, seed)
-    finally:
-        torch.set_num_threads(threads)  # one missing encoder is trained in the calling process
-    save_encoder(encoder, config, images.shape[1:], path)
+    with one_thread():
+        save_encoder(pretrain(images, method, config, seed), config, images.shape[1:], path)

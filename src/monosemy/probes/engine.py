@@ -175,16 +175,20 @@ def largest_eigenvalue(inputs: _Inputs, n_features: int) -> float:
 
 
 def _curvature(
-    inputs: _Inputs, n_features: int, batch_size: int, weight_decay: NDArray[np.floating]
+    inputs: _Inputs,
+    n_features: int,
+    batch_size: int,
+    share_used: NDArray[np.floating],
+    weight_decay: NDArray[np.floating],
 ) -> NDArray[np.float32]:
-    """(P,) what the peak step is divided by: largest eigenvalue + 2 / B + weight decay.
+    """(P,) what the peak step is divided by: largest eigenvalue + 2 / (B share) + weight decay.
 
-    The first term is the curvature of the mean loss (features have mean square length 1); the second that of a
-    minibatch of B, whose few samples vary in directions of their own: without it the step is too large for features
-    with a flat spectrum, such as whitened ones.
+    The first term is the curvature of the mean loss (features have mean square length 1); the second that of the used
+    samples of a minibatch of B, which are few and vary in directions of their own: without it the step is too large for
+    features with a flat spectrum, such as whitened ones, and for few labels.
     """
-    largest = largest_eigenvalue(inputs, n_features)
-    return (largest + 2 / min(batch_size, inputs.n) + np.asarray(weight_decay)).astype(np.float32)
+    used_a_batch = min(batch_size, inputs.n) * share_used
+    return (largest_eigenvalue(inputs, n_features) + 2 / used_a_batch + np.asarray(weight_decay)).astype(np.float32)
 
 
 def train_probes(
@@ -210,13 +214,16 @@ def train_probes(
     n_features, n_probes = features.shape[1], labels.shape[1]
     if labels.shape[0] != inputs.n or len(weight_decay) != n_probes:
         raise ValueError(f"features, labels and weight_decay disagree: {inputs.n}, {labels.shape}, {len(weight_decay)}")
+    share_used = (labels >= 0).mean(axis=0)
+    if not share_used.all():
+        raise ValueError(f"probe {int(share_used.argmin())} has no labelled row; give every probe at least one")
     weight = torch.zeros(n_features, n_probes * n_classes)
     bias = _descend(
         inputs,
         torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64)),
         weight,
         torch.from_numpy(np.asarray(weight_decay, dtype=np.float32)),
-        config.lr / torch.from_numpy(_curvature(inputs, n_features, config.batch_size, weight_decay)),
+        config.lr / torch.from_numpy(_curvature(inputs, n_features, config.batch_size, share_used, weight_decay)),
         config,
         torch.Generator().manual_seed(seed),
     )

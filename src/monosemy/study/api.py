@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monosemy.corruptions.labels import informative_rates
 from monosemy.data.labelled import Inputs, LabelledData
 from monosemy.data.sources import from_arrays
 from monosemy.encoders.bank import default_encoder
-from monosemy.study.plan import Plan, default_features, parse_plan
+from monosemy.study.plan import LABEL_NOISE_LEVELS, Plan, default_features, parse_plan
 from monosemy.study.run import OnProgress, StudyResult, data_fingerprint, ignore_progress, run_study
 
 
@@ -20,7 +21,7 @@ class Study:
 
     Args:
         features: names of feature sets, see ``monosemy.features.FEATURE_SETS``; default all that fit the inputs.
-        label_noise: rates of symmetric label noise.
+        label_noise: rates of symmetric label noise; the default leaves out those that the number of classes forbids.
         few_labels: fractions of the train rows.
         input_noise: {"kind": ..., "levels": [...]} for images and texts.
         seeds: number of repetitions.
@@ -32,7 +33,7 @@ class Study:
         self,
         features: Sequence[str] | None = None,
         *,
-        label_noise: Sequence[float] | None = (0.3, 0.6, 0.9),
+        label_noise: Sequence[float] | None = LABEL_NOISE_LEVELS,
         few_labels: Sequence[float] | None = None,
         input_noise: Mapping[str, Any] | None = None,
         seeds: int = 5,
@@ -49,6 +50,9 @@ class Study:
 
     def plan(self, data: LabelledData) -> Plan:
         """The plan for a data set; in-memory data is named by its content."""
+        rates = self.label_noise
+        if rates is LABEL_NOISE_LEVELS:
+            rates = informative_rates(LABEL_NOISE_LEVELS, "symmetric", data.n_classes)
         encoder = self.encoder or default_encoder(data.kind)
         if isinstance(encoder, str):
             encoder = {"name": encoder}
@@ -57,7 +61,7 @@ class Study:
             "encoder": encoder,
             "features": tuple(self.features or default_features(data.kind)),
             "scenarios": {
-                "label_noise": None if self.label_noise is None else {"levels": tuple(self.label_noise)},
+                "label_noise": None if rates is None else {"levels": tuple(rates)},
                 "few_labels": None if self.few_labels is None else {"fractions": tuple(self.few_labels)},
                 "input_noise": self.input_noise,
                 "shift": bool(data.shifts),

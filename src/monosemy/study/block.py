@@ -18,6 +18,8 @@ from monosemy.study.cells import Cell, Evaluation, Training, evaluation_inputs, 
 from monosemy.study.plan import Plan, ProbePlan
 
 Row = dict[str, Any]
+BLOCK_COLUMNS = ("features", "scenario", "level", "seed", "metric", "value")
+"""Keys of a row."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The plan of a study: all that is needed to run it again."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,8 @@ def _distinct(levels: tuple[float, ...]) -> tuple[float, ...]:
 
 Level = Annotated[float, Ge(0)]
 Levels = Annotated[tuple[Level, ...], Len(1), AfterValidator(_distinct)]
+LABEL_NOISE_LEVELS = (0.05, 0.1, 0.3, 0.6, 0.9)
+"""Rates where the user names none, as far as they leave information in the labels."""
 InputNoiseKind = Literal["gaussian", "uniform", "typos", "token-drops"]
 
 
@@ -35,7 +38,7 @@ class _Section(BaseModel):
 class LabelNoise(_Section):
     """Train and validation labels are replaced at each of these rates."""
 
-    levels: Levels = (0.3, 0.6, 0.9)
+    levels: Levels = LABEL_NOISE_LEVELS
     kind: Literal["symmetric", "pair", "matrix"] = "symmetric"
     matrix: Path | None = None
     """For `matrix`: file (.npy or .csv) with P(noisy | true), a row a class; level t mixes in 1 - t of no noise."""
@@ -143,7 +146,7 @@ def noise_matrix(noise: LabelNoise, n_classes: int) -> np.ndarray:
             matrix = np.load(noise.matrix, allow_pickle=False)
         else:
             matrix = np.loadtxt(noise.matrix, delimiter=",", ndmin=2)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise InputError(f"The noise matrix {noise.matrix} cannot be read ({error}); give .npy or .csv.") from error
     check_transition_matrix(matrix, n_classes)
     return matrix
@@ -189,5 +192,7 @@ def check_plan(plan: Plan, data: LabelledData) -> None:
         raise InputError("The scenario given-labels needs a second label column; name it by --given-label-column.")
     if scenarios.shift and not data.shifts:
         raise InputError("The scenario shift needs a shifted test set; name one by --shift NAME=PATH.")
+    if plan.cleanlab and find_spec("cleanlab") is None:
+        raise InputError("The baseline cleanlab needs the extra 'cleanlab'; install monosemy[cleanlab].")
     if plan.cleanlab and scenarios.label_noise is None and not scenarios.given_labels:
         raise InputError("The baseline cleanlab needs noisy labels; add the scenario label-noise.")

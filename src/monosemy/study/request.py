@@ -6,18 +6,17 @@ from typing import Any
 
 from rich.console import Console
 
-from monosemy.corruptions.labels import informative_limit
+from monosemy.corruptions.labels import informative_rates
 from monosemy.data import digits
 from monosemy.data.labelled import LabelledData
 from monosemy.data.sources import DataConfig, load_data
 from monosemy.encoders.bank import default_encoder
 from monosemy.errors import InputError
 from monosemy.progress import progress
-from monosemy.study.plan import Plan, default_features, parse_plan, read_plan
+from monosemy.study.plan import LABEL_NOISE_LEVELS, Plan, default_features, parse_plan, read_plan
 from monosemy.study.run import StudyResult, run_study
 
 SCENARIOS = ("label-noise", "given-labels", "few-labels", "input-noise", "shift")
-LABEL_NOISE_LEVELS = (0.05, 0.1, 0.3, 0.6, 0.9)
 _DIGIT_LEVELS = (0.3, 0.6, 0.9)
 """Fewer for the embedded data, whose study trains its encoders too and should end within minutes."""
 _INPUT_NOISE = {"images": ("gaussian", (0.1, 0.2, 0.3)), "texts": ("typos", (0.05, 0.1, 0.2))}
@@ -89,9 +88,6 @@ class StudyRequest:
 
     def _scenarios(self, data: LabelledData) -> dict[str, Any]:
         wanted = _words(self.scenario)
-        for name in wanted:
-            if name not in SCENARIOS:
-                raise InputError(f"The scenario {name!r} is unknown; choose among {', '.join(SCENARIOS)}.")
         chosen: dict[str, Any] = {"given_labels": "given-labels" in wanted, "shift": "shift" in wanted}
         if "label-noise" in wanted:
             chosen["label_noise"] = {
@@ -113,10 +109,27 @@ class StudyRequest:
             }
         return chosen
 
+    def check(self) -> None:
+        """Raise for a scenario that does not exist, or an option that would be ignored because its scenario is off."""
+        wanted = _words(self.scenario)
+        for name in wanted:
+            if name not in SCENARIOS:
+                raise InputError(f"The scenario {name!r} is unknown; choose among {', '.join(SCENARIOS)}.")
+        for scenario, option, given in (
+            ("label-noise", "--label-noise", self.label_noise),
+            ("label-noise", "--noise-matrix", self.noise_matrix),
+            ("few-labels", "--few-labels", self.few_labels),
+            ("input-noise", "--input-noise", self.input_noise),
+            ("input-noise", "--input-kind", self.input_kind),
+            ("shift", "--shift", self.shift or None),
+            ("given-labels", "--given-label-column", self.given_label_column),
+        ):
+            if given is not None and scenario not in wanted:
+                raise InputError(f"{option} {given!s:.40} needs the scenario {scenario}; add it to --scenario.")
+
     def _default_rates(self, data: LabelledData) -> tuple[float, ...]:
-        limit = {"symmetric": informative_limit(data.n_classes), "pair": 0.5}.get(self.noise_kind, 1.0)
         levels = _DIGIT_LEVELS if data.name == digits.NAME else LABEL_NOISE_LEVELS
-        return tuple(level for level in levels if level < limit - 0.02)
+        return informative_rates(levels, self.noise_kind, data.n_classes)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -142,6 +155,7 @@ def execute(
         plan = read_plan(plan_path)
         data = load_data(plan.data, plan.seed)
     else:
+        request.check()
         data = load_data(request.data_config())
         plan = request.plan(data)
     folder = out or Path("runs") / Path(data.name).stem

@@ -20,7 +20,7 @@ from monosemy.encoders.bank import EncoderBank
 from monosemy.errors import InputError
 from monosemy.features.registry import FEATURE_SETS, FeatureSet
 from monosemy.files import atomic_path, write_text
-from monosemy.study.block import Block, Row, make_blocks
+from monosemy.study.block import BLOCK_COLUMNS, Block, Row, make_blocks
 from monosemy.study.cells import Cell, evaluation_inputs, make_cells
 from monosemy.study.denoising import NAME as CLEANLAB
 from monosemy.study.plan import Plan, check_plan
@@ -141,9 +141,9 @@ def _read_block(folder: Path | None, name: str) -> list[Row] | None:
     if folder is None:
         return None
     try:
-        frame = pd.read_parquet(_block_path(folder, name))
+        frame = pd.read_parquet(_block_path(folder, name), columns=list(BLOCK_COLUMNS))
         return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
-    except (OSError, pa.ArrowInvalid):  # not there yet, or damaged: computed again
+    except (OSError, KeyError, ValueError, pa.ArrowInvalid):  # not there yet, or damaged: computed again
         return None
 
 
@@ -159,22 +159,38 @@ def _open_folder(folder: Path, plan: Plan, data: LabelledData) -> None:
     text = plan.to_yaml()
     key = data_fingerprint(data)
     if plan_path.is_file():
-        if plan_path.read_text(encoding="utf-8") != text:
+        if plan_path.read_bytes() != text.encode():
             raise InputError(f"The folder {folder} holds another plan (plan.yaml differs); choose another --out.")
-        known = json.loads(environment_path.read_text()).get("data") if environment_path.is_file() else key
-        if known != key:
+        known = _read_environment(environment_path)
+        if known.get("data") != key:
             raise InputError(f"The folder {folder} was made from other data of the same name; choose another --out.")
+        if known.get("packages") != _environment()["packages"]:
+            raise InputError(
+                f"The folder {folder} was made with other versions (environment.json); choose another --out, so that "
+                f"no results of two versions mix."
+            )
         _log(folder, {"event": "resume"})
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be made ({error.strerror}); choose another --out.") from error
-    if any(folder.iterdir()):
+    # A start that was killed between its first two files leaves environment.json, which is written anew.
+    if any(path.name != environment_path.name and not path.name.startswith(".") for path in folder.iterdir()):
         raise InputError(f"The folder {folder} is not empty and holds no study; choose another --out.")
     write_text(environment_path, json.dumps(_environment() | {"data": key}, indent=2) + "\n")
     write_text(plan_path, text)
     _log(folder, {"event": "start"})
+
+
+def _read_environment(path: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read, so nothing tells what made this folder; choose another --out."
+        ) from error
+    return known if isinstance(known, dict) else {}
 
 
 def data_fingerprint(data: LabelledData) -> str:

@@ -95,7 +95,7 @@ def _judge(
     closest = min(margins, key=lambda control: margins[control][0])
     margin, low, high = margins[closest]
     ahead = f"{_points(margin)} (95 % interval {100 * low:+.1f} to {100 * high:+.1f}) to the closest control, {closest}"
-    if low > 0:
+    if all(low > 0 for _, low, _ in margins.values()):
         return f"{where} wins: {gain}, and {ahead}."
     if margin > 0:
         return f"{where} wins over dense but not clearly over every control: {gain}, {ahead}."

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from joblib import Parallel, cpu_count, delayed
 
 from monosemy.cache import cache_folder
@@ -19,6 +18,7 @@ from monosemy.study.block import Block, Row, run_block
 from monosemy.study.cells import Cell
 from monosemy.study.denoising import run_cleanlab
 from monosemy.study.plan import Plan
+from monosemy.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,7 @@ def _n_seeds(task: Task) -> int:
 
 def _run(task: Task, plan: Plan, data: LabelledData, cells: Sequence[Cell], cache: str) -> tuple[str, list[Row], float]:
     os.environ["MONOSEMY_CACHE"] = cache  # a worker process may be older than the caller's setting
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     started = time.monotonic()
-    try:
+    with one_thread():
         rows = task(plan, data, cells, EncoderBank(plan.encoder, data))
-    finally:
-        torch.set_num_threads(threads)  # joblib runs a single job in this very process
     return task.name, rows, time.monotonic() - started
