@@ -1,6 +1,5 @@
 """Contrastive pretraining on the spot: SimCLR for dense features, NCL for non-negative ones."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +10,13 @@ import torch
 from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from monosemy.encoders.augment import AUGMENTATIONS, AugmentationName
 from monosemy.encoders.convnet import ConvEncoder
 from monosemy.errors import InputError
-from monosemy.files import atomic_path
 from monosemy.functional import NonNegative, nt_xent
+from monosemy.modelfile import read_model_file, write_model_file
 from monosemy.seeding import derive_seed
 
 FORMAT = "monosemy.conv-encoder.v1"
@@ -143,26 +140,16 @@ def embed(encoder: ConvEncoder, images: NDArray[np.float32], batch_size: int = 1
 def save_encoder(encoder: ConvEncoder, config: ContrastiveConfig, image_shape: tuple[int, ...], path: Path) -> None:
     """Write weights and how they were made to a safetensors file that :func:`load_encoder` reads."""
     about = {
-        "format": FORMAT,
         "config": config.model_dump(),
         "image_shape": list(image_shape),
         "non_negative": encoder.non_negative,
     }
-    tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"monosemy": json.dumps(about)})
+    write_model_file(path, FORMAT, about, encoder.state_dict())
 
 
 def load_encoder(path: Path) -> ConvEncoder:
     """Read a file that :func:`save_encoder` wrote, in evaluation mode."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("monosemy", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is no readable safetensors file ({error}); give a saved encoder.") from error
-    if about.get("format") != FORMAT:
-        raise InputError(f"{path} is no {FORMAT} file; give one that monosemy wrote.")
+    about, tensors = read_model_file(path, FORMAT)
     config = ContrastiveConfig(**about["config"])
     channels, rows, columns = about["image_shape"]
     encoder = ConvEncoder(

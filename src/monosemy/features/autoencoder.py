@@ -1,19 +1,16 @@
 """The sparse autoencoder as a torch module, and its training."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from monosemy.errors import InputError
-from monosemy.files import atomic_path
 from monosemy.functional.codes import SparseCodes
 from monosemy.functional.topk_autoencoder import Weights, decode, encode, loss_and_gradient
+from monosemy.modelfile import read_model_file, write_model_file
 
 FORMAT = "monosemy.topk-autoencoder.v1"
 OnEpoch = Callable[[int, int, float], None]
@@ -57,24 +54,12 @@ class TopKAutoencoder(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write a safetensors file that :meth:`load` reads."""
-        with atomic_path(path) as temporary:
-            save_file(
-                self.state_dict(),
-                temporary,
-                metadata={"monosemy": json.dumps({"format": FORMAT, "k": self.k})},
-            )
+        write_model_file(path, FORMAT, {"k": self.k}, self.state_dict())
 
     @classmethod
     def load(cls, path: Path) -> "TopKAutoencoder":
         """Read a file that :meth:`save` wrote."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                about = json.loads((file.metadata() or {}).get("monosemy", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, json.JSONDecodeError) as error:
-            raise InputError(f"{path} is no readable safetensors file ({error}); give a saved autoencoder.") from error
-        if about.get("format") != FORMAT:
-            raise InputError(f"{path} is no {FORMAT} file; give one that TopKAutoencoder.save wrote.")
+        about, tensors = read_model_file(path, FORMAT)
         model = cls(tensors["encoder"].shape[1], tensors["encoder"].shape[0], about["k"])
         model.load_state_dict(tensors)
         return model
