@@ -103,6 +103,51 @@ def study(
 
 
 @app.command()
+def measure(
+    source: Annotated[
+        str, typer.Argument(help="Embeddings or codes with labels: .npz, .npy, .safetensors, .parquet or .jsonl.")
+    ],
+    separability: Annotated[
+        bool, typer.Option("--separability", help="Also J and d of dimensions, class pairs and classes.")
+    ] = False,
+    label_noise: Annotated[
+        str | None, typer.Option(help="Rates for --separability; default those of 0.3,0.9 that leave information.")
+    ] = None,
+    input_column: Annotated[str | None, typer.Option(help="Column of the embeddings.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Labels of a plain .npy.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for every number as measure.parquet.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """How monosemantic and how sparse are embeddings or codes, and how well does one dimension tell classes apart?
+
+    **Examples**
+
+    `monosemy measure embeddings.npz`
+
+    `monosemy measure codes.npy --labels labels.csv --separability --label-noise 0.3,0.9`
+
+    `monosemy measure embeddings.parquet --separability --out runs/measured`
+    """
+    from monosemy.data.sources import DataConfig
+    from monosemy.metrics.measure import measure_source, write_measurement
+    from monosemy.report import measurement_json, print_measurement
+    from monosemy.theory.commands import parse_numbers
+
+    config = DataConfig(source=source, input_column=input_column, label_column=label_column, labels=labels)
+    rates = None if label_noise is None else parse_numbers("label_noise", label_noise)
+    found = measure_source(config, separability, rates)
+    path = None if out is None else write_measurement(found, out)
+    if json:
+        print(measurement_json(found))
+        return
+    console = Console()
+    print_measurement(found, console)
+    if path is not None:
+        console.print(f"\nEvery number: {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def toy(
     out: Annotated[Path, _OUT] = Path("runs/toy"),
     features: Annotated[int, typer.Option(help="n, features of the input.")] = 40,

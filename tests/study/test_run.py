@@ -14,6 +14,8 @@ import pytest
 
 from monosemy.data.sources import from_arrays
 from monosemy.errors import InputError
+from monosemy.functional import class_moments
+from monosemy.metrics.separability import FORMS, mean_separability
 from monosemy.study import Study
 
 SAE = {"n_latents": 128, "k": 8, "n_epochs": 5}
@@ -53,6 +55,19 @@ def test_every_feature_set_is_measured(result) -> None:
         assert metrics[name, "l0"] > 0
     assert metrics["sae", "l0"] <= SAE["k"]
     assert 0 < metrics["sae", "explained_variance"] < 1
+
+
+def test_separability_is_that_of_the_clean_train_codes_mixed_by_the_noise(result, digit_arrays) -> None:
+    measured = result.results[result.results["metric"].isin(FORMS)]
+    values = measured.set_index(["features", "scenario", "seed", "metric"])["value"]
+    assert len(values) == 5 * 2 * 3 * 2  # not for few labels, nor for the shift
+    train = from_arrays(*digit_arrays).train
+    moments = class_moments(train.inputs, train.labels, 10)
+    for scenario, eta in (("clean", 0.0), ("label-noise", 0.6)):
+        for metric, value in mean_separability(moments, eta).items():
+            assert values["dense", scenario, 2, metric] == pytest.approx(value)
+    assert values["sae", "label-noise", 0, "separability_d"] < values["sae", "clean", 0, "separability_d"]
+    assert any("Separability d of the train codes" in sentence for sentence in result.verdict.sentences)
 
 
 def test_exact_optimum_agrees_with_the_engine(result) -> None:

@@ -63,7 +63,7 @@ class LabelledData:
                     f"labels; give one label for each input."
                 )
             if self.kind == "embeddings":
-                _check_finite(split.inputs, f"{split_name} split of {self.name}")
+                check_finite(split.inputs, f"{split_name} split of {self.name}")
         n_present = len(np.unique(self.train.labels))
         if n_present < 2:
             raise InputError(f"The train split of {self.name} has {n_present} class; a classifier needs at least two.")
@@ -84,7 +84,8 @@ def take(inputs: Inputs, rows: NDArray[np.integer]) -> Inputs:
     return inputs[rows] if isinstance(inputs, np.ndarray) else tuple(inputs[i] for i in rows)
 
 
-def _check_finite(inputs: Inputs, where: str) -> None:
+def check_finite(inputs: Inputs, where: str) -> None:
+    """Raise where embeddings or images hold NaN or infinity."""
     assert isinstance(inputs, np.ndarray)
     bad = ~np.isfinite(inputs).all(axis=tuple(range(1, inputs.ndim)))
     if bad.any():

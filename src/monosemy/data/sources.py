@@ -7,10 +7,20 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 from annotated_types import Ge, Gt, Lt
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from monosemy.data import digits
-from monosemy.data.labelled import Inputs, Kind, LabelledData, Split, encode_labels, stratified_split, take
+from monosemy.data.labelled import (
+    Inputs,
+    Kind,
+    LabelledData,
+    Split,
+    check_finite,
+    encode_labels,
+    stratified_split,
+    take,
+)
 from monosemy.data.tables import (
     ARRAY_SUFFIXES,
     CANDIDATES,
@@ -87,6 +97,30 @@ def load_data(config: DataConfig, seed: int = 0) -> LabelledData:
         return data
     shifts = {name: _shift(name, source, config, data) for name, source in config.shifts.items()}
     return LabelledData(**{**data.__dict__, "shifts": shifts})
+
+
+def load_embeddings(config: DataConfig) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[str, ...]]:
+    """All rows of a source of embeddings (N, D), whatever their split, their labels, and the names of the classes.
+
+    Raises:
+        InputError: as for :func:`load_data`, and where the source holds texts or images.
+    """
+    kind: Kind = "images"
+    if config.source != digits.NAME:
+        rows = _read(config.source, config)
+        kind = rows.kind
+    if kind != "embeddings":
+        raise InputError(
+            f"{config.source} holds {kind}, not embeddings or codes; embed them first, or run "
+            f"`monosemy study --data {config.source}`, which embeds and measures them."
+        )
+    if rows.inputs.size == 0:
+        raise InputError(
+            f"{config.source} has embeddings of shape {rows.inputs.shape}; give at least one row and one dimension."
+        )
+    check_finite(rows.inputs, config.source)
+    class_names = tuple(sorted(set(rows.labels), key=_natural))
+    return rows.inputs, encode_labels(rows.labels, class_names), class_names
 
 
 def _read(source: str, config: DataConfig) -> _Rows:

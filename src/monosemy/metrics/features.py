@@ -1,5 +1,6 @@
 """How monosemantic, sparse and faithful a set of features is."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,47 @@ from monosemy.functional import (
     mono_score,
     semantic_consistency,
 )
-from monosemy.functional.consistency import Codes
+from monosemy.functional.consistency import Codes, Consistency
 
 MIN_SUPPORT = 10
 """Dimensions that fire for fewer samples do not enter the mean consistency: chance would inflate it."""
-_EPS = 1e-5
+
+
+@dataclass(frozen=True)
+class DimensionMetrics:
+    """What was measured of every dimension on N samples."""
+
+    consistency: Consistency
+    mono_score: NDArray[np.float64]
+    """(M,); NaN where fewer than two samples activate the dimension."""
+    n_samples: int
+
+    def means(self) -> dict[str, float]:
+        """Over dimensions: semantic_consistency, its chance level and support, mono_score, l0, n_dimensions."""
+        usable = np.isfinite(self.mono_score)
+        support = self.consistency.support
+        return {
+            "semantic_consistency": self.consistency.mean(MIN_SUPPORT),
+            "consistency_chance": self.consistency.mean_chance(MIN_SUPPORT),
+            "consistency_dimensions": float((support >= MIN_SUPPORT).sum()),
+            "mono_score": float(self.mono_score[usable].mean()) if usable.any() else float("nan"),
+            "l0": float(support.sum() / self.n_samples),
+            "n_dimensions": float(len(support)),
+        }
+
+
+def describe_dimensions(
+    codes: Codes, labels: NDArray[np.int64], n_classes: int, embeddings: NDArray[np.float32]
+) -> DimensionMetrics:
+    """Semantic consistency and MonoScore of every dimension.
+
+    Args:
+        codes, labels: (N, M) and (N,).
+        embeddings: (N, D), the yardstick of MonoScore.
+    """
+    shares = np.bincount(labels, minlength=n_classes) / len(labels)
+    consistency = semantic_consistency(activation_counts(codes, labels, n_classes), shares)
+    return DimensionMetrics(consistency, mono_score(mono_moments(_non_negative(codes), embeddings)), len(labels))
 
 
 def describe_features(
@@ -38,20 +75,16 @@ def describe_features(
 
     Returns: semantic_consistency, its chance level and support, mono_score, l0, dead, explained_variance.
     """
-    shares = np.bincount(test_labels, minlength=n_classes) / len(test_labels)
-    consistency = semantic_consistency(activation_counts(test_codes, test_labels, n_classes), shares)
-    scores = mono_score(mono_moments(_non_negative(test_codes), embeddings))
-    usable = np.isfinite(scores)
-    return {
-        "semantic_consistency": consistency.mean(MIN_SUPPORT),
-        "consistency_chance": consistency.mean_chance(MIN_SUPPORT),
-        "consistency_dimensions": float((consistency.support >= MIN_SUPPORT).sum()),
-        "mono_score": float(scores[usable].mean()) if usable.any() else float("nan"),
-        "l0": float(consistency.support.sum() / len(test_labels)),
-        "n_dimensions": float(test_codes.shape[1]),
-        "dead": float((_largest(train_codes) == 0).mean()),
+    found = describe_dimensions(test_codes, test_labels, n_classes, embeddings)
+    return found.means() | {
+        "dead": dead_share(train_codes),
         "explained_variance": _explained_variance(transformer, test_codes, embeddings),
     }
+
+
+def dead_share(codes: Codes) -> float:
+    """Share of the dimensions that are 0 in every sample."""
+    return float((_largest(codes) == 0).mean())
 
 
 def _largest(codes: Codes) -> NDArray[np.floating[Any]]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         gain_figure,
         save_figures,
     )
+    from monosemy.report.measured import measurement_json, print_measurement
     from monosemy.report.page import write_report
     from monosemy.report.terminal import print_result, result_json
 
@@ -17,6 +18,8 @@ _HOMES = {
     "accuracy_figure": "figures",
     "gain_against_monosemanticity_figure": "figures",
     "gain_figure": "figures",
+    "measurement_json": "measured",
+    "print_measurement": "measured",
     "print_result": "terminal",
     "result_json": "terminal",
     "save_figures": "figures",
@@ -27,6 +30,8 @@ __all__ = [
     "accuracy_figure",
     "gain_against_monosemanticity_figure",
     "gain_figure",
+    "measurement_json",
+    "print_measurement",
     "print_result",
     "result_json",
     "save_figures",

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from monosemy.data.labelled import LabelledData
 from monosemy.encoders.bank import EncoderBank
 from monosemy.features.registry import FeatureSet
+from monosemy.functional import class_moments
 from monosemy.functional.consistency import Codes
 from monosemy.metrics.features import describe_features
+from monosemy.metrics.separability import mean_separability
 from monosemy.probes import ProbeConfig, Probes, exact_probe, predict, probes_at_once, train_probes
 from monosemy.seeding import derive_seed
 from monosemy.study.cells import Cell, Evaluation, Training, evaluation_inputs, training_labels
@@ -83,7 +85,7 @@ def run_block(
 ) -> list[Row]:
     """Fit the features, train all probes, choose weight decays on validation, test; rows of the tidy table."""
     features = _Features(block, plan, data, bank)
-    rows = _feature_rows(block, features, data)
+    rows = _feature_rows(block, features, data) + _separability_rows(block, features, data, cells)
     jobs = [(t, seed) for seed in block.seeds for t in dict.fromkeys(cell.training for cell in cells)]
     grid = np.array(plan.probe.weight_decays)
     fitting = probes_at_once(features.train.shape[1], data.n_classes, plan.probe.batch_size)
@@ -106,6 +108,21 @@ def _feature_rows(block: Block, features: _Features, data: LabelledData) -> list
     )
     clean = Cell("clean", 0.0, Training(), Evaluation())
     return [_row(block, clean, seed, metric, value) for seed in block.seeds for metric, value in measured.items()]
+
+
+def _separability_rows(block: Block, features: _Features, data: LabelledData, cells: Sequence[Cell]) -> list[Row]:
+    """J and d of the train codes with clean labels, and as each symmetric label noise would leave them on average."""
+    moments = class_moments(features.train, data.train.labels, data.n_classes)
+    rows = []
+    for cell in cells:
+        if cell.scenario == "clean" or (
+            cell.scenario == "label-noise" and cell.training.kind in ("clean", "symmetric")
+        ):
+            measured = mean_separability(moments, cell.training.level)
+            rows += [
+                _row(block, cell, seed, metric, value) for seed in block.seeds for metric, value in measured.items()
+            ]
+    return rows
 
 
 def _run_group(

@@ -7,6 +7,7 @@ import pandas as pd
 
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.study.plan import Plan
+from monosemy.study.prediction import describe_prediction
 from monosemy.study.statistics import paired_gain
 
 SIGNIFICANT = 0.05
@@ -54,6 +55,7 @@ def make_verdict(results: pd.DataFrame, summary: pd.DataFrame, plan: Plan) -> Ve
         sentences.append(f"On clean data {name} stands at {_points(clean['gain'])} to dense{_interval(clean)}.")
     if not monosemantic:
         sentences.append("No monosemantic feature set was in the study, so there is nothing to judge.")
+    sentences += describe_prediction(results)
     return Verdict(tuple(sentences), tuple(_warnings(results, summary, plan, monosemantic)))
 
 

@@ -1,0 +1,166 @@
+"""What was measured in a file, in the terminal and as JSON."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from monosemy.report.tables import NOTHING, metric_text, percent
+
+if TYPE_CHECKING:
+    from monosemy.metrics.measure import Measurement, Separability
+
+_MOST_ROWS = 10
+_MOST_NOISES = 4
+_LONGEST_NAME = 12
+_METRIC_NAMES = {
+    "n_dimensions": "Dimensions",
+    "dead": "Dead: 0 in every row",
+    "l0": "Active a row (L0)",
+    "effective_rank": "Effective rank",
+    "semantic_consistency": "Semantic consistency",
+    "consistency_chance": "  that chance would give",
+    "consistency_dimensions": "  dimensions with enough support",
+    "mono_score": "MonoScore, against the rows themselves",
+}
+
+
+def print_measurement(found: "Measurement", console: Console) -> None:
+    """Print the metrics, and where it was measured the separability of dimensions and classes, in 80 columns."""
+    # Text, never markup: names may hold square brackets.
+    console.print(Text(f"{found.source}: {found.n_rows} rows, {len(found.class_names)} classes", style="bold"))
+    rows = [[name, _metric(metric, found.metrics[metric])] for metric, name in _METRIC_NAMES.items()]
+    _print_table("Features", ["", ""], rows, console)
+    if found.separability is None:
+        return
+    _print_means(found.separability, console)
+    noises = [float(eta) for eta in found.separability.means["label_noise"][:_MOST_NOISES]]
+    _print_dimensions(found, noises, console)
+    _print_classes(found.separability.classes, noises, console)
+    console.print(
+        Text("\nd has no unit, and orders the rows; J = d / sqrt(sd sd) has one: compare it at one scale only.")
+    )
+
+
+def measurement_json(found: "Measurement") -> str:
+    """Metrics, separability, every class and the best dimensions as JSON; what is not known is null."""
+    answer: dict[str, Any] = {
+        "source": found.source,
+        "rows": found.n_rows,
+        "classes": list(found.class_names),
+        "metrics": {name: _known(value) for name, value in found.metrics.items()},
+    }
+    if found.separability is not None:
+        answer["separability"] = _records(found.separability.means)
+        answer["best_dimensions"] = _records(_best_dimensions(found).reset_index())
+        answer["class_dimensions"] = _records(found.separability.classes)
+    return json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _best_dimensions(found: "Measurement") -> pd.DataFrame:
+    """The dimensions of largest clean d: the classes they tell apart, d and J clean, d under each noise."""
+    assert found.separability is not None
+    tidy = found.dimensions[found.dimensions["metric"].str.startswith("separability")]
+    wide = tidy.pivot(index="dimension", columns=["metric", "label_noise"], values="value")
+    columns = {
+        "d_mean": wide["separability_d_mean", 0.0],
+        "J_best": wide["separability_best", 0.0],
+        "J_mean": wide["separability_mean", 0.0],
+    }
+    best = {f"d_best_{eta:g}": wide["separability_d_best", eta] for eta in found.separability.means["label_noise"]}
+    pairs = found.separability.best_pairs.set_index("dimension")
+    table = pd.concat([pairs, pd.DataFrame(best | columns)], axis=1)
+    return table.dropna(subset=["d_best_0"]).sort_values("d_best_0", ascending=False, kind="stable").head(_MOST_ROWS)
+
+
+def _print_means(separability: "Separability", console: Console) -> None:
+    rows = [
+        [_noise(float(eta)), _number(float(d)), _number(float(j))]
+        for eta, j, d in separability.means[["label_noise", "separability", "separability_d"]].itertuples(index=False)
+    ]
+    title = "Separability of the best dimension of a class pair, mean over pairs"
+    _print_table(title, ["label noise", "d", "J"], rows, console)
+
+
+def _print_dimensions(found: "Measurement", noises: Sequence[float], console: Console) -> None:
+    table = _best_dimensions(found)
+    rows = [
+        [
+            str(dimension), _short(str(values["first"])), _short(str(values["second"])),
+            *(_number(float(values[f"d_best_{eta:g}"])) for eta in noises),
+            _number(float(values["d_mean"])), _number(float(values["J_best"])),
+        ]
+        for dimension, values in table.iterrows()
+    ]  # fmt: skip
+    heads = ["dim", "of class", "and class", *(_head(eta) for eta in noises), "mean", "J"]
+    _print_table(
+        f"The {len(rows)} dimensions of largest d, for the best pair; mean over pairs",
+        heads,
+        rows,
+        console,
+    )
+
+
+def _print_classes(classes: pd.DataFrame, noises: Sequence[float], console: Console) -> None:
+    clean = classes[classes["label_noise"] == 0].set_index("class")
+    d = classes.pivot(index="class", columns="label_noise", values="separability_d").rename(columns=_head)
+    table = d.assign(dimension=clean["dimension"], J=clean["separability"]).sort_values("clean", kind="stable")
+    rows = [
+        [
+            _short(str(name)), f"{values['dimension']:.0f}",
+            *(_number(float(values[_head(eta)])) for eta in noises), _number(float(values["J"])),
+        ]
+        for name, values in table.head(_MOST_ROWS).iterrows()
+    ]  # fmt: skip
+    count = f"The {len(rows)} hardest of {len(d)} classes" if len(rows) < len(d) else "Classes, the hardest first"
+    title = f"{count}: d of the best dimension, mean over the others"
+    _print_table(title, ["class", "dim", *(_head(eta) for eta in noises), "J"], rows, console)
+
+
+def _print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), show_header=any(heads))
+    for number, head in enumerate(heads):
+        table.add_column(Text(head), justify="left" if number == 0 or "class" in head else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(Text(f"\n{title}", style="bold"))
+    console.print(table)
+
+
+def _metric(metric: str, value: float) -> str:
+    if metric == "effective_rank":
+        return metric_text("l0", value)
+    return metric_text("n_dimensions" if metric == "consistency_dimensions" else metric, value)
+
+
+def _noise(eta: float) -> str:
+    return "none" if eta == 0 else percent(eta)
+
+
+def _head(eta: float) -> str:
+    return "clean" if eta == 0 else percent(eta)
+
+
+def _number(value: float) -> str:
+    """In at most seven characters."""
+    if math.isnan(value):
+        return NOTHING
+    return f"{value:.1e}" if value >= 1000 or 0 < value < 0.001 else f"{value:.3g}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): _known(value) for key, value in row.items()} for row in table.to_dict("records")]

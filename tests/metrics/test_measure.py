@@ -1,0 +1,228 @@
+"""`monosemy measure`: numbers against slow loops, the command as a stranger meets it."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from monosemy import cli
+from monosemy.errors import InputError
+from monosemy.functional.rank import effective_rank
+from monosemy.metrics import measure as module
+from monosemy.metrics.features import describe_features
+from monosemy.metrics.measure import FILE_NAME, measure
+
+NAMES = ("cat", "dog", "[red]owl[/red] with a very long name indeed")
+N, D = 240, 6
+Data = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+@pytest.fixture
+def data() -> Data:
+    """Dimension 0 is noise, 1 to 3 tell one class from the others, 4 tells all a little, 5 is dead."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(N) % 3
+    x = rng.standard_normal((N, D))
+    for number in range(3):
+        x[:, number + 1] += 4.0 * (labels == number)
+    x[:, 4] += labels
+    x[:, 5] = 0
+    return x.astype(np.float32), labels
+
+
+def pair_values(x: NDArray[np.float64], labels: NDArray[np.int64], power: float) -> NDArray[np.float64]:
+    """(3 pairs): |difference of means| / (sd sd)^power of one dimension, one pair at a time."""
+    values = []
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        one, other = x[labels == a], x[labels == b]
+        values.append(abs(one.mean() - other.mean()) / (one.std() * other.std()) ** power)
+    return np.array(values)
+
+
+def test_every_number_of_the_table_is_that_of_a_slow_loop(data: Data) -> None:
+    x, labels = data
+    found = measure(x, labels, NAMES, separability=True, label_noise=[0.3])
+    table = found.dimensions.set_index(["metric", "label_noise", "dimension"])["value"]
+    assert not table.index.duplicated().any()
+    for d in range(5):
+        for name, power in (("separability", 1.0), ("separability_d", 0.5)):
+            expected = pair_values(x[:, d].astype(np.float64), labels, power)
+            assert table[f"{name}_best", 0.0, d] == pytest.approx(expected.max(), rel=1e-6)
+            assert table[f"{name}_mean", 0.0, d] == pytest.approx(expected.mean(), rel=1e-6)
+            assert table[f"{name}_best", 0.3, d] < table[f"{name}_best", 0.0, d]
+        assert table["support", 0.0, d] == N
+        assert table["semantic_consistency", 0.0, d] == pytest.approx(1 / 3)
+    assert table["support", 0.0, 5] == 0
+    assert np.isnan(table["separability_best", 0.0, 5])
+
+
+def test_means_are_those_of_a_study_and_the_rank_is_added(data: Data) -> None:
+    x, labels = data
+    found = measure(x, labels, NAMES).metrics
+    wanted = describe_features(x, x, labels, 3, x, transformer=None)
+    assert found.pop("effective_rank") == effective_rank(x)
+    assert {k: v for k, v in wanted.items() if not math.isnan(v)} == pytest.approx(found)
+    assert found["dead"] == pytest.approx(1 / D)
+
+
+def test_the_best_dimension_of_a_class_is_its_own_whatever_the_scale(data: Data) -> None:
+    x, labels = data
+    x[:, 0] /= 1000  # noise of small scale: its J is the largest, its d is not
+    found = measure(x, labels, NAMES, separability=True, label_noise=[0.3])
+    assert found.separability is not None
+    classes = found.separability.classes
+    assert classes.groupby("class")["dimension"].unique().map(list).to_dict() == {
+        n: [i + 1] for i, n in enumerate(NAMES)
+    }
+    row = classes[(classes["class"] == "dog") & (classes["label_noise"] == 0)].iloc[0]
+    pairs = pair_values(x[:, 2].astype(np.float64), labels, 0.5)
+    assert row["separability_d"] == pytest.approx((pairs[0] + pairs[2]) / 2, rel=1e-6)
+    table = found.dimensions[found.dimensions["label_noise"] == 0].set_index(["metric", "dimension"])["value"]
+    assert table["separability_best"].idxmax() == 0
+    assert table["separability_d_best"].idxmax() != 0
+    best = found.separability.best_pairs.set_index("dimension")
+    assert NAMES[0] in best.loc[1, ["first", "second"]].tolist()
+    assert best.loc[5, "first"] is None
+
+
+def test_noise_that_leaves_no_information_is_no_default(data: Data) -> None:
+    x, labels = data
+    found = measure(x, labels, NAMES, separability=True)
+    assert found.separability is not None
+    assert found.separability.means["label_noise"].tolist() == [0.0, 0.3]
+
+
+def test_sparse_codes_measure_as_dense_ones(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, labels = data
+    codes = np.where(x > 3, x, 0).astype(np.float32)
+    assert np.count_nonzero(codes) < 0.2 * codes.size
+    results = []
+    for share in (0.2, 0.0):
+        monkeypatch.setattr(module, "_SPARSE_BELOW", share)
+        results.append(measure(codes, labels, NAMES, separability=True))
+    assert results[0].metrics == pytest.approx(results[1].metrics, nan_ok=True)
+    pd.testing.assert_frame_equal(results[0].dimensions, results[1].dimensions)
+
+
+def test_one_class_is_refused(data: Data) -> None:
+    with pytest.raises(InputError, match="1 class"):
+        measure(data[0], np.zeros(N, dtype=np.int64), ("only",))
+
+
+def save(folder: Path, ending: str, data: Data) -> list[object]:
+    """A file of the kind, and the words that name it."""
+    x, labels = data
+    path = folder / f"data.{ending}"
+    if ending == "npz":
+        np.savez(path, X_train=x[:100], y_train=labels[:100], X_test=x[100:], y_test=labels[100:])
+    elif ending == "npy":
+        np.save(path, x)
+        pd.DataFrame({"label": labels}).to_csv(folder / "labels.csv", index=False)
+        return [path, "--labels", folder / "labels.csv"]
+    elif ending == "safetensors":
+        save_file({"embeddings": x, "labels": labels}, path)
+    else:
+        pd.DataFrame({"vector": list(x), "animal": labels}).to_parquet(path)
+        return [path, "--input-column", "vector", "--label-column", "animal"]
+    return [path]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    """The exit code of ``monosemy measure WORDS``."""
+    monkeypatch.setattr(sys, "argv", ["monosemy", "measure", *map(str, words)])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize("ending", ["npz", "npy", "safetensors", "parquet"])
+def test_every_kind_of_file_gives_the_same_numbers(
+    ending: str, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = save(tmp_path, ending, data)
+    assert run(monkeypatch, *words, "--separability", "--label-noise", "0.3,0.6", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    expected = measure(*data, ("0", "1", "2"), separability=True, label_noise=[0.3, 0.6])
+    assert answer["rows"] == N
+    assert answer["classes"] == ["0", "1", "2"]
+    assert answer["metrics"] == pytest.approx(expected.metrics)
+    assert expected.separability is not None
+    means = pd.DataFrame(answer["separability"])
+    pd.testing.assert_frame_equal(means, expected.separability.means)
+    assert means["separability_d"].is_monotonic_decreasing
+    assert {row["dimension"] for row in answer["best_dimensions"]} == set(range(5)), "a dead one is not among them"
+    assert len(answer["class_dimensions"]) == 3 * 3
+
+
+def test_the_terminal_has_80_columns_and_all_parts(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    x, labels = data
+    x[:, 1] *= 1e-6  # J of many digits
+    np.savez("owls.npz", embeddings=x, labels=np.array(NAMES)[labels])
+    out = tmp_path / "out"
+    assert run(monkeypatch, "owls.npz", "--separability", "--label-noise", "0.1,0.333,0.6", "--out", out) == 0
+    printed = capsys.readouterr().out
+    for said in (
+        "owls.npz: 240 rows, 3 classes", "Semantic consistency", "Effective rank", "33.3 %", "[red]owl[...",
+        "The 5 dimensions of largest d", "Classes, the hardest first", "J = d / sqrt(sd sd)",
+    ):  # fmt: skip
+        assert said in printed, said
+    assert "…" not in printed
+    assert max(len(line) for line in printed.splitlines() if str(out) not in line) <= 80
+    table = pd.read_parquet(out / FILE_NAME)
+    assert list(table.columns) == ["dimension", "label_noise", "metric", "value"]
+    assert len(table) == D * (4 + 4 * 4)
+
+
+def test_without_separability_only_metrics_are_printed(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *save(tmp_path, "npz", data)) == 0
+    _, printed = capsys.readouterr().out.split("\n", 1)  # the first line names the file
+    assert "MonoScore" in printed
+    assert "eparability" not in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("missing.npz",), "missing.npz"),
+        (("digit-pairs",), "holds images, not embeddings"),
+        (("TEXTS",), "monosemy study --data"),
+        (("DATA", "--label-noise", "0.3"), "--separability"),
+        (("DATA", "--separability", "--label-noise", "0.7"), "0.7"),
+        (("DATA", "--separability", "--label-noise", "much"), "much"),
+        (("NAN",), "row 7"),
+        (("DATA", "--out", "FILE"), "folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    words: tuple[str, ...], named: str, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    places = {name: str(tmp_path / file) for name, file in (("TEXTS", "t.csv"), ("NAN", "nan.npz"), ("FILE", "f"))}
+    places["DATA"] = str(save(tmp_path, "npz", data)[0])
+    pd.DataFrame({"text": ["a", "b"], "label": [0, 1]}).to_csv(places["TEXTS"], index=False)
+    Path(places["FILE"]).write_text("precious")
+    broken = data[0].copy()
+    broken[7, 0] = np.nan
+    np.savez(places["NAN"], embeddings=broken, labels=data[1])
+    assert run(monkeypatch, *(places.get(word, word) for word in words)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    error = captured.err.strip()
+    assert error.startswith("Error: ")
+    assert named in error
+    assert "\n" not in error
+    assert Path(places["FILE"]).read_text() == "precious"
