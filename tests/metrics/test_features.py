@@ -29,7 +29,9 @@ def hand_made() -> np.ndarray:
 def test_by_hand(form) -> None:
     test, train = hand_made(), hand_made()
     train[0, 4] = 0.5
-    found = describe_features(form(train), form(test), LABELS, CLASSES, EMBEDDINGS, transformer=None)
+    found = describe_features(
+        form(train), form(test), LABELS, CLASSES, EMBEDDINGS, transformer=None, yardstick=EMBEDDINGS
+    )
     assert found["semantic_consistency"] == pytest.approx((1 + 1 / 3) / 2), "too little support is left out"
     assert found["consistency_dimensions"] == 2
     assert found["l0"] == pytest.approx((N / 3 + N + MIN_SUPPORT - 1) / N)
@@ -46,7 +48,7 @@ def test_dense_and_sparse_codes_of_a_dictionary_agree() -> None:
     for output in ("dense", "sparse"):
         model = SparseAutoencoder(12, 2, n_epochs=3, batch_size=32, output=output, random_state=0).fit(EMBEDDINGS)
         codes = model.transform(EMBEDDINGS)
-        results.append(describe_features(codes, codes, LABELS, CLASSES, EMBEDDINGS, model))
+        results.append(describe_features(codes, codes, LABELS, CLASSES, EMBEDDINGS, model, EMBEDDINGS))
     assert results[0].keys() == results[1].keys()
     for name, value in results[0].items():
         assert results[1][name] == pytest.approx(value, rel=1e-5), name
@@ -59,12 +61,14 @@ def test_dense_and_sparse_codes_of_a_dictionary_agree() -> None:
 def test_a_dictionary_without_a_decoder_has_no_reconstruction() -> None:
     model = RandomDictionary(12, 2, random_state=0).fit(EMBEDDINGS)
     codes = model.transform(EMBEDDINGS)
-    assert math.isnan(describe_features(codes, codes, LABELS, CLASSES, EMBEDDINGS, model)["explained_variance"])
+    assert math.isnan(
+        describe_features(codes, codes, LABELS, CLASSES, EMBEDDINGS, model, EMBEDDINGS)["explained_variance"]
+    )
 
 
 def test_signed_features_are_shifted_for_mono_score_only() -> None:
     codes = EMBEDDINGS.copy()
-    found = describe_features(codes, codes, LABELS, CLASSES, EMBEDDINGS, None)
+    found = describe_features(codes, codes, LABELS, CLASSES, EMBEDDINGS, None, EMBEDDINGS)
     shifted = codes - codes.min(axis=0)
     assert found["mono_score"] == pytest.approx(mono_score(mono_moments(shifted, EMBEDDINGS)).mean())
     assert found["l0"] == pytest.approx(3, abs=0.05), "every dimension fires, whatever its sign"
@@ -75,7 +79,7 @@ def test_features_of_noise_score_at_chance_and_of_classes_above() -> None:
     rng = np.random.default_rng(0)
     noise = (rng.random((N, 40)) * (rng.random((N, 40)) < 0.3)).astype(np.float32)
     classes = np.repeat(np.eye(CLASSES, dtype=np.float32)[LABELS], 4, axis=1) * (rng.random((N, 12)) < 0.8)
-    random, pure = (describe_features(c, c, LABELS, CLASSES, EMBEDDINGS, None) for c in (noise, classes))
+    random, pure = (describe_features(c, c, LABELS, CLASSES, EMBEDDINGS, None, EMBEDDINGS) for c in (noise, classes))
     assert random["semantic_consistency"] == pytest.approx(random["consistency_chance"], abs=0.03)
     assert pure["semantic_consistency"] == 1
     assert pure["mono_score"] > random["mono_score"] + 0.1
@@ -83,8 +87,15 @@ def test_features_of_noise_score_at_chance_and_of_classes_above() -> None:
 
 def test_features_that_never_fire() -> None:
     dead = np.zeros((N, 4), dtype=np.float32)
-    found = describe_features(dead, dead, LABELS, CLASSES, EMBEDDINGS, None)
+    found = describe_features(dead, dead, LABELS, CLASSES, EMBEDDINGS, None, EMBEDDINGS)
     assert found["dead"] == 1
     assert found["l0"] == 0
     assert math.isnan(found["semantic_consistency"])
     assert math.isnan(found["mono_score"])
+
+
+def test_mono_score_is_measured_by_the_yardstick() -> None:
+    codes = np.abs(EMBEDDINGS)
+    other = EMBEDDINGS[::-1].copy()
+    found = describe_features(codes, codes, LABELS, CLASSES, EMBEDDINGS, None, other)
+    assert found["mono_score"] == pytest.approx(mono_score(mono_moments(codes, other)).mean())

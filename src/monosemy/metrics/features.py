@@ -64,18 +64,21 @@ def describe_features(
     n_classes: int,
     embeddings: NDArray[np.float32],
     transformer: Any,
+    yardstick: NDArray[np.float32],
 ) -> dict[str, float]:
     """The feature metrics of one feature set.
 
     Args:
         train_codes: (N_train, M); says which dimensions are dead.
         test_codes, test_labels: (N_test, M) and (N_test,), clean labels; all else is measured there.
-        embeddings: (N_test, D), what the codes were made from: the yardstick of MonoScore and reconstruction.
+        embeddings: (N_test, D), what the codes were made from, for the explained variance.
         transformer: the fitted transformer; its ``inverse_transform`` is used where it has one.
+        yardstick: (N_test, D'), the embeddings that MonoScore takes similarities from, the same for every feature set:
+            in a non-negative space of its own every cosine would be positive.
 
     Returns: semantic_consistency, its chance level and support, mono_score, l0, dead, explained_variance.
     """
-    found = describe_dimensions(test_codes, test_labels, n_classes, embeddings)
+    found = describe_dimensions(test_codes, test_labels, n_classes, yardstick)
     return found.means() | {
         "dead": dead_share(train_codes),
         "explained_variance": _explained_variance(transformer, test_codes, embeddings),

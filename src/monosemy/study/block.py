@@ -105,6 +105,7 @@ def _feature_rows(block: Block, features: _Features, data: LabelledData) -> list
         data.n_classes,
         features.test_embeddings,
         features.transformer,
+        features.bank.encode("dense", block.seeds[0], data.test.inputs),
     )
     clean = Cell("clean", 0.0, Training(), Evaluation())
     return [_row(block, clean, seed, metric, value) for seed in block.seeds for metric, value in measured.items()]
