@@ -65,7 +65,7 @@ def test_every_number_of_the_table_is_that_of_a_slow_loop(data: Data) -> None:
 def test_means_are_those_of_a_study_and_the_rank_is_added(data: Data) -> None:
     x, labels = data
     found = measure(x, labels, NAMES).metrics
-    wanted = describe_features(x, x, labels, 3, x, transformer=None)
+    wanted = describe_features(x, x, labels, 3, x, transformer=None, yardstick=x)
     assert found.pop("effective_rank") == effective_rank(x)
     assert {k: v for k, v in wanted.items() if not math.isnan(v)} == pytest.approx(found)
     assert found["dead"] == pytest.approx(1 / D)

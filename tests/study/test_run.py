@@ -128,11 +128,14 @@ def _command(data: Path, out: Path) -> list[str]:
 def test_killed_and_resumed_gives_the_numbers_of_an_undisturbed_run(digit_file: Path, tmp_path: Path) -> None:
     environment = os.environ | {"MONOSEMY_CACHE": str(tmp_path / "cache")}
     disturbed, calm = tmp_path / "disturbed", tmp_path / "calm"
-    process = subprocess.Popen(
-        _command(digit_file, disturbed), env=environment, start_new_session=True, stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not list(disturbed.glob("cells/[!.]*.parquet")) and process.poll() is None:
+    said = tmp_path / "said.txt"
+    with said.open("w") as stream:
+        process = subprocess.Popen(
+            _command(digit_file, disturbed), env=environment, start_new_session=True, stdout=stream, stderr=stream
+        )
+    deadline = time.monotonic() + 240
+    while not list(disturbed.glob("cells/[!.]*.parquet")):
+        assert process.poll() in (None, 0), said.read_text()
         assert time.monotonic() < deadline, "no block was finished"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
