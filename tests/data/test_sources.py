@@ -314,15 +314,30 @@ def test_unknown_columns(tmp_path: Path, refuses) -> None:
 
 
 def test_one_class_only(tmp_path: Path, refuses) -> None:
-    with refuses("train split of t.csv has 1 class"):
+    with refuses("t.csv has the one class 'same' in train"):
         load(write(texts(label=["same"] * N), tmp_path / "t.csv"))
 
 
-@pytest.mark.parametrize("missing", ["train", "test"])
-def test_missing_splits(tmp_path: Path, refuses, missing: str) -> None:
-    splits = ["odd" if s == missing else s for s in SPLITS]
-    with refuses(f"t.csv has no {missing} rows", "odd"):
+def test_a_missing_train_split(tmp_path: Path, refuses) -> None:
+    splits = ["odd" if s == "train" else s for s in SPLITS]
+    with refuses("t.csv has no train rows", "odd"):
         load(write(texts(split=splits), tmp_path / "t.csv"))
+
+
+def test_a_missing_test_split_is_split_off_train_and_said(tmp_path: Path) -> None:
+    splits = ["odd" if s == "test" else s for s in SPLITS]
+    data = load(write(texts(split=splits), tmp_path / "t.csv"))
+    n_train = splits.count("train")
+    assert any(f"of {n_train} train rows became it" in notice for notice in data.notices)
+    assert 0 < len(data.test) < n_train / 2
+    assert not set(data.test.inputs) & {*data.train.inputs, *data.validation.inputs}
+
+
+def test_whole_numbers_stored_as_floats_are_the_same_labels(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
+    y = np.arange(40) % 2
+    np.savez(tmp_path / "t.npz", X_train=x, y_train=y.astype(np.float64), X_test=x, y_test=y)
+    assert load(tmp_path / "t.npz").class_names == ("0", "1")
 
 
 def test_a_test_split_of_unknown_labels(tmp_path: Path, refuses) -> None:
@@ -460,7 +475,7 @@ def test_from_arrays_refuses_what_does_not_fit(refuses) -> None:
         from_arrays(X, y, X, y, X_validation=X)
     with refuses("(40, 3, 1)"):
         from_arrays(X[..., None], y, X[..., None], y)
-    with refuses("1 class"):
+    with refuses("one class"):
         from_arrays(X, ["same"] * N, X, ["same"] * N)
     for shift, named in (
         ((X[:, :2], y), ["(2,)", "(3,)"]),
