@@ -86,7 +86,7 @@ def study(
 
     `monosemy study --data embeddings.npz --label-noise 0.2,0.4 --k 16`
     """
-    from monosemy.study.request import StudyRequest, execute
+    from monosemy.study_command import StudyRequest, execute
 
     request = StudyRequest(
         source=data, encoder=encoder, features=features, scenario=scenario, label_noise=label_noise,

@@ -1,4 +1,4 @@
-"""From what a user types to a plan, its data, and the finished folder."""
+"""`monosemy study` from what a user types to the finished folder; above study and report, because it calls both."""
 
 from dataclasses import dataclass
 from pathlib import Path
