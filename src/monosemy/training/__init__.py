@@ -1,0 +1,1 @@
+"""What every training of a network needs: optimisers, schedules, batch normalisation over processes."""
