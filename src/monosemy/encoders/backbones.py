@@ -1,0 +1,185 @@
+"""The networks between normalised images and a projector: convolutional ones, a transformer, an MLP-Mixer."""
+
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
+from pydantic import BaseModel, ConfigDict, model_validator
+from torch import Tensor, nn
+
+from monosemy.encoders.grid_convnet import GridConvNet
+from monosemy.encoders.mixer import Mixer
+from monosemy.errors import InputError
+
+ImageShape = tuple[int, int, int]
+BackboneName = Literal["conv", "resnet18", "resnet34", "resnet50", "vit", "convnext", "mixer"]
+Stem = Literal["cifar", "stride2", "imagenet"]
+_BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
+_TAKERS = {"stem": tuple(_BLOCKS), "depth": ("vit", "convnext", "mixer"), "patch_size": ("vit", "convnext", "mixer")}
+_MOST_PATCHES = 1024
+
+
+class BackboneConfig(BaseModel):
+    """A backbone; what is left open follows from its name and the images' size."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: BackboneName = "resnet18"
+    """`conv` is a small network of three to five convolutions."""
+    stem: Stem | None = None
+    """First convolution of a ResNet: `cifar` 3x3 with stride 1, `stride2` 3x3 with stride 2, `imagenet` 7x7 with
+    stride 2 and max-pooling. By default the first below 64 pixels, the second below 128."""
+    width: Annotated[int, Ge(1)] | None = None
+    """Channels of the first stage (default 16 of conv, 64 of ResNets, 96 of ConvNeXt, 48 below 64 pixels), or of every
+    patch (default 384 of ViT, 512 of mixer; below 64 pixels 192 and 256)."""
+    depth: Annotated[int, Ge(1)] | None = None
+    """Blocks of ViT (default 12) and mixer (default 8); of ConvNeXt's stages but the third, which has thrice as many
+    (default 3; below 64 pixels 2)."""
+    patch_size: Annotated[int, Ge(1)] | None = None
+    """Side of a patch in pixels. By default 4 for ConvNeXt (below 64 pixels 2, below 16 pixels 1), else the largest up
+    to 16 that leaves at least 7 patches a side."""
+
+    @model_validator(mode="after")
+    def _check_what_it_takes(self) -> "BackboneConfig":
+        for setting, takers in _TAKERS.items():
+            if getattr(self, setting) is not None and self.name not in takers:
+                raise ValueError(f"the backbone {self.name} has no {setting}; leave it out")
+        return self
+
+
+class _Pooled(nn.Module):
+    """A model of transformers as a plain map from images to one vector each."""
+
+    def __init__(self, model: Any, n_outputs: int) -> None:
+        super().__init__()
+        self.model = model
+        self.n_outputs = n_outputs
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (N, C, H, W) to (N, n_outputs)."""
+        output = self.model(images)
+        # A ViT is made without the pooling layer of transformers, which no paper has: its class token is the output.
+        pooled: Tensor = output.last_hidden_state[:, 0] if output.pooler_output is None else output.pooler_output
+        return pooled.flatten(1)
+
+
+def make_backbone(config: BackboneConfig, image_shape: ImageShape) -> nn.Module:
+    """A backbone with random weights, drawn from torch's global generator; ``n_outputs`` is the width of its output.
+
+    ResNets (He et al., arXiv 1512.03385), ViT (Dosovitskiy et al., arXiv 2010.11929) and ConvNeXt (Liu et al., arXiv
+    2201.03545) are those of transformers.
+
+    Args:
+        image_shape: (C, H, W).
+
+    Raises:
+        InputError: the settings do not fit the images' size, or transformers is missing.
+    """
+    small = min(image_shape[1:]) < 64
+    if config.name == "conv":
+        return GridConvNet(image_shape, config.width or 16)
+    if config.name == "mixer":
+        return Mixer(
+            image_shape, config.width or (256 if small else 512), config.depth or 8, _patch(config, image_shape)
+        )
+    if config.name == "vit":
+        return _vit(config, image_shape, config.width or (192 if small else 384))
+    if config.name == "convnext":
+        return _convnext(config, image_shape, small)
+    return _resnet(config, image_shape)
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise InputError(
+            "ResNets, ViT and ConvNeXt need the extra 'vision'; install monosemy[vision], or take the backbone conv "
+            "or mixer."
+        ) from error
+    return transformers
+
+
+def _resnet(config: BackboneConfig, image_shape: ImageShape) -> nn.Module:
+    lib = _transformers()
+    width, bottleneck = config.width or 64, config.name == "resnet50"
+    widths = [width * 2**stage * (4 if bottleneck else 1) for stage in range(4)]
+    settings = lib.ResNetConfig(
+        num_channels=image_shape[0],
+        embedding_size=width,
+        hidden_sizes=widths,
+        depths=list(_BLOCKS[config.name]),
+        layer_type="bottleneck" if bottleneck else "basic",
+    )
+    model = lib.ResNetModel(settings)
+    stem = config.stem or _stem(min(image_shape[1:]))
+    if stem != "imagenet":
+        first = nn.Conv2d(image_shape[0], width, 3, 2 if stem == "stride2" else 1, padding=1, bias=False)
+        nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+        model.embedder.embedder.convolution = first
+        model.embedder.pooler = nn.Identity()
+    return _Pooled(model, widths[-1])
+
+
+def _stem(side: int) -> Stem:
+    if side < 64:
+        return "cifar"
+    return "stride2" if side < 128 else "imagenet"
+
+
+def _vit(config: BackboneConfig, image_shape: ImageShape, width: int) -> nn.Module:
+    channels, rows, columns = image_shape
+    heads = max(1, width // 64)
+    if width % heads:
+        raise InputError(f"The width {width} of the ViT is no multiple of its {heads} heads; choose a multiple of 64.")
+    patch = _patch(config, image_shape)
+    lib = _transformers()
+    settings = lib.ViTConfig(
+        hidden_size=width,
+        num_hidden_layers=config.depth or 12,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        layer_norm_eps=1e-6,
+        image_size=[rows, columns],
+        patch_size=patch,
+        num_channels=channels,
+    )
+    return _Pooled(lib.ViTModel(settings, add_pooling_layer=False), width)
+
+
+def _convnext(config: BackboneConfig, image_shape: ImageShape, small: bool) -> nn.Module:
+    side = min(image_shape[1:])
+    patch = config.patch_size or (4 if not small else 2 if side >= 16 else 1)
+    if side // patch < 8:
+        raise InputError(
+            f"Images of {image_shape[1]}x{image_shape[2]} pixels are too small for ConvNeXt with patch_size {patch}: "
+            f"it needs 8 patches a side; choose a smaller patch_size or another backbone."
+        )
+    width, depth = config.width or (48 if small else 96), config.depth or (2 if small else 3)
+    lib = _transformers()
+    settings = lib.ConvNextConfig(
+        num_channels=image_shape[0],
+        patch_size=patch,
+        hidden_sizes=[width, 2 * width, 4 * width, 8 * width],
+        depths=[depth, depth, 3 * depth, depth],
+        layer_norm_eps=1e-6,
+    )
+    return _Pooled(lib.ConvNextModel(settings), 8 * width)
+
+
+def _patch(config: BackboneConfig, image_shape: ImageShape) -> int:
+    """The side of a patch, which divides both sides of the image."""
+    _, rows, columns = image_shape
+    if config.patch_size is not None:
+        if rows % config.patch_size or columns % config.patch_size:
+            raise InputError(
+                f"Images of {rows}x{columns} pixels cannot be cut into patches of patch_size {config.patch_size}; "
+                f"choose a patch_size that divides both sides."
+            )
+        return config.patch_size
+    fitting = [p for p in range(1, 17) if rows % p == columns % p == 0 and min(rows, columns) >= 7 * p]
+    patch = max(fitting, default=1)
+    if rows * columns > _MOST_PATCHES * patch**2:
+        raise InputError(
+            f"No patch_size suits images of {rows}x{columns} pixels; resize them to multiples of 16, or set it."
+        )
+    return patch
