@@ -1,12 +1,17 @@
 """One progress display for long work, on the error stream, silent where that is no terminal."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-OnProgress = Callable[[str, int, int], None]
+
+class OnProgress(Protocol):
+    """Told how far each kind of work is."""
+
+    def __call__(self, what: str, done: int, total: int, note: str = "") -> None: ...
 
 
 @contextmanager
@@ -18,6 +23,7 @@ def progress(console: Console) -> Iterator[OnProgress]:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=stream,
@@ -25,11 +31,11 @@ def progress(console: Console) -> Iterator[OnProgress]:
     )
     tasks = {}
 
-    def on_progress(what: str, done: int, total: int) -> None:
+    def on_progress(what: str, done: int, total: int, note: str = "") -> None:
         if what not in tasks:
-            tasks[what] = bars.add_task(what, total=total, rate="")
+            tasks[what] = bars.add_task(what, total=total, rate="", note="")
         speed = bars.tasks[tasks[what]].speed
-        bars.update(tasks[what], completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
+        bars.update(tasks[what], completed=done, total=total, rate=f"{speed:,.1f}/s" if speed else "", note=note)
         if done >= total:
             bars.update(tasks[what], visible=what in ("Training encoders", "Feature sets"))
 

@@ -8,10 +8,19 @@ import torch
 
 from monosemy import InputError
 from monosemy.data.labelled import LabelledData, Split
-from monosemy.encoders.bank import EncoderBank, EncoderConfig, default_encoder
-from monosemy.encoders.contrastive import ContrastiveConfig, embed, pretrain
+from monosemy.encoders.backbones import BackboneConfig
+from monosemy.encoders.bank import EncoderBank, EncoderConfig, bases_of, default_encoder, named_encoder
+from monosemy.encoders.contrastive import PretrainConfig, pretrain
+from monosemy.encoders.image_encoder import ENCODER_FILE, ProjectorConfig, embed, load_encoder, save_encoder
+from monosemy.training.optimizers import OptimizerConfig
 
-TINY = ContrastiveConfig(steps=3, batch_size=8, width=2, hidden=8, n_features=6, lr=0.05)
+TINY = PretrainConfig(
+    steps=3,
+    batch_size=8,
+    backbone=BackboneConfig(name="conv", width=2),
+    projector=ProjectorConfig(hidden=8, n_features=6),
+    optimizer=OptimizerConfig(name="sgd", lr=0.05),
+)
 IMAGES = np.random.default_rng(0).random((20, 1, 8, 8), dtype=np.float32)
 LABELS = np.arange(20) % 2
 
@@ -71,7 +80,9 @@ def test_images_have_an_encoder_for_each_base_and_seed() -> None:
     codes = {(base, seed): trained.encode(base, seed, IMAGES) for base in trained.bases for seed in (0, 1)}
     for (base, seed), found in codes.items():
         method = {"dense": "simclr", "ncl": "ncl"}[base]
-        np.testing.assert_allclose(found, embed(pretrain(IMAGES, method, TINY, seed), IMAGES), atol=1e-5)
+        alone = pretrain(IMAGES, TINY.model_copy(update={"method": method, "seed": seed}))
+        assert alone is not None
+        np.testing.assert_allclose(found, embed(alone, IMAGES), atol=1e-5)
     assert codes["ncl", 0].min() == 0
     assert not np.allclose(codes["dense", 0], codes["dense", 1])
     assert trained.pixel_std("dense", 0).shape == (1, 1, 1)
@@ -109,7 +120,7 @@ def test_other_images_or_settings_are_other_encoders(cache: Path) -> None:
     part = Split(IMAGES + 0.01, LABELS)
     other = LabelledData("toy", "images", part, part, part, ("a", "b"))
     EncoderBank(EncoderConfig(name="contrastive", contrastive=TINY), other).prepare(["dense"], [0])
-    changed = TINY.model_copy(update={"lr": 0.01})
+    changed = TINY.model_copy(update={"temperature": 0.3})
     EncoderBank(EncoderConfig(name="contrastive", contrastive=changed), data()).prepare(["dense"], [0])
     assert len(list((cache / "encoders").iterdir())) == 3
 
@@ -132,3 +143,79 @@ def test_training_in_this_process_leaves_the_number_of_threads() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def files(folder: Path, *methods: str) -> tuple[Path, ...]:
+    """Encoder files as `monosemy pretrain` leaves them, one folder each, one seed each."""
+    paths = []
+    for seed, method in enumerate(methods):
+        encoder = pretrain(IMAGES, TINY.model_copy(update={"method": method, "seed": seed}))
+        assert encoder is not None
+        paths.append(folder / f"{method}-{seed}" / ENCODER_FILE)
+        save_encoder(encoder, paths[-1])
+    return tuple(paths)
+
+
+def test_files_give_the_bases_that_their_features_are(tmp_path: Path) -> None:
+    simclr, ncl = files(tmp_path, "simclr", "ncl")
+    assert bases_of(EncoderConfig(name="files", files=(simclr,))) == ("dense",)
+    stored = EncoderBank(EncoderConfig(name="files", files=(ncl, simclr)), data())
+    assert set(stored.bases) == {"dense", "ncl"}
+    assert not stored.seeded
+    stored.prepare(stored.bases, range(5))
+    for seed in (0, 4):
+        for base, path in (("dense", simclr), ("ncl", ncl)):
+            np.testing.assert_array_equal(stored.encode(base, seed, IMAGES), embed(load_encoder(path), IMAGES))
+            assert stored.pixel_std(base, seed).shape == (1, 1, 1)
+
+
+def test_several_files_of_a_kind_are_the_seeds_own(tmp_path: Path) -> None:
+    paths = files(tmp_path, "simclr", "simclr", "ncl", "ncl")
+    stored = EncoderBank(EncoderConfig(name="files", files=paths), data())
+    assert stored.seeded
+    stored.prepare(stored.bases, range(2))
+    for seed in (0, 1):
+        np.testing.assert_array_equal(stored.encode("dense", seed, IMAGES), embed(load_encoder(paths[seed]), IMAGES))
+        np.testing.assert_array_equal(stored.encode("ncl", seed, IMAGES), embed(load_encoder(paths[2 + seed]), IMAGES))
+    with pytest.raises(InputError, match="There are 2 encoder files for 'dense' but 3 seeds; set seeds to 2"):
+        stored.prepare(stored.bases, range(3))
+    with pytest.raises(InputError, match="The encoder files are 2 dense and 1 ncl; give equally many of each"):
+        EncoderBank(EncoderConfig(name="files", files=paths[:3]), data())
+
+
+def test_embeddings_of_files_are_made_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = files(tmp_path, "simclr")
+    config = EncoderConfig(name="files", files=(path,))
+    first = EncoderBank(config, data()).encode("dense", 0, IMAGES)
+    monkeypatch.setattr("monosemy.encoders.bank.embed", lambda *_, **__: pytest.fail("embedded again"))
+    np.testing.assert_array_equal(EncoderBank(config, data()).encode("dense", 0, IMAGES), first)
+
+
+def test_the_backbone_layer_is_another_embedding(tmp_path: Path) -> None:
+    (path,) = files(tmp_path, "simclr")
+    features, backbone = (
+        EncoderBank(EncoderConfig(name="files", files=(path,), layer=layer), data()).encode("dense", 0, IMAGES)
+        for layer in ("features", "backbone")
+    )
+    np.testing.assert_array_equal(features, embed(load_encoder(path), IMAGES))
+    np.testing.assert_array_equal(backbone, embed(load_encoder(path), IMAGES, "backbone"))
+    assert backbone.shape != features.shape
+
+
+def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
+    (path,) = files(tmp_path, "simclr")
+    part = Split(np.zeros((20, 3, 8, 8), dtype=np.float32), LABELS)
+    other = LabelledData("photos", "images", part, part, part, ("a", "b"))
+    with pytest.raises(InputError, match=r"takes images of shape \(1, 8, 8\), but photos has \(3, 8, 8\)"):
+        EncoderBank(EncoderConfig(name="files", files=(path,)), other)
+
+
+def test_users_name_encoders_by_file_folder_or_name(tmp_path: Path) -> None:
+    first, second = files(tmp_path, "simclr", "ncl")
+    assert named_encoder(f"{first},{second}", "images").files == (first, second)
+    assert named_encoder(f"{first.parent}, {second.parent}", "images").files == (first, second)
+    assert named_encoder(None, "images").name == "contrastive"
+    assert named_encoder("some/model", "texts") == EncoderConfig(name="some/model")
+    missing = named_encoder("nowhere/encoder.safetensors", "images")
+    with pytest.raises(InputError, match="nowhere/encoder.safetensors is no readable safetensors file"):
+        EncoderBank(missing, data())

@@ -1,164 +1,191 @@
-"""Contrastive pretraining on tiny images, and the encoder's files."""
-
-import json
-from pathlib import Path
+"""Contrastive pretraining on tiny images."""
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from processes import in_processes
 
 from monosemy import InputError
-from monosemy.encoders.contrastive import ContrastiveConfig, embed, load_encoder, pretrain, save_encoder
-from monosemy.encoders.convnet import ConvEncoder
+from monosemy.encoders.augment import make_augmentation
+from monosemy.encoders.backbones import BackboneConfig
+from monosemy.encoders.contrastive import (
+    PretrainConfig,
+    contrastive_loss,
+    make_encoder,
+    pixel_statistics,
+    pretrain,
+)
+from monosemy.encoders.image_encoder import ImageEncoder, ProjectorConfig, embed
+from monosemy.functional import nt_xent, supervised_contrastive
+from monosemy.training.optimizers import OptimizerConfig
+from monosemy.training.sync_batch_norm import synchronise_batch_norm
 
-TINY = {"steps": 8, "batch_size": 16, "width": 4, "hidden": 16, "n_features": 12, "lr": 0.05}
 IMAGES = np.random.default_rng(0).random((40, 3, 8, 8), dtype=np.float32)
+LABELS = np.arange(40) % 4
+METHODS = ["simclr", "ncl", "supcon", "supncl"]
 
 
-def config(**changes) -> ContrastiveConfig:
-    return ContrastiveConfig(**(TINY | changes))
+def config(**changes) -> PretrainConfig:
+    tiny = {
+        "steps": 8,
+        "batch_size": 16,
+        "backbone": BackboneConfig(name="conv", width=4),
+        "projector": ProjectorConfig(hidden=16, n_features=12),
+        "optimizer": OptimizerConfig(name="sgd", lr=0.05, warmup=0.1),
+    }
+    return PretrainConfig(**(tiny | changes))
 
 
-def weights(encoder: ConvEncoder) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+def trained(images=IMAGES, labels=LABELS, **changes) -> ImageEncoder:
+    encoder = pretrain(images, config(**changes), labels)
+    assert encoder is not None
+    return encoder
 
 
-def equal(first: ConvEncoder, second: ConvEncoder) -> bool:
-    a, b = weights(first), weights(second)
+def equal(first: ImageEncoder, second: ImageEncoder) -> bool:
+    a, b = first.state_dict(), second.state_dict()
     assert a.keys() == b.keys()
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("method", ["simclr", "ncl"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("augmentation", ["natural", "handwriting-pair"])
 def test_the_seed_decides_the_weights(method: str, augmentation: str) -> None:
-    settings = config(augmentation=augmentation)
+    settings = {"method": method, "augmentation": augmentation, "steps": 3}
     torch.manual_seed(1)
-    first = pretrain(IMAGES, method, settings, seed=3)
+    first = trained(**settings, seed=3)
     torch.manual_seed(2)
     torch.rand(5)
-    assert equal(first, pretrain(IMAGES, method, settings, seed=3)), "whatever the global generator's state is"
-    assert not equal(first, pretrain(IMAGES, method, settings, seed=4))
+    assert equal(first, trained(**settings, seed=3)), "whatever the global generator's state is"
+    assert not equal(first, trained(**settings, seed=4))
 
 
-def test_training_leaves_global_state_and_images_alone() -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_the_loss_is_the_methods_own_on_two_views(method: str) -> None:
+    settings = config(method=method)
+    encoder = make_encoder(IMAGES, settings)
+    rows = torch.tensor([3, 0, 7, 4])
+    batch = torch.from_numpy(IMAGES)[rows]
+    labels = torch.from_numpy(LABELS)
+    found = contrastive_loss(settings, labels)(encoder, batch, rows, torch.Generator().manual_seed(5))
+    views = make_augmentation("natural")(torch.cat([batch, batch]), torch.Generator().manual_seed(5))
+    assert not torch.equal(views[:4], views[4:])
+    first, second = encoder(views).chunk(2)
+    if method in ("supcon", "supncl"):
+        wanted = supervised_contrastive(first, second, labels[rows], 0.2)
+    else:
+        wanted = nt_xent(first, second, 0.2)
+    torch.testing.assert_close(found, wanted)
+    assert (encoder.spec.non_negative == "relu") == (method in ("ncl", "supncl"))
+
+
+def test_training_leaves_images_alone_and_ends_in_evaluation_mode() -> None:
     images = IMAGES.copy()
-    torch.manual_seed(5)
-    wanted = torch.rand(3)
-    torch.manual_seed(5)
-    encoder = pretrain(images, "simclr", config(), seed=0)
-    assert torch.equal(torch.rand(3), wanted)
+    assert not trained(images).training
     np.testing.assert_array_equal(images, IMAGES)
-    assert not encoder.training
+
+
+def test_bytes_are_trained_on_like_floats() -> None:
+    pixels = (IMAGES * 255).round().astype(np.uint8)
+    first, second = trained(pixels, steps=2), trained(pixels.astype(np.float32) / 255, steps=2)
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("non_negative", ["relu", "rep_relu"])
 def test_ncl_features_are_not_negative_and_simclrs_are_signed(non_negative: str) -> None:
-    ncl = embed(pretrain(IMAGES, "ncl", config(non_negative=non_negative), seed=0), IMAGES)
+    ncl = embed(trained(method="ncl", non_negative=non_negative), IMAGES)
     assert ncl.min() == 0
     assert (ncl > 0).any(axis=1).all()
-    assert embed(pretrain(IMAGES, "simclr", config(), seed=0), IMAGES).min() < 0
+    assert embed(trained(), IMAGES).min() < 0
 
 
-@pytest.mark.parametrize("method", ["simclr", "ncl"])
-def test_training_lowers_the_loss(method: str) -> None:
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_training_lowers_the_loss(method: str, precision: str) -> None:
     # Images of a few clearly different kinds.
     rng = np.random.default_rng(0)
     kinds = rng.random((8, 3, 8, 8), dtype=np.float32)
-    images = (0.9 * kinds[np.arange(160) % 8] + 0.1 * rng.random((160, 3, 8, 8))).astype(np.float32)
+    labels = np.arange(160) % 8
+    images = (0.9 * kinds[labels] + 0.1 * rng.random((160, 3, 8, 8))).astype(np.float32)
     losses: list[float] = []
-    told: list[tuple[int, int]] = []
-
-    def on_step(done: int, total: int, loss: float) -> None:
-        told.append((done, total))
-        losses.append(loss)
-
-    pretrain(images, method, config(steps=60, batch_size=32), seed=0, on_step=on_step)
-    assert told == [(i + 1, 60) for i in range(60)]
+    settings = config(method=method, steps=60, batch_size=32, precision=precision)
+    pretrain(images, settings, labels, on_step=lambda done, total, loss: losses.append(loss))
     assert np.mean(losses[-10:]) < np.mean(losses[:5]) - 0.2
 
 
 def test_pixels_are_normalised_by_the_training_images() -> None:
-    encoder = pretrain(IMAGES, "simclr", config(steps=1), seed=0)
-    np.testing.assert_allclose(encoder.pixel_mean.ravel(), IMAGES.mean(axis=(0, 2, 3)), rtol=1e-4)
-    np.testing.assert_allclose(encoder.pixel_std.ravel(), IMAGES.std(axis=(0, 2, 3)), rtol=1e-2)
-    assert encoder.pixel_std.shape == (3, 1, 1)
+    mean, std = pixel_statistics(IMAGES)
+    assert mean.shape == std.shape == (3, 1, 1)
+    np.testing.assert_allclose(mean.ravel(), IMAGES.mean(axis=(0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(std.ravel(), IMAGES.std(axis=(0, 2, 3)), rtol=1e-4)
+    encoder = trained(steps=1)
+    assert torch.equal(encoder.pixel_mean, mean)
+    assert torch.equal(encoder.pixel_std, std)
+    thinned, _ = pixel_statistics(IMAGES, at_most=15)
+    np.testing.assert_allclose(thinned.ravel(), IMAGES[::3].mean(axis=(0, 2, 3)), rtol=1e-5)
+    assert float(pixel_statistics(np.zeros_like(IMAGES))[1].min()) > 0
 
 
 def test_collapse_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def dead(self: ConvEncoder, images: torch.Tensor) -> torch.Tensor:
+    def dead(self: ImageEncoder, images: torch.Tensor) -> torch.Tensor:
         return forward(self, images) * (1.0 if self.training else 0.0)
 
-    forward = ConvEncoder.forward
-    monkeypatch.setattr(ConvEncoder, "forward", dead)
+    forward = ImageEncoder.forward
+    monkeypatch.setattr(ImageEncoder, "forward", dead)
     with pytest.raises(InputError, match=r"100% of the images have ncl features that are all zero \(collapse\)"):
-        pretrain(IMAGES, "ncl", config(steps=1), seed=0)
+        trained(method="ncl", steps=1)
 
 
 def test_an_explosion_is_said() -> None:
-    images = IMAGES.copy()
-    images[:] = np.nan
     with pytest.raises(InputError, match=r"simclr loss became nan at step 1; lower lr \(0\.05\)"):
-        pretrain(images, "simclr", config(), seed=0)
+        trained(np.full_like(IMAGES, np.nan))
 
 
 def test_one_image_is_too_few() -> None:
     with pytest.raises(InputError, match="got 1 image; it needs at least two"):
-        pretrain(IMAGES[:1], "simclr", config(), seed=0)
+        trained(IMAGES[:1])
+
+
+@pytest.mark.parametrize("method", ["supcon", "supncl"])
+def test_supervised_methods_need_labels(method: str) -> None:
+    with pytest.raises(InputError, match=f"The method '{method}' needs labels, and there are none; choose simclr or"):
+        trained(labels=None, method=method)
 
 
 def test_few_images_make_a_smaller_batch() -> None:
-    assert embed(pretrain(IMAGES[:3], "simclr", config(steps=2), seed=0), IMAGES).shape == (40, 12)
+    assert embed(trained(IMAGES[:3], LABELS[:3], steps=2), IMAGES).shape == (40, 12)
 
 
-def test_embedding_does_not_depend_on_the_other_images_of_the_batch() -> None:
-    encoder = pretrain(IMAGES, "ncl", config(), seed=0)
-    whole = embed(encoder, IMAGES)
-    assert whole.shape == (40, 12)
-    assert whole.dtype == np.float32
-    np.testing.assert_allclose(embed(encoder, IMAGES, batch_size=7), whole, atol=1e-5)
-    np.testing.assert_allclose(embed(encoder, IMAGES[::-1])[::-1], whole, atol=1e-5)
-
-
-@pytest.mark.parametrize("shape", [(1, 8, 16), (3, 32, 32), (1, 12, 9), (3, 64, 48), (1, 28, 28)])
-@pytest.mark.parametrize("non_negative", [None, "relu"])
-def test_the_network_takes_images_of_many_shapes(shape: tuple[int, int, int], non_negative) -> None:
-    encoder = ConvEncoder(shape, 4, 16, 12, non_negative).eval()
-    with torch.no_grad():
-        assert encoder(torch.rand(2, *shape)).shape == (2, 12)
-
-
-@pytest.mark.parametrize("method", ["simclr", "ncl"])
-def test_files_keep_everything(tmp_path: Path, method: str) -> None:
-    settings = config(non_negative="rep_relu")
-    encoder = pretrain(IMAGES, method, settings, seed=0)
-    save_encoder(encoder, settings, IMAGES.shape[1:], tmp_path / "sub" / "e.safetensors")
-    loaded = load_encoder(tmp_path / "sub" / "e.safetensors")
-    assert equal(loaded, encoder)
-    assert loaded.non_negative == encoder.non_negative
-    assert not loaded.training
-    np.testing.assert_array_equal(embed(loaded, IMAGES), embed(encoder, IMAGES))
-
-
-@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "text", "foreign", "other-format", "no-json"])
-def test_files_that_are_none_are_refused(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "e.safetensors"
-    encoder = ConvEncoder((3, 8, 8), 4, 16, 12, None)
-    save_encoder(encoder, config(), (3, 8, 8), path)
-    assert equal(load_encoder(path), encoder)
-    if damage == "missing":
-        path.unlink()
-    elif damage in ("empty", "truncated", "text"):
-        path.write_bytes({"empty": b"", "truncated": path.read_bytes()[:-9], "text": b"weights"}[damage])
+def gradients(method: str, images: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Loss and gradients of this process's share of a batch, averaged over the processes as DDP does."""
+    world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    rank = torch.distributed.get_rank() if world > 1 else 0
+    settings = config(method=method)
+    encoder = make_encoder(images, settings)
+    network = synchronise_batch_norm(encoder) if world > 1 else encoder
+    # The views are given, not drawn: here the same images twice, the second time mirrored.
+    own = torch.from_numpy(images).chunk(world)[rank]
+    first, second = network(torch.cat([own, own.flip(-1)])).chunk(2)
+    if settings.supervised:
+        loss = supervised_contrastive(first, second, torch.from_numpy(labels).chunk(world)[rank], 0.2)
     else:
-        about = {
-            "foreign": None,
-            "other-format": {"monosemy": json.dumps({"format": "x"})},
-            "no-json": {"monosemy": "{"},
-        }
-        save_file({"a": torch.ones(2)}, path, metadata=about[damage])
-    with pytest.raises(InputError) as caught:
-        load_encoder(path)
-    assert str(path) in str(caught.value)
-    assert str(caught.value).endswith(".")
+        loss = nt_xent(first, second, 0.2)
+    loss.backward()
+    found = {}
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None
+        if world > 1:
+            torch.distributed.all_reduce(parameter.grad)
+        found[name] = parameter.grad / world
+    return loss.detach(), found
+
+
+@pytest.mark.parametrize("method", ["ncl", "supcon"])
+def test_two_processes_have_the_loss_and_gradients_of_one(method: str) -> None:
+    loss, slopes = gradients(method, IMAGES[:16], LABELS[:16])
+    both = in_processes(gradients, method, IMAGES[:16], LABELS[:16])
+    torch.testing.assert_close((both[0][0] + both[1][0]) / 2, loss, rtol=1e-5, atol=1e-6)
+    for _, shared in both:
+        for name, slope in slopes.items():
+            torch.testing.assert_close(shared[name], slope, rtol=1e-3, atol=1e-5, msg=name)

@@ -1,4 +1,4 @@
-"""The encoders of a study: one for each base representation and, where they are trained on the spot, each seed."""
+"""The encoders of a study: one for each base representation and, where there are several of a kind, each seed."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,25 +10,34 @@ from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from monosemy.cache import cache_folder, fingerprint
+from monosemy.cache import cache_folder, cached_array, fingerprint
 from monosemy.data.labelled import Inputs, Kind, LabelledData
-from monosemy.encoders.contrastive import (
-    ContrastiveConfig,
-    Method,
+from monosemy.encoders.backbones import BackboneConfig
+from monosemy.encoders.contrastive import Method, PretrainConfig, pretrain
+from monosemy.encoders.image_encoder import (
+    ENCODER_FILE,
+    ImageEncoder,
+    Layer,
     embed,
     load_encoder,
-    pretrain,
     save_encoder,
 )
-from monosemy.encoders.convnet import ConvEncoder
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError
 from monosemy.threads import one_thread
+from monosemy.training.optimizers import OptimizerConfig
 
 Base = Literal["dense", "ncl"]
 METHODS: dict[Base, Method] = {"dense": "simclr", "ncl": "ncl"}
 OnProgress = Callable[[str, int, int], None]
 """Called with (what, done, in all)."""
+ON_THE_SPOT = PretrainConfig(
+    steps=800,
+    batch_size=128,
+    optimizer=OptimizerConfig(name="sgd", lr=0.25, weight_decay=1e-3, warmup=0.1),
+    backbone=BackboneConfig(name="conv", width=16),
+)
+"""Small enough to train several within a study."""
 
 
 class EncoderConfig(BaseModel):
@@ -37,9 +46,13 @@ class EncoderConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    """`none` for embeddings, `contrastive` to train on the images, else a text model's name or folder."""
-    contrastive: ContrastiveConfig = ContrastiveConfig()
-    """Used by `contrastive` only."""
+    """`none` for embeddings, `contrastive` to train on the images, `files`, else a text model's name or folder."""
+    contrastive: PretrainConfig = ON_THE_SPOT
+    """Used by `contrastive` only; method and seed are the study's."""
+    files: tuple[Path, ...] = ()
+    """For `files`: encoders that `monosemy pretrain` wrote; several of a kind are the seeds' own."""
+    layer: Layer = "features"
+    """For `files`: which layer's output the features are made from."""
 
 
 def default_encoder(kind: Kind) -> str:
@@ -47,15 +60,48 @@ def default_encoder(kind: Kind) -> str:
     return {"embeddings": "none", "images": "contrastive", "texts": MINILM}[kind]
 
 
+def named_encoder(words: str | None, kind: Kind) -> EncoderConfig:
+    """The encoder that a user names: comma-separated files or folders of `monosemy pretrain`, or a name."""
+    parts = [] if words is None else [part.strip() for part in words.split(",") if part.strip()]
+    files = [Path(part) / ENCODER_FILE if (Path(part) / ENCODER_FILE).is_file() else Path(part) for part in parts]
+    if files and all(path.suffix == ".safetensors" for path in files):
+        return EncoderConfig(name="files", files=tuple(files))
+    return EncoderConfig(name=words or default_encoder(kind))
+
+
+def bases_of(config: EncoderConfig) -> tuple[Base, ...]:
+    """The base representations that an encoder has."""
+    if config.name == "files":
+        return tuple(files_by_base(config.files))
+    return ("dense", "ncl") if config.name == "contrastive" else ("dense",)
+
+
+def files_by_base(files: Sequence[Path]) -> dict[Base, list[Path]]:
+    """Encoder files by what they give: non-negative features are `ncl`, signed ones `dense`.
+
+    Raises:
+        InputError: a file is no encoder, or the kinds have unequal numbers of files.
+    """
+    found: dict[Base, list[Path]] = {}
+    for path in files:
+        base: Base = "dense" if load_encoder(path).spec.non_negative is None else "ncl"
+        found.setdefault(base, []).append(path)
+    if len({len(paths) for paths in found.values()}) > 1:
+        counts = " and ".join(f"{len(paths)} {base}" for base, paths in found.items())
+        raise InputError(f"The encoder files are {counts}; give equally many of each, one for each seed.")
+    return found
+
+
 class EncoderBank:
     """Embeddings of any inputs by base representation and seed.
 
-    ``dense`` is the encoder's output (SimCLR's for `contrastive`); ``ncl`` exists for `contrastive` only. Trained
-    encoders are cached by images, configuration and seed; text embeddings by texts and model.
+    ``dense`` is an encoder's signed output (SimCLR's for `contrastive`), ``ncl`` a non-negative one. Encoders trained
+    on the spot are cached by images, configuration and seed; embeddings of texts and of encoder files by their inputs
+    and the model.
     """
 
     def __init__(self, config: EncoderConfig, data: LabelledData, on_progress: OnProgress | None = None) -> None:
-        expected = {"none": "embeddings", "contrastive": "images"}.get(config.name, "texts")
+        expected = {"none": "embeddings", "contrastive": "images", "files": "images"}.get(config.name, "texts")
         if data.kind != expected:
             raise InputError(
                 f"The encoder {config.name!r} needs {expected}, but {data.name} holds {data.kind}; "
@@ -64,47 +110,65 @@ class EncoderBank:
         self.config = config
         self._data = data
         self._on_progress = on_progress
-        self._trained: dict[tuple[Base, int], ConvEncoder] = {}
+        self._encoders: dict[Path, ImageEncoder] = {}
+        self._files = files_by_base(config.files)
         self._text = TextEncoder(config.name) if data.kind == "texts" else None
+        for path in config.files:
+            self._check_shape(path)
+
+    def _check_shape(self, path: Path) -> None:
+        images = self._data.train.inputs
+        assert isinstance(images, np.ndarray)
+        shape = self._encoder(path).spec.image_shape
+        if tuple(images.shape[1:]) != shape:
+            raise InputError(
+                f"The encoder {path} takes images of shape {shape}, but {self._data.name} has {images.shape[1:]}; "
+                f"give images of that size."
+            )
 
     @property
     def seeded(self) -> bool:
         """Whether every seed has encoders of its own."""
-        return self.config.name == "contrastive"
+        return self.config.name == "contrastive" or any(len(paths) > 1 for paths in self._files.values())
 
     @property
     def bases(self) -> tuple[Base, ...]:
         """The base representations that this encoder has."""
-        return ("dense", "ncl") if self.seeded else ("dense",)
+        return bases_of(self.config)
 
     def prepare(self, bases: Sequence[Base], seeds: Sequence[int]) -> None:
         """Train the encoders that are missing in the cache, one process a core, each on one thread.
 
         One thread each is faster for small networks, and makes the weights independent of the number of cores.
+
+        Raises:
+            InputError: there are fewer encoder files than seeds, but more than one.
         """
-        if not self.seeded:
+        if self.config.name == "files":
+            for base, paths in self._files.items():
+                if 1 < len(paths) != len(seeds):
+                    raise InputError(
+                        f"There are {len(paths)} encoder files for {base!r} but {len(seeds)} seeds; "
+                        f"set seeds to {len(paths)}, or give one file."
+                    )
+        if self.config.name != "contrastive":
             return
-        paths = {(base, seed): self._path(self._key(base, seed)) for seed in seeds for base in bases}
-        missing = [pair for pair, path in paths.items() if not self._take_cached(pair, path)]
-        jobs = (
-            delayed(_train_and_save)(
-                self._data.train.inputs, METHODS[base], self.config.contrastive, seed, paths[base, seed]
-            )
-            for base, seed in missing
-        )
+        paths_by_pair = {(base, seed): self._path(base, seed) for seed in seeds for base in bases}
+        missing = [pair for pair, path in paths_by_pair.items() if not self._is_cached(path)]
+        images = self._data.train.inputs
+        assert isinstance(images, np.ndarray)
+        jobs = (delayed(_train_and_save)(images, self._settings(*pair), paths_by_pair[pair]) for pair in missing)
         workers = min(len(missing), cpu_count())
         if workers:
             self._progress("Training encoders", 0, len(missing))
             results = Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
             for done, _ in enumerate(results, start=1):
                 self._progress("Training encoders", done, len(missing))
-        for pair in missing:
-            self._trained[pair] = load_encoder(paths[pair])
 
-    def _take_cached(self, pair: tuple[Base, int], path: Path) -> bool:
-        """Load an encoder from the cache; a damaged file counts as none."""
+    def _is_cached(self, path: Path) -> bool:
+        """Whether the cache has an encoder; a damaged file counts as none."""
         try:
-            self._trained[pair] = load_encoder(path)
+            self._encoder(path)
         except InputError:
             return False
         return True
@@ -115,34 +179,47 @@ class EncoderBank:
             assert isinstance(inputs, tuple)
             return self._text.encode(inputs, lambda done, total: self._progress("Encoding texts", done, total))
         assert isinstance(inputs, np.ndarray)
-        if not self.seeded:
+        if self.config.name == "none":
             return inputs
-        return embed(self._encoder(base, seed), inputs)
+        path = self._path(base, seed)
+        if self.config.name == "contrastive":
+            return embed(self._encoder(path), inputs)
+        layer = self.config.layer
+        key = fingerprint("image-v1", path, layer, inputs)
+        return cached_array("embeddings", key, lambda: self._embed(path, inputs))
+
+    def _embed(self, path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        encoder = self._encoder(path).to("cuda" if torch.cuda.is_available() else "cpu")
+        return embed(
+            encoder, images, self.config.layer, on_images=lambda *done: self._progress("Encoding images", *done)
+        )
 
     def pixel_std(self, base: Base, seed: int) -> NDArray[np.float32]:
         """(C, 1, 1), what the encoder divides pixels by."""
-        return self._encoder(base, seed).pixel_std.numpy()
+        return self._encoder(self._path(base, seed)).pixel_std.cpu().numpy()
 
-    def _encoder(self, base: Base, seed: int) -> ConvEncoder:
-        if (base, seed) not in self._trained:
-            self._trained[base, seed] = load_encoder(self._path(self._key(base, seed)))
-        return self._trained[base, seed]
-
-    def _key(self, base: Base, seed: int) -> str:
-        images = self._data.train.inputs
-        return fingerprint("contrastive-v1", torch.__version__, images, METHODS[base], self.config.contrastive, seed)
-
-    @staticmethod
-    def _path(key: str) -> Path:
+    def _path(self, base: Base, seed: int) -> Path:
+        if self.config.name == "files":
+            paths = self._files[base]
+            return paths[seed] if len(paths) > 1 else paths[0]
+        key = fingerprint("contrastive-v2", torch.__version__, self._data.train.inputs, self._settings(base, seed))
         return cache_folder() / "encoders" / f"{key}.safetensors"
+
+    def _settings(self, base: Base, seed: int) -> PretrainConfig:
+        return self.config.contrastive.model_copy(update={"method": METHODS[base], "seed": seed})
+
+    def _encoder(self, path: Path) -> ImageEncoder:
+        if path not in self._encoders:
+            self._encoders[path] = load_encoder(path)
+        return self._encoders[path]
 
     def _progress(self, what: str, done: int, total: int) -> None:
         if self._on_progress is not None:
             self._on_progress(what, done, total)
 
 
-def _train_and_save(
-    images: NDArray[np.float32], method: Method, config: ContrastiveConfig, seed: int, path: Path
-) -> None:
+def _train_and_save(images: NDArray[np.float32], config: PretrainConfig, path: Path) -> None:
     with one_thread():
-        save_encoder(pretrain(images, method, config, seed), config, images.shape[1:], path)
+        encoder = pretrain(images, config)
+        assert encoder is not None
+        save_encoder(encoder, path, {"pretrain": config.model_dump(mode="json")})

@@ -1,160 +1,169 @@
-"""Contrastive pretraining on the spot: SimCLR for dense features, NCL for non-negative ones."""
+"""Contrastive pretraining: SimCLR and NCL, with and without labels."""
 
-import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Gt
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from torch import Generator, Tensor, nn
 
-from monosemy.encoders.augment import AUGMENTATIONS, AugmentationName
-from monosemy.encoders.convnet import ConvEncoder
+from monosemy.encoders.augment import AugmentationName, AugmentConfig, make_augmentation
+from monosemy.encoders.backbones import BackboneConfig
+from monosemy.encoders.image_encoder import (
+    EncoderSpec,
+    ImageEncoder,
+    ProjectorConfig,
+    channels_last,
+    embed,
+    to_unit,
+)
 from monosemy.errors import InputError
-from monosemy.functional import NonNegative, nt_xent
-from monosemy.modelfile import read_model_file, write_model_file
+from monosemy.functional import NonNegative, nt_xent, supervised_contrastive
 from monosemy.seeding import derive_seed
+from monosemy.training.batches import image_rows
+from monosemy.training.loop import OnStep, Training, TrainingConfig, train
+from monosemy.training.processes import ALONE, Processes
+from monosemy.training.run_folder import RunFolder
 
-FORMAT = "monosemy.conv-encoder.v1"
-Method = Literal["simclr", "ncl"]
-OnStep = Callable[[int, int, float], None]
+Method = Literal["simclr", "ncl", "supcon", "supncl"]
+NON_NEGATIVE_METHODS = ("ncl", "supncl")
+SUPERVISED_METHODS = ("supcon", "supncl")
+OnFeatures = Callable[[ImageEncoder], dict[str, float]]
+"""Called with the encoder after each epoch; what it returns goes into the log."""
 
 
-class ContrastiveConfig(BaseModel):
-    """How an encoder is trained; SimCLR and NCL share all of it but the non-negative map."""
+class PretrainConfig(TrainingConfig):
+    """How an encoder is trained; the methods share all of it but the map s+ and the labels."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    augmentation: AugmentationName = "natural"
-    """What makes two views of one image."""
-    steps: Annotated[int, Ge(1)] = 800
-    """Optimiser steps."""
-    batch_size: Annotated[int, Ge(2)] = 128
-    """Images a step; each gives two views."""
-    lr: Annotated[float, Gt(0)] = 0.25
-    """Peak learning rate of SGD with Nesterov momentum 0.9; a tenth of the steps warm-up, then cosine to 0."""
-    weight_decay: Annotated[float, Ge(0)] = 1e-3
-    temperature: Annotated[float, Gt(0)] = 0.2
-    """Of NT-Xent."""
-    width: Annotated[int, Ge(1)] = 16
-    """Channels of the first convolution; each further one has twice as many."""
-    hidden: Annotated[int, Ge(1)] = 256
-    """Width of the projector's hidden layer."""
-    n_features: Annotated[int, Ge(1)] = 256
-    """Width of the projector's output: the dense features, or NCL's."""
+    method: Method = "simclr"
+    """`ncl` is `simclr` with a non-negative map on the features; `supcon` and `supncl` are the same with labels."""
     non_negative: NonNegative = "relu"
-    """The map s+ of NCL."""
+    """The map s+ of `ncl` and `supncl`."""
+    backbone: BackboneConfig = BackboneConfig()
+    projector: ProjectorConfig = ProjectorConfig()
+    augmentation: AugmentationName | AugmentConfig = "natural"
+    """What makes two views of one image."""
+    temperature: Annotated[float, Gt(0)] = 0.2
+
+    @property
+    def supervised(self) -> bool:
+        return self.method in SUPERVISED_METHODS
+
+
+def make_encoder(images: NDArray[Any], config: PretrainConfig) -> ImageEncoder:
+    """A new encoder for these images, its weights drawn from the seed, its pixel statistics those of the images."""
+    channels, rows, columns = images.shape[1:]
+    spec = EncoderSpec(
+        image_shape=(channels, rows, columns),
+        backbone=config.backbone,
+        projector=config.projector,
+        non_negative=config.non_negative if config.method in NON_NEGATIVE_METHODS else None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed("encoder", config.seed))
+        encoder = ImageEncoder(spec)
+    mean, std = pixel_statistics(images)
+    encoder.pixel_mean.copy_(mean)
+    encoder.pixel_std.copy_(std)
+    return channels_last(encoder)
+
+
+def pixel_statistics(images: NDArray[Any], at_most: int = 50_000) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (C, 1, 1) of the pixels in [0, 1], over evenly spaced images where there are many."""
+    chosen = images[:: -(-len(images) // at_most)]
+    n, total, squares = 0, 0.0, 0.0
+    for start in range(0, len(chosen), 1024):
+        batch = to_unit(torch.from_numpy(np.require(chosen[start : start + 1024], requirements="W"))).double()
+        total = total + batch.sum(dim=(0, 2, 3))
+        squares = squares + batch.square().sum(dim=(0, 2, 3))
+        n += batch.shape[0] * batch.shape[2] * batch.shape[3]
+    assert isinstance(total, Tensor)
+    mean = total / n
+    std = (squares / n - mean.square()).clamp(min=0).sqrt().clamp(min=1e-3)
+    return mean.float().view(-1, 1, 1), std.float().view(-1, 1, 1)
+
+
+def contrastive_loss(config: PretrainConfig, labels: Tensor | None) -> Callable[..., Tensor]:
+    """The loss of a batch: two augmented views of each image through the network, then NT-Xent or its supervised form.
+
+    Args:
+        labels: (N,) on the device, of all images; needed by the supervised methods.
+    """
+    augment = make_augmentation(config.augmentation)
+
+    def loss(network: nn.Module, images: Tensor, rows: Tensor, rng: Generator) -> Tensor:
+        batch = to_unit(images)
+        views = augment(torch.cat([batch, batch]), rng)
+        with torch.autocast(views.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            features = network(views)
+        first, second = features.float().chunk(2)
+        if not config.supervised:
+            return nt_xent(first, second, config.temperature)
+        assert labels is not None
+        return supervised_contrastive(first, second, labels[rows], config.temperature)
+
+    return loss
 
 
 def pretrain(
-    images: NDArray[np.float32],
-    method: Method,
-    config: ContrastiveConfig,
-    seed: int,
+    images: NDArray[Any],
+    config: PretrainConfig,
+    labels: NDArray[np.int64] | None = None,
+    *,
+    processes: Processes = ALONE,
+    folder: RunFolder | None = None,
+    minutes: float = float("inf"),
     on_step: OnStep | None = None,
-) -> ConvEncoder:
-    """Train an encoder on unlabelled images and return it in evaluation mode.
+    on_epoch: OnFeatures | None = None,
+) -> ImageEncoder | None:
+    """Train an encoder and return it in evaluation mode; None where the time was over before the last step.
 
     Args:
-        images: (N, C, H, W) in [0, 1], N >= 2.
-        seed: of the initialisation, the batches and the augmentations.
+        images: (N, C, H, W), bytes or floats in [0, 1], N >= 2.
+        labels: (N,), for the supervised methods.
+        processes: those that train together.
+        folder: where checkpoints and the log go; training goes on from what is there.
+        minutes: time after which training stops at a checkpoint.
         on_step: called with (steps done, steps in all, loss).
+        on_epoch: called with the encoder after each epoch.
 
     Raises:
-        InputError: the loss became infinite or NaN, or NCL's features died out.
+        InputError: there is one image, the labels are missing, the loss became infinite or NaN, or the features died
+            out.
     """
     if len(images) < 2:
         raise InputError(f"Contrastive training got {len(images)} image; it needs at least two.")
-    data = torch.from_numpy(np.require(images, requirements="W"))  # a worker's shared memory is read-only
-    rng = torch.Generator().manual_seed(derive_seed("batches", seed))
-    encoder = _initialise(data, method, config, seed)
-    optimizer = torch.optim.SGD(
-        encoder.parameters(), config.lr, momentum=0.9, nesterov=True, weight_decay=config.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_up_cosine(step, config.steps))
-    augment = AUGMENTATIONS[config.augmentation]
-    batch_size = min(config.batch_size, len(data))
-    for step in range(config.steps):
-        batch = data[torch.randint(len(data), (batch_size,), generator=rng)]
-        views = augment(torch.cat([batch, batch]), rng)
-        first, second = encoder(views).chunk(2)
-        loss = nt_xent(first, second, config.temperature)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise InputError(f"The {method} loss became {value} at step {step + 1}; lower lr ({config.lr:g}).")
-        if on_step is not None:
-            on_step(step + 1, config.steps, value)
-    encoder.eval()
-    _check_alive(encoder, data[: 4 * batch_size], method)
-    return encoder
-
-
-def _initialise(data: Tensor, method: Method, config: ContrastiveConfig, seed: int) -> ConvEncoder:
-    shape = (int(data.shape[1]), int(data.shape[2]), int(data.shape[3]))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed("encoder", seed))
-        encoder = ConvEncoder(
-            shape,
-            config.width,
-            config.hidden,
-            config.n_features,
-            config.non_negative if method == "ncl" else None,
+    if config.supervised and labels is None:
+        raise InputError(f"The method {config.method!r} needs labels, and there are none; choose simclr or ncl.")
+    encoder = make_encoder(images, config)
+    on_device = None if labels is None else torch.from_numpy(labels).to(processes.device)
+    finished = train(
+        Training(
+            network=encoder,
+            loss_of=contrastive_loss(config, on_device),
+            images=image_rows(images, processes.device),
+            config=config,
+            name=config.method,
+            processes=processes,
+            folder=folder,
+            on_step=on_step,
+            on_epoch=None if on_epoch is None else lambda: on_epoch(encoder),
+            minutes=minutes,
         )
-    encoder.pixel_mean.copy_(data.mean(dim=(0, 2, 3)).view(-1, 1, 1))
-    encoder.pixel_std.copy_(data.std(dim=(0, 2, 3)).clamp(min=1e-3).view(-1, 1, 1))
-    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
+    )
+    encoder.eval()
+    if not finished:
+        return None
+    _check_alive(encoder, images[: 4 * config.batch_size], config)
     return encoder
 
 
-def _warm_up_cosine(step: int, steps: int) -> float:
-    warm_up = max(1, steps // 10)
-    return min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * step / steps)))
-
-
-def _check_alive(encoder: ConvEncoder, images: Tensor, method: Method) -> None:
-    with torch.no_grad():
-        features = encoder(images)
-    silent = float((features.abs().sum(dim=1) == 0).float().mean())
+def _check_alive(encoder: ImageEncoder, images: NDArray[Any], config: PretrainConfig) -> None:
+    silent = float((np.abs(embed(encoder, images)).sum(axis=1) == 0).mean())
     if silent > 0.01:
         raise InputError(
-            f"After training, {silent:.0%} of the images have {method} features that are all zero (collapse); "
-            f"lower lr or train longer."
+            f"After training, {silent:.0%} of the images have {config.method} features that are all zero (collapse); "
+            f"lower lr ({config.optimizer.lr:g}) or train longer."
         )
-
-
-@torch.no_grad()
-def embed(encoder: ConvEncoder, images: NDArray[np.float32], batch_size: int = 1024) -> NDArray[np.float32]:
-    """Features (N, n_features) of images (N, C, H, W), in batches of a fixed size."""
-    batches = torch.from_numpy(np.require(images, requirements=["C", "W"])).split(batch_size)
-    return np.concatenate([encoder(batch).numpy() for batch in batches])
-
-
-def save_encoder(encoder: ConvEncoder, config: ContrastiveConfig, image_shape: tuple[int, ...], path: Path) -> None:
-    """Write weights and how they were made to a safetensors file that :func:`load_encoder` reads."""
-    about = {
-        "config": config.model_dump(),
-        "image_shape": list(image_shape),
-        "non_negative": encoder.non_negative,
-    }
-    write_model_file(path, FORMAT, about, encoder.state_dict())
-
-
-def load_encoder(path: Path) -> ConvEncoder:
-    """Read a file that :func:`save_encoder` wrote, in evaluation mode."""
-    about, tensors = read_model_file(path, FORMAT)
-    config = ContrastiveConfig(**about["config"])
-    channels, rows, columns = about["image_shape"]
-    encoder = ConvEncoder(
-        (channels, rows, columns), config.width, config.hidden, config.n_features, about["non_negative"]
-    )
-    encoder.load_state_dict(tensors)
-    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
-    return encoder.eval()

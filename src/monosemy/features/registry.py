@@ -45,6 +45,8 @@ class FeatureSet:
     """From settings and seed to a scikit-learn transformer."""
     seeded: bool = False
     """Whether the transformer itself depends on the seed."""
+    hybrid: bool = False
+    """Whether it joins two methods; a study runs hybrids only where they are named."""
 
 
 def _rectify(z: NDArray[np.float32]) -> NDArray[np.float32]:

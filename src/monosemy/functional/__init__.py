@@ -16,7 +16,8 @@ from monosemy.functional.consistency import (
     expected_largest_share,
     semantic_consistency,
 )
-from monosemy.functional.contrastive import nt_xent
+from monosemy.functional.contrastive import nt_xent, supervised_contrastive
+from monosemy.functional.gather import all_gather, own_rows
 from monosemy.functional.monoscore import MonoMoments, mono_moments, mono_score
 from monosemy.functional.nonnegative import NON_NEGATIVE, NonNegative, relu, rep_relu
 from monosemy.functional.reconstruction import aux_k, explained_variance, normalized_mse
@@ -41,6 +42,7 @@ __all__ = [
     "ScoreMoments",
     "SparseCodes",
     "activation_counts",
+    "all_gather",
     "aux_k",
     "class_moments",
     "class_separability",
@@ -54,12 +56,14 @@ __all__ = [
     "normalized_mse",
     "nt_xent",
     "overtaking",
+    "own_rows",
     "pair_separability",
     "relu",
     "rep_relu",
     "scale_free_separability",
     "score_separability",
     "semantic_consistency",
+    "supervised_contrastive",
     "to_csr",
     "to_dense",
     "top_k",

@@ -1,8 +1,10 @@
-"""Contrastive losses."""
+"""Contrastive losses: one masked similarity matrix, over the samples of all processes where there are several."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from monosemy.functional.gather import all_gather, own_rows
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -10,6 +12,9 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
     With z the 2B L2-normalised rows and s_ij = z_i . z_j / temperature,
     loss = mean_i [ -s_{i, pair(i)} + log sum_{j != i} exp(s_ij) ].
+
+    In several processes B counts the samples of all of them: each process returns the mean over its own rows, against
+    the rows of all, and the mean of the processes' losses has the value and the gradient of the whole batch's.
 
     Args:
         first, second: (B, D), two views of the same B samples, not yet normalised. Non-negative features make this
@@ -20,7 +25,40 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
     Source: Chen et al., SimCLR (arXiv 2002.05709), equation 1; NCL (arXiv 2403.12459), equation 6.
     """
-    z = F.normalize(torch.cat([first, second]), dim=1)
-    similarity = (z @ z.T / temperature).fill_diagonal_(float("-inf"))
-    pairs = torch.arange(len(z), device=z.device).roll(len(first))
-    return F.cross_entropy(similarity, pairs)
+    similarity, own = _similarity_to_others(torch.cat([first, second]), temperature)
+    return F.cross_entropy(similarity, own.roll(len(first)))
+
+
+def supervised_contrastive(first: Tensor, second: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Supervised contrastive loss: every other view of the same class counts as a positive.
+
+    With P(i) the other views whose sample has i's label, and s_ij as in :func:`nt_xent`,
+    loss = mean_i 1/|P(i)| sum_{p in P(i)} [ -s_ip + log sum_{j != i} exp(s_ij) ].
+
+    Equal to NT-Xent where all labels differ. Processes share their rows and labels as in :func:`nt_xent`.
+
+    Args:
+        first, second: (B, D), two views of the same B samples, not yet normalised.
+        labels: (B,), integers.
+        temperature: positive.
+
+    Returns: a scalar, in nats.
+
+    Source: Khosla et al., "Supervised Contrastive Learning" (arXiv 2004.11362), equation 2 (L_out).
+    """
+    similarity, own = _similarity_to_others(torch.cat([first, second]), temperature)
+    twice = torch.cat([labels, labels])
+    positive = twice[:, None] == all_gather(twice)[None, :]
+    positive[torch.arange(len(own), device=own.device), own] = False
+    log_share = similarity - similarity.logsumexp(dim=1, keepdim=True)
+    return -(log_share.masked_fill(~positive, 0).sum(dim=1) / positive.sum(dim=1)).mean()
+
+
+def _similarity_to_others(features: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """(n, N) similarities of this process's n rows to all processes' N, a row's own at -inf; and the own columns."""
+    z = F.normalize(features, dim=1)
+    similarity = z @ all_gather(z).T / temperature
+    rows = torch.arange(len(z), device=z.device)
+    own = own_rows(len(z)) + rows
+    similarity[rows, own] = float("-inf")
+    return similarity, own

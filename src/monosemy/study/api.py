@@ -7,9 +7,11 @@ from typing import Any
 from monosemy.corruptions.labels import informative_rates
 from monosemy.data.labelled import Inputs, LabelledData
 from monosemy.data.sources import from_arrays
-from monosemy.encoders.bank import default_encoder
+from monosemy.encoders.bank import EncoderConfig, bases_of, named_encoder
+from monosemy.settings import validated
+from monosemy.study.folder import data_fingerprint
 from monosemy.study.plan import LABEL_NOISE_LEVELS, Plan, default_features, parse_plan
-from monosemy.study.run import OnProgress, StudyResult, data_fingerprint, ignore_progress, run_study
+from monosemy.study.run import OnProgress, StudyResult, ignore_progress, run_study
 
 
 class Study:
@@ -53,13 +55,15 @@ class Study:
         rates = self.label_noise
         if rates is LABEL_NOISE_LEVELS:
             rates = informative_rates(LABEL_NOISE_LEVELS, "symmetric", data.n_classes)
-        encoder = self.encoder or default_encoder(data.kind)
-        if isinstance(encoder, str):
-            encoder = {"name": encoder}
+        encoder = (
+            validated(EncoderConfig, self.encoder, "Study: encoder")
+            if isinstance(self.encoder, Mapping)
+            else named_encoder(self.encoder, data.kind)
+        )
         values = {
             "data": {"source": f"arrays:{data_fingerprint(data)}"},
-            "encoder": encoder,
-            "features": tuple(self.features or default_features(data.kind)),
+            "encoder": encoder.model_dump(),
+            "features": tuple(self.features or default_features(bases_of(encoder))),
             "scenarios": {
                 "label_noise": None if rates is None else {"levels": tuple(rates)},
                 "few_labels": None if self.few_labels is None else {"fractions": tuple(self.few_labels)},

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +16,8 @@ from monosemy.metrics.separability import mean_separability
 from monosemy.probes import ProbeConfig, Probes, exact_probe, predict, probes_at_once, train_probes
 from monosemy.seeding import derive_seed
 from monosemy.study.cells import Cell, Evaluation, Training, evaluation_inputs, training_labels
+from monosemy.study.folder import Row
 from monosemy.study.plan import Plan, ProbePlan
-
-Row = dict[str, Any]
-BLOCK_COLUMNS = ("features", "scenario", "level", "seed", "metric", "value")
-"""Keys of a row."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The plan of a study: all that is needed to run it again."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,15 +8,16 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import yaml
 from annotated_types import Ge, Gt, Le, Len, Lt
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from monosemy.corruptions.images import Protocol
 from monosemy.corruptions.labels import check_rate, check_symmetric_rate, check_transition_matrix
-from monosemy.data.labelled import Kind, LabelledData
+from monosemy.data.labelled import LabelledData
 from monosemy.data.sources import DataConfig
-from monosemy.encoders.bank import EncoderConfig
+from monosemy.encoders.bank import Base, EncoderConfig
 from monosemy.errors import InputError
 from monosemy.features.registry import FEATURE_SETS, SaeConfig
+from monosemy.settings import read_yaml, validated
 
 
 def _distinct(levels: tuple[float, ...]) -> tuple[float, ...]:
@@ -110,31 +112,19 @@ class Plan(_Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-def default_features(kind: Kind) -> tuple[str, ...]:
-    """Every feature set that a kind of inputs has."""
-    return tuple(name for name, feature in FEATURE_SETS.items() if kind == "images" or feature.base == "dense")
+def default_features(bases: Sequence[Base]) -> tuple[str, ...]:
+    """The feature sets of a study where the user names none: all but the hybrids, as far as the encoder gives them."""
+    return tuple(name for name, feature in FEATURE_SETS.items() if feature.base in bases and not feature.hybrid)
 
 
 def parse_plan(values: Any, where: str) -> Plan:
     """A validated plan from plain values; the first fault is said in one sentence."""
-    try:
-        return Plan.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "plan"
-        given = str(first.get("input"))[:60]
-        raise InputError(f"{where}: {place} is {given!r}, but: {first['msg'].lower()}; correct it.") from error
+    return validated(Plan, values, where)
 
 
 def read_plan(path: Path) -> Plan:
     """A plan from a YAML file."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The plan {path} cannot be read ({error}); give a YAML file.") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"The plan {path} is no valid YAML ({str(error).splitlines()[0]}); correct it.") from error
-    return parse_plan(values, str(path))
+    return parse_plan(read_yaml(path, "plan"), str(path))
 
 
 def noise_matrix(noise: LabelNoise, n_classes: int) -> np.ndarray:
@@ -152,14 +142,20 @@ def noise_matrix(noise: LabelNoise, n_classes: int) -> np.ndarray:
     return matrix
 
 
-def check_plan(plan: Plan, data: LabelledData) -> None:
-    """Raise where the plan asks for what the data or the encoder cannot give."""
+def check_plan(plan: Plan, data: LabelledData, bases: Sequence[Base]) -> None:
+    """Raise where the plan asks for what the data or the encoder cannot give.
+
+    Args:
+        bases: the base representations that the encoder has.
+    """
     for name in plan.features:
         if name not in FEATURE_SETS:
             raise InputError(f"The feature set {name!r} is unknown; choose among {', '.join(FEATURE_SETS)}.")
-        if FEATURE_SETS[name].base == "ncl" and plan.encoder.name != "contrastive":
+        base = FEATURE_SETS[name].base
+        if base not in bases:
             raise InputError(
-                f"The feature set {name!r} needs the encoder 'contrastive', not {plan.encoder.name!r}; leave it out."
+                f"The feature set {name!r} is made from {base!r} features, and the encoder {plan.encoder.name!r} gives "
+                f"only {', '.join(bases)}; leave it out, or give an encoder that was trained so."
             )
     if "dense" not in plan.features:
         raise InputError(f"The features {', '.join(plan.features)} lack 'dense', the baseline of every gain; add it.")

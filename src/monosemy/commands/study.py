@@ -10,7 +10,7 @@ from monosemy.corruptions.labels import informative_rates
 from monosemy.data import digits
 from monosemy.data.labelled import LabelledData
 from monosemy.data.sources import DataConfig, load_data
-from monosemy.encoders.bank import default_encoder
+from monosemy.encoders.bank import bases_of, named_encoder
 from monosemy.errors import InputError
 from monosemy.progress import progress
 from monosemy.study.plan import LABEL_NOISE_LEVELS, Plan, default_features, parse_plan, read_plan
@@ -69,15 +69,16 @@ class StudyRequest:
 
     def plan(self, data: LabelledData) -> Plan:
         """The whole plan, defaults that depend on the data filled in."""
-        encoder: dict[str, Any] = {"name": self.encoder or default_encoder(data.kind)}
+        named = named_encoder(self.encoder, data.kind)
+        encoder = named.model_dump()
         sae: dict[str, Any] = {"n_latents": self.latents, "k": self.k}
         if data.name == digits.NAME:
-            encoder["contrastive"] = {"augmentation": "handwriting-pair"}
+            encoder["contrastive"]["augmentation"] = "handwriting-pair"
             sae["n_epochs"] = 15  # chosen on train digits of the default split; longer training does worse under noise
         values = {
             "data": self.data_config().model_dump(),
             "encoder": encoder,
-            "features": _words(self.features) if self.features else default_features(data.kind),
+            "features": _words(self.features) if self.features else default_features(bases_of(named)),
             "scenarios": self._scenarios(data),
             "seeds": self.seeds,
             "cleanlab": self.cleanlab,

@@ -1,0 +1,152 @@
+"""`monosemy pretrain`: images in, an encoder file out."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from monosemy.cache import fingerprint
+from monosemy.data import digits
+from monosemy.data.sources import DataConfig, UnlabelledImages, load_unlabelled
+from monosemy.encoders.contrastive import PretrainConfig, pretrain
+from monosemy.encoders.image_encoder import ENCODER_FILE, ImageEncoder, embed, save_encoder
+from monosemy.encoders.presets import PRESETS
+from monosemy.errors import InputError
+from monosemy.metrics.live import feature_statistics
+from monosemy.progress import progress
+from monosemy.settings import merged, read_yaml, validated
+from monosemy.training.processes import Processes, joined_processes
+from monosemy.training.run_folder import RunFolder
+from monosemy.training.trackers import Tracker, make_trackers
+
+_SMALL_SIDE = 64
+"""Images up to this side have CIFAR's settings by default, larger ones ImageNet's."""
+
+
+@dataclass(frozen=True)
+class PretrainRequest:
+    """The words of the command."""
+
+    data: DataConfig
+    preset: str | None = None
+    config: Path | None = None
+    """YAML with any settings of PretrainConfig, over the preset."""
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Settings given as options, over both; nested as in the YAML."""
+    out: Path | None = None
+    minutes: float = float("inf")
+    device: str | None = None
+    tensorboard: bool = False
+    wandb: str | None = None
+
+    def settings(self, images: UnlabelledImages) -> PretrainConfig:
+        """The whole configuration: preset, then file, then options."""
+        values = PRESETS[self._preset(images)].model_dump()
+        if self.config is not None:
+            given = read_yaml(self.config, "configuration")
+            if not isinstance(given, dict):
+                raise InputError(f"The configuration {self.config} is no table of settings; write name: value.")
+            values = merged(values, given)
+        return validated(PretrainConfig, merged(values, self.changes), "The command")
+
+    def _preset(self, images: UnlabelledImages) -> str:
+        if self.preset is not None:
+            if self.preset not in PRESETS:
+                raise InputError(f"The preset {self.preset!r} is unknown; choose among {', '.join(PRESETS)}.")
+            return self.preset
+        if self.data.source == digits.NAME:
+            return "digit-pairs"
+        return "cifar" if max(images.train.shape[2:]) <= _SMALL_SIDE else "imagenet100"
+
+
+def execute(request: PretrainRequest, console: Console) -> None:
+    """Read the images, train or go on training, write the encoder, print."""
+    with joined_processes(request.device) as processes:
+        images = load_unlabelled(request.data)
+        config = request.settings(images)
+        out = request.out or Path("runs") / f"{config.method}-{Path(request.data.source).stem}-{config.seed}"
+        quiet = console.quiet or not processes.writes
+        said = Console(quiet=quiet)
+        for notice in images.notices:
+            said.print(notice, highlight=False, markup=False)
+        encoder = _train(request, images, config, out, processes, said)
+        if processes.writes:
+            _print(request, images, config, out, encoder is not None, said)
+
+
+def _train(
+    request: PretrainRequest,
+    images: UnlabelledImages,
+    config: PretrainConfig,
+    out: Path,
+    processes: Processes,
+    console: Console,
+) -> ImageEncoder | None:
+    values = {"data": request.data.model_dump(mode="json"), "pretrain": config.model_dump(mode="json")}
+    trackers: list[Tracker] = []
+    if processes.writes:
+        trackers = make_trackers(out, values, tensorboard=request.tensorboard, wandb=request.wandb)
+    folder = RunFolder(out, values, fingerprint(images.train), trackers, writes=processes.writes)
+    processes.wait()  # until the folder is there for all
+
+    def statistics(encoder: ImageEncoder) -> dict[str, float]:
+        return feature_statistics(embed(encoder, images.held_out), images.held_out_labels, len(images.class_names))
+
+    batch = min(config.batch_size, len(images.train))
+    with progress(console) as on_progress:
+        encoder = pretrain(
+            images.train,
+            config,
+            images.train_labels,
+            processes=processes,
+            folder=folder,
+            minutes=request.minutes,
+            on_step=lambda done, total, loss: on_progress(
+                f"Images seen by {config.method}", done * batch, total * batch, f"loss {loss:.3f}"
+            ),
+            on_epoch=statistics if len(images.held_out) else None,
+        )
+    if encoder is not None and processes.writes:
+        save_encoder(encoder, out / ENCODER_FILE, values)
+    return encoder
+
+
+def _print(
+    request: PretrainRequest, images: UnlabelledImages, config: PretrainConfig, out: Path, finished: bool, to: Console
+) -> None:
+    rows = RunFolder.read_log(out)
+    if rows:
+        to.print(_table(rows), highlight=False)
+    if not finished:
+        to.print(f"Stopped after {request.minutes:g} minutes; the same command goes on from {out}.", highlight=False)
+        return
+    to.print(
+        f"{config.method} on {len(images.train):,} images: {out / ENCODER_FILE}\n"
+        f"What it is good for: monosemy study --data {request.data.source} --encoder {out}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _table(rows: list[dict[str, float]]) -> Table:
+    """First, middle and last epochs of a log."""
+    shown = rows if len(rows) <= 6 else [rows[0], rows[len(rows) // 4], rows[len(rows) // 2], *rows[-3:]]
+    formats = {
+        "epoch": ("epoch", ".0f"),
+        "loss": ("loss", ".3f"),
+        "images_per_second": ("images/s", ",.0f"),
+        "l0": ("active/image", ".1f"),
+        "active_dimensions": ("dimensions in use", ".0f"),
+        "consistency": ("consistency", ".3f"),
+        "consistency_chance": ("by chance", ".3f"),
+    }
+    names = [name for name in formats if name in rows[-1]]
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(formats[name][0], justify="right")
+    for row in shown:
+        table.add_row(*(format(row[name], formats[name][1]) if name in row else "" for name in names))
+    return table

@@ -1,0 +1,123 @@
+"""Which images a step sees, and how they come to the device in time."""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monosemy.seeding import torch_rng
+from monosemy.training.processes import Processes
+
+_AHEAD = 4
+"""Batches that wait ready where the images do not live on the device."""
+
+
+def steps_in_epoch(n: int, batch_size: int) -> int:
+    """Whole batches in n samples; the rest is left out, other samples each epoch. One where n is smaller."""
+    return max(1, n // batch_size)
+
+
+def row_batches(n: int, batch_size: int, seed: int, steps: range, processes: Processes) -> Iterator[Tensor]:
+    """Rows of each step's batch, or this process's share of it: epoch by epoch a permutation of all rows.
+
+    The order depends on the seed and the epoch alone, so training goes on exactly from any step, and the processes'
+    shares put together are the batch of one process.
+    """
+    per_epoch, taken = steps_in_epoch(n, batch_size), min(batch_size, n)
+    epoch, order = -1, torch.empty(0, dtype=torch.long)
+    for step in steps:
+        if step // per_epoch != epoch:
+            epoch = step // per_epoch
+            order = torch.randperm(n, generator=torch_rng("row-order", seed, epoch))
+        start = (step % per_epoch) * batch_size
+        yield order[start : start + taken].chunk(processes.world)[processes.rank]
+
+
+class ImageRows(Protocol):
+    """Images that batches are taken from."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """(rows, images) for each batch of rows, images on the device."""
+        ...
+
+
+class ResidentImages:
+    """Images that live on the device whole: a batch costs one gather."""
+
+    def __init__(self, images: NDArray[Any], device: torch.device) -> None:
+        self._images = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(device)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batches(self, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in rows:
+            on_device = batch.to(self._images.device)
+            yield on_device, self._images[on_device]
+
+
+class MappedImages:
+    """Images on disk: a thread reads the next batches while the device works on this one."""
+
+    def __init__(self, images: NDArray[Any], device: torch.device) -> None:
+        self._images = images
+        self._device = device
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batches(self, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        ready: queue.Queue[tuple[Tensor, Tensor] | BaseException | None] = queue.Queue(_AHEAD)
+        stopped = threading.Event()
+
+        def hand_over(item: tuple[Tensor, Tensor] | BaseException | None) -> None:
+            while not stopped.is_set():
+                try:
+                    return ready.put(item, timeout=0.1)
+                except queue.Full:
+                    continue
+
+        def read() -> None:
+            try:
+                for batch in rows:
+                    if stopped.is_set():
+                        return
+                    hand_over((batch, self._read(batch)))
+                hand_over(None)
+            except BaseException as error:  # raised again where the batches are used
+                hand_over(error)
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        try:
+            while (item := ready.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                batch, images = item
+                yield batch.to(self._device), images.to(self._device, non_blocking=True)
+        finally:
+            stopped.set()
+            reader.join()
+
+    def _read(self, rows: Tensor) -> Tensor:
+        order = np.argsort(rows.numpy())  # in the file's order, so that the disk reads forwards
+        picked = np.empty((len(rows), *self._images.shape[1:]), self._images.dtype)
+        for place in order:
+            picked[place] = self._images[int(rows[place])]
+        images = torch.from_numpy(picked)
+        return images.pin_memory() if self._device.type == "cuda" else images
+
+
+def image_rows(images: NDArray[Any], device: torch.device) -> ImageRows:
+    """Images on the device whole where they fit into half of its free memory, else read ahead from their file."""
+    if not isinstance(images, np.memmap):
+        return ResidentImages(images, device)
+    fits = device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] / 2
+    return ResidentImages(np.asarray(images), device) if fits else MappedImages(images, device)

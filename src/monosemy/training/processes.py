@@ -1,0 +1,72 @@
+"""The processes that train together, as torchrun started them; one where nobody did."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from monosemy.errors import InputError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all, and the device it works on."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def writes(self) -> bool:
+        """Whether this is the one process that writes files and prints."""
+        return self.rank == 0
+
+    def agree(self, wish: bool) -> bool:
+        """Whether any process wishes it; the answer is the same in all."""
+        if self.world == 1:
+            return wish
+        flag = torch.tensor(float(wish), device=self.device)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        return bool(flag)
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+"""One process, nobody else."""
+
+
+@contextmanager
+def joined_processes(device: str | None = None) -> Iterator[Processes]:
+    """Join the others that torchrun started, by its environment variables, and leave them at the end.
+
+    Args:
+        device: `cpu` or `cuda`; None takes CUDA where there is one. With CUDA each process has a GPU of its own.
+
+    Raises:
+        InputError: the device is not to be had.
+    """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind not in ("cpu", "cuda"):
+        raise InputError(f"The device {kind!r} is unknown; choose cpu or cuda.")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError("The device 'cuda' is not to be had on this machine; choose cpu.")
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    where = torch.device("cuda", local) if kind == "cuda" else torch.device("cpu")
+    if kind == "cuda":
+        torch.cuda.set_device(where)
+    if world == 1:
+        yield Processes(0, 1, where)
+        return
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    try:
+        yield Processes(dist.get_rank(), world, where)
+    finally:
+        dist.destroy_process_group()
