@@ -42,11 +42,12 @@ def test_flipping_equals_torchvision(torchvision: Recorded) -> None:
     torch.testing.assert_close(ours[1], x[1], atol=1e-6, rtol=0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_resized_crop_equals_slicing_and_interpolating_one_by_one(data: st.DataObject) -> None:
     rows, columns = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 20))
-    size = (data.draw(st.integers(1, 20)), data.draw(st.integers(1, 20)))
+    # Two columns at least: PyTorch 2.13 repeats the first row in results that are one pixel wide.
+    size = (data.draw(st.integers(1, 20)), data.draw(st.integers(2, 20)))
     x = images(3, 2, rows, columns)
     height = [data.draw(st.integers(1, rows)) for _ in x]
     width = [data.draw(st.integers(1, columns)) for _ in x]
@@ -60,6 +61,13 @@ def test_resized_crop_equals_slicing_and_interpolating_one_by_one(data: st.DataO
     expected = torch.cat([crop.flip(-1) if f else crop for crop, f in zip(slow, flip, strict=True)])
     boxes = [torch.tensor(side, dtype=torch.float32) for side in (top, left, height, width)]
     torch.testing.assert_close(resized_crop(x, *boxes, size, torch.tensor(flip)), expected, atol=1e-5, rtol=0)
+
+
+def test_a_result_one_pixel_wide_keeps_its_rows() -> None:
+    x = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 1, 4, 1).expand(1, 1, 4, 5)
+    box = [torch.tensor([side]) for side in (1, 0, 3, 5)]
+    ours = resized_crop(x, *box, (3, 1), torch.tensor([False]))
+    torch.testing.assert_close(ours.flatten(), torch.tensor([2.0, 3.0, 4.0]))
 
 
 def test_a_moved_box_shows_zeros_outside_the_image() -> None:
