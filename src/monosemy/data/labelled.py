@@ -7,11 +7,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from monosemy.data.maps import take_mapped
+from monosemy.data.pixels import Images, check_pixels
 from monosemy.errors import InputError
 
 Kind = Literal["images", "texts", "embeddings"]
-Inputs = NDArray[np.float32] | tuple[str, ...]
-"""Images (N, C, H, W) in [0, 1], embeddings (N, D), or N texts."""
+Inputs = Images | tuple[str, ...]
+"""Images (N, C, H, W), embeddings (N, D), or N texts.
+
+Embeddings are float32. Images are uint8 from 0 to 255 (all that come from files), or float32 in [0, 1];
+:func:`monosemy.data.pixels.unit_pixels` makes the second of both. An array may be a memory map.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,9 @@ class LabelledData:
                 )
             if self.kind == "embeddings":
                 check_finite(split.inputs, f"{split_name} split of {self.name}")
+            if self.kind == "images":
+                assert isinstance(split.inputs, np.ndarray)
+                check_pixels(split.inputs, f"{split_name} split of {self.name}")
         n_present = len(np.unique(self.train.labels))
         if n_present < 2:
             raise InputError(f"The train split of {self.name} has {n_present} class; a classifier needs at least two.")
@@ -80,8 +89,10 @@ class LabelledData:
 
 
 def take(inputs: Inputs, rows: NDArray[np.integer]) -> Inputs:
-    """Rows of images, embeddings or texts."""
-    return inputs[rows] if isinstance(inputs, np.ndarray) else tuple(inputs[i] for i in rows)
+    """Rows of images, embeddings or texts; of a memory map those that fit into memory, else a map again."""
+    if isinstance(inputs, tuple):
+        return tuple(inputs[i] for i in rows)
+    return take_mapped(inputs, rows) if isinstance(inputs, np.memmap) else inputs[rows]
 
 
 def check_finite(inputs: Inputs, where: str) -> None:

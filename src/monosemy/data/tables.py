@@ -1,25 +1,26 @@
-"""Tables of texts, images or embeddings with a label each, from parquet, CSV, JSON lines, npz, npy, safetensors."""
+"""Tables of texts, images or embeddings with a label each, from parquet, CSV, JSON lines; one file or several."""
 
-import io
-import zipfile
+import json
+import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from monosemy.data.labelled import Kind
+from monosemy.data.config import DataConfig
+from monosemy.data.encoded import EncodedImages, ParquetImages, is_image_type
+from monosemy.data.labelled import Inputs, Kind
+from monosemy.data.rows import SPLIT_ROLES, Rows, distinct_names, label_texts, named
 from monosemy.errors import InputError, reason
 
 TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".jsonl.gz", ".csv.gz")
-ARRAY_SUFFIXES = (".npz", ".safetensors", ".npy")
 CANDIDATES: dict[Kind, tuple[str, ...]] = {
     "embeddings": ("embedding", "embeddings"),
     "images": ("image", "img"),
@@ -28,18 +29,38 @@ CANDIDATES: dict[Kind, tuple[str, ...]] = {
 LABEL_CANDIDATES = ("label", "labels", "fine_label", "intent", "class")
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A parquet, CSV, TSV or JSON-lines file as a table; gzip where the name ends in .gz."""
+@dataclass(frozen=True)
+class Table:
+    """Rows with named columns; images stay outside the frame, encoded."""
+
+    frame: pd.DataFrame
+    where: str
+    """What messages call the table."""
+    images: Mapping[str, EncodedImages] = field(default_factory=dict)
+    """Columns of images."""
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names of the integers in a column of labels, where the table has them."""
+    splits: list[str] | None = None
+    """The split of each row by where it came from; a column of splits has precedence."""
+
+    @property
+    def columns(self) -> list[str]:
+        return [*self.images, *map(str, self.frame)]
+
+
+def read_table(path: Path) -> Table:
+    """A parquet, CSV, TSV or JSON-lines file; gzip where the name ends in .gz."""
     if not path.is_file():
         raise InputError(f"The file {path} does not exist; give the path of a data file.")
     name = path.name.lower()
     try:
         if name.endswith(".parquet"):
-            frame = pd.read_parquet(path)
+            table = _read_parquet(path)
         elif name.endswith((".jsonl", ".jsonl.gz")):
-            frame = pd.read_json(path, lines=True, dtype=False)
+            table = Table(pd.read_json(path, lines=True, dtype=False), str(path))
         elif name.endswith((".csv", ".csv.gz", ".tsv")):
-            frame = pd.read_csv(path, sep="\t" if name.endswith(".tsv") else ",", keep_default_na=False, dtype=str)
+            separator = "\t" if name.endswith(".tsv") else ","
+            table = Table(pd.read_csv(path, sep=separator, keep_default_na=False, dtype=str), str(path))
         else:
             raise InputError(f"{path} has none of the known endings {', '.join(TABLE_SUFFIXES)}; convert it to one.")
     except (OSError, EOFError, ValueError, KeyError, zlib.error, pa.ArrowException) as error:
@@ -48,60 +69,185 @@ def read_table(path: Path) -> pd.DataFrame:
         raise InputError(
             f"{path} cannot be read as a table ({reason(error)}); check that the file is whole."
         ) from error
-    if not isinstance(frame.index, pd.RangeIndex):  # pandas took the surplus first fields of a CSV's rows as an index
+    if not isinstance(table.frame.index, pd.RangeIndex):  # pandas took a CSV's surplus first fields as an index
         raise InputError(f"{path} has rows with more fields than its header; quote the fields that hold a separator.")
-    if frame.empty:
+    if len(table.frame) == 0:
         raise InputError(f"{path} has no rows; give a table with at least one.")
-    return frame
+    return table
 
 
-def column(frame: pd.DataFrame, wanted: str | None, candidates: Sequence[str], role: str, where: object) -> str:
+def _read_parquet(path: Path) -> Table:
+    with pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        images = [entry.name for entry in schema if is_image_type(entry.type)]
+        frame = file.read([name for name in schema.names if name not in images]).to_pandas(ignore_metadata=True)
+    return Table(frame, str(path), {name: ParquetImages([path], name) for name in images}, _class_names(schema))
+
+
+def _class_names(schema: Any) -> dict[str, tuple[str, ...]]:
+    """The names of classes that Hugging Face's libraries store beside the columns."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {
+            str(column): distinct_names(map(str, feature["names"]))
+            for column, feature in features.items()
+            if feature.get("_type") == "ClassLabel" and feature.get("names")
+        }
+    except (KeyError, TypeError, AttributeError, ValueError):  # another writer's, or none
+        return {}
+
+
+def read_tables(paths: Sequence[Path], where: str) -> Table:
+    """Several files as one table, in the given order; their names say their splits."""
+    tables = [read_table(path) for path in paths]
+    first = tables[0]
+    for path, table in zip(paths, tables, strict=True):
+        if set(table.columns) != set(first.columns):
+            differing = sorted(set(table.columns) ^ set(first.columns))
+            raise InputError(f"{path} and {paths[0]} differ in the column {differing[0]!r}; give files with the same.")
+        for name, names in table.class_names.items():
+            if first.class_names.get(name, names) != names:
+                raise InputError(
+                    f"{path} and {paths[0]} differ in the class names of {name!r}; give files of one data set."
+                )
+    splits = _splits_by_name(paths)
+    return Table(
+        pd.concat([table.frame for table in tables], ignore_index=True),
+        where,
+        {name: ParquetImages(paths, name) for name in first.images},
+        first.class_names,
+        None
+        if splits is None
+        else [split for split, table in zip(splits, tables, strict=True) for _ in table.frame.index],
+    )
+
+
+def _splits_by_name(paths: Sequence[Path]) -> list[str] | None:
+    """The split of each file by a word of its name; None where the names tell no splits apart.
+
+    A file without such a word is a split of its own name, which is none that a study uses.
+    """
+    splits = []
+    for path in paths:
+        words = re.split(r"[^a-z0-9]+", path.name.lower())
+        own = re.sub(r"-\d+-of-\d+$", "", path.stem)
+        splits.append(next((SPLIT_ROLES[word] for word in words if word in SPLIT_ROLES), own))
+    return splits if len(set(splits)) > 1 and set(splits) & set(SPLIT_ROLES.values()) else None
+
+
+def column(table: Table, wanted: str | None, candidates: Sequence[str], role: str) -> str:
     """The column that plays a role: the one the user named, or the first candidate that is there."""
+    names = table.columns
     if wanted is not None:
-        if wanted not in frame.columns:
+        if wanted not in names:
             raise InputError(
-                f"{where} has no column {wanted!r} for the {role}; its columns are {', '.join(map(str, frame))}."
+                f"{table.where} has no column {wanted!r} for the {role}; its columns are {', '.join(names)}."
             )
         return wanted
     for name in candidates:
-        if name in frame.columns:
+        if name in names:
             return name
     raise InputError(
-        f"{where} has no column for the {role} (looked for {', '.join(candidates)}); its columns are "
-        f"{', '.join(map(str, frame))}; name yours with --{role.replace(' ', '-')}-column."
+        f"{table.where} has no column for the {role} (looked for {', '.join(candidates)}); its columns are "
+        f"{', '.join(names)}; name yours with --{role.replace(' ', '-')}-column."
     )
 
 
-def table_kind(frame: pd.DataFrame, where: object) -> Kind:
-    """Whether a table holds embeddings, images or texts, by the names of its columns."""
-    for kind, names in CANDIDATES.items():
-        if any(name in frame.columns for name in names):
-            return kind
-    known = ", ".join(name for names in CANDIDATES.values() for name in names)
-    raise InputError(
-        f"{where} has no input column (looked for {known}); its columns are {', '.join(map(str, frame))}; name yours "
-        f"with --input-column."
+def input_column(table: Table, wanted: str | None) -> tuple[str, Kind]:
+    """The column of inputs and what it holds: by the usual names, or by its values where the user named it."""
+    if wanted is None:
+        for kind, candidates in CANDIDATES.items():
+            for name in candidates:
+                if name in table.columns:
+                    return name, kind
+        known = ", ".join(name for names in CANDIDATES.values() for name in names)
+        raise InputError(
+            f"{table.where} has no input column (looked for {known}); its columns are {', '.join(table.columns)}; "
+            f"name yours with --input-column."
+        )
+    name = column(table, wanted, (), "input")
+    if name in table.images:
+        return name, "images"
+    return name, "texts" if isinstance(table.frame[name].iloc[0], str) else "embeddings"
+
+
+def rows_of_table(table: Table, config: DataConfig, labelled: bool) -> Rows:
+    """The rows of a table by the roles of its columns.
+
+    Args:
+        labelled: whether every row needs a label. If not, a row without one has the label "".
+    """
+    name, kind = input_column(table, config.input_column)
+    frame, where = table.frame, table.where
+    labels, vocabulary = _labels(table, config.label_column, labelled)
+    splits = table.splits
+    if config.split_column is not None or "split" in frame.columns:
+        splits = label_texts(frame[column(table, config.split_column, ("split",), "split")])
+    given = None
+    if config.given_label_column is not None and config.given_labels is None:
+        given = column_labels(frame[column(table, config.given_label_column, (), "given label")])
+    return Rows(
+        kind=kind,
+        inputs=_images(table, name) if kind == "images" else inputs_of(frame[name], kind, where),
+        labels=labels,
+        splits=splits,
+        vocabulary=vocabulary,
+        given=given,
+        index=row_numbers(frame),
     )
 
 
-def column_kind(values: pd.Series) -> Kind:
-    """What a named input column holds, by its first value."""
-    first = values.iloc[0]
-    if isinstance(first, dict | bytes):
-        return "images"
-    return "texts" if isinstance(first, str) else "embeddings"
+def _labels(table: Table, wanted: str | None, labelled: bool) -> tuple[list[str] | None, tuple[str, ...] | None]:
+    """Labels of all rows as names of classes, and the names of all classes in the order of their integers."""
+    if not labelled and wanted is None and not any(name in table.columns for name in LABEL_CANDIDATES):
+        return None, None
+    name = column(table, wanted, LABEL_CANDIDATES, "label")
+    if name in table.images:
+        raise InputError(f"{table.where} has images in the column {name!r}, which should hold labels; name another.")
+    texts = column_labels(table.frame[name])
+    vocabulary = table.class_names.get(name)
+    if vocabulary is not None:
+        texts = ["" if text == "-1" else text for text in texts]  # Hugging Face's sign of a label that is kept secret
+    n_missing = texts.count("")
+    if labelled and n_missing:
+        raise InputError(f"{table.where} has {n_missing} rows without a label; drop these rows.")
+    present = named([text for text in texts if text], vocabulary)
+    if vocabulary is None or not set(present) <= set(vocabulary):
+        return texts, None
+    names = iter(present)
+    return [next(names) if text else "" for text in texts], vocabulary
 
 
-def inputs_of(values: pd.Series, kind: Kind, where: object, image_size: int | None) -> Any:
-    """The inputs of a column: texts as a tuple, images and embeddings as one array."""
+def column_labels(values: pd.Series) -> list[str]:
+    """A column of labels as text; "" where there is none."""
+    missing = values.isna().to_numpy()
+    present = iter(label_texts(values[~missing]))
+    return ["" if gone else next(present) for gone in missing]
+
+
+def row_numbers(frame: pd.DataFrame) -> NDArray[np.int64] | None:
+    """The column `index`, if there is one of whole numbers."""
+    if "index" not in frame.columns or not pd.api.types.is_integer_dtype(frame["index"]):
+        return None
+    return frame["index"].to_numpy(np.int64)
+
+
+def _images(table: Table, name: str) -> EncodedImages:
+    if name not in table.images:
+        raise InputError(
+            f"{table.where} has no image bytes in the column {name!r}; give Hugging Face's layout {{bytes, path}}."
+        )
+    return table.images[name]
+
+
+def inputs_of(values: pd.Series, kind: Kind, where: str) -> Inputs:
+    """The inputs of a column: texts as a tuple, embeddings as one array."""
     if kind == "texts":
         texts = tuple("" if pd.isna(value) else str(value) for value in values)
         empty = sum(not text.strip() for text in texts)
         if empty:
             raise InputError(f"{where} has {empty} empty texts; drop these rows.")
         return texts
-    if kind == "images":
-        return decode_images([_image_bytes(value, where) for value in values], image_size, str(where))
     try:
         stacked = np.stack([np.asarray(value, dtype=np.float32) for value in values])
     except (ValueError, TypeError) as error:
@@ -112,71 +258,3 @@ def inputs_of(values: pd.Series, kind: Kind, where: object, image_size: int | No
             f"numbers a row."
         )
     return stacked
-
-
-def _image_bytes(value: Any, where: object) -> bytes:
-    if isinstance(value, dict):
-        value = value.get("bytes")
-    if not isinstance(value, bytes):
-        raise InputError(f"{where} has a row without image bytes; give Hugging Face's layout {{bytes, path}}.")
-    return value
-
-
-def decode_images(
-    files: Sequence[bytes], size: int | None, where: str, names: Sequence[object] | None = None
-) -> NDArray[np.float32]:
-    """Decoded images (N, 3, H, W) in [0, 1].
-
-    Args:
-        files: encoded images.
-        size: side of the square that every image is resized to; None takes the first image's size if all share it,
-            else 32.
-        where, names: of the source and of each image, for the message about one that cannot be read.
-    """
-    images = []
-    for row, raw in enumerate(files):
-        try:
-            with Image.open(io.BytesIO(raw)) as image:
-                images.append(image.convert("RGB"))
-        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-            name = row if names is None else names[row]
-            raise InputError(f"Image {name} of {where} cannot be read; replace or remove it.") from error
-    sizes = {image.size for image in images}
-    target = (size, size) if size else (sizes.pop() if len(sizes) == 1 else (32, 32))
-    resized = [image if image.size == target else image.resize(target, Image.Resampling.BICUBIC) for image in images]
-    pixels = np.stack([np.asarray(image) for image in resized])
-    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), dtype=np.float32) / 255.0
-
-
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Named arrays of an .npz, .safetensors or .npy file; nothing is ever unpickled."""
-    if not path.is_file():
-        raise InputError(f"The file {path} does not exist; give the path of a data file.")
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"embeddings": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        SafetensorError,
-    ) as error:
-        raise InputError(f"{path} cannot be read as arrays ({reason(error)}); save plain numbers or texts.") from error
-
-
-def read_labels(path: Path) -> NDArray[Any]:
-    """Labels in the order of the embeddings: .npy, or a table with a label column or a single column."""
-    if path.suffix == ".npy":
-        return next(iter(read_arrays(path).values()))
-    frame = read_table(path)
-    name = frame.columns[0] if frame.shape[1] == 1 else column(frame, None, LABEL_CANDIDATES, "label", path)
-    return frame[name].to_numpy()

@@ -1,0 +1,94 @@
+"""Embeddings and labels from array files."""
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from monosemy.data.config import DataConfig
+from monosemy.data.rows import Rows, label_texts
+from monosemy.data.tables import LABEL_CANDIDATES, column, read_table
+from monosemy.errors import InputError, reason
+
+ARRAY_SUFFIXES = (".npz", ".safetensors", ".npy")
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Named arrays of an .npz, .safetensors or .npy file; nothing is ever unpickled."""
+    if not path.is_file():
+        raise InputError(f"The file {path} does not exist; give the path of a data file.")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"embeddings": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        SafetensorError,
+    ) as error:
+        raise InputError(f"{path} cannot be read as arrays ({reason(error)}); save plain numbers or texts.") from error
+
+
+def read_labels(path: Path) -> NDArray[Any]:
+    """Labels in the order of the embeddings: .npy, or a table with a label column or a single column."""
+    if path.suffix == ".npy":
+        return next(iter(read_arrays(path).values()))
+    table = read_table(path)
+    name = table.columns[0] if len(table.columns) == 1 else column(table, None, LABEL_CANDIDATES, "label")
+    return table.frame[name].to_numpy()
+
+
+def rows_of_array_file(path: Path, config: DataConfig) -> Rows:
+    """Embeddings and labels, of all splits or of each."""
+    arrays = read_arrays(path)
+    if config.labels is not None:
+        arrays["labels"] = read_labels(config.labels)
+    parts = [name for name in ("train", "validation", "val", "test") if f"X_{name}" in arrays]
+    if parts:
+        missing = [f"y_{name}" for name in parts if f"y_{name}" not in arrays]
+        if missing:
+            raise InputError(f"{path} has no array {missing[0]!r}; store one label for each embedding.")
+        matrices = [_matrix(arrays[f"X_{name}"], path) for name in parts]
+        if len({matrix.shape[1] for matrix in matrices}) > 1:
+            widths = ", ".join(f"X_{name} {m.shape[1]}" for name, m in zip(parts, matrices, strict=True))
+            raise InputError(f"{path} holds embeddings of different widths ({widths}); encode all alike.")
+        inputs = np.concatenate(matrices)
+        labels = [label for name in parts for label in label_texts(arrays[f"y_{name}"])]
+        splits: list[str] | None = [name for name in parts for _ in range(len(arrays[f"X_{name}"]))]
+    else:
+        names = [name for name in ("embeddings", "embedding", "X", "features") if name in arrays]
+        label_names = [name for name in ("labels", "label", "y") if name in arrays]
+        if not names:
+            raise InputError(f"{path} has no array 'embeddings' (it has {', '.join(arrays)}); rename yours.")
+        if not label_names:
+            raise InputError(
+                f"{path} has no array 'labels'; store it beside the embeddings or name a file by --labels."
+            )
+        inputs = _matrix(arrays[names[0]], path)
+        labels = label_texts(arrays[label_names[0]])
+        splits = label_texts(arrays["split"]) if "split" in arrays else None
+    if len(labels) != len(inputs):
+        raise InputError(f"{path} has {len(inputs)} embeddings but {len(labels)} labels; give one label for each.")
+    return Rows(kind="embeddings", inputs=inputs, labels=labels, splits=splits)
+
+
+def _matrix(values: np.ndarray, path: Path) -> np.ndarray:
+    if values.ndim != 2 or not np.issubdtype(values.dtype, np.number) or values.shape[1] == 0:
+        raise InputError(
+            f"{path} holds embeddings of shape {values.shape} and type {values.dtype}; give numbers (N, D)."
+        )
+    return values.astype(np.float32)

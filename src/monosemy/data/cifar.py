@@ -1,0 +1,237 @@
+"""CIFAR-10 and CIFAR-100 from their own files, the Python version (its pickles are not trusted) and the binary."""
+
+import io
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monosemy.data.rows import Rows, distinct_names
+from monosemy.errors import InputError, reason
+
+_PIXELS = 3 * 32 * 32
+
+
+@dataclass(frozen=True)
+class _Version:
+    """One of the four kinds of folders."""
+
+    splits: dict[str, str]
+    """Files and the split that each belongs to, in the order of their rows."""
+    label_columns: tuple[str, ...]
+    """Labels that the files have, in the order of a binary record; the last is the default."""
+    names: dict[str, str]
+    """File with the names of the classes by label column; for the Python version the key in the pickle too."""
+    binary: bool = False
+
+
+_BATCHES = [f"data_batch_{i}" for i in range(1, 6)]
+_VERSIONS = (
+    _Version(dict.fromkeys(_BATCHES, "train") | {"test_batch": "test"}, ("label",), {"label": "batches.meta"}),
+    _Version(
+        {f"{name}.bin": "train" for name in _BATCHES} | {"test_batch.bin": "test"},
+        ("label",),
+        {"label": "batches.meta.txt"},
+        binary=True,
+    ),
+    _Version(
+        {"train": "train", "test": "test"},
+        ("coarse_label", "fine_label"),
+        {"coarse_label": "meta", "fine_label": "meta"},
+    ),
+    _Version(
+        {"train.bin": "train", "test.bin": "test"},
+        ("coarse_label", "fine_label"),
+        {"coarse_label": "coarse_label_names.txt", "fine_label": "fine_label_names.txt"},
+        binary=True,
+    ),
+)
+
+
+def _version(folder: Path) -> _Version | None:
+    for version in _VERSIONS:
+        if (folder / next(iter(version.splits))).is_file():
+            return version
+    return None
+
+
+def is_cifar(folder: Path) -> bool:
+    """Whether a folder holds CIFAR's own files."""
+    return _version(folder) is not None
+
+
+def rows_of_cifar(folder: Path, label_column: str | None) -> Rows:
+    """All images of a folder of CIFAR's files, in the official order.
+
+    Args:
+        label_column: `fine_label` (default) or `coarse_label` for CIFAR-100; `label` for CIFAR-10.
+    """
+    version = _version(folder)
+    assert version is not None
+    wanted = label_column or version.label_columns[-1]
+    if wanted not in version.label_columns:
+        raise InputError(
+            f"{folder} has no labels {wanted!r}; choose {' or '.join(version.label_columns)} by --label-column."
+        )
+    read = _read_binary if version.binary else _read_pickled
+    images, labels, splits = [], [], []
+    for name, split in version.splits.items():
+        if not (folder / name).is_file():
+            raise InputError(f"The folder {folder} lacks CIFAR's file {name}; unpack the archive again.")
+        pixels, numbers = read(folder / name, version.label_columns, wanted)
+        images.append(pixels.reshape(-1, 3, 32, 32))
+        labels += numbers
+        splits += [split] * len(numbers)
+    vocabulary = _class_names(folder, version, wanted)
+    if vocabulary is not None and max(labels) >= len(vocabulary):
+        raise InputError(
+            f"{folder / version.names[wanted]} names {len(vocabulary)} classes, but there is the label {max(labels)}; "
+            f"unpack the archive again."
+        )
+    return Rows(
+        kind="images",
+        inputs=np.concatenate(images),
+        labels=[str(label) if vocabulary is None else vocabulary[label] for label in labels],
+        splits=splits,
+        vocabulary=vocabulary,
+    )
+
+
+def _read_binary(path: Path, columns: tuple[str, ...], wanted: str) -> tuple[NDArray[np.uint8], list[int]]:
+    """Records of one byte a label and 3,072 bytes of pixels, a colour after the other."""
+    raw = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    length = len(columns) + _PIXELS
+    if len(raw) == 0 or len(raw) % length:
+        raise InputError(
+            f"{path} has {len(raw)} bytes, no multiple of the {length} of an image with its label; download it again."
+        )
+    records = raw.reshape(-1, length)
+    return records[:, len(columns) :], records[:, columns.index(wanted)].tolist()
+
+
+def _read_pickled(path: Path, columns: tuple[str, ...], wanted: str) -> tuple[NDArray[np.uint8], list[int]]:
+    content = read_pickle(path)
+    pixels, labels = content.get(b"data"), content.get(f"{wanted}s".encode())
+    good = (
+        isinstance(pixels, np.ndarray)
+        and pixels.ndim == 2
+        and pixels.shape[1] == _PIXELS
+        and pixels.dtype == np.uint8
+        and isinstance(labels, list)
+        and len(labels) == len(pixels) > 0
+        and all(isinstance(label, int) and 0 <= label < 1000 for label in labels)
+    )
+    if not good:
+        raise InputError(
+            f"{path} is no batch of CIFAR (data of bytes N x {_PIXELS} and N numbers {wanted}s); download it again."
+        )
+    assert pixels is not None
+    assert labels is not None
+    return pixels, labels
+
+
+def _class_names(folder: Path, version: _Version, wanted: str) -> tuple[str, ...] | None:
+    path = folder / version.names[wanted]
+    if not path.is_file():
+        return None
+    if version.binary:
+        return distinct_names(line.strip() for line in path.read_text("utf-8", "replace").splitlines() if line.strip())
+    names = read_pickle(path).get(f"{wanted}_names".encode())
+    if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
+        raise InputError(f"{path} has no list {wanted}_names; unpack the archive again.")
+    return distinct_names(name.decode("utf-8", "replace") for name in names)
+
+
+def read_pickle(path: Path) -> dict[bytes, Any]:
+    """A dictionary of plain values and arrays of numbers from a pickle of which nothing is run.
+
+    Every global that the pickle names is refused but those that rebuild an array, and these are replaced by classes
+    of this module, so no foreign code is called and numpy sees only a checked type, shape and bytes. Texts of
+    Python 2 and 3 are both bytes.
+
+    Raises:
+        InputError: the file names anything else, or is no such pickle.
+    """
+    try:
+        content = _Unpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        if not isinstance(content, dict):
+            raise pickle.UnpicklingError("it holds no dictionary")
+        return {_as_bytes(key): _plain(value) for key, value in content.items()}
+    except Exception as error:  # damaged pickles raise nearly every type
+        raise InputError(f"{path} cannot be read as a CIFAR pickle ({reason(error)}); download it again.") from error
+
+
+def _as_bytes(value: Any) -> Any:
+    return value.encode("utf-8") if isinstance(value, str) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Array):
+        return value.array()
+    return [_as_bytes(item) for item in value] if isinstance(value, list) else _as_bytes(value)
+
+
+class _Type:
+    """Stands for a numpy.dtype: only its code is kept."""
+
+    def __init__(self, code: Any = None, *_: Any) -> None:
+        self.code = code.decode("ascii") if isinstance(code, bytes) else code
+
+    def __setstate__(self, state: Any) -> None:
+        """Byte order and the like, which single bytes have not."""
+
+
+class _Array:
+    """Stands for a numpy.ndarray, which its state describes: (version, shape, type, Fortran order, bytes)."""
+
+    def __init__(self, *_: Any) -> None:
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def array(self) -> NDArray[np.uint8]:
+        _, shape, kind, fortran, raw = self.state
+        if not isinstance(kind, _Type) or kind.code not in ("u1", "|u1") or not isinstance(raw, bytes):
+            raise pickle.UnpicklingError("an array is not of unsigned bytes")
+        return np.frombuffer(raw, dtype=np.uint8).reshape(shape, order="F" if fortran else "C")
+
+
+class _ArrayOfBuffer(_Array):
+    """The same, as protocol 5 writes it."""
+
+    def __init__(self, raw: Any, kind: Any, shape: Any, order: Any) -> None:
+        super().__init__()
+        self.state = (1, shape, kind, order in ("F", b"F"), bytes(raw))
+
+
+class _Latin1:
+    """Bytes, as protocol 2 of Python 3 writes them: a text to be encoded."""
+
+    def __new__(cls, text: str, encoding: Any) -> bytes:  # type: ignore[misc]  # the call makes bytes
+        if encoding not in ("latin1", b"latin1"):
+            raise pickle.UnpicklingError(f"bytes are encoded as {encoding!r}")
+        return text.encode("latin1")
+
+    def __setstate__(self, state: Any) -> None:
+        """None is ever set."""
+
+
+_ALLOWED: dict[tuple[str, str], type] = {
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _ArrayOfBuffer for core in ("core", "_core")},
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Type,
+    ("_codecs", "encode"): _Latin1,
+}
+"""Only classes with a ``__setstate__`` of their own: a pickle may set attributes of anything else that it is given."""
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> type:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which a batch of CIFAR does not")
+        return _ALLOWED[module, name]

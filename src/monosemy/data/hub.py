@@ -1,0 +1,74 @@
+"""Data sets of the Hugging Face hub."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monosemy.data.encoded import Encoded
+from monosemy.data.rows import distinct_names
+from monosemy.data.tables import Table
+from monosemy.errors import InputError, reason
+
+
+class HubImages:
+    """A column of images in the parts of a loaded data set, read from its files when used."""
+
+    def __init__(self, source: str, names: Sequence[str], parts: Sequence[Any], column: str) -> None:
+        self.source, self.names, self.column = source, names, column
+        self._parts = [part.select_columns([column]) for part in parts]
+        self._starts = np.cumsum([0, *map(len, parts)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def describe(self, row: int) -> str:
+        part = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return f"Image {row - self._starts[part]} of {self.names[part]} of {self.source}"
+
+    def stamps(self, rows: NDArray[np.int64]) -> tuple[str, ...]:
+        return (self.source, self.column, *(str(part._fingerprint) for part in self._parts))
+
+    def items(self, rows: NDArray[np.int64]) -> Iterator[Encoded]:
+        parts = np.searchsorted(self._starts, rows, side="right") - 1
+        for row, part in zip(rows, parts, strict=True):
+            image = self._parts[part][int(row - self._starts[part])][self.column] or {}
+            path = image.get("path")
+            yield image.get("bytes") or (Path(path) if path else None)
+
+
+def table_of_hub(source: str) -> Table:
+    """All splits of a data set by its id; what was fetched before is not fetched again."""
+    try:
+        from datasets import ClassLabel, load_dataset
+        from datasets import Image as HubImage
+    except ImportError as error:
+        raise InputError(
+            f"{source} is no file or folder here, and to fetch it as a Hugging Face data set needs the extra 'hub'; "
+            f"check the path or install monosemy[hub]."
+        ) from error
+    try:
+        dataset = load_dataset(source)
+    except Exception as error:  # the hub's client raises many types; each means that the data is not to be had
+        raise InputError(
+            f"{source} is no file or folder here and no Hugging Face data set that loads ({reason(error)}); "
+            f"check the name."
+        ) from error
+    names, parts = [str(name) for name in dataset], list(dataset.values())
+    features = parts[0].features
+    image_columns = [name for name, kind in features.items() if isinstance(kind, HubImage)]
+    for name in image_columns:
+        parts = [part.cast_column(name, HubImage(decode=False)) for part in parts]
+    frames = [
+        part.remove_columns(image_columns).to_pandas().assign(split=name)
+        for name, part in zip(names, parts, strict=True)
+    ]
+    return Table(
+        pd.concat(frames, ignore_index=True),
+        source,
+        {name: HubImages(source, names, parts, name) for name in image_columns},
+        {name: distinct_names(kind.names) for name, kind in features.items() if isinstance(kind, ClassLabel)},
+    )
