@@ -6,34 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made_files import EMBEDDINGS, LABELS, SPLITS, TEXTS, N, load, texts, write
 from safetensors.numpy import save_file
 
 from monosemy.data.labelled import LabelledData
-from monosemy.data.sources import DataConfig, from_arrays, load_data
-
-N = 40
-LABELS = [f"class {i % 4}" for i in range(N)]
-TEXTS = [f"text {i} of class {i % 4}" for i in range(N)]
-SPLITS = ["train"] * 24 + ["validation"] * 4 + ["test"] * 12
-EMBEDDINGS = np.random.default_rng(0).standard_normal((N, 3)).astype(np.float32)
-
-
-def load(source: Path | str, seed: int = 0, **options) -> LabelledData:
-    return load_data(DataConfig(source=str(source), **options), seed)
-
-
-def write(frame: pd.DataFrame, path: Path) -> Path:
-    if path.suffix == ".parquet":
-        frame.to_parquet(path)
-    elif ".jsonl" in path.name:
-        frame.to_json(path, orient="records", lines=True)
-    else:
-        frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
-    return path
-
-
-def texts(**columns) -> pd.DataFrame:
-    return pd.DataFrame({"text": TEXTS, "label": LABELS, "split": SPLITS} | columns)
+from monosemy.data.pixels import unit_pixels
+from monosemy.data.sources import DataConfig, load_data
 
 
 def label_of(data: LabelledData, split: str) -> dict[object, str]:
@@ -194,7 +172,8 @@ def test_images_from_parquet_in_hugging_faces_layout(tmp_path: Path, image_rows:
     data = load(write(image_rows, tmp_path / "a.parquet"))
     assert (data.kind, data.class_names) == ("images", ("0", "1", "2", "3"))
     assert data.test.inputs.shape == (12, 3, 8, 8)
-    red = np.rint(data.test.inputs[:, 0].mean(axis=(1, 2)) * 255).astype(int)
+    assert data.test.inputs.dtype == np.uint8
+    red = data.test.inputs[:, 0, 4, 4]
     assert red.tolist() == list(range(28, 40))
     assert data.test.labels.tolist() == [i % 4 for i in red]
     assert load(tmp_path / "a.parquet", image_size=16).test.inputs.shape == (12, 3, 16, 16)
@@ -216,7 +195,8 @@ def test_class_folders_with_and_without_split_folders(tmp_path: Path, png, split
     assert data.class_names == ("class 0", "class 1", "class 2", "class 3")
     seen = []
     for part in data.splits().values():
-        red = np.rint(part.inputs[:, 0, 0, 0] * 255).astype(int)
+        assert part.inputs.dtype == np.uint8
+        red = part.inputs[:, 0, 0, 0]
         assert part.labels.tolist() == [i % 4 for i in red]
         seen += red.tolist()
     assert sorted(seen) == list(range(N))
@@ -229,55 +209,6 @@ def test_class_folders_with_and_without_split_folders(tmp_path: Path, png, split
 def test_the_package_brings_its_own_data() -> None:
     data = load_data(DataConfig(validation_fraction=0.1))
     assert (data.name, data.n_classes, len(data.validation)) == ("digit-pairs", 100, 1000)
-
-
-# Shifted test sets
-
-
-def test_shifts_are_read_like_the_source_and_keep_known_labels(tmp_path: Path) -> None:
-    path = write(texts(), tmp_path / "t.csv")
-    other = pd.DataFrame({"text": ["a", "b", "c"], "label": ["class 2", "new", "class 0"]})
-    data = load(path, shifts={"web": str(write(other, tmp_path / "s.jsonl"))})
-    assert data.shifts["web"].inputs == ("a", "c")
-    assert data.shifts["web"].labels.tolist() == [2, 0]
-
-
-def test_of_a_shift_with_splits_only_test_counts(tmp_path: Path) -> None:
-    path = write(texts(), tmp_path / "t.csv")
-    other = pd.DataFrame({"text": ["a", "b"], "label": ["class 2", "class 0"], "split": ["train", "test"]})
-    assert load(path, shifts={"web": str(write(other, tmp_path / "s.csv"))}).shifts["web"].inputs == ("b",)
-
-
-def test_a_shift_needs_no_noisy_labels_of_its_own(tmp_path: Path) -> None:
-    path = write(texts(noisy=LABELS), tmp_path / "t.csv")
-    other = write(pd.DataFrame({"text": ["a"], "label": ["class 1"]}), tmp_path / "s.csv")
-    assert len(load(path, given_label_column="noisy", shifts={"web": str(other)}).shifts["web"]) == 1
-
-
-def test_a_shift_with_labels_keeps_its_own(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", EMBEDDINGS)
-    np.save(tmp_path / "l.npy", np.array(LABELS))
-    np.savez(tmp_path / "s.npz", embeddings=EMBEDDINGS, labels=np.array(LABELS[::-1]))
-    data = load(tmp_path / "a.npy", labels=tmp_path / "l.npy", shifts={"s": str(tmp_path / "s.npz")})
-    assert [data.class_names[y] for y in data.shifts["s"].labels] == LABELS[::-1]
-
-
-def test_bad_shifts_are_refused(tmp_path: Path, refuses, image_rows: pd.DataFrame) -> None:
-    path = write(texts(), tmp_path / "t.csv")
-    images = write(image_rows, tmp_path / "i.parquet")
-    with refuses("'dark'", "images", "texts"):
-        load(path, shifts={"dark": str(images)})
-    with refuses(tmp_path / "none.csv"):
-        load(path, shifts={"dark": str(tmp_path / "none.csv")})
-    strange = pd.DataFrame({"text": ["a"], "label": ["else"]})
-    with refuses("'dark'", "shares no class with t.csv"):
-        load(path, shifts={"dark": str(write(strange, tmp_path / "s.csv"))})
-    wide, _ = embedding_file(tmp_path, "a.npz")
-    np.savez(tmp_path / "b.npz", embeddings=EMBEDDINGS[:, :2], labels=np.array([label[-1] for label in LABELS]))
-    with refuses("'dark'", "(2,)", "(3,)"):
-        load(wide, shifts={"dark": str(tmp_path / "b.npz")})
-    with refuses("'dark'", "texts", "images"):
-        load_data(DataConfig(shifts={"dark": str(path)}))
 
 
 # Bad sources
@@ -425,69 +356,6 @@ def test_unreadable_images_in_a_table(tmp_path: Path, image_rows: pd.DataFrame, 
         load(path)
 
 
-# Arrays that the user already has
-
-
-def test_from_arrays_of_embeddings() -> None:
-    y = np.array(LABELS)
-    data = from_arrays(
-        EMBEDDINGS[:24], y[:24], EMBEDDINGS[28:], y[28:], X_validation=EMBEDDINGS[24:28], y_validation=y[24:28]
-    )
-    assert (data.name, data.kind) == ("arrays", "embeddings")
-    for part, rows in (("train", slice(0, 24)), ("validation", slice(24, 28)), ("test", slice(28, 40))):
-        np.testing.assert_array_equal(data.splits()[part].inputs, EMBEDDINGS[rows])
-        assert [data.class_names[i] for i in data.splits()[part].labels] == LABELS[rows]
-
-
-def test_from_arrays_of_texts_and_images() -> None:
-    data = from_arrays(TEXTS[:24], LABELS[:24], TEXTS[24:], LABELS[24:], validation_fraction=0.5)
-    assert data.kind == "texts"
-    assert data.test.inputs == tuple(TEXTS[24:])
-    assert len(data.validation) == 12
-    images = np.zeros((8, 1, 8, 8))
-    assert from_arrays(images, [0, 1] * 4, images, [0, 1] * 4).kind == "images"
-
-
-def test_from_arrays_leaves_what_it_was_given() -> None:
-    inputs, labels = EMBEDDINGS.astype(np.float64), list(LABELS)
-    before = inputs.copy()
-    data = from_arrays(inputs[:20], labels[:20], inputs[20:], labels[20:])
-    data.test.inputs[:] = 0
-    np.testing.assert_array_equal(inputs, before)
-
-
-def test_from_arrays_with_shifts() -> None:
-    shifts = {"far": (EMBEDDINGS[:3] + 5, ["class 1", "new", "class 0"])}
-    data = from_arrays(EMBEDDINGS[:20], LABELS[:20], EMBEDDINGS[20:], LABELS[20:], shifts=shifts)
-    assert data.shifts["far"].labels.tolist() == [1, 0]
-    np.testing.assert_array_equal(data.shifts["far"].inputs, EMBEDDINGS[[0, 2]] + 5)
-
-
-def test_from_arrays_refuses_what_does_not_fit(refuses) -> None:
-    X, y = EMBEDDINGS, LABELS
-    with refuses("train part", "40 inputs", "39 labels"):
-        from_arrays(X, y[1:], X, y)
-    with refuses("test part", "(2,)", "(3,)"):
-        from_arrays(X, y, X[:, :2], y)
-    with refuses("test part", "texts", "(3,)"):
-        from_arrays(X, y, TEXTS, y)
-    with refuses("validation part", "40 inputs", "1 labels"):
-        from_arrays(X, y, X, y, X_validation=X)
-    with refuses("(40, 3, 1)"):
-        from_arrays(X[..., None], y, X[..., None], y)
-    with refuses("one class"):
-        from_arrays(X, ["same"] * N, X, ["same"] * N)
-    for shift, named in (
-        ((X[:, :2], y), ["(2,)", "(3,)"]),
-        ((TEXTS, y), ["texts", "embeddings"]),
-        ((X, y[1:]), ["40 inputs", "39 labels"]),
-        ((X, ["new"] * N), ["shares no class"]),
-        ((X * np.nan, y), ["NaN"]),
-    ):
-        with refuses("far", *named):
-            from_arrays(X, y, X, y, shifts={"far": shift})
-
-
 # Real files
 
 
@@ -509,7 +377,7 @@ def test_a_slice_of_cifar100(shared_data: Path, tmp_path: Path) -> None:
     data = load(write(rows, tmp_path / "slice.parquet"))
     assert (data.kind, data.n_classes) == ("images", 100)
     assert data.test.inputs.shape[1:] == (3, 32, 32)
-    pixels = np.concatenate([part.inputs for part in data.splits().values()])
+    pixels = unit_pixels(np.concatenate([part.inputs for part in data.splits().values()]))
     # The published statistics of the train set, within what 2,000 test images allow.
     np.testing.assert_allclose(pixels.mean(axis=(0, 2, 3)), [0.5071, 0.4865, 0.4409], atol=0.02)
     np.testing.assert_allclose(pixels.std(axis=(0, 2, 3)), [0.2673, 0.2564, 0.2762], atol=0.02)

@@ -1,44 +1,32 @@
-"""Reading files: each format gives the same table, each broken file gives one sentence."""
+"""Reading tables: each format gives the same rows, each broken file gives one sentence."""
 
 import gzip
-import io
-import pickle
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-from safetensors.numpy import save_file
-from safetensors.torch import save_file as save_torch
+from made_files import image_parquet, load, noise_images, write
 
 from monosemy import InputError
+from monosemy.data.config import DataConfig
 from monosemy.data.tables import (
+    Table,
     column,
-    column_kind,
-    decode_images,
+    column_labels,
+    input_column,
     inputs_of,
-    read_arrays,
-    read_labels,
     read_table,
-    table_kind,
+    read_tables,
+    rows_of_table,
 )
 
 ROWS = pd.DataFrame({"text": ["one, two", "drei ✓", "NA"], "label": ["x", "y", "x"]})
-
-
-def write(frame: pd.DataFrame, path: Path) -> Path:
-    if path.suffix == ".parquet":
-        frame.to_parquet(path)
-    elif ".jsonl" in path.name:
-        frame.to_json(path, orient="records", lines=True, force_ascii=False)
-    else:
-        frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
-    return path
 
 
 TABLES = ["t.parquet", "t.csv", "t.tsv", "t.csv.gz", "t.jsonl", "t.jsonl.gz", "T.CSV"]
@@ -46,7 +34,7 @@ TABLES = ["t.parquet", "t.csv", "t.tsv", "t.csv.gz", "t.jsonl", "t.jsonl.gz", "T
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
-    frame = read_table(write(ROWS, tmp_path / name))
+    frame = read_table(write(ROWS, tmp_path / name)).frame
     assert frame["text"].tolist() == ROWS["text"].tolist(), "'NA' is a text, not a missing value"
     assert frame["label"].tolist() == ROWS["label"].tolist()
 
@@ -57,9 +45,9 @@ def test_gzipped_tables_are_really_compressed(tmp_path: Path) -> None:
 
 def test_labels_that_look_like_numbers_or_dates_stay_as_written(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("text,label\na,007\nb,1.50\n")
-    assert read_table(tmp_path / "t.csv")["label"].tolist() == ["007", "1.50"]
+    assert read_table(tmp_path / "t.csv").frame["label"].tolist() == ["007", "1.50"]
     (tmp_path / "t.jsonl").write_text('{"text": "a", "date": "2020-01-01", "label": 7}\n')
-    assert read_table(tmp_path / "t.jsonl").iloc[0].tolist() == ["a", "2020-01-01", 7]
+    assert read_table(tmp_path / "t.jsonl").frame.iloc[0].tolist() == ["a", "2020-01-01", 7]
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -132,181 +120,182 @@ def test_damaged_parquet_is_read_or_refused_and_nothing_else(tmp_path: Path, see
 
 
 def test_columns_by_role(refuses) -> None:
-    frame = pd.DataFrame({"sentence": ["a"], "intent": ["x"], "other": ["y"]})
-    assert column(frame, None, ("text", "sentence"), "input", "f.csv") == "sentence"
-    assert column(frame, "other", ("intent",), "label", "f.csv") == "other"
+    table = Table(pd.DataFrame({"sentence": ["a"], "intent": ["x"], "other": ["y"]}), "f.csv")
+    assert column(table, None, ("text", "sentence"), "input") == "sentence"
+    assert column(table, "other", ("intent",), "label") == "other"
     with refuses("f.csv", "'topic'", "label", "sentence, intent, other"):
-        column(frame, "topic", ("intent",), "label", "f.csv")
+        column(table, "topic", ("intent",), "label")
     with refuses("f.csv", "given label", "looked for topic", "sentence, intent, other", "--given-label-column"):
-        column(frame, None, ("topic",), "given label", "f.csv")
+        column(table, None, ("topic",), "given label")
 
 
-def test_kinds_by_column_name_and_by_value(refuses) -> None:
+def test_kinds_by_column_name_and_by_value(tmp_path: Path, refuses) -> None:
     for name, kind in (("embedding", "embeddings"), ("img", "images"), ("image", "images"), ("sentence", "texts")):
-        assert table_kind(pd.DataFrame({name: [1]}), "f") == kind
+        assert input_column(Table(pd.DataFrame({name: [1]}), "f"), None) == (name, kind)
     with refuses("f.csv", "topic", "--input-column"):
-        table_kind(pd.DataFrame({"topic": [1]}), "f.csv")
-    assert column_kind(pd.Series(["a"])) == "texts"
-    assert column_kind(pd.Series([b"a"])) == column_kind(pd.Series([{"bytes": b"a"}])) == "images"
-    assert column_kind(pd.Series([[1.0, 2.0]])) == "embeddings"
+        input_column(Table(pd.DataFrame({"topic": [1]}), "f.csv"), None)
+    odd = Table(pd.DataFrame({"a": ["x"], "b": [[1.0, 2.0]]}), "f")
+    assert input_column(odd, "a") == ("a", "texts")
+    assert input_column(odd, "b") == ("b", "embeddings")
+    pictures = read_table(image_parquet(tmp_path / "f.parquet", noise_images(2), [0, 1]))
+    assert input_column(pictures, "image") == ("image", "images")
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), "", "  "])
 def test_empty_texts_are_counted(refuses, missing: object) -> None:
     with refuses("f.csv", "1 empty text"):
-        inputs_of(pd.Series(["a", missing, "c"], dtype=object), "texts", "f.csv", None)
+        inputs_of(pd.Series(["a", missing, "c"], dtype=object), "texts", "f.csv")
 
 
 def test_embedding_columns(refuses) -> None:
-    result = inputs_of(pd.Series([[1, 2], [3, 4]]), "embeddings", "f", None)
+    result = inputs_of(pd.Series([[1, 2], [3, 4]]), "embeddings", "f")
     assert result.dtype == np.float32
     assert result.tolist() == [[1, 2], [3, 4]]
     for bad in ([[1.0, 2.0], [3.0]], [[1.0], None], [["a"], ["b"]]):
         with refuses("f.parquet", "unequal length or type"):
-            inputs_of(pd.Series(bad), "embeddings", "f.parquet", None)
+            inputs_of(pd.Series(bad), "embeddings", "f.parquet")
     with refuses("f.parquet", "'age'"):
-        inputs_of(pd.Series([1.0, 2.0], name="age"), "embeddings", "f.parquet", None)
+        inputs_of(pd.Series([1.0, 2.0], name="age"), "embeddings", "f.parquet")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "TIFF"])
-def test_images_are_decoded_to_the_unit_range(png, kind: str) -> None:
-    options = {"size": (6, 4)}
-    images = decode_images([png((255, 0, 51), kind=kind, **options), png((0, 0, 0), kind=kind, **options)], None, "f")
-    assert images.shape == (2, 3, 4, 6)
-    assert images.dtype == np.float32
-    np.testing.assert_allclose(images[0, :, 2, 3], [1, 0, 0.2], atol=0.02)
-    assert images[1].max() < 0.02
+# Images and class names in parquet
+
+NAMES = ["pear", "apple", "fig"]
 
 
-def test_pixels_keep_their_places() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    wanted = pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
-    np.testing.assert_array_equal(decode_images([file.getvalue()], None, "f")[0], wanted)
+def rows_of(path: Path, labelled: bool = True, **options):
+    return rows_of_table(read_table(path), DataConfig(source=str(path), **options), labelled)
 
 
-def test_grey_and_transparent_images_become_colour() -> None:
-    files = []
-    for mode in ("L", "RGBA", "P", "1"):
-        file = io.BytesIO()
-        Image.new(mode, (8, 8)).save(file, "PNG")
-        files.append(file.getvalue())
-    assert decode_images(files, None, "f").shape == (4, 3, 8, 8)
+def test_images_stay_encoded_and_out_of_the_frame(tmp_path: Path) -> None:
+    table = read_table(image_parquet(tmp_path / "a.parquet", noise_images(5), [0, 1, 2, 0, 1]))
+    assert list(table.frame) == ["label"]
+    assert table.columns == ["image", "label"]
+    assert len(table.images["image"]) == 5
 
 
-def test_sizes(png) -> None:
-    small, large = png((9, 9, 9), (8, 8)), png((9, 9, 9), (40, 20))
-    assert decode_images([large, large], None, "f").shape == (2, 3, 20, 40)
-    assert decode_images([small, large], None, "f").shape == (2, 3, 32, 32)
-    assert decode_images([small, large], 12, "f").shape == (2, 3, 12, 12)
-    np.testing.assert_allclose(decode_images([large], 12, "f"), 9 / 255, atol=1e-3)
+def test_plain_bytes_are_images_too(tmp_path: Path, png) -> None:
+    frame = pd.DataFrame({"img": [png((i, 0, 0)) for i in range(8)], "label": [0, 1] * 4})
+    data = load(write(frame, tmp_path / "a.parquet"))
+    assert sorted(x for part in data.splits().values() for x in part.inputs[:, 0, 0, 0]) == list(range(8))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign"])
-def test_unreadable_images_are_named(png, refuses, damage: str) -> None:
-    good = png((1, 2, 3))
-    bad = {"truncated": good[:40], "empty": b"", "foreign": b"GIF? no"}[damage]
-    with refuses("Image 1 of f.parquet"):
-        decode_images([good, bad], None, "f.parquet")
-    with refuses("Image cats/b.png of the folder x"):
-        decode_images([good, bad], None, "the folder x", ["cats/a.png", "cats/b.png"])
+def test_a_column_of_images_without_bytes(tmp_path: Path, refuses) -> None:
+    path = write(pd.DataFrame({"image": ["a.png", "b.png"], "label": [0, 1]}), tmp_path / "a.parquet")
+    with refuses(path, "no image bytes in the column 'image'"):
+        rows_of(path)
+    images = image_parquet(tmp_path / "i.parquet", noise_images(2), [0, 1])
+    with refuses(images, "'image'", "labels"):
+        rows_of(images, label_column="image")
 
 
-def test_image_columns(png, refuses) -> None:
-    raw = png((255, 255, 255))
-    for value in (raw, {"bytes": raw, "path": None}):
-        assert inputs_of(pd.Series([value]), "images", "f", None).min() == 1
-    for value in (None, {"bytes": None, "path": "a.png"}, "a.png", 3):
-        with refuses("f.parquet", "without image bytes"):
-            inputs_of(pd.Series([{"bytes": raw}, value]), "images", "f.parquet", None)
+def test_labels_have_the_names_of_the_schema_in_the_order_of_their_integers(tmp_path: Path) -> None:
+    rows = rows_of(image_parquet(tmp_path / "a.parquet", noise_images(4), [2, 0, 1, 1], NAMES))
+    assert rows.labels == ["fig", "pear", "apple", "apple"]
+    assert rows.vocabulary == ("pear", "apple", "fig")
+    path = image_parquet(tmp_path / "b.parquet", noise_images(12), [2, 0] * 6, NAMES)
+    assert load(path).class_names == ("pear", "fig"), "a class that train lacks is no class"
 
 
-MATRIX = np.arange(6, dtype=np.float32).reshape(3, 2)
+def test_names_that_do_not_fit_are_not_used(tmp_path: Path) -> None:
+    rows = rows_of(image_parquet(tmp_path / "a.parquet", noise_images(2), [0, 3], NAMES))
+    assert (rows.labels, rows.vocabulary) == (["0", "3"], None)
+    path = tmp_path / "b.parquet"
+    frame = pd.DataFrame({"text": ["a", "b"], "label": ["x", "y"]})
+    for metadata in (b"no json", b"[]", b'{"info": {"features": {"label": {"_type": "ClassLabel", "names": 3}}}}'):
+        pq.write_table(pa.Table.from_pandas(frame).replace_schema_metadata({b"huggingface": metadata}), path)
+        assert rows_of(path).labels == ["x", "y"]
 
 
-def test_array_files(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", embeddings=MATRIX, labels=np.array(["x", "y", "x"]))
-    save_file({"embeddings": MATRIX, "labels": np.array([0, 1, 0])}, tmp_path / "a.safetensors")
-    np.save(tmp_path / "a.npy", MATRIX)
-    for name in ("a.npz", "a.safetensors", "a.npy"):
-        arrays = read_arrays(tmp_path / name)
-        np.testing.assert_array_equal(arrays["embeddings"], MATRIX)
-        assert set(arrays) <= {"embeddings", "labels"}
-    assert read_arrays(tmp_path / "a.npz")["labels"].tolist() == ["x", "y", "x"]
+def test_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    rows = rows_of(image_parquet(tmp_path / "a.parquet", noise_images(3), [0, 1, 2], ["crane", "fig", "crane"]))
+    assert rows.labels == ["crane (0)", "fig", "crane (2)"]
 
 
-@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.safetensors"])
-def test_missing_empty_truncated_and_foreign_arrays(tmp_path: Path, refuses, name: str) -> None:
-    path = tmp_path / name
-    with refuses(f"{path} does not exist"):
-        read_arrays(path)
-    if name == "a.npz":
-        np.savez(path, embeddings=np.random.default_rng(0).random((50, 4)))
-    elif name == "a.npy":
-        np.save(path, np.random.default_rng(0).random((50, 4)))
-    else:
-        save_file({"embeddings": np.random.default_rng(0).random((50, 4))}, path)
-    whole = path.read_bytes()
-    for part in (b"", whole[:3], whole[:10], whole[: len(whole) // 2], whole[:-5], b"something else entirely"):
-        path.write_bytes(part)
-        with refuses(path, "cannot be read as arrays"):
-            read_arrays(path)
+def test_hidden_labels_count_as_missing(tmp_path: Path, refuses) -> None:
+    path = image_parquet(tmp_path / "a.parquet", noise_images(4), [0, -1, 1, -1], NAMES)
+    with refuses(path, "2 rows without a label"):
+        rows_of(path)
+    assert rows_of(path, labelled=False).labels == ["pear", "", "apple", ""]
 
 
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz_with_damaged_content(tmp_path: Path, refuses, save) -> None:
-    path = tmp_path / "a.npz"
-    save(path, embeddings=np.random.default_rng(0).random((50, 4)))
+def test_labels_may_be_absent_where_none_are_needed(tmp_path: Path, refuses) -> None:
+    path = image_parquet(tmp_path / "a.parquet", noise_images(4))
+    rows = rows_of(path, labelled=False)
+    assert (rows.labels, len(rows.inputs)) == (None, 4)
+    with refuses(path, "--label-column"):
+        rows_of(path)
+    with refuses(path, "'topic'"):
+        rows_of(path, labelled=False, label_column="topic")
+
+
+def test_label_columns_with_gaps() -> None:
+    assert column_labels(pd.Series([1.0, np.nan, 2.0])) == ["1", "", "2"]
+    assert column_labels(pd.Series(["a", None], dtype=object)) == ["a", ""]
+
+
+def test_truncated_images_inside_a_sound_parquet_schema(tmp_path: Path, refuses) -> None:
+    path = image_parquet(tmp_path / "a.parquet", noise_images(200, 16, 16), [0, 1] * 100, group=50)
+    table = read_table(path)
     raw = bytearray(path.read_bytes())
-    raw[200:230] = b"\xff" * 30
+    raw[1000:40_000] = bytes(39_000)
     path.write_bytes(raw)
-    with refuses(path):
-        read_arrays(path)
+    with refuses(path, "check that the file is whole"):
+        list(table.images["image"].items(np.arange(200)))
 
 
-class Bomb:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return (Path.touch, (self.path,))
+# Several files
 
 
-def test_pickles_are_refused_and_never_run(tmp_path: Path, refuses) -> None:
-    exploded = tmp_path / "exploded"
-    objects = np.array([Bomb(exploded)], dtype=object)
-    np.save(tmp_path / "a.npy", objects, allow_pickle=True)
-    np.savez(tmp_path / "a.npz", allow_pickle=True, embeddings=objects)
-    (tmp_path / "b.npy").write_bytes(pickle.dumps(Bomb(exploded)))
-    (tmp_path / "b.npz").write_bytes(pickle.dumps(Bomb(exploded)))
-    for name in ("a.npy", "a.npz", "b.npy", "b.npz"):
-        with refuses(tmp_path / name):
-            read_arrays(tmp_path / name)
-    assert not exploded.exists()
-    np.load(tmp_path / "b.npy", allow_pickle=True)
-    assert exploded.exists(), "the bomb is a real one"
+def three_files(folder: Path) -> tuple[list[Path], np.ndarray]:
+    images = noise_images(12)
+    names = ["x_train_0of2.parquet", "x_train_1of2.parquet", "x_test.parquet"]
+    paths = [
+        image_parquet(folder / name, images[4 * i : 4 * i + 4], [0, 1, 2, i], NAMES, group=3)
+        for i, name in enumerate(names)
+    ]
+    return paths, images
 
 
-def test_half_precision_is_read_and_bfloat16_refused(tmp_path: Path, refuses) -> None:
-    path = tmp_path / "a.safetensors"
-    save_torch({"embeddings": torch.ones(2, 2, dtype=torch.float16)}, path)
-    assert read_arrays(path)["embeddings"].tolist() == [[1, 1], [1, 1]]
-    save_torch({"embeddings": torch.ones(2, 2, dtype=torch.bfloat16)}, path)
-    with refuses(path, "bfloat16"):
-        read_arrays(path)
+def test_several_files_are_one_table_in_their_order(tmp_path: Path) -> None:
+    paths, _ = three_files(tmp_path)
+    table = read_tables(paths, "x")
+    assert table.frame["label"].tolist() == [0, 1, 2, 0, 0, 1, 2, 1, 0, 1, 2, 2]
+    assert table.splits == ["train"] * 8 + ["test"] * 4
+    assert table.class_names == {"label": tuple(NAMES)}
+    assert len(table.images["image"]) == 12
 
 
-def test_label_files(tmp_path: Path, refuses) -> None:
-    np.save(tmp_path / "l.npy", np.array([3, 1]))
-    (tmp_path / "one.csv").write_text("topic\n3\n1\n")
-    (tmp_path / "two.csv").write_text("id,label\n7,3\n8,1\n")
-    for name in ("l.npy", "one.csv", "two.csv"):
-        assert [str(label) for label in read_labels(tmp_path / name)] == ["3", "1"]
-    (tmp_path / "bad.csv").write_text("id,topic\n7,3\n8,1\n")
-    with refuses(tmp_path / "bad.csv", "id, topic"):
-        read_labels(tmp_path / "bad.csv")
-    with refuses(tmp_path / "none.csv"):
-        read_labels(tmp_path / "none.csv")
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (["train-00000-of-00002.parquet", "validation-00000-of-00001.parquet"], ["train", "validation"]),
+        (["cifar100_train_0of2.parquet", "cifar100_test.parquet"], ["train", "test"]),
+        (["a.train.parquet", "a.val.parquet", "a.dev.parquet"], ["train", "validation", "validation"]),
+        (["TRAIN.parquet", "Test.parquet"], ["train", "test"]),
+        (["train-00000-of-00001.parquet", "unsupervised-00000-of-00002.parquet"], ["train", "unsupervised"]),
+        (["retrain.parquet", "contest.parquet"], None),
+        (["train_0.parquet", "train_1.parquet"], None),
+        (["a.parquet"], None),
+    ],
+)
+def test_splits_by_file_names(tmp_path: Path, names: list[str], splits: list[str] | None) -> None:
+    paths = [write(ROWS, tmp_path / name) for name in names]
+    found = read_tables(paths, "x").splits
+    assert found == (None if splits is None else [split for split in splits for _ in range(len(ROWS))])
+
+
+def test_a_column_of_splits_comes_before_file_names(tmp_path: Path) -> None:
+    paths = [write(ROWS.assign(split="dev"), tmp_path / name) for name in ("train.parquet", "test.parquet")]
+    rows = rows_of_table(read_tables(paths, "x"), DataConfig(), True)
+    assert rows.splits == ["dev"] * 6
+
+
+def test_files_that_do_not_belong_together(tmp_path: Path, refuses) -> None:
+    first = image_parquet(tmp_path / "a.parquet", noise_images(2), [0, 1], NAMES)
+    other = image_parquet(tmp_path / "b.parquet", noise_images(2), [0, 1], NAMES[::-1])
+    with refuses(first, other, "class names of 'label'"):
+        read_tables([first, other], "x")
+    more = image_parquet(tmp_path / "c.parquet", noise_images(2), [0, 1], NAMES, extra=[1, 2])
+    with refuses(first, more, "'extra'"):
+        read_tables([first, more], "x")

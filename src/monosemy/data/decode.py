@@ -183,7 +183,7 @@ def _mapped(job: _Job, name: str, rows: NDArray[np.int64], on_rows: Callable[[in
         kept: list[int] = []
         for block, good in _blocks(job, rows, on_rows):
             kept += good
-            yield np.stack(block) if block else np.empty((0, 3, *job.size), dtype=np.uint8)
+            yield block
         _check_any(kept, name, job)
         with atomic_path(kept_path) as temporary:  # before the images get their name: they never are without it
             np.save(temporary, np.array(kept, dtype=np.int64))
@@ -199,7 +199,7 @@ def _check_any(kept: list[int], name: str, job: _Job) -> None:
 
 def _blocks(
     job: _Job, rows: NDArray[np.int64], on_rows: Callable[[int], None]
-) -> Iterator[tuple[list[NDArray[np.uint8]], list[int]]]:
+) -> Iterator[tuple[NDArray[np.uint8], list[int]]]:
     """Images some at a time, in order, with their row numbers; decoded ahead in a few threads."""
     done = 0
     for block in _ahead(lambda items: [_pixels(i, None if job.same_size else job.size) for i in items], job, rows):
@@ -213,8 +213,9 @@ def _blocks(
                 )
             if image is not None and image.shape[1:] != job.size:
                 raise _UnequalSizes
-        good = [(image, int(row)) for image, row in zip(block, here, strict=True) if image is not None]
-        yield [image for image, _ in good], [row for _, row in good]
+        good = [image for image in block if image is not None]
+        pixels = np.stack(good) if good else np.empty((0, 3, *job.size), dtype=np.uint8)
+        yield pixels, [int(row) for image, row in zip(block, here, strict=True) if image is not None]
         on_rows(len(block))
 
 

@@ -83,4 +83,4 @@ def load_embeddings(config: DataConfig) -> tuple[NDArray[np.float32], NDArray[np
 def source_name(source: str) -> str:
     """A short name of a source: the last part of its path, without a pattern's wildcards."""
     plain = Path(re.sub(r"[*?\[\]]+", "", source))
-    return plain.name if plain.stem.strip("._-") else plain.parent.name or "data"
+    return plain.name if plain.name.split(".")[0].strip("_-") else plain.parent.name or "data"

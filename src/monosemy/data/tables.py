@@ -80,7 +80,9 @@ def _read_parquet(path: Path) -> Table:
     with pq.ParquetFile(path) as file:
         schema = file.schema_arrow
         images = [entry.name for entry in schema if is_image_type(entry.type)]
-        frame = file.read([name for name in schema.names if name not in images]).to_pandas(ignore_metadata=True)
+        # pandas stores the row numbers of a filtered table under such a name.
+        plain = [name for name in schema.names if name not in images and not name.startswith("__index_level_")]
+        frame = file.read(plain).to_pandas(ignore_metadata=True)
     return Table(frame, str(path), {name: ParquetImages([path], name) for name in images}, _class_names(schema))
 
 
