@@ -63,7 +63,8 @@ def study(
     ] = None,
     features: Annotated[str | None, typer.Option(help="Comma-separated feature sets; default all that fit.")] = None,
     scenario: Annotated[
-        str, typer.Option(help="Comma-separated: label-noise, given-labels, few-labels, input-noise, shift.")
+        str,
+        typer.Option(help="Comma-separated: label-noise, given-labels, few-labels, input-noise, corruptions, shift."),
     ] = "label-noise",
     label_noise: Annotated[str | None, typer.Option(help="Rates, such as 0.1,0.3,0.9.")] = None,
     noise_kind: Annotated[str, typer.Option(help="Label noise: symmetric, pair or matrix.")] = "symmetric",
@@ -72,6 +73,10 @@ def study(
     input_noise: Annotated[str | None, typer.Option(help="Levels, such as 0.1,0.3.")] = None,
     input_kind: Annotated[str | None, typer.Option(help="gaussian, uniform, typos or token-drops.")] = None,
     protocol: Annotated[str, typer.Option(help="Image noise: default, or paper (unclipped).")] = "default",
+    corruptions: Annotated[
+        str | None, typer.Option(help="Kinds of ImageNet-C, such as fog,gaussian_noise; default all 15.")
+    ] = None,
+    severities: Annotated[str | None, typer.Option(help="Of the corruptions, 1 to 5; default 1,3,5.")] = None,
     shift: Annotated[list[str] | None, typer.Option(help="NAME=PATH of a shifted test set; may be repeated.")] = None,
     seeds: Annotated[int, typer.Option(help="Repetitions with encoders, autoencoders and noise drawn anew.")] = 5,
     latents: Annotated[int | None, typer.Option(help="Width of the sparse autoencoder.")] = None,
@@ -103,8 +108,9 @@ def study(
     request = StudyRequest(
         source=data, encoder=encoder, features=features, scenario=scenario, label_noise=label_noise,
         noise_kind=noise_kind, noise_matrix=noise_matrix, few_labels=few_labels, input_noise=input_noise,
-        input_kind=input_kind, protocol=protocol, shift=tuple(shift or ()), seeds=seeds, latents=latents, k=k,
-        cleanlab=cleanlab, cross_check=cross_check, input_column=input_column, label_column=label_column,
+        input_kind=input_kind, protocol=protocol, corruptions=corruptions, severities=severities,
+        shift=tuple(shift or ()), seeds=seeds, latents=latents, k=k, cleanlab=cleanlab, cross_check=cross_check,
+        input_column=input_column, label_column=label_column,
         split_column=split_column, given_label_column=given_label_column, labels=labels,
     )  # fmt: skip
     with _resumable():
@@ -170,12 +176,11 @@ def pretrain(
     `monosemy study --data cifar-100-python/ --encoder runs/simclr,runs/ncl`
     """
     from monosemy.commands.pretrain import PretrainRequest, execute
-    from monosemy.commands.words import given
-    from monosemy.data.sources import DataConfig
+    from monosemy.commands.words import data_config, given
 
     request = PretrainRequest(
-        data=DataConfig(source=data, input_column=input_column, label_column=label_column, image_size=image_size,
-                        classes=classes, on_bad_image=on_bad_image),
+        data=data_config(data, input_column=input_column, label_column=label_column, image_size=image_size,
+                         classes=classes, on_bad_image=on_bad_image),
         preset=preset, config=config,
         changes=given({
             "method": method, "non_negative": non_negative, "backbone": {"name": backbone},
@@ -187,6 +192,62 @@ def pretrain(
     )  # fmt: skip
     with _resumable():
         execute(request, Console(quiet=quiet))
+
+
+@app.command()
+def finetune(
+    encoder: Annotated[
+        str, typer.Argument(help="File or folder of `monosemy pretrain`; several, comma-separated, one for each seed.")
+    ],
+    data: Annotated[str, typer.Option(help="Labelled images, as for `monosemy study`.")] = "digit-pairs",
+    variants: Annotated[
+        str | None, typer.Option(help="Of ce, nce, ce-early, nce-early, ce-smooth, ce-decay; default all.")
+    ] = None,
+    scenario: Annotated[
+        str, typer.Option(help="Comma-separated: label-noise, few-labels, given-labels.")
+    ] = "label-noise",
+    label_noise: Annotated[str | None, typer.Option(help="Rates, such as 0.3,0.9.")] = None,
+    few_labels: Annotated[str | None, typer.Option(help="Fractions of the train rows, such as 0.1,0.5.")] = None,
+    seeds: Annotated[int, typer.Option(help="Networks of every kind; noise, head and batches drawn anew.")] = 3,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the train rows; default 20.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step; default 256.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate of SGD; default 0.03.")] = None,
+    batch_norm: Annotated[str | None, typer.Option(help="train, or frozen as pretraining left them.")] = None,
+    layer: Annotated[str | None, typer.Option(help="What the classifier stands on: features or backbone.")] = None,
+    augmentation: Annotated[str | None, typer.Option(help="Recipe; default crop-flip.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32 or bfloat16.")] = None,
+    input_column: Annotated[str | None, typer.Option(help="Column of the images.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
+    given_labels: Annotated[Path | None, typer.Option(help="File with real noisy labels of the train rows.")] = None,
+    given_label_column: Annotated[str | None, typer.Option(help="Column of real noisy labels.")] = None,
+    plan: Annotated[Path | None, typer.Option(help="Run this plan.yaml; the other settings are ignored.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/finetune-NAME. Resumes where it was.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default cuda where there is one.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+) -> None:
+    """Finetune whole encoders by cross-entropy with and without non-negative features: which stands noisy labels?
+
+    **Examples**
+
+    `monosemy finetune runs/simclr --data cifar-100-python/ --label-noise 0.4,0.8`
+
+    `monosemy finetune runs/simclr --scenario few-labels --few-labels 0.1,0.2 --variants ce,nce`
+    """
+    from monosemy.commands.finetune import FinetuneRequest, execute
+    from monosemy.commands.words import data_config, given
+
+    request = FinetuneRequest(
+        encoder=encoder,
+        data=data_config(data, input_column=input_column, label_column=label_column,
+                         given_labels=given_labels, given_label_column=given_label_column),
+        variants=variants, scenario=scenario, label_noise=label_noise, few_labels=few_labels, seeds=seeds,
+        changes=given({
+            "epochs": epochs, "batch_size": batch_size, "optimizer": {"lr": lr}, "batch_norm": batch_norm,
+            "layer": layer, "augmentation": augmentation, "precision": precision,
+        }),
+    )  # fmt: skip
+    with _resumable():
+        execute(request, plan, out, device, Console(quiet=quiet))
 
 
 @app.command()

@@ -62,3 +62,19 @@ def test_settings_that_contradict_each_other() -> None:
         SaeConfig(latents=8)
     with pytest.raises(ValidationError):
         SaeConfig(lr=0)
+
+
+def test_top_k_keeps_the_largest_activations_of_each_row() -> None:
+    result = codes("ncl-topk")
+    assert isinstance(result, sp.csr_array)
+    wanted = np.zeros_like(Z)
+    for row, z in enumerate(Z + 1):
+        largest = np.argsort(z)[-2:]
+        wanted[row, largest] = np.maximum(z[largest], 0)
+    np.testing.assert_array_equal(result.toarray(), wanted)
+
+
+def test_hybrids_stand_on_ncl() -> None:
+    hybrids = {name for name, feature in FEATURE_SETS.items() if feature.hybrid}
+    assert hybrids == {"ncl-topk", "ncl-sae"}
+    assert {FEATURE_SETS[name].base for name in hybrids} == {"ncl"}

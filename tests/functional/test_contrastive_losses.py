@@ -96,10 +96,7 @@ def shares_of_the_loss(first: torch.Tensor, second: torch.Tensor, labels: torch.
     """This process's loss and what its share of the batch gets as gradient, averaged as DDP averages parameters."""
     rank, world = dist.get_rank(), dist.get_world_size()
     own = [part.chunk(world)[rank].clone().requires_grad_() for part in (first, second)]
-    if supervised:
-        loss = supervised_contrastive(*own, labels.chunk(world)[rank], 0.3)
-    else:
-        loss = nt_xent(*own, 0.3)
+    loss = supervised_contrastive(*own, labels.chunk(world)[rank], 0.3) if supervised else nt_xent(*own, 0.3)
     slopes = torch.autograd.grad(loss, own)
     return loss.detach(), [slope / world for slope in slopes]
 

@@ -240,7 +240,7 @@ def test_a_wrong_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
         path.write_bytes(path.read_bytes()[:-3])
     else:
         network = nn.Sequential(nn.Flatten(), nn.Linear(9, 9))
-    with pytest.raises(InputError, match="checkpoint.safetensors is"):
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors is"):
         train(job(network, folder=folder(tmp_path)))
 
 

@@ -64,11 +64,11 @@ class PretrainRequest:
 def execute(request: PretrainRequest, console: Console) -> None:
     """Read the images, train or go on training, write the encoder, print."""
     with joined_processes(request.device) as processes:
-        images = load_unlabelled(request.data)
+        said = Console(quiet=console.quiet or not processes.writes)
+        with progress(said) as on_progress:
+            images = load_unlabelled(request.data, on_progress=on_progress)
         config = request.settings(images)
-        out = request.out or Path("runs") / f"{config.method}-{Path(request.data.source).stem}-{config.seed}"
-        quiet = console.quiet or not processes.writes
-        said = Console(quiet=quiet)
+        out = request.out or Path("runs") / f"{config.method}-{Path(images.name).stem}-{config.seed}"
         for notice in images.notices:
             said.print(notice, highlight=False, markup=False)
         encoder = _train(request, images, config, out, processes, said)

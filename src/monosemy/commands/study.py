@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from monosemy.commands.words import numbers, words
 from monosemy.corruptions.labels import informative_rates
 from monosemy.data import digits
 from monosemy.data.labelled import LabelledData
@@ -16,7 +17,7 @@ from monosemy.progress import progress
 from monosemy.study.plan import LABEL_NOISE_LEVELS, Plan, default_features, parse_plan, read_plan
 from monosemy.study.run import StudyResult, run_study
 
-SCENARIOS = ("label-noise", "given-labels", "few-labels", "input-noise", "shift")
+SCENARIOS = ("label-noise", "given-labels", "few-labels", "input-noise", "corruptions", "shift")
 _DIGIT_LEVELS = (0.3, 0.6, 0.9)
 """Fewer for the embedded data, whose study trains its encoders too and should end within minutes."""
 _INPUT_NOISE = {"images": ("gaussian", (0.1, 0.2, 0.3)), "texts": ("typos", (0.05, 0.1, 0.2))}
@@ -37,6 +38,8 @@ class StudyRequest:
     input_noise: str | None = None
     input_kind: str | None = None
     protocol: str = "default"
+    corruptions: str | None = None
+    severities: str | None = None
     shift: tuple[str, ...] = ()
     seeds: int = 5
     latents: int | None = None
@@ -78,7 +81,7 @@ class StudyRequest:
         values = {
             "data": self.data_config().model_dump(),
             "encoder": encoder,
-            "features": _words(self.features) if self.features else default_features(bases_of(named)),
+            "features": words(self.features) if self.features else default_features(bases_of(named)),
             "scenarios": self._scenarios(data),
             "seeds": self.seeds,
             "cleanlab": self.cleanlab,
@@ -88,31 +91,37 @@ class StudyRequest:
         return parse_plan(values, "The command")
 
     def _scenarios(self, data: LabelledData) -> dict[str, Any]:
-        wanted = _words(self.scenario)
+        wanted = words(self.scenario)
         chosen: dict[str, Any] = {"given_labels": "given-labels" in wanted, "shift": "shift" in wanted}
         if "label-noise" in wanted:
             chosen["label_noise"] = {
-                "levels": _numbers(self.label_noise, "--label-noise") or self._default_rates(data),
+                "levels": numbers(self.label_noise, "--label-noise") or self._default_rates(data),
                 "kind": self.noise_kind,
                 "matrix": self.noise_matrix,
             }
         if "few-labels" in wanted:
-            fractions = _numbers(self.few_labels, "--few-labels")
+            fractions = numbers(self.few_labels, "--few-labels")
             chosen["few_labels"] = {"fractions": fractions} if fractions else {}
         if "input-noise" in wanted:
             if data.kind not in _INPUT_NOISE:
                 raise InputError("The scenario input-noise needs images or texts, not embeddings; leave it out.")
             kind, levels = _INPUT_NOISE[data.kind]
             chosen["input_noise"] = {
-                "levels": _numbers(self.input_noise, "--input-noise") or levels,
+                "levels": numbers(self.input_noise, "--input-noise") or levels,
                 "kind": self.input_kind or kind,
                 "protocol": self.protocol,
             }
+        if "corruptions" in wanted:
+            named = {
+                "kinds": words(self.corruptions or ""),
+                "severities": tuple(round(s) if s == round(s) else s for s in numbers(self.severities, "--severities")),
+            }
+            chosen["corruptions"] = {name: values for name, values in named.items() if values}
         return chosen
 
     def check(self) -> None:
         """Raise for a scenario that does not exist, or an option that would be ignored because its scenario is off."""
-        wanted = _words(self.scenario)
+        wanted = words(self.scenario)
         for name in wanted:
             if name not in SCENARIOS:
                 raise InputError(f"The scenario {name!r} is unknown; choose among {', '.join(SCENARIOS)}.")
@@ -122,6 +131,8 @@ class StudyRequest:
             ("few-labels", "--few-labels", self.few_labels),
             ("input-noise", "--input-noise", self.input_noise),
             ("input-noise", "--input-kind", self.input_kind),
+            ("corruptions", "--corruptions", self.corruptions),
+            ("corruptions", "--severities", self.severities),
             ("shift", "--shift", self.shift or None),
             ("given-labels", "--given-label-column", self.given_label_column),
         ):
@@ -131,19 +142,6 @@ class StudyRequest:
     def _default_rates(self, data: LabelledData) -> tuple[float, ...]:
         levels = _DIGIT_LEVELS if data.name == digits.NAME else LABEL_NOISE_LEVELS
         return informative_rates(levels, self.noise_kind, data.n_classes)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-
-
-def _numbers(text: str | None, option: str) -> tuple[float, ...]:
-    if text is None:
-        return ()
-    try:
-        return tuple(sorted({float(word) for word in _words(text)}))
-    except ValueError as error:
-        raise InputError(f"{option} {text!r} is no comma-separated list of numbers; write 0.1,0.3.") from error
 
 
 def execute(

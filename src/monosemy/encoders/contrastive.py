@@ -73,13 +73,12 @@ def make_encoder(images: NDArray[Any], config: PretrainConfig) -> ImageEncoder:
 def pixel_statistics(images: NDArray[Any], at_most: int = 50_000) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (C, 1, 1) of the pixels in [0, 1], over evenly spaced images where there are many."""
     chosen = images[:: -(-len(images) // at_most)]
-    n, total, squares = 0, 0.0, 0.0
+    n, total, squares = 0, torch.zeros(images.shape[1]).double(), torch.zeros(images.shape[1]).double()
     for start in range(0, len(chosen), 1024):
         batch = to_unit(torch.from_numpy(np.require(chosen[start : start + 1024], requirements="W"))).double()
-        total = total + batch.sum(dim=(0, 2, 3))
-        squares = squares + batch.square().sum(dim=(0, 2, 3))
+        total += batch.sum(dim=(0, 2, 3))
+        squares += batch.square().sum(dim=(0, 2, 3))
         n += batch.shape[0] * batch.shape[2] * batch.shape[3]
-    assert isinstance(total, Tensor)
     mean = total / n
     std = (squares / n - mean.square()).clamp(min=0).sqrt().clamp(min=1e-3)
     return mean.float().view(-1, 1, 1), std.float().view(-1, 1, 1)

@@ -63,7 +63,8 @@ class ImageEncoder(nn.Module):
         self.register_buffer("pixel_mean", torch.zeros(spec.image_shape[0], 1, 1))
         self.register_buffer("pixel_std", torch.ones(spec.image_shape[0], 1, 1))
         self.backbone = make_backbone(spec.backbone, spec.image_shape)
-        self.projector = make_projector(int(self.backbone.n_outputs), spec.projector, spec.non_negative is not None)
+        self.n_backbone = int(self.backbone.n_outputs)  # type: ignore[arg-type]  # a module's attributes are untyped
+        self.projector = make_projector(self.n_backbone, spec.projector, spec.non_negative is not None)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features, not L2-normalised."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import scipy.sparse as sp
+import torch
 from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +15,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from monosemy.errors import InputError
 from monosemy.features.estimators import RandomDictionary, SparseAutoencoder
+from monosemy.functional import to_csr, top_k
 
 Role = Literal["baseline", "control", "monosemantic"]
 
@@ -82,6 +85,14 @@ def _sae(settings: SaeConfig, seed: int) -> SparseAutoencoder:
     )
 
 
+def _top_k(settings: SaeConfig, seed: int) -> FunctionTransformer:
+    return FunctionTransformer(_largest, kw_args={"k": settings.k})
+
+
+def _largest(z: NDArray[np.float32], k: int) -> sp.csr_array:
+    return to_csr(top_k(torch.from_numpy(z), min(k, z.shape[1])))
+
+
 FEATURE_SETS: dict[str, FeatureSet] = {
     feature.name: feature
     for feature in (
@@ -91,5 +102,7 @@ FEATURE_SETS: dict[str, FeatureSet] = {
         FeatureSet("random-topk", "random dictionary, TopK", "control", "dense", _random_topk, seeded=True),
         FeatureSet("sae", "sparse autoencoder", "monosemantic", "dense", _sae, seeded=True),
         FeatureSet("ncl", "non-negative contrastive", "monosemantic", "ncl", _identity),
+        FeatureSet("ncl-topk", "NCL, TopK", "monosemantic", "ncl", _top_k, hybrid=True),
+        FeatureSet("ncl-sae", "sparse autoencoder on NCL", "monosemantic", "ncl", _sae, seeded=True, hybrid=True),
     )
 }

@@ -19,7 +19,8 @@ def feature_statistics(codes: Codes, labels: NDArray[np.int64] | None, n_classes
         labels: (N,) in [0, n_classes), or None.
     """
     n = codes.shape[0]
-    counts = activation_counts(codes, np.zeros(n, np.int64) if labels is None else labels, n_classes)
+    classes = np.zeros(n, dtype=np.int64) if labels is None else labels
+    counts = activation_counts(codes, classes, 1 if labels is None else n_classes)
     support = counts.sum(axis=0)
     found = {"l0": float(support.sum() / n), "active_dimensions": float((support > 0).sum())}
     if labels is None:

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from monosemy.errors import InputError
 from monosemy.files import atomic_path
 from monosemy.report import tables
+from monosemy.report.kinds import draw_kinds, kinds_alt
 from monosemy.report.labels import LABEL_SIZE, Point, annotate, label_ends, short
 from monosemy.report.style import style_of
 from monosemy.report.tables import Cell
@@ -53,7 +54,7 @@ _RC: dict[Any, Any] = {
     "ytick.color": "#555555",
     "ytick.major.size": 0,
 }
-_house_style = matplotlib.rc_context(_RC)
+HOUSE_STYLE = matplotlib.rc_context(_RC)
 _WIDTH = 5.7
 _AXIS_LABELS = {
     "label-noise": "Share of wrong train labels, %",
@@ -90,7 +91,7 @@ class StudyFigure:
     figure: Figure
 
 
-@_house_style
+@HOUSE_STYLE
 def accuracy_figure(summary: pd.DataFrame, scenario: str) -> Figure:
     """Accuracy of every feature set: curves over levels, or a dot plot where the scenario has no levels.
 
@@ -100,7 +101,7 @@ def accuracy_figure(summary: pd.DataFrame, scenario: str) -> Figure:
     return _figure(tables.scenario_table(summary, scenario), scenario, _ACCURACY)
 
 
-@_house_style
+@HOUSE_STYLE
 def gain_figure(summary: pd.DataFrame, scenario: str) -> Figure:
     """Paired gain of every feature set over the dense baseline, in points.
 
@@ -110,7 +111,19 @@ def gain_figure(summary: pd.DataFrame, scenario: str) -> Figure:
     return _figure(_challengers(tables.scenario_table(summary, scenario)), scenario, _GAIN)
 
 
-@_house_style
+@HOUSE_STYLE
+def kinds_figure(summary: pd.DataFrame, scenario: str) -> Figure:
+    """What lies behind a mean over kinds of corruption: the gain on every kind at the hardest severity.
+
+    Raises:
+        InputError: the summary holds no such mean, or no feature set beside the baseline.
+    """
+    table = tables.scenario_table(summary, scenario)
+    _challengers(table)
+    return draw_kinds(summary, scenario, tables.levels(table)[-1])
+
+
+@HOUSE_STYLE
 def gain_against_monosemanticity_figure(results: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """Gain at the hardest level of label noise against semantic consistency above chance, a point a feature set.
 
@@ -158,6 +171,9 @@ def study_figures(results: pd.DataFrame, summary: pd.DataFrame) -> list[StudyFig
         if compared:
             alt = _alt(summary, scenario, _GAIN)
             figures.append(StudyFigure("gain", scenario, f"gain-{slug}", alt, gain_figure(summary, scenario)))
+        if compared and tables.kinds(summary, scenario):
+            alt = kinds_alt(summary, scenario, tables.levels(tables.scenario_table(summary, scenario))[-1])
+            figures.append(StudyFigure("kinds", scenario, f"kinds-{slug}", alt, kinds_figure(summary, scenario)))
     main = tables.main_scenario(summary)
     if compared and main is not None:
         alt = "Gain at the hardest level against semantic consistency above chance, a point a feature set."
@@ -181,14 +197,14 @@ def save_figures(result: "StudyResult", folder: Path) -> list[Path]:
     return paths
 
 
-@_house_style
+@HOUSE_STYLE
 def svg_bytes(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
-@_house_style
+@HOUSE_STYLE
 def png_bytes(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
@@ -208,7 +224,7 @@ def _canvas(height: float) -> tuple[Figure, Axes]:
 
 
 def _figure(table: pd.DataFrame, scenario: str, measure: _Measure) -> Figure:
-    if scenario in tables.CLEAN_LEVELS:
+    if tables.clean_level(scenario) is not None:
         return _curves(table, scenario, measure)
     return _dots(table, scenario, measure)
 
@@ -298,11 +314,11 @@ def _level_axis(axes: Axes, scenario: str, levels: Sequence[float]) -> None:
     for number in range(len(places)):
         if not shown or places[number] - places[shown[-1]] >= 0.055 * span:
             shown.append(number)
-    scale = 1 if scenario == "input-noise" else 100
+    scale = 100 if scenario in ("label-noise", "few-labels") else 1
     axes.set_xticks([places[n] for n in shown], [f"{scale * levels[n]:.3g}" for n in shown])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(places[0] - 0.02 * span, places[-1] + 0.02 * span)
-    axes.set_xlabel(_AXIS_LABELS[scenario])
+    axes.set_xlabel(_AXIS_LABELS.get(scenario, "Severity"))
 
 
 def _ticks() -> MaxNLocator:
@@ -323,7 +339,7 @@ def _bar(mean: float, low: float, high: float) -> tuple[float, float, float]:
 
 def _place(scenario: str, level: float) -> str:
     phrase = short(tables.scenario_phrase(scenario), 48)
-    return f"{phrase}, {tables.level_text(scenario, level)}" if scenario in tables.CLEAN_LEVELS else phrase
+    return phrase if tables.clean_level(scenario) is None else f"{phrase}, {tables.level_text(scenario, level)}"
 
 
 def _alt(summary: pd.DataFrame, scenario: str, measure: _Measure) -> str:

@@ -2,13 +2,20 @@
 
 from dataclasses import dataclass
 
-from monosemy.features.registry import FEATURE_SETS
+from monosemy.features.registry import FEATURE_SETS, Role
+from monosemy.study.finetuning import VARIANTS
 
 # Okabe and Ito's palette, safe for the colour-blind.
 _STRONG = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _GREYS = ("#6b6b6b", "#8c8c8c", "#7a7a7a", "#a0a0a0")
 _DASHES: tuple[tuple[float, ...], ...] = ((5, 2), (1.5, 1.5), (6, 1.5, 1.5, 1.5), (3, 1))
 _MARKERS = ("o", "D", "s", "^", "v", "P")
+
+
+ROLES: dict[str, Role] = {name: feature.role for name, feature in FEATURE_SETS.items()} | {
+    name: variant.role for name, variant in VARIANTS.items()
+}
+"""Of everything that is compared: feature sets of a study, variants of finetuning."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +36,11 @@ class Style:
 
 def style_of(name: str) -> Style:
     """Monosemantic sets strong, the baseline black, controls grey and dashed, any other baseline black and dotted."""
-    if name not in FEATURE_SETS:
+    if name not in ROLES:
         return Style("#000000", "#000000", "X", 1.4, (1, 2))
-    role = FEATURE_SETS[name].role
-    peers = [other for other, feature in FEATURE_SETS.items() if feature.role == role]
-    number = peers.index(name)
+    role = ROLES[name]
+    family = VARIANTS if name in VARIANTS else FEATURE_SETS
+    number = [other for other in family if ROLES[other] == role].index(name)
     if role == "baseline":
         return Style("#000000", "#000000", "o", 2.0)
     if role == "control":

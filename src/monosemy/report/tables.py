@@ -8,15 +8,16 @@ import pandas as pd
 
 from monosemy.errors import InputError
 from monosemy.features.registry import FEATURE_SETS
+from monosemy.study.families import MEAN, family_of, is_mean, single_kinds
 from monosemy.study.statistics import mean_interval
 
 BASELINE = "dense"
-CLEAN_LEVELS = {"label-noise": 0.0, "input-noise": 0.0, "few-labels": 1.0}
-"""Scenarios with a scale of levels, and where clean data stands on it."""
+_CLEAN_LEVELS = {"label-noise": 0.0, "input-noise": 0.0, "few-labels": 1.0}
 FEATURE_METRICS = (
     "n_dimensions", "l0", "dead", "explained_variance",
     "semantic_consistency", "consistency_chance", "mono_score",
 )  # fmt: skip
+COMMON_CORRUPTIONS = f"corruption:{MEAN}"
 NOTHING = "–"
 SIGNIFICANT = 0.05
 
@@ -59,10 +60,30 @@ def cells(table: pd.DataFrame) -> Iterator[Cell]:
     return (Cell(*row) for row in table[list(Cell._fields)].itertuples(index=False))
 
 
+def clean_level(scenario: str) -> float | None:
+    """Where clean data stands on a scenario's scale of levels; None for a scenario without a scale."""
+    return 0.0 if family_of(scenario) is not None else _CLEAN_LEVELS.get(scenario)
+
+
 def scenarios(summary: pd.DataFrame) -> list[str]:
-    """The scenarios to show, in their order; clean data by itself only where no scale of levels begins with it."""
+    """The scenarios to show, in their order.
+
+    Clean data stands by itself only where no scale of levels begins with it, and the mean over kinds of corruption
+    stands for the kinds.
+    """
     present = list(dict.fromkeys(summary["scenario"]))
-    return [name for name in present if name != "clean" or not CLEAN_LEVELS.keys() & set(present)]
+    hidden = single_kinds(present)
+    if any(clean_level(name) is not None for name in present):
+        hidden.add("clean")
+    return [name for name in present if name not in hidden]
+
+
+def kinds(summary: pd.DataFrame, mean: str) -> list[str]:
+    """The kinds that a mean is over, in their order; none for another scenario."""
+    if not is_mean(mean):
+        return []
+    present = list(dict.fromkeys(summary["scenario"]))
+    return [name for name in present if name != mean and family_of(name) == family_of(mean)]
 
 
 def main_scenario(summary: pd.DataFrame) -> str | None:
@@ -81,9 +102,10 @@ def scenario_table(summary: pd.DataFrame, scenario: str) -> pd.DataFrame:
     if rows.empty:
         known = ", ".join(dict.fromkeys(summary["scenario"]))
         raise InputError(f"The scenario {scenario!r} is not in the summary; choose among {known}.")
-    if scenario in CLEAN_LEVELS and CLEAN_LEVELS[scenario] not in set(rows["level"]):
+    start = clean_level(scenario)
+    if start is not None and start not in set(rows["level"]):
         clean = summary[(summary["scenario"] == "clean") & summary["features"].isin(rows["features"])]
-        rows = pd.concat([clean.assign(level=CLEAN_LEVELS[scenario]), rows])
+        rows = pd.concat([clean.assign(level=start), rows])
     return rows.sort_values("level", ascending=scenario != "few-labels", kind="stable")
 
 
@@ -99,7 +121,7 @@ def hardest(table: pd.DataFrame) -> pd.DataFrame:
 
 def challengers(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that have a gain: all but the baseline's."""
-    return table[table["features"] != BASELINE]
+    return table[table["gain"].notna()]
 
 
 def feature_names(table: pd.DataFrame) -> list[str]:
@@ -131,6 +153,12 @@ def surplus_consistency(results: pd.DataFrame, name: str) -> tuple[float, float,
 
 def scenario_title(scenario: str) -> str:
     """A scenario as a heading."""
+    if scenario == COMMON_CORRUPTIONS:
+        return "Common corruptions, mean over kinds"
+    if is_mean(scenario):
+        return f"Shift: {_group(scenario)}, mean over kinds"
+    if scenario.startswith("corruption:"):
+        return f"Corruption: {kind_title(scenario)}"
     if scenario.startswith("shift:"):
         return f"Shift: {scenario.removeprefix('shift:')}"
     return _TITLES.get(scenario, scenario)
@@ -138,6 +166,12 @@ def scenario_title(scenario: str) -> str:
 
 def scenario_phrase(scenario: str) -> str:
     """A scenario as the end of a title: accuracy ..."""
+    if scenario == COMMON_CORRUPTIONS:
+        return "under common corruptions"
+    if is_mean(scenario):
+        return f"on {_group(scenario)}, mean over kinds"
+    if scenario.startswith("corruption:"):
+        return f"under {kind_title(scenario)}"
     if scenario.startswith("shift:"):
         return f"on the shifted set {scenario.removeprefix('shift:')}"
     return _PHRASES.get(scenario, scenario)
@@ -145,13 +179,24 @@ def scenario_phrase(scenario: str) -> str:
 
 def level_text(scenario: str, level: float) -> str:
     """A level as the head of a column."""
-    if CLEAN_LEVELS.get(scenario) == level:
+    if clean_level(scenario) == level:
         return "clean" if scenario != "few-labels" else "all labels"
+    if family_of(scenario) is not None or (scenario.startswith("shift:") and level != 1):
+        return f"severity {level:g}"
     if scenario == "input-noise":
         return f"{level:g}"
     if scenario == "given-labels":
         return f"{percent(level)} wrong"
-    return percent(level) if scenario in CLEAN_LEVELS else "test set"
+    return percent(level) if scenario in _CLEAN_LEVELS else "test set"
+
+
+def kind_title(scenario: str) -> str:
+    """A kind of corruption in words."""
+    return scenario.removeprefix(family_of(scenario) or "").replace("_", " ")
+
+
+def _group(mean: str) -> str:
+    return mean.removeprefix("shift:").removesuffix(f"/{MEAN}")
 
 
 def percent(share: float) -> str:

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from monosemy.features.registry import FEATURE_SETS
 from monosemy.report import tables
+from monosemy.report.style import ROLES
 
 if TYPE_CHECKING:
     from monosemy.study.run import StudyResult
@@ -33,12 +33,14 @@ def print_result(result: "StudyResult", console: Console) -> None:
     """Print accuracies, gains and feature metrics, and last what they mean and what must not be overlooked."""
     for scenario in tables.scenarios(result.summary):
         table = tables.scenario_table(result.summary, scenario)
-        _print_accuracies(table, scenario, console)
-        _print_gains(table, scenario, console)
+        print_accuracies(table, scenario, console)
+        print_gains(table, scenario, console)
+        if tables.kinds(result.summary, scenario):
+            console.print(Text("Kind by kind: summary.csv and the figure of the report.", style="dim"))
     _print_features(result.results, console)
-    _print_sentences("Verdict", result.verdict.sentences, "bold", console)
-    _print_sentences("Warnings", result.verdict.warnings, "bold yellow", console)
-    _print_sentences("Notices", result.notices, "bold", console)
+    print_sentences("Verdict", result.verdict.sentences, "bold", console)
+    print_sentences("Warnings", result.verdict.warnings, "bold yellow", console)
+    print_sentences("Notices", result.notices, "bold", console)
     if result.folder is not None:
         page = result.folder / "report.html"
         # Never wrapped: a broken path cannot be copied.
@@ -69,7 +71,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _print_accuracies(table: pd.DataFrame, scenario: str, console: Console) -> None:
+def print_accuracies(table: pd.DataFrame, scenario: str, console: Console) -> None:
     """One table, or more below each other where the levels do not fit."""
     texts = {(cell.features, cell.level): tables.accuracy_text(cell) for cell in tables.cells(table)}
     names, levels = tables.feature_names(table), tables.levels(table)
@@ -84,7 +86,8 @@ def _print_accuracies(table: pd.DataFrame, scenario: str, console: Console) -> N
         _print_table(title, [heads[level] for level in part], rows, console)
 
 
-def _print_gains(table: pd.DataFrame, scenario: str, console: Console) -> None:
+def print_gains(table: pd.DataFrame, scenario: str, console: Console, over: str = tables.BASELINE) -> None:
+    """Gains over the baseline at the hardest level."""
     last = tables.hardest(tables.challengers(table)) if len(tables.challengers(table)) else table.iloc[:0]
     rows = [
         (
@@ -95,8 +98,10 @@ def _print_gains(table: pd.DataFrame, scenario: str, console: Console) -> None:
     ]
     if not rows:
         return
-    where = f" at {tables.level_text(scenario, tables.levels(last)[0])}" if scenario in tables.CLEAN_LEVELS else ""
-    title = f"{tables.scenario_title(scenario)}{where}: gain over dense, points"
+    where = (
+        f" at {tables.level_text(scenario, tables.levels(last)[0])}" if tables.clean_level(scenario) is not None else ""
+    )
+    title = f"{tables.scenario_title(scenario)}{where}: gain over {over}, points"
     _print_table(title, ["gain", "95 % interval", "Holm p"], rows, console)
 
 
@@ -122,7 +127,8 @@ def _print_table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, Seq
     console.print(table)
 
 
-def _print_sentences(title: str, sentences: Sequence[str], style: str, console: Console) -> None:
+def print_sentences(title: str, sentences: Sequence[str], style: str, console: Console) -> None:
+    """Sentences under a title; nothing where there are none."""
     if not sentences:
         return
     grid = Table.grid(padding=(0, 1))
@@ -133,8 +139,7 @@ def _print_sentences(title: str, sentences: Sequence[str], style: str, console: 
 
 
 def _row_style(name: str) -> str:
-    role = FEATURE_SETS[name].role if name in FEATURE_SETS else None
-    return {"monosemantic": "bold cyan", "control": "dim"}.get(role or "", "")
+    return {"monosemantic": "bold cyan", "control": "dim"}.get(ROLES.get(name, ""), "")
 
 
 def _name(name: str) -> str:

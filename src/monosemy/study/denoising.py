@@ -7,8 +7,8 @@ from monosemy.encoders.bank import EncoderBank
 from monosemy.errors import InputError
 from monosemy.probes import LinearProbe
 from monosemy.seeding import derive_seed
-from monosemy.study.block import Row
 from monosemy.study.cells import Cell, training_labels
+from monosemy.study.folder import Row
 from monosemy.study.plan import Plan
 
 NAME = "dense+cleanlab"

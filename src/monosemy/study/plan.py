@@ -10,6 +10,7 @@ import yaml
 from annotated_types import Ge, Gt, Le, Len, Lt
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from monosemy.corruptions import common
 from monosemy.corruptions.images import Protocol
 from monosemy.corruptions.labels import check_rate, check_symmetric_rate, check_transition_matrix
 from monosemy.data.labelled import LabelledData
@@ -24,6 +25,10 @@ def _distinct(levels: tuple[float, ...]) -> tuple[float, ...]:
     if len(set(levels)) < len(levels):
         raise ValueError(f"{', '.join(f'{level:g}' for level in levels)} names a level twice")
     return levels
+
+
+def _kinds(names: tuple[common.Kind, ...]) -> tuple[common.Kind, ...]:
+    return tuple(dict.fromkeys(names))
 
 
 Level = Annotated[float, Ge(0)]
@@ -55,6 +60,13 @@ class InputNoise(_Section):
     """For images: `default` adds centred noise in [0, 1] and clips; `paper` adds it after normalisation."""
 
 
+class Corruptions(_Section):
+    """Test images under each of these common corruptions at each severity; the probe is the one trained clean."""
+
+    kinds: Annotated[tuple[common.Kind, ...], Len(1), AfterValidator(_kinds)] = common.KINDS
+    severities: Annotated[tuple[Annotated[int, Ge(1), Le(5)], ...], Len(1), AfterValidator(_distinct)] = (1, 3, 5)
+
+
 class FewLabels(_Section):
     """The probe is trained on a stratified fraction of the train rows."""
 
@@ -70,6 +82,7 @@ class Scenarios(_Section):
 
     label_noise: LabelNoise | None = None
     input_noise: InputNoise | None = None
+    corruptions: Corruptions | None = None
     few_labels: FewLabels | None = None
     given_labels: bool = False
     """Train on the data's second label column."""
@@ -142,6 +155,27 @@ def noise_matrix(noise: LabelNoise, n_classes: int) -> np.ndarray:
     return matrix
 
 
+def check_labels(scenarios: Scenarios, data: LabelledData) -> None:
+    """Raise where the scenarios ask for labels that the data cannot give, or that would carry no information."""
+    if scenarios.given_labels and data.given_labels is None:
+        raise InputError("The scenario given-labels needs a second label column; name it by --given-label-column.")
+    noise = scenarios.label_noise
+    if noise is None:
+        return
+    for level in noise.levels:
+        if noise.kind == "symmetric":
+            check_symmetric_rate(level, data.n_classes)
+        else:
+            check_rate(level)
+    if noise.kind == "matrix":
+        noise_matrix(noise, data.n_classes)
+    if noise.kind == "pair" and max(noise.levels) >= 0.5:
+        raise InputError(
+            f"The pair-noise rate {max(noise.levels):g} is not below 0.5, where the wrong class is as frequent as the "
+            f"true one; choose lower levels."
+        )
+
+
 def check_plan(plan: Plan, data: LabelledData, bases: Sequence[Base]) -> None:
     """Raise where the plan asks for what the data or the encoder cannot give.
 
@@ -160,19 +194,7 @@ def check_plan(plan: Plan, data: LabelledData, bases: Sequence[Base]) -> None:
     if "dense" not in plan.features:
         raise InputError(f"The features {', '.join(plan.features)} lack 'dense', the baseline of every gain; add it.")
     scenarios = plan.scenarios
-    if scenarios.label_noise is not None:
-        for level in scenarios.label_noise.levels:
-            if scenarios.label_noise.kind == "symmetric":
-                check_symmetric_rate(level, data.n_classes)
-            else:
-                check_rate(level)
-        if scenarios.label_noise.kind == "matrix":
-            noise_matrix(scenarios.label_noise, data.n_classes)
-        if scenarios.label_noise.kind == "pair" and max(scenarios.label_noise.levels) >= 0.5:
-            raise InputError(
-                f"The pair-noise rate {max(scenarios.label_noise.levels):g} is not below 0.5, where the wrong class "
-                f"is as frequent as the true one; choose lower levels."
-            )
+    check_labels(scenarios, data)
     if scenarios.input_noise is not None:
         allowed = {"images": ("gaussian", "uniform"), "texts": ("typos", "token-drops"), "embeddings": ()}[data.kind]
         kind = scenarios.input_noise.kind
@@ -184,8 +206,10 @@ def check_plan(plan: Plan, data: LabelledData, bases: Sequence[Base]) -> None:
         if data.kind == "texts":
             for level in scenarios.input_noise.levels:
                 check_rate(level)
-    if scenarios.given_labels and data.given_labels is None:
-        raise InputError("The scenario given-labels needs a second label column; name it by --given-label-column.")
+    if scenarios.corruptions is not None:
+        if not isinstance(data.test.inputs, np.ndarray) or data.kind != "images":
+            raise InputError(f"The scenario corruptions needs images, but {data.name} holds {data.kind}; leave it out.")
+        common.check_images(data.test.inputs.shape[1:])
     if scenarios.shift and not data.shifts:
         raise InputError("The scenario shift needs a shifted test set; name one by --shift NAME=PATH.")
     if plan.cleanlab and find_spec("cleanlab") is None:

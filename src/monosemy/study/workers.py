@@ -14,10 +14,12 @@ from joblib import Parallel, cpu_count, delayed
 from monosemy.cache import cache_folder
 from monosemy.data.labelled import LabelledData
 from monosemy.encoders.bank import EncoderBank
-from monosemy.study.block import Block, Row, run_block
+from monosemy.study.block import Block, run_block
 from monosemy.study.cells import Cell
 from monosemy.study.denoising import run_cleanlab
+from monosemy.study.folder import Row
 from monosemy.study.plan import Plan
+from monosemy.study.tested import TestedEmbeddings
 from monosemy.threads import one_thread
 
 
@@ -26,13 +28,14 @@ class BlockTask:
     """Compute one block."""
 
     block: Block
+    embedded: TestedEmbeddings
 
     @property
     def name(self) -> str:
         return self.block.name
 
     def __call__(self, plan: Plan, data: LabelledData, cells: Sequence[Cell], bank: EncoderBank) -> list[Row]:
-        return run_block(self.block, plan, data, cells, bank)
+        return run_block(self.block, plan, data, cells, bank, self.embedded)
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ class _Run:
         forward: nn.Module = self.network
         if self.training.processes.world > 1:
             forward = DistributedDataParallel(forward, [self.device.index] if self.device.type == "cuda" else None)
-        return torch.compile(forward) if self.training.config.compile else forward  # type: ignore[return-value]
+        return torch.compile(forward) if self.training.config.compile else forward
 
     def _step(self, forward: nn.Module, images: Tensor, rows: Tensor, step: int) -> None:
         config = self.training.config

@@ -38,8 +38,12 @@ class Processes:
             dist.barrier()
 
 
-ALONE = Processes(0, 1, torch.device("cpu"))
-"""One process, nobody else."""
+def alone(device: str) -> Processes:
+    """One process on a device, nobody else."""
+    return Processes(0, 1, torch.device(device))
+
+
+ALONE = alone("cpu")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise InputError("--tensorboard needs the package tensorboard; install monosemy[track].") from error
-        self._writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]  # untyped in torch
+        self._writer: Any = SummaryWriter(str(folder))
 
     def log(self, row: dict[str, float]) -> None:
         for name, value in row.items():

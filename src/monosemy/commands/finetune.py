@@ -1,0 +1,95 @@
+"""`monosemy finetune`: encoders and labelled images in, a comparison of finetuned networks out."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from monosemy.commands.words import numbers, words
+from monosemy.corruptions.labels import informative_rates
+from monosemy.data.labelled import LabelledData
+from monosemy.data.sources import DataConfig, load_data
+from monosemy.encoders.bank import named_encoder
+from monosemy.encoders.finetune import FinetuneConfig
+from monosemy.errors import InputError
+from monosemy.progress import progress
+from monosemy.settings import merged, read_yaml, validated
+from monosemy.study.finetuning import FinetunePlan, FinetuneResult, run_finetuning
+
+_RATES = (0.3, 0.6, 0.9)
+_FRACTIONS = (0.1, 0.2, 0.5)
+
+
+@dataclass(frozen=True)
+class FinetuneRequest:
+    """The words of the command; lists are still comma-separated text."""
+
+    encoder: str
+    data: DataConfig
+    variants: str | None = None
+    scenario: str = "label-noise"
+    label_noise: str | None = None
+    few_labels: str | None = None
+    seeds: int = 3
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Settings of FinetuneConfig given as options."""
+
+    def plan(self, data: LabelledData) -> FinetunePlan:
+        """The whole plan, defaults that depend on the data filled in."""
+        files = named_encoder(self.encoder, "images").files
+        if not files:
+            raise InputError(f"The encoder {self.encoder!r} is no file or folder of `monosemy pretrain`; give one.")
+        values: dict[str, Any] = {
+            "data": self.data.model_dump(),
+            "encoders": files,
+            "scenarios": self._scenarios(data),
+            "training": merged(FinetuneConfig().model_dump(), self.changes),
+            "seeds": self.seeds,
+        }
+        if self.variants is not None:
+            values["variants"] = words(self.variants)
+        return validated(FinetunePlan, values, "The command")
+
+    def _scenarios(self, data: LabelledData) -> dict[str, Any]:
+        wanted = words(self.scenario)
+        known = ("label-noise", "few-labels", "given-labels")
+        for name in wanted:
+            if name not in known:
+                raise InputError(f"The scenario {name!r} is unknown; choose among {', '.join(known)}.")
+        for name, option, given in (
+            ("label-noise", "--label-noise", self.label_noise),
+            ("few-labels", "--few-labels", self.few_labels),
+            ("given-labels", "--given-label-column", self.data.given_label_column),
+        ):
+            if given is not None and name not in wanted:
+                raise InputError(f"{option} {given} needs the scenario {name}; add it to --scenario.")
+        chosen: dict[str, Any] = {"given_labels": "given-labels" in wanted}
+        if "label-noise" in wanted:
+            rates = numbers(self.label_noise, "--label-noise")
+            chosen["label_noise"] = {"levels": rates or informative_rates(_RATES, "symmetric", data.n_classes)}
+        if "few-labels" in wanted:
+            chosen["few_labels"] = {"fractions": numbers(self.few_labels, "--few-labels") or _FRACTIONS}
+        return chosen
+
+
+def execute(
+    request: FinetuneRequest, plan_path: Path | None, out: Path | None, device: str | None, console: Console
+) -> FinetuneResult:
+    """Load, run, write the folder with figures, and print."""
+    from monosemy.report.finetuning import print_finetuning, save_finetuning_figures
+
+    if plan_path is not None:
+        plan = validated(FinetunePlan, read_yaml(plan_path, "plan"), str(plan_path))
+        data = load_data(plan.data, plan.seed)
+    else:
+        data = load_data(request.data)
+        plan = request.plan(data)
+    folder = out or Path("runs") / f"finetune-{Path(data.name).stem}"
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    with progress(console) as on_progress:
+        result = run_finetuning(plan, data, folder, on_progress, where)
+        save_finetuning_figures(result)
+    print_finetuning(result, console)
+    return result

@@ -1,0 +1,120 @@
+"""A comparison of finetuned networks: learning curves, tables in the terminal, and what they say in words."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from monosemy.files import atomic_path
+from monosemy.report import tables
+from monosemy.report.figures import HOUSE_STYLE, accuracy_figure, png_bytes, svg_bytes
+from monosemy.report.style import ROLES, style_of
+from monosemy.report.terminal import print_accuracies, print_gains, print_sentences
+from monosemy.study.finetuning import BASELINE, FinetuneResult
+from monosemy.study.statistics import mean_interval, paired_gain
+from monosemy.study.verdict import SIGNIFICANT, describe_cell, hardest_level
+
+_CURVES = {
+    "train_accuracy": "Train, given labels",
+    "validation_accuracy": "Validation, given labels",
+    "accuracy": "Test, true labels",
+}
+
+
+def sentences(result: FinetuneResult) -> list[str]:
+    """NCE against CE and against the closest control where it is hardest, and which of the two overfits more."""
+    said = []
+    present = list(dict.fromkeys(result.summary["features"]))
+    controls = [name for name in present if ROLES[name] == "control"]
+    for scenario in tables.scenarios(result.summary):
+        level = hardest_level(result.summary, scenario)
+        for name in [name for name in present if ROLES[name] == "monosemantic"]:
+            said.append(_judge(result, name, controls, scenario, level))
+        said.append(_overfitting(result, scenario, level))
+    return said
+
+
+def _judge(result: FinetuneResult, name: str, controls: list[str], scenario: str, level: float) -> str:
+    rows = result.summary
+    cell = rows[(rows["features"] == name) & (rows["scenario"] == scenario) & (rows["level"] == level)].iloc[0]
+    where = "On clean labels" if scenario == "clean" else f"Under {describe_cell(scenario, level)}"
+    gain = f"{100 * cell['gain']:+.1f} points [{100 * cell['gain_low']:+.1f}, {100 * cell['gain_high']:+.1f}]"
+    verb = "makes no clear difference" if not cell["p_holm"] < SIGNIFICANT else "wins" if cell["gain"] > 0 else "LOSES"
+    sentence = f"{where}, {name} {verb}: {gain} to plain {BASELINE}"
+    if not controls:
+        return f"{sentence}; no control was run."
+    margins = {control: paired_gain(result.results, name, control, scenario, level) for control in controls}
+    closest = min(margins, key=lambda control: margins[control][0])
+    margin, low, high = (100 * value for value in margins[closest])
+    return f"{sentence}, {margin:+.1f} [{low:+.1f}, {high:+.1f}] to the closest control, {closest}."
+
+
+def _overfitting(result: FinetuneResult, scenario: str, level: float) -> str:
+    parts = []
+    for name in [name for name in ("ce", "nce") if name in set(result.results["features"])]:
+        rows = result.results[
+            (result.results["features"] == name)
+            & (result.results["scenario"] == scenario)
+            & (result.results["level"] == level)
+        ].pivot(index="seed", columns="metric", values="value")
+        gap, low, high = mean_interval((rows["train_accuracy"] - rows["validation_accuracy"]).to_numpy())
+        parts.append(f"{name} {100 * gap:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
+    where = "on clean labels" if scenario == "clean" else f"under {describe_cell(scenario, level)}"
+    return f"Train minus validation accuracy {where}: {', '.join(parts)} points."
+
+
+def print_finetuning(result: FinetuneResult, console: Console) -> None:
+    """Print accuracies, gains over plain cross-entropy, and what they mean."""
+    for scenario in tables.scenarios(result.summary):
+        table = tables.scenario_table(result.summary, scenario)
+        print_accuracies(table, scenario, console)
+        print_gains(table, scenario, console, over=BASELINE)
+    print_sentences("Verdict", sentences(result), "bold", console)
+    warnings = [f"Only {result.plan.seeds} seeds: intervals need at least 5 to mean much."] * (result.plan.seeds < 5)
+    print_sentences("Warnings", warnings, "bold yellow", console)
+    console.print(f"\nResults in {result.folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+@HOUSE_STYLE
+def curves_figure(curves: pd.DataFrame, scenario: str, level: float) -> Figure:
+    """Accuracy after each epoch on train, validation and test: mean over seeds, and every seed thin."""
+    cell = curves[(curves["scenario"] == scenario) & (curves["level"] == level)]
+    figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(_CURVES), sharey=True)
+    # Early stopping takes an epoch of a network that has a curve already.
+    names = [name for name in dict.fromkeys(cell["features"]) if not name.endswith("-early")]
+    for axes, (metric, title) in zip(panels, _CURVES.items(), strict=True):
+        for name in names:
+            wide = cell[(cell["features"] == name) & (cell["metric"] == metric)].pivot(
+                index="epoch", columns="seed", values="value"
+            )
+            style = style_of(name)
+            axes.plot(wide.index, 100 * wide, color=style.colour, linewidth=0.6, alpha=0.35)
+            axes.plot(
+                wide.index, 100 * wide.mean(axis=1), color=style.colour, linewidth=style.width, label=name,
+                dashes=style.dashes or (1, 0),
+            )  # fmt: skip
+        axes.set_title(title, pad=8)
+        axes.set_xlabel("Epoch")
+    panels[0].set_ylabel("Accuracy, %")
+    panels[0].legend(frameon=False)
+    return figure
+
+
+def save_finetuning_figures(result: FinetuneResult) -> list[Path]:
+    """Write accuracy against noise and the learning curves of every cell, as PNG and SVG."""
+    figures = {
+        f"accuracy-{scenario}": accuracy_figure(result.summary, scenario)
+        for scenario in tables.scenarios(result.summary)
+    }
+    cells = result.summary[["scenario", "level"]].drop_duplicates().itertuples(index=False)
+    figures |= {f"curves-{s}-{level:g}": curves_figure(result.curves, s, level) for s, level in cells}
+    paths = []
+    for stem, figure in figures.items():
+        for suffix, data in (("png", png_bytes(figure)), ("svg", svg_bytes(figure))):
+            path = result.folder / "figures" / f"{stem}.{suffix}"
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(data)
+            paths.append(path)
+    return paths
