@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
 from annotated_types import Ge
@@ -148,7 +148,7 @@ class _Run:
         forward: nn.Module = self.network
         if self.training.processes.world > 1:
             forward = DistributedDataParallel(forward, [self.device.index] if self.device.type == "cuda" else None)
-        return torch.compile(forward) if self.training.config.compile else forward
+        return cast(nn.Module, torch.compile(forward)) if self.training.config.compile else forward
 
     def _step(self, forward: nn.Module, images: Tensor, rows: Tensor, step: int) -> None:
         config = self.training.config
@@ -159,7 +159,7 @@ class _Run:
         set_lr(self.optimizer, warmup_cosine(step - 1, self.n_steps, warm_up))
         loss = self.training.loss_of(forward, images, rows, self.rng)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        loss.backward()
         if config.optimizer.grad_clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.grad_clip)
         self.optimizer.step()
