@@ -48,11 +48,20 @@ def _update_with_files(digest: "hashlib._Hash", path: Path) -> None:
 
 def cached_array(kind: str, key: str, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
     """The array stored under ``key``, or the computed one, which is stored. A damaged entry is made again."""
-    path = cache_folder() / kind / f"{key}.safetensors"
+    return stored_array(cache_folder() / kind / f"{key}.safetensors", compute)
+
+
+def stored_array(path: Path, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """As :func:`cached_array` for a file of one's own."""
     try:
         return load_file(path)["array"]
     except (OSError, SafetensorError, KeyError):
         array = compute()
-        with atomic_path(path) as temporary:
-            save_file({"array": np.ascontiguousarray(array)}, temporary)
+        store_array(path, array)
         return array
+
+
+def store_array(path: Path, array: NDArray[np.float32]) -> None:
+    """Write what :func:`stored_array` reads."""
+    with atomic_path(path) as temporary:
+        save_file({"array": np.ascontiguousarray(array)}, temporary)

@@ -1,10 +1,20 @@
 import numpy as np
 import pytest
 
+from monosemy.data.labelled import LabelledData
 from monosemy.data.sources import from_arrays
 from monosemy.errors import InputError
 from monosemy.study import Plan, parse_plan
-from monosemy.study.cells import Evaluation, Training, evaluation_inputs, make_cells, training_labels
+from monosemy.study.cells import (
+    Cell,
+    Evaluation,
+    Training,
+    corrupted,
+    corruption_rng,
+    evaluation_inputs,
+    make_cells,
+    training_labels,
+)
 from monosemy.study.plan import check_plan
 
 
@@ -71,6 +81,54 @@ def test_image_noise_is_paired_across_feature_sets(data) -> None:
     assert (first != other).any()
 
 
+def _pictures(**shifts: tuple[np.ndarray, np.ndarray]) -> LabelledData:
+    images = np.random.default_rng(0).integers(0, 256, (40, 3, 16, 16), dtype=np.uint8)
+    return from_arrays(images, np.arange(40) % 4, images[:12], np.arange(12) % 4, shifts=shifts)
+
+
+def _corruptions(**section: object) -> Plan:
+    values = {"data": {}, "encoder": {"name": "contrastive"}, "features": ["dense"]}
+    return parse_plan(values | {"scenarios": {"corruptions": section, "shift": True}}, "test")
+
+
+def test_every_corruption_and_severity_is_a_cell_of_the_clean_probe() -> None:
+    cells = make_cells(_corruptions(), _pictures())[1:]
+    assert len(cells) == 15 * 3
+    assert cells[1] == Cell("corruption:gaussian_noise", 3.0, Training(), Evaluation("corruption:gaussian_noise", 3.0))
+    few = make_cells(_corruptions(kinds=["fog", "snow", "fog"], severities=[2]), _pictures())[1:]
+    assert [(cell.scenario, cell.level) for cell in few] == [("corruption:fog", 2.0), ("corruption:snow", 2.0)]
+
+
+def test_shifted_sets_tell_their_level_by_their_name() -> None:
+    images, labels = np.zeros((2, 3, 16, 16), dtype=np.uint8), np.array([0, 1])
+    names = ["c/fog@1", "c/fog@5", "sketch", "odd@name", "@2"]
+    data = _pictures(**dict.fromkeys(names, (images, labels)))
+    cells = [cell for cell in make_cells(_corruptions(kinds=["fog"]), data) if cell.scenario.startswith("shift:")]
+    assert [(cell.scenario, cell.level) for cell in cells] == [
+        ("shift:c/fog", 1.0), ("shift:c/fog", 5.0), ("shift:sketch", 1.0), ("shift:odd@name", 1.0), ("shift:", 2.0),
+    ]  # fmt: skip
+    assert [cell.evaluation.kind for cell in cells] == [f"shift:{name}" for name in names]
+    twice = _pictures(**dict.fromkeys(["sketch", "sketch@1"], (images, labels)))
+    with pytest.raises(InputError, match="sketch@1"):
+        make_cells(_corruptions(kinds=["fog"]), twice)
+
+
+def test_corruptions_are_drawn_once_for_all_seeds_and_in_parts_as_at_once() -> None:
+    data, plan = _pictures(), _corruptions()
+    evaluation = Evaluation("corruption:gaussian_noise", 5.0)
+    first, labels = evaluation_inputs(evaluation, plan, data, 0, None)
+    np.testing.assert_array_equal(labels, data.test.labels)
+    np.testing.assert_array_equal(first, evaluation_inputs(evaluation, plan, data, 1, None)[0])
+    rng = corruption_rng(evaluation, plan)
+    parts = [corrupted(data.test.inputs[i : i + 5], evaluation, rng) for i in range(0, 12, 5)]
+    np.testing.assert_array_equal(first, np.concatenate(parts))
+    assert 0.08 < (first - data.test.inputs / 255).std() <= 0.1  # clipped
+    other = evaluation_inputs(evaluation, plan.model_copy(update={"seed": 1}), data, 0, None)[0]
+    assert (first != other).any()
+    assert not evaluation.seeded
+    assert Evaluation("gaussian", 0.1).seeded
+
+
 @pytest.mark.parametrize(
     ("scenarios", "named"),
     [
@@ -80,11 +138,12 @@ def test_image_noise_is_paired_across_feature_sets(data) -> None:
         ({"input_noise": {"levels": [0.1], "kind": "typos"}}, "typos"),
         ({"given_labels": True}, "--given-label-column"),
         ({"shift": True}, "--shift"),
+        ({"corruptions": {}}, "needs images"),
     ],
 )
 def test_what_the_data_cannot_give_is_refused(data, scenarios: dict[str, object], named: str) -> None:
     with pytest.raises(InputError, match=named):
-        check_plan(_plan(**scenarios), data)
+        check_plan(_plan(**scenarios), data, ("dense",))
 
 
 @pytest.mark.parametrize(
@@ -92,13 +151,13 @@ def test_what_the_data_cannot_give_is_refused(data, scenarios: dict[str, object]
     [
         ({"features": ["dense", "nonsense"]}, "nonsense"),
         ({"features": ["sae"]}, "dense"),
-        ({"features": ["dense", "ncl"]}, "contrastive"),
+        ({"features": ["dense", "ncl"]}, "'ncl'"),
     ],
 )
 def test_impossible_features_are_refused(data, change: dict[str, list[str]], named: str) -> None:
     values = {"data": {}, "encoder": {"name": "none"}, "scenarios": {}} | change
     with pytest.raises(InputError, match=named):
-        check_plan(parse_plan(values, "test"), data)
+        check_plan(parse_plan(values, "test"), data, ("dense",))
 
 
 @pytest.mark.parametrize(
@@ -108,6 +167,12 @@ def test_impossible_features_are_refused(data, change: dict[str, list[str]], nam
         {"sae": {"n_latents": 4, "k": 8}},
         {"scenarios": {"label_noise": {"levels": [0.3, 0.3]}}},
         {"scenarios": {"label_noise": {"levels": []}}},
+        {"scenarios": {"corruptions": {"kinds": ["rain"]}}},
+        {"scenarios": {"corruptions": {"kinds": []}}},
+        {"scenarios": {"corruptions": {"severities": [0]}}},
+        {"scenarios": {"corruptions": {"severities": [1, 6]}}},
+        {"scenarios": {"corruptions": {"severities": [1.5]}}},
+        {"scenarios": {"corruptions": {"severities": [3, 3]}}},
         {"unknown": 1},
         {"probe": {"lr": -1}},
     ],

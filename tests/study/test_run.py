@@ -194,7 +194,7 @@ def test_arrays_of_images_go_through_both_encoders(digit_arrays) -> None:
         label_noise=[0.4],
         input_noise={"levels": [0.3], "kind": "gaussian"},
         seeds=1,
-        encoder={"name": "contrastive", "contrastive": {"steps": 30, "n_features": 32}},
+        encoder={"name": "contrastive", "contrastive": {"steps": 30, "projector": {"n_features": 32}}},
     )
     result = study.run(images[0], y_train, images[1], y_test)
     assert set(result.summary["features"]) == {"dense", "ncl"}

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 
 from monosemy.study import parse_plan
+from monosemy.study.families import with_means
 from monosemy.study.statistics import summarise
 from monosemy.study.verdict import describe_cell, hardest_level, make_verdict
 
@@ -95,3 +96,52 @@ def test_hardest_level_of_few_labels_is_the_fewest() -> None:
     assert hardest_level(summary, "few-labels") == 0.1
     assert hardest_level(summary, "label-noise") == 0.9
     assert describe_cell("few-labels", 0.1) == "10 % of the labels"
+
+
+def _corrupted(gains: dict[str, float]):
+    """Verdict on three severities of kinds; sae gains what is given at severity 5, and a tenth of it before."""
+    rows = []
+    rng = np.random.default_rng(0)
+    for name in ("dense", "relu", "sae"):
+        for seed in range(5):
+            place = {"features": name, "seed": seed, "metric": "accuracy"}
+            rows.append(place | {"scenario": "clean", "level": 0.0, "value": 0.9 + 0.001 * rng.standard_normal()})
+            for kind, gain in gains.items():
+                for level in (1.0, 5.0):
+                    more = (name == "sae") * gain * (1 if level == 5 else 0.1)
+                    value = 0.8 - 0.05 * level + more + 0.001 * rng.standard_normal()
+                    rows.append(place | {"scenario": f"corruption:{kind}", "level": level, "value": value})
+                    rows.append(place | {"scenario": f"corruption:{kind}", "level": level, "value": 1e-3} | WEIGHT)
+    results = with_means(pd.DataFrame(rows))
+    values = PLAN.model_dump() | {"scenarios": {"corruptions": {"kinds": list(gains), "severities": [1, 5]}}}
+    return make_verdict(results, summarise(results), parse_plan(values, "test"))
+
+
+WEIGHT = {"metric": "weight_decay"}
+
+
+def test_corruptions_are_judged_by_their_mean_and_every_loss_is_counted() -> None:
+    verdict = _corrupted({"fog": 0.3, "gaussian_noise": 0.2, "contrast": -0.1, "snow": 0.0})
+    first, milder, kinds = verdict.sentences[:3]
+    assert first.startswith("Under corruptions of severity 5 (the mean over kinds), sae wins: +10.")
+    assert "corruptions of severity 1 (the mean over kinds)" in milder
+    assert "Of its 4 kinds there, sae is better on 2, WORSE on 1, no clear difference on 1" in kinds
+    assert "from contrast (-10." in kinds
+    assert "to fog (+30." in kinds
+    assert sum("fog" in sentence for sentence in verdict.sentences) == 1
+    assert not any("Frost" in warning for warning in verdict.warnings)
+    assert not any("weight decay" in warning for warning in verdict.warnings), "the clean probe's, told once"
+
+
+def test_a_single_kind_is_judged_itself_and_drawn_frost_is_said() -> None:
+    verdict = _corrupted({"frost": 0.3})
+    assert verdict.sentences[0].startswith("Under corruptions of severity 5 (frost), sae wins")
+    assert not any("kinds" in sentence for sentence in verdict.sentences)
+    assert any(warning.startswith("Frost is drawn here") for warning in verdict.warnings)
+
+
+def test_shifted_sets_in_words() -> None:
+    assert describe_cell("shift:sketch", 1.0) == "the shifted set sketch"
+    assert describe_cell("shift:sketch", 3.0) == "the shifted set sketch, level 3"
+    assert describe_cell("shift:c/gaussian_noise", 3.0) == "c of severity 3 (gaussian noise)"
+    assert describe_cell("shift:c/mean", 3.0) == "c of severity 3 (the mean over kinds)"

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from monosemy.cache import cache_folder, cached_array, fingerprint
 from monosemy.data.labelled import Inputs, Kind, LabelledData
+from monosemy.data.pixels import Images
 from monosemy.encoders.backbones import BackboneConfig
 from monosemy.encoders.contrastive import Method, PretrainConfig, pretrain
 from monosemy.encoders.image_encoder import (
@@ -24,6 +25,7 @@ from monosemy.encoders.image_encoder import (
 )
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError
+from monosemy.settings import merged
 from monosemy.threads import one_thread
 from monosemy.training.optimizers import OptimizerConfig
 
@@ -47,12 +49,22 @@ class EncoderConfig(BaseModel):
 
     name: str
     """`none` for embeddings, `contrastive` to train on the images, `files`, else a text model's name or folder."""
-    contrastive: PretrainConfig = ON_THE_SPOT
-    """Used by `contrastive` only; method and seed are the study's."""
+    contrastive: PretrainConfig | None = None
+    """For `contrastive`: how they are trained, small by default; method and seed are the study's."""
     files: tuple[Path, ...] = ()
     """For `files`: encoders that `monosemy pretrain` wrote; several of a kind are the seeds' own."""
     layer: Layer = "features"
     """For `files`: which layer's output the features are made from."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_on_the_spot(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("name") != "contrastive":
+            return given
+        settings = given.get("contrastive") or {}
+        if isinstance(settings, dict):
+            settings = merged(ON_THE_SPOT.model_dump(), settings)
+        return given | {"contrastive": settings}
 
 
 def default_encoder(kind: Kind) -> str:
@@ -180,16 +192,18 @@ class EncoderBank:
             return self._text.encode(inputs, lambda done, total: self._progress("Encoding texts", done, total))
         assert isinstance(inputs, np.ndarray)
         if self.config.name == "none":
-            return inputs
-        path = self._path(base, seed)
+            return inputs.astype(np.float32, copy=False)
         if self.config.name == "contrastive":
-            return embed(self._encoder(path), inputs)
-        layer = self.config.layer
-        key = fingerprint("image-v1", path, layer, inputs)
-        return cached_array("embeddings", key, lambda: self._embed(path, inputs))
+            return self.embed_images(base, seed, inputs)
+        key = fingerprint("image-v1", self._path(base, seed), self.config.layer, inputs)
+        return cached_array("embeddings", key, lambda: self.embed_images(base, seed, inputs))
 
-    def _embed(self, path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        encoder = self._encoder(path).to("cuda" if torch.cuda.is_available() else "cpu")
+    def embed_images(self, base: Base, seed: int, images: Images) -> NDArray[np.float32]:
+        """Embeddings (N, D) of images, never from the cache."""
+        encoder = self._encoder(self._path(base, seed))
+        if self.config.name == "contrastive":
+            return embed(encoder, images)
+        encoder.to("cuda" if torch.cuda.is_available() else "cpu")
         return embed(
             encoder, images, self.config.layer, on_images=lambda *done: self._progress("Encoding images", *done)
         )
@@ -206,6 +220,7 @@ class EncoderBank:
         return cache_folder() / "encoders" / f"{key}.safetensors"
 
     def _settings(self, base: Base, seed: int) -> PretrainConfig:
+        assert self.config.contrastive is not None
         return self.config.contrastive.model_copy(update={"method": METHODS[base], "seed": seed})
 
     def _encoder(self, path: Path) -> ImageEncoder:

@@ -26,6 +26,8 @@ class Study:
         label_noise: rates of symmetric label noise; the default leaves out those that the number of classes forbids.
         few_labels: fractions of the train rows.
         input_noise: {"kind": ..., "levels": [...]} for images and texts.
+        corruptions: {"kinds": [...], "severities": [...]} for images, see ``monosemy.corruptions.common``; {} for all
+            15 kinds at severities 1, 3 and 5.
         seeds: number of repetitions.
         encoder: as ``--encoder`` of the command, or a whole section of the plan; default by the kind of inputs.
         settings: further sections of the plan, such as ``sae={"n_latents": 2048, "k": 32}``.
@@ -38,6 +40,7 @@ class Study:
         label_noise: Sequence[float] | None = LABEL_NOISE_LEVELS,
         few_labels: Sequence[float] | None = None,
         input_noise: Mapping[str, Any] | None = None,
+        corruptions: Mapping[str, Any] | None = None,
         seeds: int = 5,
         encoder: str | Mapping[str, Any] | None = None,
         **settings: Any,
@@ -46,6 +49,7 @@ class Study:
         self.label_noise = label_noise
         self.few_labels = few_labels
         self.input_noise = input_noise
+        self.corruptions = corruptions
         self.seeds = seeds
         self.encoder = encoder
         self.settings = settings
@@ -68,6 +72,7 @@ class Study:
                 "label_noise": None if rates is None else {"levels": tuple(rates)},
                 "few_labels": None if self.few_labels is None else {"fractions": tuple(self.few_labels)},
                 "input_noise": self.input_noise,
+                "corruptions": self.corruptions,
                 "shift": bool(data.shifts),
             },
             "seeds": self.seeds,

@@ -15,9 +15,10 @@ from monosemy.metrics.features import describe_features
 from monosemy.metrics.separability import mean_separability
 from monosemy.probes import ProbeConfig, Probes, exact_probe, predict, probes_at_once, train_probes
 from monosemy.seeding import derive_seed
-from monosemy.study.cells import Cell, Evaluation, Training, evaluation_inputs, training_labels
+from monosemy.study.cells import Cell, Evaluation, Training, training_labels
 from monosemy.study.folder import Row
 from monosemy.study.plan import Plan, ProbePlan
+from monosemy.study.tested import TestedEmbeddings
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,10 @@ def probe_config(probe: ProbePlan) -> ProbeConfig:
 class _Features:
     """The codes of one block, made when asked for."""
 
-    def __init__(self, block: Block, plan: Plan, data: LabelledData, bank: EncoderBank) -> None:
-        self.block, self.plan, self.data, self.bank = block, plan, data, bank
+    def __init__(
+        self, block: Block, plan: Plan, data: LabelledData, bank: EncoderBank, embedded: TestedEmbeddings
+    ) -> None:
+        self.block, self.plan, self.data, self.bank, self.embedded = block, plan, data, bank, embedded
         base, seed = block.feature.base, block.seeds[0]
         embeddings = bank.encode(base, seed, data.train.inputs)
         self.transformer = block.feature.make(plan.sae, derive_seed(plan.seed, "features", seed) % 2**31)
@@ -63,13 +66,12 @@ class _Features:
         self.test: Codes = self.transformer.transform(self.test_embeddings)
 
     def tested(self, evaluation: Evaluation, seed: int) -> tuple[Codes, NDArray[np.int64]]:
-        """Codes and labels of a evaluation condition."""
+        """Codes and labels of a test condition."""
         if evaluation == Evaluation():
             return self.test, self.data.test.labels
-        base, bank = self.block.feature.base, self.bank
-        pixel_std = bank.pixel_std(base, self.block.seeds[0]) if self.data.kind == "images" else None
-        inputs, labels = evaluation_inputs(evaluation, self.plan, self.data, seed, pixel_std)
-        return self.transformer.transform(bank.encode(base, self.block.seeds[0], inputs)), labels
+        base, own = self.block.feature.base, self.block.seeds[0]
+        embeddings, labels = self.embedded.of(evaluation, seed, base, own, self.plan, self.data, self.bank)
+        return self.transformer.transform(embeddings), labels
 
 
 def run_block(
@@ -78,9 +80,10 @@ def run_block(
     data: LabelledData,
     cells: Sequence[Cell],
     bank: EncoderBank,
+    embedded: TestedEmbeddings,
 ) -> list[Row]:
     """Fit the features, train all probes, choose weight decays on validation, test; rows of the tidy table."""
-    features = _Features(block, plan, data, bank)
+    features = _Features(block, plan, data, bank, embedded)
     rows = _feature_rows(block, features, data) + _separability_rows(block, features, data, cells)
     jobs = [(t, seed) for seed in block.seeds for t in dict.fromkeys(cell.training for cell in cells)]
     grid = np.array(plan.probe.weight_decays)
@@ -153,7 +156,7 @@ def _run_group(
             if cell.training == training:
                 rows.append(_row(block, cell, seed, "weight_decay", float(grid[best[number]])))
                 rows.append(_row(block, cell, seed, "validation_accuracy", float(correct[number, best[number]])))
-                key = (cell.evaluation, seed if cell.evaluation != Evaluation() else -1)
+                key = (cell.evaluation, seed if cell.evaluation.seeded else 0)
                 tested.setdefault(key, []).append((cell, number))
     for (evaluation, seed), users in tested.items():
         codes, true_labels = features.tested(evaluation, seed)

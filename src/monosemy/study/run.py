@@ -1,21 +1,25 @@
 """Run a plan into a folder, block by block; a killed run goes on where it was."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
 from monosemy.data.labelled import LabelledData
 from monosemy.encoders.bank import EncoderBank
-from monosemy.features.registry import FEATURE_SETS, FeatureSet
+from monosemy.features.registry import FEATURE_SETS
 from monosemy.files import atomic_path, write_text
 from monosemy.study.block import Block, make_blocks
 from monosemy.study.cells import Cell, evaluation_inputs, make_cells
 from monosemy.study.denoising import NAME as CLEANLAB
+from monosemy.study.families import with_means
 from monosemy.study.folder import Row, StudyFolder
 from monosemy.study.plan import Plan, check_plan
 from monosemy.study.statistics import summarise
+from monosemy.study.tested import TestedEmbeddings
 from monosemy.study.verdict import Verdict, make_verdict
 from monosemy.study.workers import BlockTask, CleanlabTask, Task, run_tasks
 
@@ -55,8 +59,9 @@ def run_study(
     check_plan(plan, data, bank.bases)
     cells = make_cells(plan, data)
     store = None if folder is None else StudyFolder(folder, plan.to_yaml(), data)
-    frames = [_table(rows, plan, data) for rows in _run_blocks(plan, data, cells, bank, store, on_progress)]
-    results = pd.concat(frames, ignore_index=True)
+    with _place_of_embeddings(folder) as embedded:
+        blocks = _run_blocks(plan, data, cells, bank, store, embedded, on_progress)
+    results = with_means(pd.concat([_table(rows, plan, data) for rows in blocks], ignore_index=True))
     summary = summarise(results)
     verdict = make_verdict(results, summary, plan)
     if folder is not None:
@@ -68,12 +73,25 @@ def run_study(
     return StudyResult(plan, results, summary, verdict, data.notices, folder)
 
 
+@contextmanager
+def _place_of_embeddings(folder: Path | None) -> Iterator[TestedEmbeddings]:
+    """In the study's folder, so that a killed study goes on with them; removed at the end, for they are large."""
+    if folder is None:
+        with TemporaryDirectory() as temporary:
+            yield TestedEmbeddings(Path(temporary))
+        return
+    embedded = TestedEmbeddings(folder / "tested")
+    yield embedded
+    embedded.remove()
+
+
 def _run_blocks(
     plan: Plan,
     data: LabelledData,
     cells: list[Cell],
     bank: EncoderBank,
     store: StudyFolder | None,
+    embedded: TestedEmbeddings,
     on_progress: OnProgress,
 ) -> list[list[Row]]:
     features = [FEATURE_SETS[name] for name in plan.features]
@@ -84,13 +102,17 @@ def _run_blocks(
     finished = {name: rows for name, rows in stored.items() if rows is not None}
     missing = len(names) - len(finished)
     if missing:
-        _prepare(bank, features, plan, data, cells)
+        bases = list(dict.fromkeys(feature.base for feature in features))
+        bank.prepare(bases, range(plan.seeds))
+        if data.kind == "texts":
+            _embed_texts(bank, plan, data, cells)
+        embedded.prepare(plan, data, cells, bases, bank, on_progress)
     done = 0
     on_progress("Feature sets", done, missing)
     # cleanlab comes after the dense blocks, whose weight decays it takes over.
     for stage in ("blocks", "cleanlab"):
         tasks: list[Task] = (
-            [BlockTask(block) for block in blocks]
+            [BlockTask(block, embedded) for block in blocks]
             if stage == "blocks"
             else [CleanlabTask(seed, _dense_rows(finished, blocks, seed), name) for name, seed in cleanlab.items()]
         )
@@ -103,16 +125,12 @@ def _run_blocks(
     return [finished[name] for name in names]
 
 
-def _prepare(bank: EncoderBank, features: list[FeatureSet], plan: Plan, data: LabelledData, cells: list[Cell]) -> None:
-    """Do what the tasks share before they start: train encoders, embed all texts into the cache."""
-    bank.prepare(list(dict.fromkeys(feature.base for feature in features)), range(plan.seeds))
-    if data.kind != "texts":
-        return
+def _embed_texts(bank: EncoderBank, plan: Plan, data: LabelledData, cells: list[Cell]) -> None:
+    """Embed all texts into the cache, which the tasks share."""
     for split in (data.train, data.validation):
         bank.encode("dense", 0, split.inputs)
     for evaluation in dict.fromkeys(cell.evaluation for cell in cells):
-        fixed = evaluation.kind == "clean" or evaluation.kind.startswith("shift:")
-        for seed in range(1 if fixed else plan.seeds):
+        for seed in range(plan.seeds if evaluation.seeded else 1):
             bank.encode("dense", seed, evaluation_inputs(evaluation, plan, data, seed, None)[0])
 
 

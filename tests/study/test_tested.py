@@ -1,0 +1,131 @@
+"""Embeddings of test conditions: drawn and embedded once, read by every feature set."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from joblib import parallel_config
+
+from monosemy.data.sources import from_arrays
+from monosemy.encoders.bank import EncoderBank
+from monosemy.encoders.contrastive import PretrainConfig, make_encoder
+from monosemy.encoders.image_encoder import save_encoder
+from monosemy.errors import InputError
+from monosemy.study import Plan, Study, parse_plan, tested
+from monosemy.study.cells import Evaluation, evaluation_inputs, make_cells
+from monosemy.study.tested import TestedEmbeddings
+
+ARRAYS = (
+    np.random.default_rng(0).integers(0, 256, (60, 3, 16, 16), dtype=np.uint8), np.arange(60) % 3,
+    np.random.default_rng(1).integers(0, 256, (30, 3, 16, 16), dtype=np.uint8), np.arange(30) % 3,
+)  # fmt: skip
+TINY = {"backbone": {"name": "conv", "width": 4}, "projector": {"n_features": 8}}
+SHIFTS = {"dark": (ARRAYS[2] // 2, ARRAYS[3])}
+SCENARIOS = {
+    "corruptions": {"kinds": ["fog", "contrast"], "severities": [1, 5]},
+    "input_noise": {"kind": "gaussian", "levels": [0.2], "protocol": "paper"},
+    "shift": True,
+}
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Tasks as threads: starting a process takes longer than all that these tests compute."""
+    with parallel_config(backend="threading"):
+        yield
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> dict[str, object]:
+    """Files of untrained encoders, two of each kind."""
+    paths = []
+    for method in ("simclr", "ncl"):
+        for seed in range(2):
+            config = PretrainConfig.model_validate({"method": method, "seed": seed} | TINY)
+            paths.append(tmp_path / f"{method}-{seed}.safetensors")
+            save_encoder(make_encoder(ARRAYS[0], config).eval(), paths[-1])
+    return {"name": "files", "files": [str(path) for path in paths]}
+
+
+@pytest.fixture
+def plan(encoder) -> Plan:
+    values = {"data": {}, "encoder": encoder, "features": ["dense", "ncl"], "scenarios": SCENARIOS, "seeds": 2}
+    return parse_plan(values, "test")
+
+
+@pytest.fixture
+def data():
+    return from_arrays(*ARRAYS, shifts=SHIFTS)
+
+
+@pytest.fixture
+def bank(plan, data) -> EncoderBank:
+    return EncoderBank(plan.encoder, data)
+
+
+def test_they_are_those_of_the_images_embedded_at_once(plan, data, bank, tmp_path: Path) -> None:
+    embedded = TestedEmbeddings(tmp_path / "tested")
+    embedded.prepare(plan, data, make_cells(plan, data), ("dense", "ncl"), bank, lambda *_: None)
+    # 4 corruptions and a shift by 2 x 2 encoders; noise of seed s by the 2 encoders of seed s.
+    assert len(list(embedded.folder.rglob("*.safetensors"))) == 5 * 4 + 2 * 2
+    for evaluation in (Evaluation("corruption:fog", 5.0), Evaluation("gaussian", 0.2), Evaluation("shift:dark")):
+        for base in ("dense", "ncl"):
+            inputs, labels = evaluation_inputs(evaluation, plan, data, 1, bank.pixel_std(base, 1))
+            kept, kept_labels = embedded.of(evaluation, 1, base, 1, plan, data, bank)
+            np.testing.assert_allclose(kept, bank.embed_images(base, 1, inputs), atol=1e-5)
+            np.testing.assert_array_equal(kept_labels, labels)
+
+
+def test_what_is_kept_is_not_made_again_and_what_is_missing_is(
+    plan, data, bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded, evaluation = TestedEmbeddings(tmp_path / "tested"), Evaluation("corruption:contrast", 5.0)
+    first, _ = embedded.of(evaluation, 0, "dense", 1, plan, data, bank)
+    monkeypatch.setattr(tested, "corrupted", lambda *_: pytest.fail("drawn again"))
+    again, _ = embedded.of(evaluation, 1, "dense", 1, plan, data, bank)
+    np.testing.assert_array_equal(first, again)
+    monkeypatch.undo()
+    for file in embedded.folder.rglob("*.safetensors"):
+        file.write_bytes(b"damaged")
+    np.testing.assert_array_equal(first, embedded.of(evaluation, 0, "dense", 1, plan, data, bank)[0])
+
+
+def test_parts_make_the_whole(plan, data, bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluation = Evaluation("corruption:fog", 5.0)
+    whole, _ = TestedEmbeddings(tmp_path / "a").of(evaluation, 0, "dense", 0, plan, data, bank)
+    monkeypatch.setattr(tested, "_ROWS", 7)
+    monkeypatch.setattr(tested, "_VALUES_AT_ONCE", 1)
+    parts, _ = TestedEmbeddings(tmp_path / "b").of(evaluation, 0, "dense", 0, plan, data, bank)
+    np.testing.assert_allclose(whole, parts, atol=1e-5)
+
+
+def test_a_full_disk_is_said_before_the_work(plan, data, bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=20_000))
+    embedded = TestedEmbeddings(tmp_path / "tested")
+    with pytest.raises(InputError, match=r"need 0\.0 GB.*fewer corruptions"):
+        # 24 arrays of 30 rows of 8 numbers of 4 bytes are 23,040 bytes.
+        embedded.prepare(plan, data, make_cells(plan, data), ("dense", "ncl"), bank, lambda *_: None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=24_000))
+    embedded.prepare(plan, data, make_cells(plan, data), ("dense", "ncl"), bank, lambda *_: None)
+
+
+def test_a_study_of_corruptions_leaves_tables_and_no_embeddings(encoder, tmp_path: Path) -> None:
+    study = Study(
+        ["dense", "relu", "ncl"], label_noise=None, seeds=2, encoder=encoder,
+        corruptions={"kinds": ["fog", "contrast"], "severities": [1, 5]},
+    )  # fmt: skip
+    result = study.run(*ARRAYS, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "tested").exists()
+    accuracy = result.results[result.results["metric"] == "accuracy"].set_index(
+        ["features", "scenario", "level", "seed"]
+    )["value"]
+    assert len(accuracy) == 3 * 2 * (1 + 2 * 2 + 2)
+    for name in ("dense", "relu", "ncl"):
+        kinds = [accuracy[name, f"corruption:{kind}", 5.0, 1] for kind in ("fog", "contrast")]
+        assert accuracy[name, "corruption:mean", 5.0, 1] == pytest.approx(np.mean(kinds))
+    assert any("severity 5 (the mean over kinds)" in sentence for sentence in result.verdict.sentences)
+    in_memory = study.run(*ARRAYS)
+    assert result.results.equals(in_memory.results)
