@@ -9,7 +9,7 @@ import torch
 from monosemy import InputError
 from monosemy.data.labelled import LabelledData, Split
 from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.bank import EncoderBank, EncoderConfig, bases_of, default_encoder, named_encoder
+from monosemy.encoders.bank import ON_THE_SPOT, EncoderBank, EncoderConfig, bases_of, default_encoder, named_encoder
 from monosemy.encoders.contrastive import PretrainConfig, pretrain
 from monosemy.encoders.image_encoder import ENCODER_FILE, ProjectorConfig, embed, load_encoder, save_encoder
 from monosemy.training.optimizers import OptimizerConfig
@@ -59,6 +59,13 @@ def test_an_encoder_of_another_kind_is_refused(name: str, kind: str, expected: s
     message = str(caught.value)
     for word in (repr(name), expected, kind, "toy", repr(default_encoder(kind))):
         assert word in message
+
+
+def test_settings_of_encoders_on_the_spot_start_from_the_small_ones() -> None:
+    changed = EncoderConfig.model_validate({"name": "contrastive", "contrastive": {"augmentation": "cifar"}})
+    assert changed.contrastive == ON_THE_SPOT.model_copy(update={"augmentation": "cifar"})
+    assert EncoderConfig(name="contrastive").contrastive == ON_THE_SPOT
+    assert EncoderConfig(name="none").contrastive is None
 
 
 def test_embeddings_are_handed_on() -> None:
