@@ -54,13 +54,18 @@ def study(
         str,
         typer.Option(
             help="`digit-pairs`; a table (.parquet, .csv, .jsonl) with text, image or embedding, label and split "
-            "columns; embeddings (.npz, .npy, .safetensors); a folder of class folders; or a Hugging Face id."
+            "columns, or several (a folder of parquet files, a quoted pattern); embeddings (.npz, .npy, .safetensors); "
+            "a folder of class folders or of CIFAR's own files; or a Hugging Face id."
         ),
     ] = "digit-pairs",
     encoder: Annotated[
         str | None,
-        typer.Option(help="A text model's name or folder, `contrastive` for images, `none` for embeddings."),
+        typer.Option(
+            help="Files or folders of `monosemy pretrain`, comma-separated; a text model's name or folder; "
+            "`contrastive` to train on the images; `none` for embeddings."
+        ),
     ] = None,
+    layer: Annotated[str, typer.Option(help="Of encoder files: features or backbone.")] = "features",
     features: Annotated[str | None, typer.Option(help="Comma-separated feature sets; default all that fit.")] = None,
     scenario: Annotated[
         str,
@@ -86,8 +91,12 @@ def study(
     input_column: Annotated[str | None, typer.Option(help="Column of texts, images or embeddings.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
     split_column: Annotated[str | None, typer.Option(help="Column that says train, validation or test.")] = None,
+    given_labels: Annotated[Path | None, typer.Option(help="File with real noisy labels of the train rows.")] = None,
     given_label_column: Annotated[str | None, typer.Option(help="Column of real noisy labels.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Labels of a plain .npy of embeddings.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side that images are resized and cropped to.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="Text file with the class folders to use, one a line.")] = None,
+    on_bad_image: Annotated[str, typer.Option(help="An image that cannot be read: stop, or skip and count.")] = "stop",
     plan: Annotated[Path | None, typer.Option(help="Run this plan.yaml; the other settings are ignored.")] = None,
     out: Annotated[Path | None, typer.Option(help="Study folder; default runs/NAME. Resumes where it was.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
@@ -106,12 +115,13 @@ def study(
     from monosemy.commands.study import StudyRequest, execute
 
     request = StudyRequest(
-        source=data, encoder=encoder, features=features, scenario=scenario, label_noise=label_noise,
+        source=data, encoder=encoder, layer=layer, features=features, scenario=scenario, label_noise=label_noise,
         noise_kind=noise_kind, noise_matrix=noise_matrix, few_labels=few_labels, input_noise=input_noise,
         input_kind=input_kind, protocol=protocol, corruptions=corruptions, severities=severities,
         shift=tuple(shift or ()), seeds=seeds, latents=latents, k=k, cleanlab=cleanlab, cross_check=cross_check,
-        input_column=input_column, label_column=label_column,
-        split_column=split_column, given_label_column=given_label_column, labels=labels,
+        input_column=input_column, label_column=label_column, split_column=split_column, given_labels=given_labels,
+        given_label_column=given_label_column, labels=labels, image_size=image_size, classes=classes,
+        on_bad_image=on_bad_image,
     )  # fmt: skip
     with _resumable():
         execute(request, plan, out, Console(quiet=quiet or json), as_json=json)

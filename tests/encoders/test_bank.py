@@ -9,7 +9,15 @@ import torch
 from monosemy import InputError
 from monosemy.data.labelled import LabelledData, Split
 from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.bank import ON_THE_SPOT, EncoderBank, EncoderConfig, bases_of, default_encoder, named_encoder
+from monosemy.encoders.bank import (
+    ON_THE_SPOT,
+    EncoderBank,
+    EncoderConfig,
+    bases_of,
+    default_encoder,
+    layer_of,
+    named_encoder,
+)
 from monosemy.encoders.contrastive import PretrainConfig, pretrain
 from monosemy.encoders.image_encoder import ENCODER_FILE, ProjectorConfig, embed, load_encoder, save_encoder
 from monosemy.training.optimizers import OptimizerConfig
@@ -226,3 +234,13 @@ def test_users_name_encoders_by_file_folder_or_name(tmp_path: Path) -> None:
     missing = named_encoder("nowhere/encoder.safetensors", "images")
     with pytest.raises(InputError, match=r"nowhere/encoder\.safetensors is no readable safetensors file"):
         EncoderBank(missing, data())
+
+
+def test_a_layer_is_one_of_encoder_files(tmp_path: Path) -> None:
+    (path,) = files(tmp_path, "simclr")
+    assert named_encoder(str(path), "images", "backbone").layer == "backbone"
+    assert layer_of("backbone") == "backbone"
+    with pytest.raises(InputError, match="The layer 'roof' is unknown; choose features or backbone"):
+        layer_of("roof")
+    with pytest.raises(InputError, match="The layer 'backbone' needs encoder files; name them by --encoder"):
+        named_encoder(None, "images", "backbone")

@@ -6,12 +6,12 @@ from typing import Any
 
 from rich.console import Console
 
-from monosemy.commands.words import numbers, words
+from monosemy.commands.words import data_config, numbers, words
 from monosemy.corruptions.labels import informative_rates
 from monosemy.data import digits
 from monosemy.data.labelled import LabelledData
 from monosemy.data.sources import DataConfig, load_data
-from monosemy.encoders.bank import bases_of, named_encoder
+from monosemy.encoders.bank import bases_of, layer_of, named_encoder
 from monosemy.errors import InputError
 from monosemy.progress import progress
 from monosemy.study.plan import LABEL_NOISE_LEVELS, Plan, default_features, parse_plan, read_plan
@@ -29,6 +29,7 @@ class StudyRequest:
 
     source: str = digits.NAME
     encoder: str | None = None
+    layer: str = "features"
     features: str | None = None
     scenario: str = "label-noise"
     label_noise: str | None = None
@@ -49,8 +50,12 @@ class StudyRequest:
     input_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
+    given_labels: Path | None = None
     given_label_column: str | None = None
     labels: Path | None = None
+    image_size: int | None = None
+    classes: Path | None = None
+    on_bad_image: str = "stop"
 
     def data_config(self) -> DataConfig:
         """Where the data comes from."""
@@ -60,19 +65,23 @@ class StudyRequest:
             if not (name and separator and path):
                 raise InputError(f"--shift {item!r} is not of the form NAME=PATH; write it so.")
             shifts[name] = path
-        return DataConfig(
-            source=self.source,
+        return data_config(
+            self.source,
             input_column=self.input_column,
             label_column=self.label_column,
             split_column=self.split_column,
+            given_labels=self.given_labels,
             given_label_column=self.given_label_column,
             labels=self.labels,
+            image_size=self.image_size,
+            classes=self.classes,
+            on_bad_image=self.on_bad_image,
             shifts=shifts,
         )
 
     def plan(self, data: LabelledData) -> Plan:
         """The whole plan, defaults that depend on the data filled in."""
-        named = named_encoder(self.encoder, data.kind)
+        named = named_encoder(self.encoder, data.kind, layer_of(self.layer))
         encoder = named.model_dump()
         sae: dict[str, Any] = {"n_latents": self.latents, "k": self.k}
         if data.name == digits.NAME:
@@ -134,6 +143,7 @@ class StudyRequest:
             ("corruptions", "--corruptions", self.corruptions),
             ("corruptions", "--severities", self.severities),
             ("shift", "--shift", self.shift or None),
+            ("given-labels", "--given-labels", self.given_labels),
             ("given-labels", "--given-label-column", self.given_label_column),
         ):
             if given is not None and scenario not in wanted:
@@ -150,15 +160,15 @@ def execute(
     """Load, run, write the folder with figures and page, and print."""
     from monosemy.report import print_result, result_json, save_figures, write_report
 
-    if plan_path is not None:
-        plan = read_plan(plan_path)
-        data = load_data(plan.data, plan.seed)
-    else:
-        request.check()
-        data = load_data(request.data_config())
-        plan = request.plan(data)
-    folder = out or Path("runs") / Path(data.name).stem
     with progress(console) as on_progress:
+        if plan_path is not None:
+            plan = read_plan(plan_path)
+            data = load_data(plan.data, plan.seed, on_progress)
+        else:
+            request.check()
+            data = load_data(request.data_config(), on_progress=on_progress)
+            plan = request.plan(data)
+        folder = out or Path("runs") / Path(data.name).stem
         result = run_study(plan, data, folder, on_progress)
         save_figures(result, folder)
         write_report(result, folder)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -72,13 +72,26 @@ def default_encoder(kind: Kind) -> str:
     return {"embeddings": "none", "images": "contrastive", "texts": MINILM}[kind]
 
 
-def named_encoder(words: str | None, kind: Kind) -> EncoderConfig:
-    """The encoder that a user names: comma-separated files or folders of `monosemy pretrain`, or a name."""
+def named_encoder(words: str | None, kind: Kind, layer: Layer = "features") -> EncoderConfig:
+    """The encoder that a user names: comma-separated files or folders of `monosemy pretrain`, or a name.
+
+    Args:
+        layer: of encoder files, which no other encoder has.
+    """
     parts = [] if words is None else [part.strip() for part in words.split(",") if part.strip()]
     files = [Path(part) / ENCODER_FILE if (Path(part) / ENCODER_FILE).is_file() else Path(part) for part in parts]
     if files and all(path.suffix == ".safetensors" for path in files):
-        return EncoderConfig(name="files", files=tuple(files))
+        return EncoderConfig(name="files", files=tuple(files), layer=layer)
+    if layer != "features":
+        raise InputError(f"The layer {layer!r} needs encoder files; name them by --encoder.")
     return EncoderConfig(name=words or default_encoder(kind))
+
+
+def layer_of(word: str) -> Layer:
+    """The layer that a user names."""
+    if word not in get_args(Layer):
+        raise InputError(f"The layer {word!r} is unknown; choose {' or '.join(get_args(Layer))}.")
+    return cast(Layer, word)
 
 
 def bases_of(config: EncoderConfig) -> tuple[Base, ...]:

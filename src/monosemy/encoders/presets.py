@@ -26,7 +26,7 @@ PRESETS: dict[str, PretrainConfig] = {
         batch_size=256,
         optimizer=OptimizerConfig(name="sgd", lr=0.1, weight_decay=5e-4, warmup=0.1),
         backbone=BackboneConfig(name="resnet18", stem="stride2", width=24),
-        projector=ProjectorConfig(hidden=1024, n_features=1024),
+        projector=ProjectorConfig(hidden=1024, n_features=1024, norm_before_non_negative=False),
         augmentation="cifar",
     ),
     "imagenet100": PretrainConfig(

@@ -1,0 +1,103 @@
+"""One contrastive training step against lightly's parts put together as its examples do.
+
+    python benchmarks/training_step.py --peer PATH/TO/VENV/bin/python
+
+The peer lives in an environment of its own (torch, torchvision, lightly); both sides are started in turns, each on the
+same number of threads, and each times whole steps: images to views, forward, NT-Xent, backward, SGD.
+"""
+
+import argparse
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from record import write_record
+
+HERE = Path(__file__).parent
+NETWORKS = {
+    "ResNet-18, CIFAR stem": {"name": "resnet18", "stem": "cifar", "width": 64, "batch": 64, "steps": 2},
+    "ResNet-18 of width 24, stride-2 stem": {
+        "name": "resnet18",
+        "stem": "stride2",
+        "width": 24,
+        "batch": 256,
+        "steps": 4,
+    },
+}
+ROUNDS = 3
+
+
+def ours(stem: str, width: int, batch: int, steps: int) -> list[float]:
+    """Seconds of each step of this project, without the first."""
+    import numpy as np
+
+    from monosemy.encoders.backbones import BackboneConfig
+    from monosemy.encoders.contrastive import PretrainConfig, pretrain
+    from monosemy.encoders.image_encoder import ProjectorConfig
+    from monosemy.training.optimizers import OptimizerConfig
+
+    images = np.random.default_rng(0).integers(0, 256, (4 * batch, 3, 32, 32), dtype=np.uint8)
+    config = PretrainConfig(
+        steps=steps + 1,
+        batch_size=batch,
+        backbone=BackboneConfig(name="resnet18", stem=stem, width=width),
+        projector=ProjectorConfig(hidden=512, n_features=128),
+        augmentation="cifar",
+        optimizer=OptimizerConfig(name="sgd", lr=0.1),
+    )
+    ends: list[float] = []
+    pretrain(images, config, on_step=lambda *_: ends.append(time.perf_counter()))
+    return [after - before for before, after in itertools.pairwise(ends)]
+
+
+def seconds(command: list[str], environment: dict[str, str]) -> list[float]:
+    """What a side prints: one step's seconds a line."""
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return [float(line) for line in done.stdout.splitlines() if line and line[0].isdigit()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", help="python of the peer's environment")
+    parser.add_argument("--side", nargs=4, metavar=("STEM", "WIDTH", "BATCH", "STEPS"), help="time this project alone")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    if args.side:
+        stem, *numbers = args.side
+        print(*ours(stem, *map(int, numbers)), sep="\n")
+        return
+    environment = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
+    lines = ["| network | batch | monosemy, images/s | lightly, images/s | ratio |", "|---|---|---|---|---|"]
+    for title, network in NETWORKS.items():
+        words = [str(network[name]) for name in ("stem", "width", "batch", "steps")]
+        sides = {
+            "monosemy": [sys.executable, __file__, "--side", *words],
+            "lightly": [args.peer, str(HERE / "peers" / "lightly_step.py"), *words],
+        }
+        times: dict[str, list[float]] = {name: [] for name in sides}
+        for _ in range(ROUNDS):
+            for name, command in sides.items():
+                times[name] += seconds(command, environment)
+        rates = {name: int(network["batch"]) / statistics.median(values) for name, values in times.items()}
+        ratio = rates["monosemy"] / rates["lightly"]
+        lines.append(
+            f"| {title} | {network['batch']} | {rates['monosemy']:,.0f} | {rates['lightly']:,.0f} | **{ratio:.2f}** |"
+        )
+    body = (
+        f"float32, {args.threads} threads; medians of the steps of {ROUNDS} turns. Both: ResNet-18 with projector "
+        "512-512-128, NT-Xent, SGD with momentum, the same operations of augmentation with the same probabilities. "
+        "lightly: its NTXentLoss and SimCLRProjectionHead on torchvision's ResNet, torchvision's transforms image by "
+        "image in the loading process. monosemy: batched augmentation, channels-last convolutions.\n\n"
+        + "\n".join(lines)
+    )
+    write_record(
+        "training_step", "A contrastive training step", "python benchmarks/training_step.py --peer PYTHON", body
+    )
+
+
+if __name__ == "__main__":
+    main()
