@@ -75,8 +75,12 @@ def pretrain_all(args: argparse.Namespace, deadline: float) -> bool:
 
 def plan_of(args: argparse.Namespace, kind: str) -> Path:
     """The plan of one study; label noise is in the first only."""
-    files = [str(args.out / f"{method}-{seed}" / "encoder.safetensors") for method in METHODS for seed in range(args.seeds)]
-    scenarios: dict[str, object] = {"input_noise": {"kind": kind, "levels": list(INPUT_NOISE[kind]), "protocol": "paper"}}
+    files = [
+        str(args.out / f"{method}-{seed}" / "encoder.safetensors") for method in METHODS for seed in range(args.seeds)
+    ]
+    scenarios: dict[str, object] = {
+        "input_noise": {"kind": kind, "levels": list(INPUT_NOISE[kind]), "protocol": "paper"}
+    }
     if kind == "gaussian":
         scenarios["label_noise"] = {"levels": list(LABEL_NOISE)}
     plan = {
@@ -115,8 +119,18 @@ def record(args: argparse.Namespace) -> None:
         ignore_index=True,
     )  # fmt: skip
     results = pd.read_parquet(args.out / "gaussian" / "results.parquet")
-    wanted = ["n_dimensions", "l0", "dead", "explained_variance", "semantic_consistency", "consistency_chance", "mono_score"]
-    features = results[results["metric"].isin(wanted)].pivot_table(index="features", columns="metric", values="value", sort=False)
+    wanted = [
+        "n_dimensions",
+        "l0",
+        "dead",
+        "explained_variance",
+        "semantic_consistency",
+        "consistency_chance",
+        "mono_score",
+    ]
+    features = results[results["metric"].isin(wanted)].pivot_table(
+        index="features", columns="metric", values="value", sort=False
+    )
     settings = yaml.safe_load((args.out / "simclr-0" / "config.yaml").read_text())["pretrain"]
     body = "\n\n".join([
         f"{settings['backbone']['name']}, width {settings['backbone']['width'] or 64}, stem {settings['backbone']['stem']}; "
@@ -130,8 +144,12 @@ def record(args: argparse.Namespace) -> None:
     ])  # fmt: skip
     name = f"cifar100_table_{args.scale}"
     joined.to_csv(RESULTS / f"{name}.csv", index=False)
-    words = f"--data {args.data} --scale {args.scale} --seeds {args.seeds}" + (f" --epochs {args.epochs}" if args.epochs else "")
-    write_record(name, f"CIFAR-100, scale {args.scale}", f"python benchmarks/cifar100_table.py {words}", body, ("scikit-learn",))
+    words = f"--data {args.data} --scale {args.scale} --seeds {args.seeds}" + (
+        f" --epochs {args.epochs}" if args.epochs else ""
+    )
+    write_record(
+        name, f"CIFAR-100, scale {args.scale}", f"python benchmarks/cifar100_table.py {words}", body, ("scikit-learn",)
+    )
 
 
 def main() -> None:
