@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 import yaml
 from record import RESULTS, write_record
-from study import tables
+from study import feature_table, tables
 
 METHODS = ("simclr", "ncl")
 SAE = {"paper": {"n_latents": 2048, "k": 256}, "small": {"n_latents": 2048, "k": 32}}
@@ -119,27 +119,16 @@ def record(args: argparse.Namespace) -> None:
         ignore_index=True,
     )  # fmt: skip
     results = pd.read_parquet(args.out / "gaussian" / "results.parquet")
-    wanted = [
-        "n_dimensions",
-        "l0",
-        "dead",
-        "explained_variance",
-        "semantic_consistency",
-        "consistency_chance",
-        "mono_score",
-    ]
-    features = results[results["metric"].isin(wanted)].pivot_table(
-        index="features", columns="metric", values="value", sort=False
-    )
     settings = yaml.safe_load((args.out / "simclr-0" / "config.yaml").read_text())["pretrain"]
+    net = settings["backbone"]
     body = "\n\n".join([
-        f"{settings['backbone']['name']}, width {settings['backbone']['width'] or 64}, stem {settings['backbone']['stem']}; "
+        f"{net['name']}, width {net['width'] or 64}, stem {net['stem']}; "
         f"{settings['epochs']} epochs of pretraining, batch {settings['batch_size']}, {settings['precision']}; "
         f"{args.seeds} seeds, encoders included. Input noise by the paper's protocol (after normalisation, unclipped). "
         f"The p-values of the two studies are corrected each by itself.",
         PUBLISHED.strip(),
         tables(joined),
-        features.to_markdown(floatfmt=".3g"),
+        feature_table(results),
         *((args.out / kind / "verdict.txt").read_text().strip().replace("\n", "\n\n") for kind in INPUT_NOISE),
     ])  # fmt: skip
     name = f"cifar100_table_{args.scale}"

@@ -47,6 +47,24 @@ def tables(summary: pd.DataFrame) -> str:
     return "\n\n".join(parts)
 
 
+METRICS = (
+    "n_dimensions", "l0", "dead", "explained_variance", "semantic_consistency", "consistency_chance", "mono_score",
+)  # fmt: skip
+
+
+def feature_table(results: pd.DataFrame) -> str:
+    """Mean feature metrics of every feature set, as Markdown."""
+    features = results[results["metric"].isin(METRICS)].pivot_table(
+        index="features", columns="metric", values="value", sort=False
+    )
+    lines = ["| features | " + " | ".join(METRICS) + " |", "|---" * (len(METRICS) + 1) + "|"]
+    lines += [
+        f"| {row} | " + " | ".join(f"{features.at[row, m]:.3g}" if m in features else "" for m in METRICS) + " |"
+        for row in features.index
+    ]
+    return "\n".join(lines)
+
+
 def main() -> None:
     name, words = sys.argv[1], sys.argv[2:]
     folder = Path("runs") / f"bench-{name}"
@@ -58,28 +76,11 @@ def main() -> None:
     summary = pd.read_csv(folder / "summary.csv")
     shutil.copyfile(folder / "summary.csv", RESULTS / f"study_{name}.csv")
     results = pd.read_parquet(folder / "results.parquet")
-    metrics = [
-        "n_dimensions",
-        "l0",
-        "dead",
-        "explained_variance",
-        "semantic_consistency",
-        "consistency_chance",
-        "mono_score",
-    ]
-    features = results[results["metric"].isin(metrics)].pivot_table(
-        index="features", columns="metric", values="value", sort=False
-    )
-    lines = ["| features | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
-    lines += [
-        f"| {row} | " + " | ".join(f"{features.at[row, m]:.3g}" if m in features else "" for m in metrics) + " |"
-        for row in features.index
-    ]
     body = "\n\n".join(
         [
             f"Wall time {seconds / 60:.1f} min; largest process {peak:.2f} GiB.",
             tables(summary),
-            "\n".join(lines),
+            feature_table(results),
             (folder / "verdict.txt").read_text().strip().replace("\n", "\n\n"),
         ]
     )
