@@ -1,5 +1,6 @@
 """The encoders of a study: one for each base representation and, where there are several of a kind, each seed."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -10,7 +11,7 @@ from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from monosemy.cache import cache_folder, cached_array, fingerprint
+from monosemy.cache import cache_folder, fingerprint, stored_array
 from monosemy.data.labelled import Inputs, Kind, LabelledData
 from monosemy.data.pixels import Images
 from monosemy.encoders.backbones import BackboneConfig
@@ -162,33 +163,51 @@ class EncoderBank:
         return bases_of(self.config)
 
     def prepare(self, bases: Sequence[Base], seeds: Sequence[int]) -> None:
-        """Train the encoders that are missing in the cache, one process a core, each on one thread.
+        """Do what the cache lacks: train encoders, or embed all splits by encoder files.
 
-        One thread each is faster for small networks, and makes the weights independent of the number of cores.
+        One process a core, each on one thread: faster for small networks, and the numbers do not depend on the cores.
 
         Raises:
             InputError: there are fewer encoder files than seeds, but more than one.
         """
-        if self.config.name == "files":
-            for base, paths in self._files.items():
-                if 1 < len(paths) != len(seeds):
-                    raise InputError(
-                        f"There are {len(paths)} encoder files for {base!r} but {len(seeds)} seeds; "
-                        f"set seeds to {len(paths)}, or give one file."
-                    )
-        if self.config.name != "contrastive":
+        pairs = [(base, seed) for seed in seeds for base in bases]
+        if self.config.name == "contrastive":
+            images = self._data.train.inputs
+            assert isinstance(images, np.ndarray)
+            paths = {pair: self._path(*pair) for pair in pairs}
+            missing = [pair for pair, path in paths.items() if not self._is_cached(path)]
+            jobs = [delayed(_train_and_save)(images, self._settings(*pair), paths[pair]) for pair in missing]
+            self._side_by_side("Training encoders", jobs)
+        elif self.config.name == "files":
+            self._check_seeds(len(seeds))
+            first_users = {self._path(*pair): pair for pair in reversed(pairs)}
+            cache = str(cache_folder())
+            lacking = [pair for pair in first_users.values() if not self._is_embedded(*pair)]
+            self._side_by_side(
+                "Embedding images", [delayed(_embed_splits)(self.config, self._data, *pair, cache) for pair in lacking]
+            )
+
+    def _check_seeds(self, n_seeds: int) -> None:
+        for base, paths in self._files.items():
+            if 1 < len(paths) != n_seeds:
+                raise InputError(
+                    f"There are {len(paths)} encoder files for {base!r} but {n_seeds} seeds; "
+                    f"set seeds to {len(paths)}, or give one file."
+                )
+
+    def _side_by_side(self, what: str, jobs: Sequence[Any]) -> None:
+        """Run delayed calls, one process a core."""
+        if not jobs:
             return
-        paths_by_pair = {(base, seed): self._path(base, seed) for seed in seeds for base in bases}
-        missing = [pair for pair, path in paths_by_pair.items() if not self._is_cached(path)]
-        images = self._data.train.inputs
-        assert isinstance(images, np.ndarray)
-        jobs = (delayed(_train_and_save)(images, self._settings(*pair), paths_by_pair[pair]) for pair in missing)
-        workers = min(len(missing), cpu_count())
-        if workers:
-            self._progress("Training encoders", 0, len(missing))
-            results = Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
-            for done, _ in enumerate(results, start=1):
-                self._progress("Training encoders", done, len(missing))
+        self._progress(what, 0, len(jobs))
+        ends = Parallel(n_jobs=min(len(jobs), cpu_count()), return_as="generator_unordered")(jobs)
+        for done, _ in enumerate(ends, start=1):
+            self._progress(what, done, len(jobs))
+
+    def _is_embedded(self, base: Base, seed: int) -> bool:
+        """Whether the cache holds the embeddings of all splits by an encoder file."""
+        data = self._data
+        return all(self._kept(base, seed, split.inputs).is_file() for split in (data.train, data.validation, data.test))
 
     def _is_cached(self, path: Path) -> bool:
         """Whether the cache has an encoder; a damaged file counts as none."""
@@ -208,8 +227,12 @@ class EncoderBank:
             return inputs.astype(np.float32, copy=False)
         if self.config.name == "contrastive":
             return self.embed_images(base, seed, inputs)
+        return stored_array(self._kept(base, seed, inputs), lambda: self.embed_images(base, seed, inputs))
+
+    def _kept(self, base: Base, seed: int, inputs: Inputs) -> Path:
+        """The file in the cache of embeddings by an encoder file."""
         key = fingerprint("image-v1", self._path(base, seed), self.config.layer, inputs)
-        return cached_array("embeddings", key, lambda: self.embed_images(base, seed, inputs))
+        return cache_folder() / "embeddings" / f"{key}.safetensors"
 
     def embed_images(self, base: Base, seed: int, images: Images) -> NDArray[np.float32]:
         """Embeddings (N, D) of images, never from the cache."""
@@ -251,3 +274,11 @@ def _train_and_save(images: NDArray[np.float32], config: PretrainConfig, path: P
         encoder = pretrain(images, config)
         assert encoder is not None
         save_encoder(encoder, path, {"pretrain": config.model_dump(mode="json")})
+
+
+def _embed_splits(config: EncoderConfig, data: LabelledData, base: Base, seed: int, cache: str) -> None:
+    os.environ["MONOSEMY_CACHE"] = cache  # a worker process may be older than the caller's setting
+    with one_thread():
+        bank = EncoderBank(config, data)
+        for split in (data.train, data.validation, data.test):
+            bank.encode(base, seed, split.inputs)
