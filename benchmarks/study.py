@@ -32,7 +32,7 @@ def tables(summary: pd.DataFrame) -> str:
     accuracy = summary.assign(text=summary.apply(percent, axis=1)).pivot(
         index="features", columns="cell", values="text"
     )
-    gains = summary[summary["features"] != "dense"].copy()
+    gains = summary[summary["gain"].notna()].copy()  # all but the baseline's
     gains["text"] = [
         f"{100 * g:+.1f}" if pd.isna(low) else f"{100 * g:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], p {p:.2g}"
         for g, low, high, p in gains[["gain", "gain_low", "gain_high", "p_holm"]].itertuples(index=False)

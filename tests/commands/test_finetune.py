@@ -48,6 +48,7 @@ def test_a_comparison_prints_and_writes_what_it_found(
     assert set(zip(results["scenario"], results["level"], strict=True)) == {("clean", 0.0), ("label-noise", 0.4)}
     curves = pd.read_parquet(out / "curves.parquet")
     assert len(curves) == len(VARIANTS) * 2 * 2 * 2 * 3, "variants, cells, seeds, epochs, metrics"
+    assert "nce" in (out / "verdict.txt").read_text()
     for stem in ("accuracy-label-noise", "curves-clean-0", "curves-label-noise-0.4"):
         assert (out / "figures" / f"{stem}.png").stat().st_size > 1000
     again = tmp_path / "again"

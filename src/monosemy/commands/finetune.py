@@ -78,7 +78,7 @@ def execute(
     request: FinetuneRequest, plan_path: Path | None, out: Path | None, device: str | None, console: Console
 ) -> FinetuneResult:
     """Load, run, write the folder with figures, and print."""
-    from monosemy.report.finetuning import print_finetuning, save_finetuning_figures
+    from monosemy.report.finetuning import print_finetuning, write_finetuning
 
     if plan_path is not None:
         plan = validated(FinetunePlan, read_yaml(plan_path, "plan"), str(plan_path))
@@ -90,6 +90,6 @@ def execute(
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with progress(console) as on_progress:
         result = run_finetuning(plan, data, folder, on_progress, where)
-        save_finetuning_figures(result)
+        write_finetuning(result)
     print_finetuning(result, console)
     return result

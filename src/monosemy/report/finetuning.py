@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from monosemy.files import atomic_path
+from monosemy.files import atomic_path, write_text
 from monosemy.report import tables
 from monosemy.report.figures import HOUSE_STYLE, accuracy_figure, png_bytes, svg_bytes
 from monosemy.report.style import ROLES, style_of
@@ -33,6 +33,12 @@ def sentences(result: FinetuneResult) -> list[str]:
             said.append(_judge(result, name, controls, scenario, level))
         said.append(_overfitting(result, scenario, level))
     return said
+
+
+def warnings(result: FinetuneResult) -> list[str]:
+    """What limits the answer."""
+    few = result.plan.seeds < 5
+    return [f"Only {result.plan.seeds} seeds: intervals need at least 5 to mean much."] if few else []
 
 
 def _judge(result: FinetuneResult, name: str, controls: list[str], scenario: str, level: float) -> str:
@@ -71,8 +77,8 @@ def print_finetuning(result: FinetuneResult, console: Console) -> None:
         print_accuracies(table, scenario, console)
         print_gains(table, scenario, console, over=BASELINE)
     print_sentences("Verdict", sentences(result), "bold", console)
-    warnings = [f"Only {result.plan.seeds} seeds: intervals need at least 5 to mean much."] * (result.plan.seeds < 5)
-    print_sentences("Warnings", warnings, "bold yellow", console)
+    print_sentences("Warnings", warnings(result), "bold yellow", console)
+    print_sentences("Notices", result.notices, "bold", console)
     console.print(f"\nResults in {result.folder}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -102,8 +108,10 @@ def curves_figure(curves: pd.DataFrame, scenario: str, level: float) -> Figure:
     return figure
 
 
-def save_finetuning_figures(result: FinetuneResult) -> list[Path]:
-    """Write accuracy against noise and the learning curves of every cell, as PNG and SVG."""
+def write_finetuning(result: FinetuneResult) -> list[Path]:
+    """Write the verdict, accuracy against noise and the learning curves of every cell, as PNG and SVG."""
+    lines = [*sentences(result), *(f"Warning: {warning}" for warning in warnings(result))]
+    write_text(result.folder / "verdict.txt", "\n".join(lines) + "\n")
     figures = {
         f"accuracy-{scenario}": accuracy_figure(result.summary, scenario)
         for scenario in tables.scenarios(result.summary)

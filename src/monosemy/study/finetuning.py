@@ -103,6 +103,7 @@ class FinetuneResult:
     curves: pd.DataFrame
     """The same with a column epoch: accuracy on train (given labels), validation (given labels) and test."""
     summary: pd.DataFrame
+    notices: tuple[str, ...]
     folder: Path
 
 
@@ -151,7 +152,7 @@ def run_finetuning(
         with atomic_path(folder / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
     write_text(folder / "summary.csv", summary.to_csv(index=False))
-    return FinetuneResult(plan, results, curves, summary, folder)
+    return FinetuneResult(plan, results, curves, summary, data.notices, folder)
 
 
 def _check(plan: FinetunePlan, data: LabelledData) -> None:
