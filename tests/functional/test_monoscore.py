@@ -1,12 +1,14 @@
 """MonoScore in linear time against the double sum over pairs."""
 
+from functools import reduce
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.functional import MonoMoments, mono_moments, mono_score
+from monosemy.functional import merge_mono_moments, mono_moments, mono_score, mono_support
 
 
 def slow_score(activations: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
@@ -41,9 +43,9 @@ def test_equals_the_double_sum(seed: int, n: int, m: int) -> None:
 def test_moments_of_shards_add_up() -> None:
     activations, embeddings = random_case(3, 40, 6)
     pieces = [mono_moments(activations[a:b], embeddings[a:b]) for a, b in ((0, 1), (1, 25), (25, 40))]
-    merged = MonoMoments(*(sum(part) for part in zip(*pieces, strict=True)))
+    merged = reduce(merge_mono_moments, pieces)
     whole = mono_moments(activations, embeddings)
-    np.testing.assert_array_equal(merged.support, whole.support)
+    np.testing.assert_array_equal(mono_support(merged), mono_support(whole))
     np.testing.assert_allclose(mono_score(merged), mono_score(whole), atol=1e-12)
 
 
@@ -77,3 +79,46 @@ def test_accumulates_in_float64() -> None:
     moments = mono_moments(activations, embeddings)
     assert moments.weighted_sum.dtype == moments.sum.dtype == np.float64
     np.testing.assert_allclose(mono_score(moments), exact, rtol=1e-6)
+
+
+@given(seed=st.integers(0, 999), n=st.integers(2, 12), density=st.sampled_from([0.3, 0.7, 1.0]))
+def test_signed_activations_are_shifted_by_their_minimum(seed: int, n: int, density: float) -> None:
+    rng = np.random.default_rng(seed)
+    activations = rng.standard_normal((n, 4)).round(1) * (rng.random((n, 4)) < density)
+    embeddings = rng.standard_normal((n, 3))
+    shifted = activations - np.minimum(activations.min(axis=0), 0)
+    wanted = slow_score(shifted, embeddings)
+    for form in (activations, sp.csr_array(activations)):
+        whole = mono_moments(form, embeddings)
+        np.testing.assert_allclose(mono_score(whole), wanted, atol=1e-9)
+        np.testing.assert_array_equal(mono_support(whole), (shifted > 0).sum(axis=0))
+        cut = int(rng.integers(0, n + 1))
+        merged = merge_mono_moments(
+            mono_moments(form[:cut], embeddings[:cut]), mono_moments(form[cut:], embeddings[cut:])
+        )
+        np.testing.assert_array_equal(mono_support(merged), mono_support(whole))
+        np.testing.assert_allclose(mono_score(merged), wanted, atol=1e-9)
+
+
+def test_a_shift_that_leaves_nothing_is_undefined() -> None:
+    constant = np.full((4, 1), -3.0)
+    assert np.isnan(mono_score(mono_moments(constant, np.eye(4)))).all()
+    assert mono_support(mono_moments(constant, np.eye(4))).tolist() == [0]
+
+
+def test_sparse_embeddings_are_as_good_as_dense_ones() -> None:
+    activations, embeddings = random_case(5, 30, 4)
+    embeddings = embeddings * (np.random.default_rng(1).random(embeddings.shape) < 0.5)
+    wanted = mono_score(mono_moments(activations, embeddings))
+    for form in (activations, sp.csr_array(activations)):
+        found = mono_moments(form, sp.csr_array(embeddings))
+        np.testing.assert_allclose(mono_score(found), wanted, atol=1e-12)
+
+
+def test_a_sample_without_a_direction_is_left_out() -> None:
+    activations, embeddings = random_case(6, 12, 3)
+    embeddings[4] = 0
+    kept = np.arange(12) != 4
+    wanted = slow_score(activations[kept], embeddings[kept])
+    for form in (activations, sp.csr_array(activations)):
+        np.testing.assert_allclose(mono_score(mono_moments(form, embeddings)), wanted, atol=1e-9)

@@ -4,8 +4,16 @@ import math
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
 
-from monosemy.functional.rank import effective_rank
+from monosemy.functional.rank import (
+    covariance_moments,
+    effective_rank,
+    merge_covariance_moments,
+    streamed_effective_rank,
+)
 
 
 def test_equally_strong_directions_count_fully_and_one_direction_once() -> None:
@@ -22,3 +30,20 @@ def test_it_is_the_entropy_of_the_singular_values(shape: tuple[int, int]) -> Non
     s = np.linalg.svd(x - x.mean(0), compute_uv=False)
     p = s[s > 1e-10] / s.sum()
     assert effective_rank(x) == pytest.approx(math.exp(-(p * np.log(p)).sum()), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(50, 8), (8, 50)])
+def test_sparse_rows_spread_as_dense_ones(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.random(shape) * (rng.random(shape) < 0.2)
+    assert effective_rank(sp.csr_array(x)) == pytest.approx(effective_rank(x), rel=1e-9)
+
+
+@given(seed=st.integers(0, 999), cut=st.integers(0, 30), offset=st.sampled_from([0.0, 1e6]))
+def test_covariances_of_pieces_merge(seed: int, cut: int, offset: float) -> None:
+    x = np.random.default_rng(seed).standard_normal((30, 4)) * [1, 1, 0.1, 3] + offset
+    merged = merge_covariance_moments(covariance_moments(x[:cut]), covariance_moments(x[cut:]))
+    assert merged.n_samples == 30
+    np.testing.assert_allclose(merged.mean, x.mean(axis=0), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(merged.scatter, 29 * np.cov(x.T), rtol=1e-6, atol=1e-6)
+    assert streamed_effective_rank(merged) == pytest.approx(effective_rank(x), rel=1e-6)

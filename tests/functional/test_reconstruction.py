@@ -2,10 +2,19 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monosemy.functional import aux_k, explained_variance, normalized_mse
+from monosemy.functional.reconstruction import (
+    merge_reconstruction_moments,
+    reconstruction_moments,
+    streamed_explained_variance,
+    streamed_normalized_mse,
+)
 
 Z = torch.tensor([[1.0, 10.0], [3.0, 20.0], [5.0, 60.0]])
 
@@ -58,3 +67,30 @@ def test_aux_k_by_hand_and_its_gradient() -> None:
 
 def test_aux_k_of_no_error_is_finite() -> None:
     assert torch.isfinite(aux_k(torch.zeros(1, 2), torch.zeros(1, 2)))
+
+
+@given(seed=st.integers(0, 999), cut=st.integers(0, 40), offset=st.sampled_from([0.0, 1e5]))
+def test_moments_of_pieces_give_the_scores_of_the_whole(seed: int, cut: int, offset: float) -> None:
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((40, 3)) + offset
+    recon = z + 0.3 * rng.standard_normal((40, 3))
+    merged = merge_reconstruction_moments(
+        reconstruction_moments(recon[:cut], z[:cut]), reconstruction_moments(recon[cut:], z[cut:])
+    )
+    target, given_back = torch.from_numpy(z), torch.from_numpy(recon)
+    assert streamed_explained_variance(merged) == pytest.approx(explained_variance(given_back, target), rel=1e-9)
+    assert streamed_normalized_mse(merged) == pytest.approx(float(normalized_mse(given_back, target)), rel=1e-9)
+
+
+def test_the_mean_predictor_explains_nothing_in_pieces_either() -> None:
+    z = np.random.default_rng(0).standard_normal((100, 4)) * 3 + 1e4
+    z[50:] += 7  # each half has a mean of its own
+    recon = np.broadcast_to(z.mean(axis=0), z.shape)
+    halves = [reconstruction_moments(recon[rows], z[rows]) for rows in (slice(50), slice(50, 100))]
+    assert streamed_explained_variance(merge_reconstruction_moments(*halves)) == pytest.approx(0, abs=1e-9)
+
+
+def test_scores_of_nothing_are_undefined() -> None:
+    moments = reconstruction_moments(np.zeros((3, 2)), np.zeros((3, 2)))
+    assert math.isnan(streamed_explained_variance(moments))
+    assert math.isnan(streamed_normalized_mse(moments))

@@ -17,9 +17,13 @@ from monosemy.functional.consistency import (
     semantic_consistency,
 )
 from monosemy.functional.contrastive import nt_xent, supervised_contrastive
+from monosemy.functional.firing import FiringCounts, Sparsity, firing_counts, merge_firing_counts, sparsity
 from monosemy.functional.gather import all_gather, own_rows
-from monosemy.functional.monoscore import MonoMoments, mono_moments, mono_score
+from monosemy.functional.monoscore import MonoMoments, merge_mono_moments, mono_moments, mono_score, mono_support
 from monosemy.functional.nonnegative import NON_NEGATIVE, NonNegative, relu, rep_relu
+from monosemy.functional.orthogonality import Orthogonality, orthogonality_error
+from monosemy.functional.purity import Purity, activation_mass, class_purity
+from monosemy.functional.rank import effective_rank
 from monosemy.functional.reconstruction import aux_k, explained_variance, normalized_mse
 from monosemy.functional.separability import (
     Overtaking,
@@ -36,25 +40,37 @@ __all__ = [
     "ClassMoments",
     "ClassSeparability",
     "Consistency",
+    "FiringCounts",
     "MonoMoments",
     "NonNegative",
+    "Orthogonality",
     "Overtaking",
+    "Purity",
     "ScoreMoments",
     "SparseCodes",
+    "Sparsity",
     "activation_counts",
+    "activation_mass",
     "all_gather",
     "aux_k",
     "class_moments",
+    "class_purity",
     "class_separability",
+    "effective_rank",
     "expected_largest_share",
     "explained_variance",
+    "firing_counts",
     "merge_class_moments",
+    "merge_firing_counts",
+    "merge_mono_moments",
     "mono_moments",
     "mono_score",
+    "mono_support",
     "noisy_class_moments",
     "noisy_moments",
     "normalized_mse",
     "nt_xent",
+    "orthogonality_error",
     "overtaking",
     "own_rows",
     "pair_separability",
@@ -63,6 +79,7 @@ __all__ = [
     "scale_free_separability",
     "score_separability",
     "semantic_consistency",
+    "sparsity",
     "supervised_contrastive",
     "to_csr",
     "to_dense",

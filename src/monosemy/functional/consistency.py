@@ -49,18 +49,34 @@ def activation_counts(
 
     Returns: (n_classes, M).
     """
-    one_hot = sp.csr_array((np.ones(len(labels)), labels, np.arange(len(labels) + 1)), shape=(len(labels), n_classes))
+    active = activity(codes, eps)
+    if isinstance(active, np.ndarray):
+        one_hot = sp.csr_array(
+            (np.ones(len(labels), dtype=np.float32), labels, np.arange(len(labels) + 1)), shape=(len(labels), n_classes)
+        )
+        return np.asarray(one_hot.T @ active.astype(np.float32)).round().astype(np.int64)
+    width = codes.shape[1]
+    class_of_entry = np.repeat(np.asarray(labels, dtype=np.int64), np.diff(active.indptr))
+    places = class_of_entry * width + active.indices
+    return np.bincount(places, minlength=n_classes * width).reshape(n_classes, width)
+
+
+def activity(codes: Codes, eps: float = 1e-5) -> NDArray[np.bool_] | sp.csr_array:
+    """Which dimensions fire for which samples: |f_m| > eps, f the L2-normalised code.
+
+    Args:
+        codes: (N, M), dense or CSR.
+
+    Returns: (N, M) bool, dense; or for CSR codes a CSR array that stores exactly the pairs that fire.
+    """
     if isinstance(codes, np.ndarray):
-        norms = np.linalg.norm(codes, axis=1, keepdims=True)
-        active = (np.abs(codes) > eps * norms).astype(np.float32)
-    else:
-        norms = np.sqrt(codes.multiply(codes).sum(axis=1))
-        rows = np.repeat(np.arange(codes.shape[0]), np.diff(codes.indptr))
-        fires = np.abs(codes.data) > eps * norms[rows]
-        active = sp.csr_array((fires.astype(np.float64), codes.indices, codes.indptr), shape=codes.shape)
-    counts = one_hot.T @ active
-    dense = counts.toarray() if sp.issparse(counts) else counts
-    return np.asarray(dense).round().astype(np.int64)
+        norms = np.sqrt(np.einsum("nm,nm->n", codes, codes))
+        return np.asarray(np.abs(codes) > eps * norms[:, None])
+    rows = np.repeat(np.arange(codes.shape[0]), np.diff(codes.indptr))
+    norms = np.sqrt(np.bincount(rows, weights=np.square(codes.data), minlength=codes.shape[0]))
+    fires = np.abs(codes.data) > eps * norms[rows]
+    starts = np.concatenate([[0], np.cumsum(fires)])[codes.indptr]
+    return sp.csr_array((fires[fires], codes.indices[fires], starts), shape=codes.shape)
 
 
 def expected_largest_share(support: int, class_shares: NDArray[np.floating]) -> float:
@@ -117,14 +133,10 @@ def semantic_consistency(counts: NDArray[np.int64], class_shares: NDArray[np.flo
     support = counts.sum(axis=0)
     with np.errstate(invalid="ignore"):
         score = counts.max(axis=0) / support
-    distinct, inverse = np.unique(support, return_inverse=True)
     # The chance level is smooth in the support: every value up to 64, then on a grid of about 1 %.
-    levels = np.array([np.nan if s == 0 else _chance(int(s), shares) for s in distinct])
+    step = 2 ** np.maximum(0, np.frexp(support)[1] - 7)
+    distinct, inverse = np.unique(
+        np.where(support > _EXACT_UP_TO, support // step * step, support), return_inverse=True
+    )
+    levels = np.array([np.nan if s == 0 else expected_largest_share(int(s), shares) for s in distinct])
     return Consistency(score, support, levels[inverse])
-
-
-def _chance(support: int, shares: NDArray[np.floating]) -> float:
-    if support > _EXACT_UP_TO:
-        step = 2 ** max(0, support.bit_length() - 7)
-        support = support // step * step
-    return expected_largest_share(support, shares)

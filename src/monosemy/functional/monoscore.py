@@ -1,6 +1,6 @@
 """MonoScore: do the samples that activate a feature look alike?"""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -8,55 +8,128 @@ from numpy.typing import NDArray
 
 from monosemy.functional.consistency import Codes
 
+Array = NDArray[np.float64]
+
 
 class MonoMoments(NamedTuple):
-    """Sums over samples from which the score follows; moments of disjoint samples add up."""
+    """What the score follows from, of N samples with activations a_im and embeddings p_i of length 1."""
 
-    weighted_sum: NDArray[np.float64]
+    n_samples: int
+    weighted_sum: Array
     """(M, D), w_m = sum_i a_im p_i."""
-    sum: NDArray[np.float64]
+    sum: Array
     """(M,), u_m = sum_i a_im."""
-    sum_of_squares: NDArray[np.float64]
+    sum_of_squares: Array
     """(M,), v_m = sum_i a_im^2."""
-    support: NDArray[np.int64]
+    positive: NDArray[np.int64]
     """(M,), number of samples with a_im > 0."""
+    lowest: Array
+    """(M,), min_i a_im; infinite without samples."""
+    at_lowest: NDArray[np.int64]
+    """(M,), number of samples with that activation."""
+    embedding_sum: Array
+    """(D,), sum_i p_i."""
 
 
-def mono_moments(activations: Codes, embeddings: NDArray[np.floating]) -> MonoMoments:
-    """The four sums of :class:`MonoMoments`, accumulated in float64.
+def mono_moments(activations: Codes, embeddings: Codes) -> MonoMoments:
+    """The sums of :class:`MonoMoments`, in float64: 2 N M D FLOP, or for CSR activations with k entries a row 2 N k D.
 
     Args:
-        activations: (N, M), non-negative (min-shifted if the feature is dense and signed).
-        embeddings: (N, D), of any length; they are L2-normalised here.
+        activations: (N, M), dense or CSR, of any sign.
+        embeddings: (N, D), dense or CSR, of any length; they are L2-normalised here. A sample whose embedding has
+            length 0 has no direction and is left out.
     """
-    unit = embeddings.astype(np.float64)
-    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    unit, lengths = _normalised(embeddings)
+    directed = lengths > 0
+    if not directed.all():
+        activations, unit = activations[directed], unit[directed]
+    n, width = activations.shape
     a = activations.astype(np.float64)
+    weighted = _dense(a.T @ unit)
+    embedding_sum = np.asarray(unit.sum(axis=0)).ravel()
     if isinstance(a, np.ndarray):
-        return MonoMoments(a.T @ unit, a.sum(0), (a * a).sum(0), (a > 0).sum(0))
-    squares = a.multiply(a)
-    positive = sp.csr_array(a > 0)
+        lowest = a.min(axis=0, initial=np.inf)
+        squares, at_lowest = np.einsum("nm,nm->m", a, a), (a == lowest).sum(axis=0)
+        return MonoMoments(n, weighted, a.sum(axis=0), squares, (a > 0).sum(axis=0), lowest, at_lowest, embedding_sum)
+    columns, values = a.indices, np.asarray(a.data)
+    sums: list[Array] = [
+        np.bincount(columns, weights=weights, minlength=width).astype(np.float64) for weights in (values, values**2)
+    ]
+    lowest = np.full(width, np.inf)
+    np.minimum.at(lowest, columns, values)
+    stored = np.bincount(columns, minlength=width)
+    lowest = np.where(stored < n, np.minimum(lowest, 0), lowest)
+    at_lowest = np.bincount(columns[values == lowest[columns]], minlength=width)
     return MonoMoments(
-        np.asarray(a.T @ unit),
-        np.asarray(a.sum(axis=0)).ravel(),
-        np.asarray(squares.sum(axis=0)).ravel(),
-        np.asarray(positive.sum(axis=0)).ravel().astype(np.int64),
+        n,
+        weighted,
+        *sums,
+        np.bincount(columns[values > 0], minlength=width),
+        lowest,
+        at_lowest + np.where(lowest == 0, n - stored, 0),
+        embedding_sum,
     )
 
 
-def mono_score(moments: MonoMoments) -> NDArray[np.float64]:
+def _dense(product: Any) -> Array:
+    return np.asarray(product.toarray() if sp.issparse(product) else product)
+
+
+def _normalised(embeddings: Codes) -> tuple[Codes, Array]:
+    """Rows of length 1 in float64 (0 where the length is 0), and the lengths."""
+    unit = embeddings.astype(np.float64)
+    if isinstance(unit, np.ndarray):
+        lengths = np.sqrt(np.einsum("nd,nd->n", unit, unit))
+        unit /= np.where(lengths > 0, lengths, 1)[:, None]
+        return unit, lengths
+    rows = np.repeat(np.arange(unit.shape[0]), np.diff(unit.indptr))
+    lengths = np.sqrt(np.bincount(rows, weights=unit.data**2, minlength=unit.shape[0]))
+    unit.data /= np.where(lengths > 0, lengths, 1)[rows]
+    return unit, lengths
+
+
+def merge_mono_moments(first: MonoMoments, second: MonoMoments) -> MonoMoments:
+    """Moments of two disjoint sets of samples together."""
+    lowest = np.minimum(first.lowest, second.lowest)
+    return MonoMoments(
+        first.n_samples + second.n_samples,
+        first.weighted_sum + second.weighted_sum,
+        first.sum + second.sum,
+        first.sum_of_squares + second.sum_of_squares,
+        first.positive + second.positive,
+        lowest,
+        np.where(first.lowest == lowest, first.at_lowest, 0) + np.where(second.lowest == lowest, second.at_lowest, 0),
+        first.embedding_sum + second.embedding_sum,
+    )
+
+
+def mono_support(moments: MonoMoments) -> NDArray[np.int64]:
+    """(M,), number of samples that activate the dimension, after the shift of :func:`mono_score`."""
+    return np.where(moments.lowest < 0, moments.n_samples - moments.at_lowest, moments.positive)
+
+
+def mono_score(moments: MonoMoments) -> Array:
     """Activation-weighted mean cosine similarity over pairs of different samples, per dimension.
 
     score_m = sum_{i != j} a_im a_jm p_i . p_j / sum_{i != j} a_im a_jm = (|w_m|^2 - v_m) / (u_m^2 - v_m).
 
-    Linear in the number of samples. Undefined (NaN) where fewer than two samples activate the dimension.
+    Linear in the number of samples. Undefined (NaN) where fewer than two samples activate the dimension. A dimension
+    with negative activations is shifted by its minimum over all samples, a' = a + s, as the definition asks for; the
+    shift is made in the sums: w' = w + s sum_i p_i, u' = u + N s, v' = v + 2 s u + N s^2.
 
     Returns: (M,), within [-1, 1].
 
     Source: the linear-time form of the MonoScore of Pach et al. (arXiv 2504.02821), equation 6.
     """
-    numerator = (moments.weighted_sum**2).sum(axis=1) - moments.sum_of_squares
-    denominator = moments.sum**2 - moments.sum_of_squares
-    with np.errstate(invalid="ignore", divide="ignore"):
-        score = np.where(moments.support >= 2, numerator / denominator, np.nan)
+    shift = np.maximum(-moments.lowest, 0.0)  # 0 also without samples
+    n = moments.n_samples
+    weighted = moments.weighted_sum
+    if shift.any():
+        weighted = weighted + shift[:, None] * moments.embedding_sum
+    total = moments.sum + n * shift
+    squares = moments.sum_of_squares + 2 * shift * moments.sum + n * shift**2
+    numerator = np.einsum("md,md->m", weighted, weighted) - squares
+    denominator = total**2 - squares
+    defined = (mono_support(moments) >= 2) & (denominator > 0)  # a shift can round the smallest denominators to 0
+    score = np.divide(numerator, denominator, out=np.full(len(defined), np.nan), where=defined)
     return np.clip(score, -1.0, 1.0)

@@ -1,7 +1,63 @@
 """Losses and scores of a reconstruction."""
 
+from typing import NamedTuple
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+
+class ReconstructionMoments(NamedTuple):
+    """What explained variance and normalised MSE follow from, of N samples."""
+
+    n_samples: int
+    mean: NDArray[np.float64]
+    """(D,), of the targets z."""
+    variation: float
+    """sum_i |z_i - mean|^2."""
+    error: float
+    """sum_i |z_i - recon_i|^2."""
+
+
+def reconstruction_moments(reconstruction: NDArray[np.floating], target: NDArray[np.floating]) -> ReconstructionMoments:
+    """Moments of pairs (N, D), in float64."""
+    z = target.astype(np.float64)
+    error = float(np.square(z - reconstruction).sum())
+    mean = z.mean(axis=0) if len(z) else np.zeros(z.shape[1])
+    z -= mean
+    return ReconstructionMoments(len(z), mean, float(np.square(z).sum()), error)
+
+
+def merge_reconstruction_moments(first: ReconstructionMoments, second: ReconstructionMoments) -> ReconstructionMoments:
+    """Moments of two disjoint sets of samples together.
+
+    Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances"
+    (1979): no difference of large sums of squares, so an offset of the data costs no digits.
+    """
+    count = first.n_samples + second.n_samples
+    share = second.n_samples / max(count, 1)
+    step = second.mean - first.mean
+    return ReconstructionMoments(
+        count,
+        first.mean + share * step,
+        first.variation + second.variation + first.n_samples * share * float(step @ step),
+        first.error + second.error,
+    )
+
+
+def streamed_explained_variance(moments: ReconstructionMoments) -> float:
+    """:func:`explained_variance` of all samples together: 1 - error / variation; NaN for constant data.
+
+    The mean is that of all samples, so the mean predictor scores 0 however the samples came in.
+    """
+    return 1 - moments.error / moments.variation if moments.variation > 0 else float("nan")
+
+
+def streamed_normalized_mse(moments: ReconstructionMoments) -> float:
+    """:func:`normalized_mse` of all samples together: error / sum_i |z_i|^2; NaN where all targets are 0."""
+    energy = moments.variation + moments.n_samples * float(moments.mean @ moments.mean)
+    return moments.error / energy if energy > 0 else float("nan")
 
 
 def normalized_mse(reconstruction: Tensor, target: Tensor) -> Tensor:

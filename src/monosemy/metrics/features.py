@@ -7,14 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monosemy.functional import (
-    activation_counts,
-    explained_variance,
-    mono_moments,
-    mono_score,
-    semantic_consistency,
-)
+from monosemy.functional import explained_variance
 from monosemy.functional.consistency import Codes, Consistency
+from monosemy.metrics.streaming import Firing, MonoScore, SemanticConsistency
 
 MIN_SUPPORT = 10
 """Dimensions that fire for fewer samples do not enter the mean consistency: chance would inflate it."""
@@ -52,9 +47,8 @@ def describe_dimensions(
         codes, labels: (N, M) and (N,).
         embeddings: (N, D), the yardstick of MonoScore.
     """
-    shares = np.bincount(labels, minlength=n_classes) / len(labels)
-    consistency = semantic_consistency(activation_counts(codes, labels, n_classes), shares)
-    return DimensionMetrics(consistency, mono_score(mono_moments(_non_negative(codes), embeddings)), len(labels))
+    consistency = SemanticConsistency(n_classes).update(codes, labels).compute()
+    return DimensionMetrics(consistency, MonoScore().update(codes, embeddings).compute().score, len(labels))
 
 
 def describe_features(
@@ -86,23 +80,8 @@ def describe_features(
 
 
 def dead_share(codes: Codes) -> float:
-    """Share of the dimensions that are 0 in every sample."""
-    return float((_largest(codes) == 0).mean())
-
-
-def _largest(codes: Codes) -> NDArray[np.floating[Any]]:
-    """(M,) largest absolute value of each dimension."""
-    if isinstance(codes, np.ndarray):
-        return np.abs(codes).max(axis=0)
-    return np.asarray(abs(codes).max(axis=0).todense()).ravel()
-
-
-def _non_negative(codes: Codes) -> Codes:
-    """Signed dense features min-shifted a dimension, as MonoScore asks for; non-negative ones as they are."""
-    if not isinstance(codes, np.ndarray):
-        return codes
-    lowest = np.minimum(codes.min(axis=0), 0)
-    return codes - lowest
+    """Share of the dimensions that fire for no sample."""
+    return Firing().update(codes).compute().dead
 
 
 def _explained_variance(transformer: Any, codes: Codes, embeddings: NDArray[np.float32]) -> float:

@@ -1,0 +1,80 @@
+"""How many dimensions fire for a sample, and for how many samples a dimension fires."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monosemy.functional.consistency import Codes, activity
+
+DENSE_ABOVE = 0.1
+"""A dimension that fires for more than this share of the samples is dense: it can hardly stand for one meaning."""
+
+
+class FiringCounts(NamedTuple):
+    """Who fires how often; counts of disjoint samples add up."""
+
+    support: NDArray[np.int64]
+    """(M,), samples for which the dimension fires."""
+    l0: NDArray[np.int64]
+    """(M + 1,), l0[j] samples have exactly j dimensions that fire."""
+
+    @property
+    def n_samples(self) -> int:
+        return int(self.l0.sum())
+
+
+class Sparsity(NamedTuple):
+    """Summary of :class:`FiringCounts`; NaN without samples."""
+
+    l0_mean: float
+    """Dimensions that fire for a sample, on average."""
+    l0_quantiles: tuple[float, float, float]
+    """The 5 %, 50 % and 95 % quantiles of that number over samples (the smallest number that so many do not exceed)."""
+    dead: float
+    """Share of the dimensions that fire for no sample."""
+    dense: float
+    """Share of the dimensions that fire for more than a tenth of the samples."""
+
+
+def firing_counts(codes: Codes, eps: float = 1e-5) -> FiringCounts:
+    """Counts of what fires, as :func:`~monosemy.functional.consistency.activity` defines it: |f_m| > eps |f|.
+
+    Args:
+        codes: (N, M), dense or CSR.
+    """
+    active, width = activity(codes, eps), codes.shape[1]
+    if isinstance(active, np.ndarray):
+        support, a_sample = active.sum(axis=0), active.sum(axis=1)
+    else:
+        support, a_sample = np.bincount(active.indices, minlength=width), np.diff(active.indptr)
+    return FiringCounts(support.astype(np.int64), np.bincount(a_sample, minlength=width + 1))
+
+
+def merge_firing_counts(first: FiringCounts, second: FiringCounts) -> FiringCounts:
+    """Counts of two disjoint sets of samples together."""
+    return FiringCounts(first.support + second.support, first.l0 + second.l0)
+
+
+def sparsity(counts: FiringCounts, dense_above: float = DENSE_ABOVE) -> Sparsity:
+    """L0 and its distribution, dead and dense dimensions.
+
+    A latent is dead if it fires for NONE of the samples that were counted: with few samples a rare latent looks dead.
+    It is dense above a tenth of the samples: features of natural data are rarer, and latents above that share are
+    known to track the position along a few strong directions.
+
+    Source of the bound: log10 density above -1 in the feature density plots of Bricken et al., "Towards
+    Monosemanticity" (2023).
+    """
+    n = counts.n_samples
+    if n == 0:
+        nan = float("nan")
+        return Sparsity(nan, (nan, nan, nan), nan, nan)
+    reached = np.cumsum(counts.l0)
+    low, middle, high = (float(np.searchsorted(reached, share * n)) for share in (0.05, 0.5, 0.95))
+    return Sparsity(
+        float(counts.support.sum() / n),
+        (low, middle, high),
+        float((counts.support == 0).mean()),
+        float((counts.support > dense_above * n).mean()),
+    )

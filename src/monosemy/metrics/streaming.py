@@ -1,0 +1,270 @@
+"""Metrics of data that comes in pieces, from one stream or several: ``update``, ``merge``, ``compute``.
+
+Every accumulator keeps moments whose size does not depend on the number of samples. The order of the pieces, their
+sizes, and the order in which accumulators are merged change the result by rounding only. The equations are in
+:mod:`monosemy.functional`.
+
+Codes and embeddings may be NumPy arrays, CSR arrays, tensors or ``SparseCodes``.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, Generic, NamedTuple, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monosemy.errors import InputError
+from monosemy.functional.consistency import Codes, Consistency, activation_counts, semantic_consistency
+from monosemy.functional.firing import FiringCounts, Sparsity, firing_counts, merge_firing_counts, sparsity
+from monosemy.functional.monoscore import MonoMoments, merge_mono_moments, mono_moments, mono_score, mono_support
+from monosemy.functional.purity import Purity, activation_mass, class_purity
+from monosemy.functional.rank import (
+    CovarianceMoments,
+    covariance_moments,
+    merge_covariance_moments,
+    streamed_effective_rank,
+)
+from monosemy.functional.reconstruction import (
+    ReconstructionMoments,
+    merge_reconstruction_moments,
+    reconstruction_moments,
+    streamed_explained_variance,
+    streamed_normalized_mse,
+)
+from monosemy.functional.rows import as_codes, first_bad_row, row_blocks, take_rows
+
+Moments = TypeVar("Moments")
+Result = TypeVar("Result")
+
+
+class Accumulator(ABC, Generic[Moments, Result]):
+    """A metric of samples that come in pieces."""
+
+    moments: Moments | None = None
+    """Of all samples so far; None before the first."""
+
+    @abstractmethod
+    def _of(self, *parts: Any) -> Moments:
+        """The moments of a few rows."""
+
+    @abstractmethod
+    def _joined(self, first: Moments, second: Moments) -> Moments: ...
+
+    @abstractmethod
+    def _result(self, moments: Moments) -> Result: ...
+
+    def merge(self, other: Self) -> Self:
+        """Add the samples of another accumulator of the same kind, which stays as it is.
+
+        Raises:
+            InputError: the two measured data of different shapes.
+        """
+        if other.moments is not None:
+            self.moments = self._together(self.moments, other.moments)
+        return self
+
+    def compute(self) -> Result:
+        """The metric of all samples so far.
+
+        Raises:
+            InputError: there were none.
+        """
+        if self.moments is None:
+            raise InputError(f"{type(self).__name__} has seen no sample; call update with at least one row first.")
+        return self._result(self.moments)
+
+    def _add(self, names: tuple[str, ...], values: tuple[Any, ...], labels: NDArray[np.int64] | None = None) -> Self:
+        """Add matrices of N rows each. A batch that is refused leaves the accumulator as it was."""
+        parts = [as_codes(value) for value in values]
+        for name, part in zip(names, parts, strict=True):
+            if part.ndim != 2 or part.shape[1] == 0:
+                raise InputError(f"{name} has shape {part.shape}; give one row a sample, with at least one number.")
+            if part.shape[0] != parts[0].shape[0]:
+                raise InputError(
+                    f"{name} has {part.shape[0]} rows but {names[0]} {parts[0].shape[0]}; give one for each sample."
+                )
+        if labels is not None and len(labels) != parts[0].shape[0]:
+            raise InputError(
+                f"labels has {len(labels)} entries for {parts[0].shape[0]} rows of {names[0]}; give one for each."
+            )
+        found = self.moments
+        for block in row_blocks(*parts):
+            rows = [take_rows(part, block) for part in parts]
+            for name, few in zip(names, rows, strict=True):
+                bad = first_bad_row(few)
+                if bad is not None:
+                    raise InputError(f"{name} holds NaN or infinity in row {block.start + bad}; drop or repair it.")
+            found = self._together(found, self._of(*rows, *(() if labels is None else (labels[block],))))
+        self.moments = found
+        return self
+
+    def _together(self, first: Moments | None, second: Moments) -> Moments:
+        if first is None:
+            return second
+        shapes = [
+            [value.shape for value in moments if isinstance(value, np.ndarray)]  # type: ignore[attr-defined]
+            for moments in (first, second)
+        ]
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"{type(self).__name__} was given data of different widths or classes (sums of shape {shapes[0][0]} "
+                f"and {shapes[1][0]}); give pieces of one data set."
+            )
+        return self._joined(first, second)
+
+
+class MonoScores(NamedTuple):
+    """MonoScore of every dimension."""
+
+    score: NDArray[np.float64]
+    """(M,); NaN where fewer than two samples activate the dimension."""
+    support: NDArray[np.int64]
+    """(M,), number of samples that activate it."""
+
+    def mean(self) -> float:
+        """Over the dimensions where it is defined; NaN if it is for none."""
+        defined = np.isfinite(self.score)
+        return float(self.score[defined].mean()) if defined.any() else float("nan")
+
+
+class MonoScore(Accumulator[MonoMoments, MonoScores]):
+    """MonoScore in linear time; sparse codes with k entries a row cost 2 N k D instead of 2 N M D."""
+
+    def update(self, activations: Any, embeddings: Any) -> Self:
+        """Add samples: activations (N, M) and the embeddings (N, D) whose similarity counts."""
+        return self._add(("activations", "embeddings"), (activations, embeddings))
+
+    def _of(self, *parts: Any) -> MonoMoments:
+        return mono_moments(*parts)
+
+    def _joined(self, first: MonoMoments, second: MonoMoments) -> MonoMoments:
+        return merge_mono_moments(first, second)
+
+    def _result(self, moments: MonoMoments) -> MonoScores:
+        return MonoScores(mono_score(moments), mono_support(moments))
+
+
+class ClassTable(NamedTuple):
+    """A sum over the samples of each class, for every dimension."""
+
+    table: NDArray[Any]
+    """(C, M)."""
+    samples: NDArray[np.int64]
+    """(C,), samples of each class."""
+
+
+class _OfClasses(Accumulator[ClassTable, Result]):
+    """What both metrics of classes share: labels, and tables that add up."""
+
+    def __init__(self, n_classes: int) -> None:
+        if n_classes < 1:
+            raise InputError(f"n_classes={n_classes} is no number of classes; choose one of at least 1.")
+        self.n_classes = n_classes
+
+    def update(self, codes: Any, labels: Any) -> Self:
+        """Add samples: codes (N, M) and their classes (N,) in [0, n_classes)."""
+        classes = np.asarray(labels)
+        if classes.ndim != 1 or (classes.size and not np.issubdtype(classes.dtype, np.integer)):
+            raise InputError(f"labels has shape {classes.shape} and type {classes.dtype}; give one integer a sample.")
+        outside = (classes < 0) | (classes >= self.n_classes)
+        if outside.any():
+            raise InputError(
+                f"labels holds {classes[outside.argmax()]}, which is outside [0, n_classes={self.n_classes}); number "
+                f"the classes from 0."
+            )
+        return self._add(("codes",), (codes,), classes.astype(np.int64))
+
+    @abstractmethod
+    def _table(self, codes: Codes, labels: NDArray[np.int64]) -> NDArray[Any]: ...
+
+    def _of(self, *parts: Any) -> ClassTable:
+        return ClassTable(self._table(*parts), np.bincount(parts[1], minlength=self.n_classes))
+
+    def _joined(self, first: ClassTable, second: ClassTable) -> ClassTable:
+        return ClassTable(first.table + second.table, first.samples + second.samples)
+
+
+class SemanticConsistency(_OfClasses[Consistency]):
+    """Share of the commonest class among the samples that activate a dimension, with support and chance level."""
+
+    def _table(self, codes: Codes, labels: NDArray[np.int64]) -> NDArray[Any]:
+        return activation_counts(codes, labels, self.n_classes)
+
+    def _result(self, moments: ClassTable) -> Consistency:
+        return semantic_consistency(moments.table, moments.samples / moments.samples.sum())
+
+
+class ClassPurity(_OfClasses[Purity]):
+    """Share of the largest class in a dimension's activation, and the entropy of the classes in it."""
+
+    def _table(self, codes: Codes, labels: NDArray[np.int64]) -> NDArray[Any]:
+        return activation_mass(codes, labels, self.n_classes)
+
+    def _result(self, moments: ClassTable) -> Purity:
+        return class_purity(moments.table)
+
+
+class Firing(Accumulator[FiringCounts, Sparsity]):
+    """L0 and its distribution, dead and dense dimensions."""
+
+    def update(self, codes: Any) -> Self:
+        """Add samples: codes (N, M)."""
+        return self._add(("codes",), (codes,))
+
+    def _of(self, *parts: Any) -> FiringCounts:
+        return firing_counts(*parts)
+
+    def _joined(self, first: FiringCounts, second: FiringCounts) -> FiringCounts:
+        return merge_firing_counts(first, second)
+
+    def _result(self, moments: FiringCounts) -> Sparsity:
+        return sparsity(moments)
+
+
+class ReconstructionScores(NamedTuple):
+    """How faithful a reconstruction is."""
+
+    explained_variance: float
+    """1 - FVU about the mean: 1 is perfect, the mean predictor scores 0; NaN for constant data."""
+    normalized_mse: float
+    """Squared error over squared length: 0 is perfect, predicting 0 scores 1."""
+
+
+class Reconstruction(Accumulator[ReconstructionMoments, ReconstructionScores]):
+    """Explained variance and normalised MSE of pairs."""
+
+    def update(self, reconstruction: Any, target: Any) -> Self:
+        """Add samples: reconstructions (N, D) of targets (N, D)."""
+        given, wanted = as_codes(reconstruction), as_codes(target)
+        if given.shape != wanted.shape:
+            raise InputError(
+                f"reconstruction has shape {given.shape} but target {wanted.shape}; give one for each target."
+            )
+        return self._add(("reconstruction", "target"), (given, wanted))
+
+    def _of(self, *parts: Any) -> ReconstructionMoments:
+        dense = [part if isinstance(part, np.ndarray) else part.toarray() for part in parts]
+        return reconstruction_moments(*dense)
+
+    def _joined(self, first: ReconstructionMoments, second: ReconstructionMoments) -> ReconstructionMoments:
+        return merge_reconstruction_moments(first, second)
+
+    def _result(self, moments: ReconstructionMoments) -> ReconstructionScores:
+        return ReconstructionScores(streamed_explained_variance(moments), streamed_normalized_mse(moments))
+
+
+class EffectiveRank(Accumulator[CovarianceMoments, float]):
+    """Effective rank, from the (D, D) covariance."""
+
+    def update(self, embeddings: Any) -> Self:
+        """Add samples: embeddings or codes (N, D)."""
+        return self._add(("embeddings",), (embeddings,))
+
+    def _of(self, *parts: Any) -> CovarianceMoments:
+        return covariance_moments(*parts)
+
+    def _joined(self, first: CovarianceMoments, second: CovarianceMoments) -> CovarianceMoments:
+        return merge_covariance_moments(first, second)
+
+    def _result(self, moments: CovarianceMoments) -> float:
+        return streamed_effective_rank(moments)
