@@ -126,6 +126,6 @@ def test_a_study_of_corruptions_leaves_tables_and_no_embeddings(encoder, tmp_pat
     for name in ("dense", "relu", "ncl"):
         kinds = [accuracy[name, f"corruption:{kind}", 5.0, 1] for kind in ("fog", "contrast")]
         assert accuracy[name, "corruption:mean", 5.0, 1] == pytest.approx(np.mean(kinds))
-    assert any("severity 5 (the mean over kinds)" in sentence for sentence in result.verdict.sentences)
+    assert any("severity 5 (mean over kinds)" in sentence for sentence in result.verdict.sentences)
     in_memory = study.run(*ARRAYS)
     assert result.results.equals(in_memory.results)

@@ -123,9 +123,9 @@ WEIGHT = {"metric": "weight_decay"}
 def test_corruptions_are_judged_by_their_mean_and_every_loss_is_counted() -> None:
     verdict = _corrupted({"fog": 0.3, "gaussian_noise": 0.2, "contrast": -0.1, "snow": 0.0})
     first, milder, kinds = verdict.sentences[:3]
-    assert first.startswith("Under corruptions of severity 5 (the mean over kinds), sae wins: +10.")
-    assert "corruptions of severity 1 (the mean over kinds)" in milder
-    assert "Of its 4 kinds there, sae is better on 2, WORSE on 1, no clear difference on 1" in kinds
+    assert first.startswith("Under common corruptions of severity 5 (mean over kinds), sae wins: +10.")
+    assert "common corruptions of severity 1 (mean over kinds)" in milder
+    assert "Of the 4 kinds there, sae is better on 2, WORSE on 1, without a clear difference on 1" in kinds
     assert "from contrast (-10." in kinds
     assert "to fog (+30." in kinds
     assert sum("fog" in sentence for sentence in verdict.sentences) == 1
@@ -135,7 +135,7 @@ def test_corruptions_are_judged_by_their_mean_and_every_loss_is_counted() -> Non
 
 def test_a_single_kind_is_judged_itself_and_drawn_frost_is_said() -> None:
     verdict = _corrupted({"frost": 0.3})
-    assert verdict.sentences[0].startswith("Under corruptions of severity 5 (frost), sae wins")
+    assert verdict.sentences[0].startswith("Under common corruptions of severity 5 (frost), sae wins")
     assert not any("kinds" in sentence for sentence in verdict.sentences)
     assert any(warning.startswith("Frost is drawn here") for warning in verdict.warnings)
 
@@ -144,4 +144,4 @@ def test_shifted_sets_in_words() -> None:
     assert describe_cell("shift:sketch", 1.0) == "the shifted set sketch"
     assert describe_cell("shift:sketch", 3.0) == "the shifted set sketch, level 3"
     assert describe_cell("shift:c/gaussian_noise", 3.0) == "c of severity 3 (gaussian noise)"
-    assert describe_cell("shift:c/mean", 3.0) == "c of severity 3 (the mean over kinds)"
+    assert describe_cell("shift:c/mean", 3.0) == "c of severity 3 (mean over kinds)"

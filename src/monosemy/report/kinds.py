@@ -14,6 +14,8 @@ from monosemy.report.tables import Cell
 
 _SMALLEST_SPAN = 0.5
 """Points at the ends of the colours at least, so that nothing does not look like much."""
+_PALER = 2.0
+"""How much further than the largest gain the colours reach: black figures stay legible on them."""
 
 
 def draw_kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
@@ -24,12 +26,12 @@ def draw_kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
     names = [name for name in names if any((kind, name) in found for kind in rows)]
     gains = np.array([[_gain(found.get((kind, name))) for name in names] for kind in rows])
     span = max(_SMALLEST_SPAN, float(np.nanmax(np.abs(gains)))) if np.isfinite(gains).any() else _SMALLEST_SPAN
-    figure = Figure(figsize=(2.9 + 0.95 * len(names), 1.5 + 0.3 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(max(4.8, 2.9 + 0.95 * len(names)), 1.7 + 0.3 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(False)
     # PuOr tells gains from losses for the colour-blind too.
     axes.pcolormesh(
-        np.ma.masked_invalid(gains), cmap="PuOr_r", norm=TwoSlopeNorm(0, -1.4 * span, 1.4 * span), linewidth=1.5,
+        np.ma.masked_invalid(gains), cmap="PuOr_r", norm=TwoSlopeNorm(0, -_PALER * span, _PALER * span), linewidth=1.5,
         edgecolor="white",
     )  # fmt: skip
     for y, kind in enumerate(rows):
@@ -53,8 +55,10 @@ def draw_kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
         label.set_color(style_of(name).text_colour)
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
-    title = f"Kind by kind, {tables.level_text(mean, level)}: accuracy of dense, gain over it in points"
-    axes.set_title(short(title, 80), color="#111111", fontsize=10.5, pad=12)
+    title = f"{tables.scenario_title(mean)} and kind by kind".replace(", mean over kinds", ": mean")
+    figure.suptitle(short(title, 44), x=0.01, ha="left", color="#111111", fontsize=11.5, fontweight="bold")
+    said = f"{tables.level_text(mean, level)}: {tables.BASELINE} in %, gains over it in points; bold: Holm p < 0.05"
+    axes.set_xlabel(said, fontsize=9, color="#666666", loc="right")
     return figure
 
 

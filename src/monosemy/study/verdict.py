@@ -36,8 +36,8 @@ def describe_cell(scenario: str, level: float) -> str:
     """A cell in words."""
     family = family_of(scenario)
     if family is not None:
-        what = "the mean over kinds" if is_mean(scenario) else _kind(scenario)
-        where = "corruptions" if family == "corruption:" else family.removeprefix("shift:").rstrip("/")
+        what = "mean over kinds" if is_mean(scenario) else _kind(scenario)
+        where = "common corruptions" if family == "corruption:" else family.removeprefix("shift:").rstrip("/")
         return f"{where} of severity {level:g} ({what})"
     if scenario.startswith("shift:"):
         return f"the shifted set {scenario.removeprefix('shift:')}" + (f", level {level:g}" if level != 1 else "")
@@ -147,12 +147,12 @@ def _kinds(name: str, scenario: str, summary: pd.DataFrame) -> list[str]:
         for word, chosen in (
             ("better", clear & (rows["gain"] > 0)),
             ("WORSE", clear & (rows["gain"] < 0)),
-            ("no clear difference", ~clear),
+            ("without a clear difference", ~clear),
         )
         if chosen.any()
     ]
     ends = [f"{_kind(row['scenario'])} ({_points(row['gain'])})" for _, row in rows.iloc[[0, -1]].iterrows()]
-    return [f"Of its {len(rows)} kinds there, {name} is {', '.join(counts)}: from {ends[0]} to {ends[1]}."]
+    return [f"Of the {len(rows)} kinds there, {name} is {', '.join(counts)}; gains run from {ends[0]} to {ends[1]}."]
 
 
 def _kind(scenario: str) -> str:
