@@ -230,14 +230,15 @@ def test_mapped_images_are_decoded_once_and_again_after_a_change(
 
 
 @pytest.mark.parametrize("damage", [b"", b"broken"])
+@pytest.mark.parametrize("kept", [True, False])
 def test_a_damaged_map_is_made_again(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes, kept: bool
 ) -> None:
     monkeypatch.setattr(maps, "MAX_IN_MEMORY", 100)
     folder = class_folders(tmp_path / "a", {"x": 8, "y": 8})
     wanted = {name: np.array(split.inputs) for name, split in load(folder).splits().items()}
     for path in (cache / "images").glob("*.npy"):
-        if not path.stem.endswith("-kept"):
+        if path.stem.endswith("-kept") == kept:
             path.unlink()
             path.write_bytes(damage)
     for name, split in load(folder).splits().items():

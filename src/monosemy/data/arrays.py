@@ -52,36 +52,40 @@ def read_labels(path: Path) -> NDArray[Any]:
     return table.frame[name].to_numpy()
 
 
-def rows_of_array_file(path: Path, config: DataConfig) -> Rows:
-    """Embeddings and labels, of all splits or of each."""
+def rows_of_array_file(path: Path, config: DataConfig, labelled: bool = True) -> Rows:
+    """Embeddings and labels, of all splits or of each.
+
+    Args:
+        labelled: whether labels are needed.
+    """
     arrays = read_arrays(path)
     if config.labels is not None:
         arrays["labels"] = read_labels(config.labels)
     parts = [name for name in ("train", "validation", "val", "test") if f"X_{name}" in arrays]
     if parts:
         missing = [f"y_{name}" for name in parts if f"y_{name}" not in arrays]
-        if missing:
+        if missing and (labelled or len(missing) < len(parts)):
             raise InputError(f"{path} has no array {missing[0]!r}; store one label for each embedding.")
         matrices = [_matrix(arrays[f"X_{name}"], path) for name in parts]
         if len({matrix.shape[1] for matrix in matrices}) > 1:
             widths = ", ".join(f"X_{name} {m.shape[1]}" for name, m in zip(parts, matrices, strict=True))
             raise InputError(f"{path} holds embeddings of different widths ({widths}); encode all alike.")
         inputs = np.concatenate(matrices)
-        labels = [label for name in parts for label in label_texts(arrays[f"y_{name}"])]
+        labels = None if missing else [label for name in parts for label in label_texts(arrays[f"y_{name}"])]
         splits: list[str] | None = [name for name in parts for _ in range(len(arrays[f"X_{name}"]))]
     else:
         names = [name for name in ("embeddings", "embedding", "X", "features") if name in arrays]
         label_names = [name for name in ("labels", "label", "y") if name in arrays]
         if not names:
             raise InputError(f"{path} has no array 'embeddings' (it has {', '.join(arrays)}); rename yours.")
-        if not label_names:
+        if not label_names and labelled:
             raise InputError(
                 f"{path} has no array 'labels'; store it beside the embeddings or name a file by --labels."
             )
         inputs = _matrix(arrays[names[0]], path)
-        labels = label_texts(arrays[label_names[0]])
+        labels = label_texts(arrays[label_names[0]]) if label_names else None
         splits = label_texts(arrays["split"]) if "split" in arrays else None
-    if len(labels) != len(inputs):
+    if labels is not None and len(labels) != len(inputs):
         raise InputError(f"{path} has {len(inputs)} embeddings but {len(labels)} labels; give one label for each.")
     return Rows(kind="embeddings", inputs=inputs, labels=labels, splits=splits)
 

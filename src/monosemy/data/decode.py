@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,10 +117,9 @@ def _pixels(item: Encoded, size: Size | None) -> NDArray[np.uint8] | None:
 
 
 def _common_size(encoded: EncodedImages, rows: NDArray[np.int64]) -> Size | None:
-    """The size that all of some images have; None if they differ."""
-    rows = np.unique(rows)
+    """The size that the first images have; None if they differ."""
     sizes = set()
-    for item in encoded.items(rows[:: -(-len(rows) // _PROBED) or 1]):
+    for item in encoded.items(np.unique(rows)[:_PROBED]):
         try:
             with _open(item) as image:
                 sizes.add((image.height, image.width))
@@ -188,8 +188,18 @@ def _mapped(job: _Job, name: str, rows: NDArray[np.int64], on_rows: Callable[[in
         with atomic_path(kept_path) as temporary:  # before the images get their name: they never are without it
             np.save(temporary, np.array(kept, dtype=np.int64))
 
+    if not _is_array(kept_path):
+        maps.map_path(key).unlink(missing_ok=True)
     images = maps.mapped(key, (len(rows), 3, *job.size), np.dtype(np.uint8), blocks)
     return Pictures(images, np.load(kept_path, allow_pickle=False))
+
+
+def _is_array(path: Path) -> bool:
+    try:
+        np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return False
+    return True
 
 
 def _check_any(kept: list[int], name: str, job: _Job) -> None:

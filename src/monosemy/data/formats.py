@@ -31,7 +31,7 @@ def read_rows(source: str, config: DataConfig, labelled: bool = True) -> Rows:
     elif has_magic(source) and not path.exists():
         rows = rows_of_table(read_tables(_matching(source), source), config, labelled)
     elif source.lower().endswith(ARRAY_SUFFIXES):
-        rows = rows_of_array_file(path, config)
+        rows = rows_of_array_file(path, config, labelled)
     elif source.lower().endswith(TABLE_SUFFIXES):
         rows = rows_of_table(read_table(path), config, labelled)
     elif path.exists():

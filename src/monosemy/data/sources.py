@@ -1,25 +1,20 @@
-"""From what the user names to data: labelled for a study, embeddings to measure, or images to pretrain on."""
+"""From what the user names to data: labelled for a study, or images to pretrain on."""
 
 import re
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from monosemy.data import digits
 from monosemy.data.config import DataConfig
 from monosemy.data.folders import check_class_sizes
 from monosemy.data.formats import read_rows
 from monosemy.data.in_memory import from_arrays
-from monosemy.data.labelled import Kind, LabelledData, check_finite, encode_labels
-from monosemy.data.rows import ordered_classes
+from monosemy.data.labelled import LabelledData
 from monosemy.data.shifts import with_shifts
 from monosemy.data.splits import assign, labelled_data
 from monosemy.data.unlabelled import UnlabelledImages, read_unlabelled
-from monosemy.errors import InputError
 from monosemy.progress import OnProgress
 
-__all__ = ["DataConfig", "UnlabelledImages", "from_arrays", "load_data", "load_embeddings", "load_unlabelled"]
+__all__ = ["DataConfig", "UnlabelledImages", "from_arrays", "load_data", "load_unlabelled"]
 
 
 def load_data(config: DataConfig, seed: int = 0, on_progress: OnProgress | None = None) -> LabelledData:
@@ -51,33 +46,6 @@ def load_unlabelled(config: DataConfig, seed: int = 0, on_progress: OnProgress |
         InputError: as for :func:`load_data`, and where the source holds texts or embeddings.
     """
     return read_unlabelled(config, source_name(config.source), seed, on_progress)
-
-
-def load_embeddings(config: DataConfig) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[str, ...]]:
-    """All rows of a source of embeddings (N, D), whatever their split, their labels, and the names of the classes.
-
-    Raises:
-        InputError: as for :func:`load_data`, and where the source holds texts or images.
-    """
-    kind: Kind = "images"
-    if config.source != digits.NAME:
-        rows = read_rows(config.source, config)
-        kind = rows.kind
-    if kind != "embeddings":
-        raise InputError(
-            f"{config.source} holds {kind}, not embeddings or codes; embed them first, or run "
-            f"`monosemy study --data {config.source}`, which embeds and measures them."
-        )
-    inputs = rows.inputs
-    assert isinstance(inputs, np.ndarray)
-    if inputs.size == 0:
-        raise InputError(
-            f"{config.source} has embeddings of shape {inputs.shape}; give at least one row and one dimension."
-        )
-    check_finite(inputs, config.source)
-    labels = rows.needed_labels()
-    class_names = ordered_classes(labels, rows.vocabulary)
-    return inputs.astype(np.float32, copy=False), encode_labels(labels, class_names), class_names
 
 
 def source_name(source: str) -> str:
