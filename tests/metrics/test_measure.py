@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from monosemy import cli
 from monosemy.errors import InputError
-from monosemy.functional.rank import effective_rank
+from monosemy.functional import effective_rank, explained_variance
+from monosemy.functional import rows as rows_module
 from monosemy.metrics import measure as module
 from monosemy.metrics.features import describe_features
 from monosemy.metrics.measure import FILE_NAME, measure
@@ -66,9 +69,68 @@ def test_means_are_those_of_a_study_and_the_rank_is_added(data: Data) -> None:
     x, labels = data
     found = measure(x, labels, NAMES).metrics
     wanted = describe_features(x, x, labels, 3, x, transformer=None, yardstick=x)
-    assert found.pop("effective_rank") == effective_rank(x)
-    assert {k: v for k, v in wanted.items() if not math.isnan(v)} == pytest.approx(found)
+    assert found["effective_rank"] == pytest.approx(effective_rank(x))
+    for name, value in wanted.items():
+        assert math.isnan(value) or found[name] == pytest.approx(value), name
     assert found["dead"] == pytest.approx(1 / D)
+    assert found["dense"] == pytest.approx(1 - 1 / D)
+    assert found["l0_5_percent"] == found["l0_median"] == found["l0_95_percent"] == D - 1
+    assert found["class_entropy"] == pytest.approx(math.log(3), abs=0.4)
+    assert not {"explained_variance", "probe_accuracy"} & set(found), "nothing was given for them"
+
+
+def test_codes_beside_what_they_were_made_from(data: Data) -> None:
+    x, labels = data
+    rng = np.random.default_rng(1)
+    recon = (x + 0.1 * rng.standard_normal(x.shape)).astype(np.float32)
+    codes = np.maximum(x, 0)
+    for form in (np.asarray, sp.csr_array):
+        found = measure(form(codes), labels, NAMES, yardstick=x, reconstruction=recon).metrics
+        wanted = describe_features(codes, codes, labels, 3, x, transformer=None, yardstick=x)
+        assert found["mono_score"] == pytest.approx(wanted["mono_score"])
+        variance = explained_variance(torch.from_numpy(recon), torch.from_numpy(x))
+        assert found["explained_variance"] == pytest.approx(variance)
+        assert found["normalized_mse"] == pytest.approx(
+            float(np.square(recon - x).sum() / np.square(x).sum()), rel=1e-4
+        )
+        assert found["probe_accuracy_of_embeddings"] > 0.9
+        assert found["probe_recovered"] == found["probe_accuracy"] / found["probe_accuracy_of_embeddings"]
+
+
+def test_without_labels_all_but_the_classes_is_measured(data: Data) -> None:
+    x, labels = data
+    found, wanted = measure(x), measure(x, labels, NAMES)
+    assert found.class_names == ()
+    assert set(wanted.metrics) - set(found.metrics) == {
+        "semantic_consistency", "consistency_chance", "consistency_dimensions", "class_purity", "class_entropy"
+    }  # fmt: skip
+    assert found.metrics == pytest.approx({name: wanted.metrics[name] for name in found.metrics})
+    assert set(found.dimensions["metric"]) == {"support", "mono_score", "mono_support"}
+
+
+def test_a_file_is_measured_in_pieces_as_at_once(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, labels = data
+    wanted = measure(x, labels, NAMES, separability=True)
+    monkeypatch.setattr(rows_module, "_BLOCK", 1000)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for form in (x, mapped, sp.csr_array(x)):
+        found = measure(form, labels, NAMES, separability=True)
+        assert found.metrics == pytest.approx(wanted.metrics)
+        pd.testing.assert_frame_equal(found.dimensions, wanted.dimensions, rtol=1e-6)
+
+
+def test_what_needs_a_square_matrix_is_left_out_where_it_would_be_large(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WIDEST", 5)
+    x, labels = data
+    found = measure(x, labels, NAMES)
+    assert math.isnan(found.metrics["effective_rank"])
+    assert math.isnan(found.metrics["mono_score"])
+    assert "mono_score" not in set(found.dimensions["metric"])
+    assert not math.isnan(measure(x, labels, NAMES, yardstick=x).metrics["mono_score"])
+    assert measure(x[:4]).metrics["effective_rank"] == pytest.approx(effective_rank(x[:4])), "few rows: N x N"
 
 
 def test_the_best_dimension_of_a_class_is_its_own_whatever_the_scale(data: Data) -> None:
@@ -127,6 +189,11 @@ def save(folder: Path, ending: str, data: Data) -> list[object]:
         return [path, "--labels", folder / "labels.csv"]
     elif ending == "safetensors":
         save_file({"embeddings": x, "labels": labels}, path)
+    elif ending == "csr":
+        path = folder / "data.npz"
+        sp.save_npz(path, sp.csr_array(x))
+        np.save(folder / "labels.npy", labels)
+        return [path, "--labels", folder / "labels.npy"]
     else:
         pd.DataFrame({"vector": list(x), "animal": labels}).to_parquet(path)
         return [path, "--input-column", "vector", "--label-column", "animal"]
@@ -143,7 +210,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
     return 0
 
 
-@pytest.mark.parametrize("ending", ["npz", "npy", "safetensors", "parquet"])
+@pytest.mark.parametrize("ending", ["npz", "npy", "csr", "safetensors", "parquet"])
 def test_every_kind_of_file_gives_the_same_numbers(
     ending: str, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,7 +249,30 @@ def test_the_terminal_has_80_columns_and_all_parts(
     assert max(len(line) for line in printed.splitlines() if str(out) not in line) <= 80
     table = pd.read_parquet(out / FILE_NAME)
     assert list(table.columns) == ["dimension", "label_noise", "metric", "value"]
-    assert len(table) == D * (4 + 4 * 4)
+    assert len(table) == D * (7 + 4 * 4)
+
+
+def test_files_beside_the_codes(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    x, labels = data
+    np.savez("codes.npz", embeddings=np.maximum(x, 0), labels=labels)
+    np.save("z.npy", x)
+    np.save("recon.npy", x + 0.5)
+    words = ["codes.npz", "--embeddings", "z.npy", "--reconstruction", "recon.npy"]
+    assert run(monkeypatch, *words) == 0
+    printed = capsys.readouterr().out
+    for said in ("Explained variance", "Normalised MSE", "share recovered", "Dense: fire for more than 10 %"):
+        assert said in printed, said
+    assert max(map(len, printed.splitlines())) <= 80
+    assert run(monkeypatch, *words, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)["metrics"]
+    wanted = measure(np.maximum(x, 0), labels, NAMES, yardstick=x, reconstruction=x + 0.5).metrics
+    assert answer == pytest.approx(wanted)
+    assert run(monkeypatch, "z.npy") == 0
+    assert "Without labels" in capsys.readouterr().out
 
 
 def test_without_separability_only_metrics_are_printed(
@@ -204,6 +294,10 @@ def test_without_separability_only_metrics_are_printed(
         (("DATA", "--separability", "--label-noise", "0.7"), "0.7"),
         (("DATA", "--separability", "--label-noise", "much"), "much"),
         (("NAN",), "row 7"),
+        (("MAP", "--separability"), "no labels"),
+        (("DATA", "--embeddings", "NARROW"), "embeddings has shape (5, 6)"),
+        (("DATA", "--reconstruction", "MAP"), "give both"),
+        (("DATA", "--embeddings", "MAP", "--reconstruction", "THIN"), "reconstruction has shape (240, 2)"),
         (("DATA", "--out", "FILE"), "folder"),
     ],
 )
@@ -212,6 +306,9 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     places = {name: str(tmp_path / file) for name, file in (("TEXTS", "t.csv"), ("NAN", "nan.npz"), ("FILE", "f"))}
+    for name, array in (("MAP", data[0]), ("NARROW", data[0][:5]), ("THIN", data[0][:, :2])):
+        places[name] = str(tmp_path / f"{name}.npy")
+        np.save(places[name], array)
     places["DATA"] = str(save(tmp_path, "npz", data)[0])
     pd.DataFrame({"text": ["a", "b"], "label": [0, 1]}).to_csv(places["TEXTS"], index=False)
     Path(places["FILE"]).write_text("precious")

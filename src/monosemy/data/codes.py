@@ -38,6 +38,7 @@ def load_codes(config: DataConfig) -> LoadedCodes:
         InputError: what was named does not exist, cannot be read, or holds texts or images.
     """
     path, vocabulary = Path(config.source), None
+    codes: Codes
     if config.source.lower().endswith(".npy"):
         codes, labels = _mapped(path), None
     elif _is_csr(path):
@@ -110,5 +111,7 @@ def _csr(arrays: dict[str, NDArray], path: Path) -> sp.csr_array:
         if codes.dtype.kind not in "fiub":
             raise ValueError(f"type {codes.dtype}")
     except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
-        raise InputError(f"{path} is no sound CSR matrix ({reason(error)}); save it by scipy.sparse.save_npz.") from error
+        raise InputError(
+            f"{path} is no sound CSR matrix ({reason(error)}); save it by scipy.sparse.save_npz."
+        ) from error
     return codes

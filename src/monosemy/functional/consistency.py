@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.stats import binom, poisson
 
-Codes: TypeAlias = "NDArray[np.floating[Any]] | sp.csr_array"
+Codes: TypeAlias = NDArray[np.floating[Any]] | sp.csr_array
 _EXACT_UP_TO = 64
 
 

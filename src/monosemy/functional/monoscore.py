@@ -52,9 +52,6 @@ def mono_moments(activations: Codes, embeddings: Codes) -> MonoMoments:
         squares, at_lowest = np.einsum("nm,nm->m", a, a), (a == lowest).sum(axis=0)
         return MonoMoments(n, weighted, a.sum(axis=0), squares, (a > 0).sum(axis=0), lowest, at_lowest, embedding_sum)
     columns, values = a.indices, np.asarray(a.data)
-    sums: list[Array] = [
-        np.bincount(columns, weights=weights, minlength=width).astype(np.float64) for weights in (values, values**2)
-    ]
     lowest = np.full(width, np.inf)
     np.minimum.at(lowest, columns, values)
     stored = np.bincount(columns, minlength=width)
@@ -63,7 +60,8 @@ def mono_moments(activations: Codes, embeddings: Codes) -> MonoMoments:
     return MonoMoments(
         n,
         weighted,
-        *sums,
+        np.bincount(columns, weights=values, minlength=width).astype(np.float64, copy=False),
+        np.bincount(columns, weights=values**2, minlength=width).astype(np.float64, copy=False),
         np.bincount(columns[values > 0], minlength=width),
         lowest,
         at_lowest + np.where(lowest == 0, n - stored, 0),

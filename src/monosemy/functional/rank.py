@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from monosemy.functional.consistency import Codes
 
+_FULL = 0.2
+"""Share of stored entries above which a CSR matrix is worked on as a dense one."""
+
 
 class CovarianceMoments(NamedTuple):
     """Number, mean and scatter of samples."""
@@ -22,14 +25,14 @@ class CovarianceMoments(NamedTuple):
 def covariance_moments(embeddings: Codes) -> CovarianceMoments:
     """Moments of (N, D), dense or CSR, in float64."""
     n, width = embeddings.shape
-    if isinstance(embeddings, np.ndarray):
-        x = embeddings.astype(np.float64)
+    if isinstance(embeddings, np.ndarray) or embeddings.nnz > _FULL * n * width:
+        x = embeddings.astype(np.float64) if isinstance(embeddings, np.ndarray) else embeddings.toarray().astype(float)
         mean = x.mean(axis=0) if n else np.zeros(width)
         x -= mean
         return CovarianceMoments(n, mean, x.T @ x)
     codes = sp.csr_array(embeddings, dtype=np.float64)
     mean = np.asarray(codes.sum(axis=0)).ravel() / max(n, 1)
-    # Most numbers of a sparse code are 0, so the mean is small beside the squares and taking it away costs no digits.
+    # Where most numbers are 0 the mean is small beside the squares, and taking it away costs no digits.
     return CovarianceMoments(n, mean, (codes.T @ codes).toarray() - n * np.outer(mean, mean))
 
 

@@ -37,8 +37,8 @@ def _numpy_ready(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def take_rows(codes: Codes, block: slice) -> Codes:
-    """Consecutive rows, in float32 or float64."""
+def take_rows(codes: Codes, block: slice | NDArray[np.integer]) -> Codes:
+    """Some rows, in float32 or float64."""
     rows = codes[block]
     return rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float32)
 

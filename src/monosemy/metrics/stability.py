@@ -5,9 +5,7 @@ matched one to one, so that the sum of their similarities is largest, and the ma
 random dictionaries: among thousands of directions some always lie close by chance.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -160,20 +158,6 @@ def correlations(codes: Codes, other: Codes) -> NDArray[np.float64]:
         varies = total > 1e-12 * n * mean**2  # what is below is rounding
         scales.append(np.where(varies, 1 / np.sqrt(np.where(varies, total, 1)), 0))
     return np.asarray(np.clip(product * scales[0][:, None] * scales[1], -1, 1))
-
-
-def stability_of_pairs(dictionaries: Sequence[Any], compare: Any, **settings: Any) -> list[tuple[int, int, Stability]]:
-    """Every pair (i, j), i < j, of two or more dictionaries or sets of codes.
-
-    Args:
-        compare: :func:`decoder_stability` or :func:`activation_stability`; ``settings`` are its further arguments.
-
-    Raises:
-        InputError: fewer than two dictionaries.
-    """
-    if len(dictionaries) < 2:
-        raise InputError(f"stability was given {len(dictionaries)} dictionary; give at least two, of different seeds.")
-    return [(i, j, compare(a, b, **settings)) for (i, a), (j, b) in combinations(enumerate(dictionaries), 2)]
 
 
 def _sizes_for_chance(one: int, other: int) -> tuple[int, int]:

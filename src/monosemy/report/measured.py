@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from monosemy.report.tables import NOTHING, metric_text, percent
+from monosemy.report.tables import NOTHING, percent
 
 if TYPE_CHECKING:
     from monosemy.metrics.measure import Measurement, Separability
@@ -21,22 +21,42 @@ _MOST_NOISES = 4
 _LONGEST_NAME = 12
 _METRIC_NAMES = {
     "n_dimensions": "Dimensions",
-    "dead": "Dead: 0 in every row",
+    "dead": "Dead: fire for no row",
+    "dense": "Dense: fire for more than 10 % of the rows",
     "l0": "Active a row (L0)",
+    "l0_5_percent": "  5 % of the rows have at most",
+    "l0_median": "  half of the rows have at most",
+    "l0_95_percent": "  95 % of the rows have at most",
     "effective_rank": "Effective rank",
     "semantic_consistency": "Semantic consistency",
     "consistency_chance": "  that chance would give",
     "consistency_dimensions": "  dimensions with enough support",
-    "mono_score": "MonoScore, against the rows themselves",
+    "class_purity": "Class purity, weighted by activation",
+    "class_entropy": "Class entropy, in nats",
+    "mono_score": "MonoScore",
+    "explained_variance": "Explained variance of the reconstruction",
+    "normalized_mse": "Normalised MSE of the reconstruction",
+    "probe_accuracy": "Accuracy of a linear probe",
+    "probe_accuracy_of_embeddings": "  of one on the embeddings",
+    "probe_recovered": "  share recovered",
 }
+_WHOLE = ("n_dimensions", "consistency_dimensions", "l0_5_percent", "l0_median", "l0_95_percent")
+_PERCENT = ("dead", "dense", "explained_variance", "probe_accuracy", "probe_accuracy_of_embeddings", "probe_recovered")
 
 
 def print_measurement(found: "Measurement", console: Console) -> None:
     """Print the metrics, and where it was measured the separability of dimensions and classes, in 80 columns."""
     # Text, never markup: names may hold square brackets.
-    console.print(Text(f"{found.source}: {found.n_rows} rows, {len(found.class_names)} classes", style="bold"))
-    rows = [[name, _metric(metric, found.metrics[metric])] for metric, name in _METRIC_NAMES.items()]
+    of_classes = f"{len(found.class_names)} classes" if found.class_names else "no labels"
+    console.print(Text(f"{found.source}: {found.n_rows} rows, {of_classes}", style="bold"))
+    rows = [
+        [name, _metric(metric, found.metrics[metric])]
+        for metric, name in _METRIC_NAMES.items()
+        if metric in found.metrics
+    ]
     _print_table("Features", ["", ""], rows, console)
+    if not found.class_names:
+        console.print(Text("\nWithout labels nothing is said of classes; name a file of them by --labels."))
     if found.separability is None:
         return
     _print_means(found.separability, console)
@@ -134,9 +154,14 @@ def _print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 def _metric(metric: str, value: float) -> str:
-    if metric == "effective_rank":
-        return metric_text("l0", value)
-    return metric_text("n_dimensions" if metric == "consistency_dimensions" else metric, value)
+    """As exact as it is worth reading."""
+    if math.isnan(value):
+        return NOTHING
+    if metric in _WHOLE:
+        return f"{value:.0f}"
+    if metric in _PERCENT:
+        return f"{100 * value:.1f} %"
+    return f"{value:.1f}" if metric in ("l0", "effective_rank") else f"{value:.3f}"
 
 
 def _noise(eta: float) -> str:
