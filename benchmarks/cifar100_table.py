@@ -22,9 +22,20 @@ from record import RESULTS, write_record
 from study import feature_table, tables
 
 METHODS = ("simclr", "ncl")
-SAE = {"paper": {"n_latents": 2048, "k": 256}, "small": {"n_latents": 2048, "k": 32}}
-FEATURES = ("dense", "relu", "whitened", "random-topk", "sae", "ncl", "ncl-sae", "ncl-topk")
-LABEL_NOISE = (0.1, 0.3, 0.6, 0.9)
+SETTINGS = {
+    "paper": {
+        "features": ["dense", "relu", "whitened", "random-topk", "sae", "ncl", "ncl-sae", "ncl-topk"],
+        "label_noise": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9],
+        "sae": {"n_latents": 2048, "k": 256},
+        "probe": {},
+    },
+    "small": {
+        "features": ["dense", "relu", "random-topk", "sae", "ncl", "ncl-sae"],
+        "label_noise": [0.4, 0.9],
+        "sae": {"n_latents": 2048, "k": 32, "n_epochs": 10},
+        "probe": {"weight_decays": [0.0, 1e-5, 1e-4, 1e-3]},
+    },
+}
 INPUT_NOISE = {"gaussian": (0.1, 0.3, 0.6), "uniform": (0.3, 0.6, 1.0)}
 PUBLISHED = """
 Published for CIFAR-100, clean linear probe: Zhang et al. 54.5 (SimCLR), 52.8 (NCL); Wang et al. 58.6 (SimCLR), 59.7
@@ -75,6 +86,7 @@ def pretrain_all(args: argparse.Namespace, deadline: float) -> bool:
 
 def plan_of(args: argparse.Namespace, kind: str) -> Path:
     """The plan of one study; label noise is in the first only."""
+    settings = SETTINGS[args.scale]
     files = [
         str(args.out / f"{method}-{seed}" / "encoder.safetensors") for method in METHODS for seed in range(args.seeds)
     ]
@@ -82,14 +94,15 @@ def plan_of(args: argparse.Namespace, kind: str) -> Path:
         "input_noise": {"kind": kind, "levels": list(INPUT_NOISE[kind]), "protocol": "paper"}
     }
     if kind == "gaussian":
-        scenarios["label_noise"] = {"levels": list(LABEL_NOISE)}
+        scenarios["label_noise"] = {"levels": settings["label_noise"]}
     plan = {
         "data": {"source": args.data},
         "encoder": {"name": "files", "files": files},
-        "features": list(FEATURES),
+        "features": settings["features"],
         "scenarios": scenarios,
         "seeds": args.seeds,
-        "sae": SAE[args.scale],
+        "sae": settings["sae"],
+        "probe": settings["probe"],
     }
     path = args.out / f"plan-{kind}.yaml"
     path.write_text(yaml.safe_dump(plan, sort_keys=False), encoding="utf-8")
