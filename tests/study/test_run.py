@@ -145,7 +145,9 @@ def test_killed_and_resumed_gives_the_numbers_of_an_undisturbed_run(digit_file: 
         subprocess.run(_command(digit_file, out), env=environment, check=True, stdout=subprocess.DEVNULL)
     assert kept >= 1
     log = [json.loads(line) for line in (disturbed / "log.jsonl").read_text().splitlines()]
-    assert sum(entry["event"] == "block" for entry in log) == 5  # none was computed twice
+    blocks = [entry["name"] for entry in log if entry["event"] == "block"]
+    assert len(blocks) == len(set(blocks)), "none was computed twice"
+    assert len(blocks) >= 4  # of 5: a block may be stored and the process killed before the log says so
     assert (disturbed / "results.parquet").read_bytes() == (calm / "results.parquet").read_bytes()
     assert (disturbed / "report.html").is_file()
 
