@@ -1,5 +1,8 @@
 """The dictionaries as scikit-learn transformers."""
 
+import pickle
+from typing import get_args
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -10,8 +13,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from monosemy import InputError, RandomDictionary, SparseAutoencoder
+from monosemy.features.estimators import ActivationName
 from monosemy.functional import explained_variance, to_dense
 
+ACTIVATIONS = get_args(ActivationName)
 SMALL = {"n_latents": 16, "k": 3, "random_state": 0}
 
 
@@ -35,7 +40,9 @@ def blobs(n: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 @parametrize_with_checks(
     [
-        SparseAutoencoder(n_latents=12, k=2, n_epochs=1, batch_size=16, random_state=0),
+        SparseAutoencoder(n_latents=24, k=2, n_epochs=1, batch_size=16, random_state=0),
+        SparseAutoencoder(n_latents=24, k=2, n_epochs=1, batch_size=16, random_state=0, activation="matryoshka"),
+        SparseAutoencoder(n_latents=12, k=2, n_epochs=1, batch_size=16, random_state=0, activation="gated"),
         RandomDictionary(n_latents=12, k=2, random_state=0),
     ]
 )
@@ -104,11 +111,95 @@ def test_the_seed_decides(make) -> None:
         ({"n_latents": -1}, "n_latents=-1 "),
         ({"n_latents": "many"}, "n_latents='many' "),
         ({"output": "csr"}, "output='csr' .*'dense' or 'sparse'"),
+        ({"center": "mode"}, "center='mode' .*'median' or 'mean'"),
     ],
 )
 def test_bad_arguments_are_named(make, changes: dict, named: str) -> None:
     with pytest.raises(InputError, match=named):
         make(**changes).fit(blobs()[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"activation": "step"}, "activation='step' is unknown; choose one of 'topk'"),
+        ({"activation": "relu", "widths": (4, 16)}, r"widths=\(4, 16\) go with"),
+        ({"widths": (4, 8)}, r"widths=\(4, 8\) do not rise .* n_latents=16"),
+        ({"sparsity_weight": 0.1}, "sparsity_weight=0.1 goes with 'relu'"),
+        ({"activation": "relu", "sparsity_weight": -1.0}, r"sparsity_weight=-1\.0 is no weight"),
+        ({"activation": "gated", "dead": "aux"}, "dead='aux' has no effect"),
+        ({"mono_weight": -1.0}, r"mono_weight=-1\.0 is no weight"),
+    ],
+)
+def test_bad_arguments_of_the_autoencoder_are_named(changes: dict, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        sae(**changes).fit(blobs()[0])
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_bad_inputs_are_said_in_one_sentence(make) -> None:
+    X, _ = blobs()
+    X[[7, 9], 2] = np.nan
+    with pytest.raises(InputError, match=r"^X has NaN or infinity in 2 of 200 rows, the first of them row 7; .*\.$"):
+        make().fit(X)
+    with pytest.raises(InputError, match=r"^X has 1 sample of 5 features; .*\.$"):
+        make().fit(blobs(1)[0])
+    fitted = make().fit(blobs()[0])
+    with pytest.raises(InputError, match="NaN or infinity in 2 of 200 rows"):
+        fitted.transform(X)
+    for wrong in (blobs()[0][:, 1:], np.zeros((4, 0)), [["a"] * 5]):
+        with pytest.raises(ValueError, match=r"feature|convert"):
+            fitted.transform(wrong)
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_whole_numbers_halves_and_doubles_are_the_same_data(make) -> None:
+    X = np.round(blobs()[0])
+    wanted = make().fit(X).transform(X)
+    for dtype in (np.int64, np.float16, np.float64, object):
+        np.testing.assert_array_equal(make().fit(X.astype(dtype)).transform(X.astype(dtype)), wanted)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_learns(activation: str) -> None:
+    X, _ = blobs()
+    model = sae(activation=activation, n_epochs=40).fit(X)
+    codes = model.transform(X)
+    assert (codes >= 0).all()
+    assert model.score(X) > 0.5
+    assert model.autoencoder_.widths == ((1, 2, 4, 8, 16) if activation == "matryoshka" else (16,))
+    np.testing.assert_allclose(np.linalg.norm(model.autoencoder_.decoder.numpy(), axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(model.transform(X[:3]), codes[:3], atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["topk", "matryoshka"])
+def test_partial_fit_learns_from_pieces(activation: str) -> None:
+    X, _ = blobs(400)
+    model = sae(activation=activation)
+    scores = []
+    for _ in range(10):
+        for piece in np.array_split(X, 4):
+            assert model.partial_fit(piece) is model
+        scores.append(model.score(X))
+    assert len(model.losses_) == 40
+    assert scores[-1] > max(0.6, scores[0])
+    one_sample = model.partial_fit(X[:1])
+    assert one_sample.transform(X).shape == (400, 16)
+    with pytest.raises(InputError, match="NaN"):
+        model.partial_fit(np.full((3, 5), np.nan))
+    assert np.isfinite(model.transform(X)).all()
+
+
+def test_partial_fit_goes_on_after_fit_and_fit_starts_anew() -> None:
+    X, _ = blobs()
+    model = sae().fit(X)
+    before = model.score(X)
+    for _ in range(20):
+        model.partial_fit(X)
+    assert model.score(X) > before
+    np.testing.assert_array_equal(model.fit(X).transform(X), sae().fit_transform(X))
+    twin = pickle.loads(pickle.dumps(model.partial_fit(X)))
+    np.testing.assert_array_equal(twin.partial_fit(X).transform(X), model.partial_fit(X).transform(X))
 
 
 @pytest.mark.parametrize("name", ["n_epochs", "batch_size", "lr"])

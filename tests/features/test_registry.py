@@ -1,5 +1,7 @@
 """The feature sets of a study, by what they do to embeddings."""
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -23,6 +25,7 @@ def test_every_set_goes_by_its_name_and_can_be_cloned() -> None:
         assert feature.name == name
         assert feature.title
         clone(feature.make(SETTINGS, 0))
+        assert pickle.loads(pickle.dumps(feature)).name == name, "worker processes get it"
     assert [name for name, feature in FEATURE_SETS.items() if feature.role == "baseline"] == ["dense"]
 
 
@@ -74,7 +77,18 @@ def test_top_k_keeps_the_largest_activations_of_each_row() -> None:
     np.testing.assert_array_equal(result.toarray(), wanted)
 
 
-def test_hybrids_stand_on_ncl() -> None:
-    hybrids = {name for name, feature in FEATURE_SETS.items() if feature.hybrid}
-    assert hybrids == {"ncl-topk", "ncl-sae"}
-    assert {FEATURE_SETS[name].base for name in hybrids} == {"ncl"}
+def test_hybrids_and_variants_are_on_request() -> None:
+    on_request = {name for name, feature in FEATURE_SETS.items() if feature.on_request}
+    variants = {f"sae-{name}" for name in ("batchtopk", "relu", "jumprelu", "gated", "matryoshka")}
+    assert on_request == {"ncl-topk", "ncl-sae"} | variants
+    assert {name for name in on_request if FEATURE_SETS[name].base == "ncl"} == {"ncl-topk", "ncl-sae"}
+
+
+def test_variants_have_their_activation_and_sae_that_of_the_settings() -> None:
+    settings = SaeConfig(n_latents=12, k=2, activation="gated", center="median")
+    assert FEATURE_SETS["sae-relu"].make(settings, 0).activation == "relu"
+    assert FEATURE_SETS["sae"].make(settings, 0).activation == "gated"
+    assert FEATURE_SETS["sae"].make(SETTINGS, 0).activation == "topk"
+    assert {FEATURE_SETS[name].make(settings, 0).center for name in ("sae", "sae-relu", "random-topk")} == {"median"}
+    with pytest.raises(ValidationError):
+        SaeConfig(activation="step")  # type: ignore[arg-type]

@@ -1,12 +1,25 @@
 """TopK codes: the k largest, never negative, and the same in every form."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
+from torch import Tensor
 
-from monosemy.functional import SparseCodes, to_csr, to_dense, top_k
+from monosemy import InputError
+from monosemy.functional import (
+    SparseCodes,
+    above,
+    batch_top_k,
+    from_csr,
+    from_dense,
+    stack_codes,
+    to_csr,
+    to_dense,
+    top_k,
+)
+from monosemy.functional.codes import entry_products, latents_between, product, transposed_product
 
 
 def dense_top_k(rows: np.ndarray, k: int) -> np.ndarray:
@@ -28,8 +41,8 @@ def test_top_k_is_sorting_and_clipping(n: int, m: int, k: int, seed: int) -> Non
     k = min(k, m)
     rows = distinct_rows(n, m, seed)
     codes = top_k(torch.from_numpy(rows), k)
-    assert codes.values.shape == codes.indices.shape == (n, k)
-    assert codes.n_latents == m
+    assert codes.values.shape == codes.indices.shape == (n * k,)
+    assert (codes.n_samples, codes.n_latents) == (n, m)
     np.testing.assert_array_equal(to_dense(codes).numpy(), dense_top_k(rows, k))
 
 
@@ -49,26 +62,108 @@ def test_csr_and_dense_are_the_same_matrix(n: int, m: int, k: int, seed: int) ->
     assert all((np.diff(csr.indices[a:b]) > 0).all() for a, b in zip(csr.indptr[:-1], csr.indptr[1:], strict=True))
 
 
-@given(
-    values=hnp.arrays(np.float32, st.tuples(st.integers(1, 5), st.just(3)), elements=st.floats(0, 10, width=32)),
-    seed=st.integers(0, 99),
-)
-def test_dense_holds_every_value_at_its_index(values: np.ndarray, seed: int) -> None:
+def some_codes(n: int, m: int, seed: int) -> tuple[SparseCodes, Tensor]:
+    """Codes with uneven numbers of entries, stored zeros and shuffled latents among them, and the same as a matrix."""
     rng = np.random.default_rng(seed)
-    indices = np.stack([rng.permutation(7)[:3] for _ in values])
-    dense = to_dense(SparseCodes(torch.from_numpy(values), torch.from_numpy(indices), 7)).numpy()
-    for i, (row, places) in enumerate(zip(values, indices, strict=True)):
-        assert dense[i, places].tolist() == row.tolist()
-        assert np.delete(dense[i], places).tolist() == [0.0] * 4
+    dense, values, indices, starts = np.zeros((n, m)), [], [], [0]
+    for i in range(n):
+        latents = rng.permutation(m)[: rng.integers(0, m + 1)]
+        row = rng.random(len(latents)) * (rng.random(len(latents)) < 0.8)
+        dense[i, latents] = row
+        values.append(row)
+        indices.append(latents)
+        starts.append(starts[-1] + len(latents))
+    flat = torch.from_numpy(np.concatenate(values)), torch.from_numpy(np.concatenate(indices).astype(np.int64))
+    return SparseCodes(*flat, torch.tensor(starts), m), torch.from_numpy(dense)
+
+
+cases = given(n=st.integers(1, 6), m=st.integers(1, 10), d=st.integers(1, 4), seed=st.integers(0, 199))
+
+
+@cases
+def test_every_form_is_the_same_matrix(n: int, m: int, d: int, seed: int) -> None:
+    codes, dense = some_codes(n, m, seed)
+    torch.testing.assert_close(to_dense(codes), dense)
+    np.testing.assert_array_equal(to_csr(codes).toarray(), dense.numpy())
+    assert to_csr(codes).nnz == int((dense > 0).sum())
+    for back in (from_dense(dense), from_csr(to_csr(codes))):
+        torch.testing.assert_close(to_dense(back), dense)
+        assert bool((back.values > 0).all())
+        assert back.starts.tolist() == [0, *(dense > 0).sum(dim=1).cumsum(0).tolist()]
+    halves = [some_codes(n, m, seed + i) for i in range(2)]
+    stacked = stack_codes([half for half, _ in halves])
+    torch.testing.assert_close(to_dense(stacked), torch.cat([matrix for _, matrix in halves]))
+
+
+@cases
+def test_products_equal_the_dense_ones(n: int, m: int, d: int, seed: int) -> None:
+    codes, dense = some_codes(n, m, seed)
+    rng = torch.Generator().manual_seed(seed)
+    table, right = (torch.randn(rows, d, generator=rng, dtype=torch.float64) for rows in (m, n))
+    torch.testing.assert_close(product(codes, table), dense @ table)
+    torch.testing.assert_close(transposed_product(codes, right), dense.T @ right)
+    wanted = (right @ table.T)[codes.samples, codes.indices]
+    torch.testing.assert_close(entry_products(codes, table, right), wanted)
+
+
+@cases
+def test_a_range_of_latents_is_a_slice_of_columns(n: int, m: int, d: int, seed: int) -> None:
+    codes, dense = some_codes(n, m, seed)
+    first, end = sorted(np.random.default_rng(seed).integers(0, m + 1, 2).tolist())
+    torch.testing.assert_close(to_dense(latents_between(codes, first, end)), dense[:, first:end])
+
+
+def test_transposed_product_keeps_signed_values_and_latents_that_never_occur() -> None:
+    codes = SparseCodes(torch.tensor([1.0, -2.0, 3.0, 0.0]), torch.tensor([4, 0, 0, 2]), torch.tensor([0, 2, 4]), 6)
+    dense = torch.tensor([[1.0, 10.0], [2.0, 20.0]])
+    assert transposed_product(codes, dense).tolist() == [
+        [4.0, 40.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [1.0, 10.0], [0.0, 0.0],
+    ]  # fmt: skip
+
+
+@given(n=st.integers(1, 6), m=st.integers(1, 9), k=st.integers(1, 9), seed=st.integers(0, 99))
+def test_batch_top_k_is_the_top_k_of_one_long_row(n: int, m: int, k: int, seed: int) -> None:
+    k = min(k, m)
+    rows = np.random.default_rng(seed).permutation(n * m).reshape(n, m).astype(np.float32) - n * m // 2
+    codes = batch_top_k(torch.from_numpy(rows), k)
+    assert len(codes.values) == n * k
+    np.testing.assert_array_equal(to_dense(codes).numpy(), dense_top_k(rows.reshape(1, -1), n * k).reshape(n, m))
+
+
+def test_batch_top_k_by_hand() -> None:
+    codes = batch_top_k(torch.tensor([[5.0, 4.0, 3.0], [1.0, -1.0, -2.0], [-3.0, -4.0, -5.0]]), 1)
+    assert to_dense(codes).tolist() == [[5.0, 4.0, 3.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    assert codes.starts.tolist() == [0, 3, 3, 3]
+
+
+def test_above_a_threshold() -> None:
+    pre = torch.tensor([[1.0, 0.5, -1.0], [0.2, 2.0, 0.0]])
+    assert to_dense(above(pre, 0.4)).tolist() == [[1.0, 0.5, 0.0], [0.0, 2.0, 0.0]]
+    assert to_dense(above(pre, torch.tensor([1.0, 0.5, -5.0]))).tolist() == [[0.0, 0.0, 0.0], [0.0, 2.0, 0.0]]
+
+
+def test_dense_codes_pass_gradients_to_the_values() -> None:
+    pre = torch.tensor([[3.0, 1.0, 2.0], [-1.0, -2.0, 4.0]], requires_grad=True)
+    weight = torch.tensor([[1.0, 10.0, 100.0], [2.0, 20.0, 200.0]])
+    (to_dense(top_k(pre, 2)) * weight).sum().backward()
+    assert pre.grad is not None
+    assert pre.grad.tolist() == [[1.0, 0.0, 100.0], [0.0, 0.0, 200.0]]
+
+
+def test_negative_codes_are_refused() -> None:
+    with pytest.raises(InputError, match="no non-negative matrix"):
+        from_dense(torch.tensor([[1.0, -1.0]]))
+    with pytest.raises(InputError, match="negative value -1"):
+        from_csr(-to_csr(top_k(torch.ones(1, 2), 1)))
 
 
 def test_csr_leaves_the_codes_as_they_are() -> None:
     # The zero in the middle is what an in-place removal would close up over.
-    codes = SparseCodes(torch.tensor([[0.0, 2.0], [3.0, 1.0]]), torch.tensor([[2, 1], [3, 0]]), 4)
+    codes = SparseCodes(torch.tensor([0.0, 2.0, 3.0, 1.0]), torch.tensor([2, 1, 3, 0]), torch.tensor([0, 2, 4]), 4)
     csr = to_csr(codes)
     csr.data[:] = -1
-    assert codes.values.tolist() == [[0.0, 2.0], [3.0, 1.0]]
-    assert codes.indices.tolist() == [[2, 1], [3, 0]]
+    assert codes.values.tolist() == [0.0, 2.0, 3.0, 1.0]
+    assert codes.indices.tolist() == [2, 1, 3, 0]
 
 
 def test_codes_leave_no_trace_of_the_graph_in_csr() -> None:

@@ -139,7 +139,7 @@ def test_each_is_the_equation_it_is_named_after() -> None:
 def test_every_form_of_codes_is_taken() -> None:
     codes, labels, embeddings, _ = made(1, 40)
     top = torch.from_numpy(codes).topk(3, dim=1)
-    kept = SparseCodes(top.values, top.indices, WIDTH)
+    kept = SparseCodes(top.values.reshape(-1), top.indices.reshape(-1), torch.arange(0, 3 * len(codes) + 1, 3), WIDTH)
     dense = np.zeros_like(codes)
     np.put_along_axis(dense, top.indices.numpy(), top.values.numpy(), axis=1)
     twice = sp.coo_array(  # every entry in two halves

@@ -1,14 +1,14 @@
 """What turns embeddings into codes."""
 
-from monosemy.features.autoencoder import TopKAutoencoder
+from monosemy.features.autoencoder import Autoencoder
 from monosemy.features.estimators import RandomDictionary, SparseAutoencoder
 from monosemy.features.registry import FEATURE_SETS, FeatureSet, SaeConfig
 
 __all__ = [
     "FEATURE_SETS",
+    "Autoencoder",
     "FeatureSet",
     "RandomDictionary",
     "SaeConfig",
     "SparseAutoencoder",
-    "TopKAutoencoder",
 ]

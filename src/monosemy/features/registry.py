@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,7 +15,8 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer
 
 from monosemy.errors import InputError
-from monosemy.features.estimators import RandomDictionary, SparseAutoencoder
+from monosemy.features.autoencoder import Center
+from monosemy.features.estimators import ActivationName, RandomDictionary, SparseAutoencoder
 from monosemy.functional import to_csr, top_k
 
 Role = Literal["baseline", "control", "monosemantic"]
@@ -27,6 +29,10 @@ class SaeConfig(BaseModel):
 
     n_latents: Annotated[int, Ge(1)] = 1024
     k: Annotated[int, Ge(1)] = 16
+    activation: ActivationName = "topk"
+    """Of the feature sets that do not name theirs."""
+    center: Center = "mean"
+    """Where the bias starts; the recorded studies have the mean."""
     n_epochs: Annotated[int, Ge(1)] = 30
     batch_size: Annotated[int, Ge(1)] = 512
     lr: Annotated[float, Gt(0)] = 1e-3
@@ -48,8 +54,8 @@ class FeatureSet:
     """From settings and seed to a scikit-learn transformer."""
     seeded: bool = False
     """Whether the transformer itself depends on the seed."""
-    hybrid: bool = False
-    """Whether it joins two methods; a study runs hybrids only where they are named."""
+    on_request: bool = False
+    """Whether a study runs it only where it is named: hybrids of two methods, and variants."""
 
 
 def _rectify(z: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -70,19 +76,26 @@ def _whiten(settings: SaeConfig, seed: int) -> PCA:
 
 
 def _random_topk(settings: SaeConfig, seed: int) -> RandomDictionary:
-    return RandomDictionary(settings.n_latents, settings.k, output="sparse", random_state=seed)
+    return RandomDictionary(settings.n_latents, settings.k, center=settings.center, output="sparse", random_state=seed)
 
 
-def _sae(settings: SaeConfig, seed: int) -> SparseAutoencoder:
+def _sae(settings: SaeConfig, seed: int, activation: ActivationName | None = None) -> SparseAutoencoder:
     return SparseAutoencoder(
         settings.n_latents,
         settings.k,
+        activation=activation or settings.activation,
+        center=settings.center,
         n_epochs=settings.n_epochs,
         batch_size=settings.batch_size,
         lr=settings.lr,
         output="sparse",
         random_state=seed,
     )
+
+
+def _variant(activation: ActivationName, title: str) -> FeatureSet:
+    make = partial(_sae, activation=activation)  # not a closure: worker processes have to unpickle it
+    return FeatureSet(f"sae-{activation}", title, "monosemantic", "dense", make, seeded=True, on_request=True)
 
 
 def _top_k(settings: SaeConfig, seed: int) -> FunctionTransformer:
@@ -102,7 +115,12 @@ FEATURE_SETS: dict[str, FeatureSet] = {
         FeatureSet("random-topk", "random dictionary, TopK", "control", "dense", _random_topk, seeded=True),
         FeatureSet("sae", "sparse autoencoder", "monosemantic", "dense", _sae, seeded=True),
         FeatureSet("ncl", "non-negative contrastive", "monosemantic", "ncl", _identity),
-        FeatureSet("ncl-topk", "NCL, TopK", "monosemantic", "ncl", _top_k, hybrid=True),
-        FeatureSet("ncl-sae", "sparse autoencoder on NCL", "monosemantic", "ncl", _sae, seeded=True, hybrid=True),
+        FeatureSet("ncl-topk", "NCL, TopK", "monosemantic", "ncl", _top_k, on_request=True),
+        FeatureSet("ncl-sae", "sparse autoencoder on NCL", "monosemantic", "ncl", _sae, seeded=True, on_request=True),
+        _variant("batchtopk", "sparse autoencoder, BatchTopK"),
+        _variant("relu", "sparse autoencoder, ReLU and L1"),
+        _variant("jumprelu", "sparse autoencoder, JumpReLU"),
+        _variant("gated", "sparse autoencoder, gated"),
+        _variant("matryoshka", "sparse autoencoder, Matryoshka"),
     )
 }

@@ -1,5 +1,6 @@
 """Equations as pure functions on tensors and arrays: no I/O, no classes with state."""
 
+from monosemy.functional.activations import gated, jump_relu, step_count
 from monosemy.functional.class_separability import (
     ClassMoments,
     ClassSeparability,
@@ -9,7 +10,17 @@ from monosemy.functional.class_separability import (
     noisy_class_moments,
     pair_separability,
 )
-from monosemy.functional.codes import SparseCodes, to_csr, to_dense, top_k
+from monosemy.functional.codes import (
+    SparseCodes,
+    above,
+    batch_top_k,
+    from_csr,
+    from_dense,
+    stack_codes,
+    to_csr,
+    to_dense,
+    top_k,
+)
 from monosemy.functional.consistency import (
     Consistency,
     activation_counts,
@@ -19,6 +30,8 @@ from monosemy.functional.consistency import (
 from monosemy.functional.contrastive import nt_xent, supervised_contrastive
 from monosemy.functional.firing import FiringCounts, Sparsity, firing_counts, merge_firing_counts, sparsity
 from monosemy.functional.gather import all_gather, own_rows
+from monosemy.functional.geometric_median import geometric_median
+from monosemy.functional.mono_loss import batch_mono_score, mono_loss
 from monosemy.functional.monoscore import MonoMoments, merge_mono_moments, mono_moments, mono_score, mono_support
 from monosemy.functional.nonnegative import NON_NEGATIVE, NonNegative, relu, rep_relu
 from monosemy.functional.orthogonality import Orthogonality, orthogonality_error
@@ -49,10 +62,13 @@ __all__ = [
     "ScoreMoments",
     "SparseCodes",
     "Sparsity",
+    "above",
     "activation_counts",
     "activation_mass",
     "all_gather",
     "aux_k",
+    "batch_mono_score",
+    "batch_top_k",
     "class_moments",
     "class_purity",
     "class_separability",
@@ -60,9 +76,15 @@ __all__ = [
     "expected_largest_share",
     "explained_variance",
     "firing_counts",
+    "from_csr",
+    "from_dense",
+    "gated",
+    "geometric_median",
+    "jump_relu",
     "merge_class_moments",
     "merge_firing_counts",
     "merge_mono_moments",
+    "mono_loss",
     "mono_moments",
     "mono_score",
     "mono_support",
@@ -80,6 +102,8 @@ __all__ = [
     "score_separability",
     "semantic_consistency",
     "sparsity",
+    "stack_codes",
+    "step_count",
     "supervised_contrastive",
     "to_csr",
     "to_dense",

@@ -19,7 +19,7 @@ _BLOCK = 32 * 2**20
 def as_codes(values: Any) -> Codes:
     """A NumPy array or a CSR array of what may also be a tensor, :class:`SparseCodes`, or another SciPy matrix."""
     if isinstance(values, SparseCodes):
-        return to_csr(SparseCodes(_numpy_ready(values.values), values.indices, values.n_latents))
+        return to_csr(values._replace(values=_numpy_ready(values.values)))
     if isinstance(values, Tensor):
         return np.asarray(_numpy_ready(values).numpy())
     if not sp.issparse(values):

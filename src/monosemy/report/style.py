@@ -47,4 +47,5 @@ def style_of(name: str) -> Style:
         number %= len(_GREYS)
         return Style(_GREYS[number], "#5a5a5a", _MARKERS[1:][number], 1.4, _DASHES[number])
     colour = _STRONG[number % len(_STRONG)]
-    return Style(colour, colour, _MARKERS[number % len(_MARKERS)], 2.4)
+    # Beyond the palette colours come again, with the next marker.
+    return Style(colour, colour, _MARKERS[(number + number // len(_STRONG)) % len(_MARKERS)], 2.4)

@@ -126,8 +126,8 @@ class Plan(_Section):
 
 
 def default_features(bases: Sequence[Base]) -> tuple[str, ...]:
-    """The feature sets of a study where the user names none: all but the hybrids, as far as the encoder gives them."""
-    return tuple(name for name, feature in FEATURE_SETS.items() if feature.base in bases and not feature.hybrid)
+    """The feature sets of a study where the user names none, as far as the encoder gives them."""
+    return tuple(name for name, feature in FEATURE_SETS.items() if feature.base in bases and not feature.on_request)
 
 
 def parse_plan(values: Any, where: str) -> Plan:

@@ -1,0 +1,186 @@
+"""Training of the autoencoder."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from monosemy.errors import InputError
+from monosemy.features.autoencoder.module import Autoencoder
+from monosemy.features.autoencoder.objective import evaluate
+from monosemy.functional.autoencoder import Terms
+
+OnEpoch = Callable[[int, int, float], None]
+Dead = Literal["aux", "resample", "none"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the autoencoder is trained.
+
+    Args:
+        batch_size, lr: of Adam.
+        dead: what is done about dead latents: AuxK, resampling, nothing. None for AuxK where it reaches them (TopK,
+            BatchTopK, JumpReLU), else resampling.
+        dead_after: a latent is dead when it has not fired for this many samples.
+        aux_weight: weight of AuxK.
+        mono_weight: weight of 1 - the mean MonoScore of the batch.
+    """
+
+    batch_size: int = 512
+    lr: float = 1e-3
+    dead: Dead | None = None
+    dead_after: int = 10_000
+    aux_weight: float = 1 / 32
+    mono_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("batch_size", self.batch_size), ("lr", self.lr), ("dead_after", self.dead_after)):
+            if not 0 < value < math.inf:
+                raise InputError(f"{name}={value!r} is not positive; choose a value above 0.")
+        for name, value in (("aux_weight", self.aux_weight), ("mono_weight", self.mono_weight)):
+            if not 0 <= value < math.inf:
+                raise InputError(f"{name}={value!r} is no weight; choose a number of at least 0.")
+        if self.dead is not None and self.dead not in get_args(Dead):
+            raise InputError(f"dead={self.dead!r} is unknown; choose {', '.join(map(repr, get_args(Dead)))} or None.")
+
+
+class Trainer:
+    """Adam with the decoder's rows kept at length 1, step by step; it holds all state of a training.
+
+    The gradient's component along each decoder row is removed before the step and the rows are set to length 1 after.
+
+    Args:
+        model: initialised; trained in place.
+        steps: of the whole training, if known: the learning rate warms up over the first twentieth and falls linearly
+            to 0 over the last third. None for a stream without a known end: it stays.
+        rng: of the resampling.
+    """
+
+    def __init__(
+        self, model: Autoencoder, config: TrainingConfig, rng: torch.Generator, *, steps: int | None = None
+    ) -> None:
+        self.model, self.config, self.rng, self.steps = model, config, rng, steps
+        reaches = model.activation.aux_reaches_dead
+        self.dead: Dead = config.dead or ("aux" if reaches else "resample")
+        if self.dead == "aux" and not reaches:
+            raise InputError(
+                f"dead='aux' has no effect with the activation {model.activation.name!r}, whose dead latents have no "
+                f"positive activation to learn from; choose 'resample' or 'none'."
+            )
+        self.parameters = list(model.parameters())
+        self.optimizer = torch.optim.Adam(self.parameters, lr=config.lr, fused=True)
+        self.silent_for = torch.zeros(model.n_latents, dtype=torch.int64, device=model.encoder.device)
+        self.done = 0
+        self._since_resampling = 0
+        self._terms = Terms(
+            model.widths,
+            aux_latents=max(1, min(model.n_inputs // 2, model.n_latents)),
+            aux_weight=config.aux_weight if self.dead == "aux" else 0.0,
+            mono_weight=config.mono_weight,
+        )
+
+    def step(self, x: Tensor) -> float:
+        """One step on a batch (B, D), scaled; returns its loss. One that is not finite leaves the model as it was."""
+        model = self.model
+        loss, gradients, codes = evaluate(model, x, self.silent_for > self.config.dead_after, self._terms)
+        if not math.isfinite(loss):
+            raise InputError(
+                f"The autoencoder's loss became {loss} at step {self.done + 1}; lower lr ({self.config.lr:g})."
+            )
+        for parameter, slope in zip(self.parameters, gradients, strict=True):
+            parameter.grad = slope
+        slope = model.decoder.grad
+        if slope is not None:
+            along = (slope * model.decoder).sum(dim=1, keepdim=True)
+            slope.addcmul_(model.decoder, along, value=-1)
+        self.optimizer.param_groups[0]["lr"] = self.config.lr * self._share_of_lr()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        model.decoder.div_(model.decoder.norm(dim=1, keepdim=True))
+        model.activation.after_step(codes)
+        self.done += 1
+        self.silent_for += len(x)
+        self.silent_for[codes.indices[codes.values > 0]] = 0
+        if self.dead == "resample":
+            self._resample_in_time(x)
+        return loss
+
+    def epoch(self, x: Tensor) -> float:
+        """One pass over (N, D), scaled, in random order; returns the mean loss. What fills no batch is left out."""
+        batch_size = min(self.config.batch_size, len(x))
+        n_batches = len(x) // batch_size
+        order = torch.randperm(len(x), generator=self.rng)[: n_batches * batch_size].to(x.device)
+        return sum(self.step(x[rows]) for rows in order.view(n_batches, batch_size)) / n_batches
+
+    def _share_of_lr(self) -> float:
+        if self.steps is None:
+            return 1.0
+        return min(1.0, (self.done + 1) / max(1, self.steps // 20), 3 * (self.steps - self.done) / self.steps)
+
+    def _resample_in_time(self, x: Tensor) -> None:
+        """Each time that every latent has had its chance to fire; not when the learning rate falls: no time is left."""
+        self._since_resampling += len(x)
+        falling = self.steps is not None and 3 * self.done >= 2 * self.steps
+        if self._since_resampling >= self.config.dead_after and not falling:
+            self._since_resampling = 0
+            self._resample(x)
+
+    def _resample(self, x: Tensor) -> None:
+        """Dead latents take the directions of samples that are badly reconstructed, drawn by their squared loss.
+
+        Source: Bricken et al., "Towards monosemanticity" (2023), appendix on neuron resampling.
+        """
+        model = self.model
+        dead = (self.silent_for >= self.config.dead_after).nonzero().squeeze(1)
+        centered = x - model.decoder_bias
+        error = (model(x * model.scale) / model.scale - x).pow(2).sum(dim=1)
+        chances = torch.where(centered.norm(dim=1) > 0, error.pow(2), 0).cpu()
+        n_new = min(len(dead), int((chances > 0).sum()))
+        if n_new == 0:
+            return
+        dead = dead[:n_new]
+        drawn = torch.multinomial(chances, n_new, generator=self.rng).to(x.device)
+        rows = nn.functional.normalize(centered[drawn], dim=1)
+        living = torch.ones(model.n_latents, dtype=torch.bool, device=x.device).index_fill(0, dead, False)
+        length = model.encoder[living].norm(dim=1).mean() if living.any() else model.encoder.new_ones(())
+        model.decoder[dead] = rows
+        model.encoder[dead] = rows * (model.activation.new_length * length)
+        model.encoder_bias[dead] = 0
+        model.activation.reset(dead)
+        self.silent_for[dead] = 0
+        for parameter in self.parameters:
+            if parameter is not model.decoder_bias:
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    self.optimizer.state[parameter][moment][dead] = 0
+
+
+def train(
+    model: Autoencoder,
+    z: Tensor,
+    config: TrainingConfig,
+    rng: torch.Generator,
+    *,
+    n_epochs: int,
+    on_epoch: OnEpoch | None = None,
+) -> list[float]:
+    """Train an initialised model in place and return the mean loss of each epoch.
+
+    Args:
+        z: (N, D) on the original scale.
+        on_epoch: called with (epochs done, epochs in all, mean loss).
+    """
+    if n_epochs < 1:
+        raise InputError(f"n_epochs={n_epochs!r} is not positive; choose a value above 0.")
+    x = model.scaled(z)
+    n_batches = len(x) // min(config.batch_size, len(x))
+    trainer = Trainer(model, config, rng, steps=n_epochs * n_batches)
+    losses = []
+    for epoch in range(n_epochs):
+        losses.append(trainer.epoch(x))
+        if on_epoch is not None:
+            on_epoch(epoch + 1, n_epochs, losses[-1])
+    return losses

@@ -1,0 +1,194 @@
+"""The sparse autoencoder: forward pass, loss, and the gradient in closed form where the code is sparse by selection.
+
+In the closed form the only dense product is the encoder's, 2 D M FLOP a sample; everything behind the selection touches
+the selected latents alone. It is written out instead of left to autograd because autograd would make the (B, M)
+gradient of the code and its products with the data dense again.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from monosemy.functional.codes import (
+    SparseCodes,
+    entry_products,
+    latents_between,
+    product,
+    top_k,
+    transposed_product,
+)
+from monosemy.functional.mono_loss import MonoSums, directions, mono_loss, score_of_sums
+
+
+class Weights(NamedTuple):
+    """Weights of an autoencoder, and in the same shapes their gradient."""
+
+    encoder: Tensor
+    """(M, D), W_e."""
+    encoder_bias: Tensor
+    """(M,), c."""
+    decoder: Tensor
+    """(M, D), W_d^T: row m is what latent m adds to the reconstruction."""
+    decoder_bias: Tensor
+    """(D,), b."""
+
+
+class Terms(NamedTuple):
+    """What the loss consists of beside the reconstruction."""
+
+    widths: Sequence[int]
+    """Rising prefix widths, the last one M; each prefix of the latents reconstructs by itself. One width: the usual."""
+    aux_latents: int
+    """Dead latents that AuxK uses a sample, at most."""
+    aux_weight: float
+    """Weight of AuxK; 0 leaves it out."""
+    mono_weight: float
+    """Weight of 1 - the mean MonoScore of the batch; 0 leaves it out."""
+
+
+def pre_activations(weights: Weights, x: Tensor) -> Tensor:
+    """W_e (x - b) + c, shape (B, M), for x (B, D)."""
+    shifted_bias = weights.encoder_bias - weights.encoder @ weights.decoder_bias
+    return torch.addmm(shifted_bias, x, weights.encoder.T)
+
+
+def decode(weights: Weights, codes: SparseCodes) -> Tensor:
+    """recon = W_d code + b, shape (B, D), by gathering the active rows of each sample."""
+    return product(codes, weights.decoder) + weights.decoder_bias
+
+
+def loss_and_gradient(
+    weights: Weights, x: Tensor, pre: Tensor, codes: SparseCodes, dead: Tensor, terms: Terms
+) -> tuple[float, Weights]:
+    """Loss of a code that was selected from ReLU(pre), and its gradient.
+
+    loss = sum_p |r_p - x|^2 / |x|^2 + aux_weight |e - W_d a|^2 / |e|^2 + mono_weight (1 - mean_m score_m), with r_p the
+    reconstruction from the first p latents, e = x - r_M without gradient, and a the TopK code of the dead latents
+    alone. The gradient passes to the selected entries of ``pre`` that are positive; the selection has none.
+
+    Args:
+        x: (B, D).
+        pre: (B, M), of :func:`pre_activations`.
+        codes: entries of ReLU(pre), by TopK or BatchTopK.
+        dead: (M,) bool, the latents counted as dead.
+
+    Source: Gao et al. (arXiv 2406.04093), section 2.3 and appendix A.2; prefixes: Bussmann et al., "Learning
+    multi-level features with Matryoshka sparse autoencoders" (arXiv 2503.17547), section 3.
+    """
+    centered = x - weights.decoder_bias
+    energy = x.pow(2).sum()
+    errors = _prefix_errors(weights, x, codes, terms.widths)
+    loss = sum(float(error.pow(2).sum() / energy) for error in errors)
+    d_mono = None
+    if terms.mono_weight > 0:
+        mono, d_mono = _mono_term(codes, x, terms.mono_weight)
+        loss += mono
+    # A latent is part of the reconstructions of its own prefix and of all longer ones.
+    behind = list(accumulate(reversed(errors)))[::-1]
+    gradient = _prefix_gradient(weights, codes, centered, [e * (2 / energy) for e in behind], terms.widths, d_mono)
+    # The main branch also reconstructs with b itself.
+    gradient.decoder_bias.add_(behind[0].sum(dim=0), alpha=float(2 / energy))
+    n_dead = int(dead.sum())
+    if terms.aux_weight > 0 and n_dead > 0:
+        aux_loss, aux = _aux_term(weights, pre, centered, errors[-1], dead, min(terms.aux_latents, n_dead), terms)
+        loss += aux_loss
+        gradient = Weights(*(main.add_(more) for main, more in zip(gradient, aux, strict=True)))
+    return loss, gradient
+
+
+def _prefix_errors(weights: Weights, x: Tensor, codes: SparseCodes, widths: Sequence[int]) -> list[Tensor]:
+    """r_p - x for each prefix; block after block is added to the bias."""
+    if len(widths) == 1:
+        return [decode(weights, codes) - x]
+    recon, errors = weights.decoder_bias, []
+    for first, end in pairwise((0, *widths)):
+        recon = recon + product(latents_between(codes, first, end), weights.decoder[first:end])
+        errors.append(recon - x)
+    return errors
+
+
+def _prefix_gradient(
+    weights: Weights,
+    codes: SparseCodes,
+    centered: Tensor,
+    d_recons: list[Tensor],
+    widths: Sequence[int],
+    d_more: Tensor | None,
+) -> Weights:
+    """Gradient through the code, block by block: ``d_recons[p]`` is that of all reconstructions that block p is in."""
+    if len(widths) == 1:
+        return _branch_gradient(weights, codes, centered, d_recons[0], d_more)
+    blocks = []
+    for (first, end), d_recon in zip(pairwise((0, *widths)), d_recons, strict=True):
+        rows = weights._replace(
+            encoder=weights.encoder[first:end],
+            encoder_bias=weights.encoder_bias[first:end],
+            decoder=weights.decoder[first:end],
+        )
+        more = None if d_more is None else latents_between(codes._replace(values=d_more), first, end).values
+        blocks.append(_branch_gradient(rows, latents_between(codes, first, end), centered, d_recon, more))
+    return Weights(
+        encoder=torch.cat([block.encoder for block in blocks]),
+        encoder_bias=torch.cat([block.encoder_bias for block in blocks]),
+        decoder=torch.cat([block.decoder for block in blocks]),
+        decoder_bias=torch.stack([block.decoder_bias for block in blocks]).sum(dim=0),
+    )
+
+
+def _aux_term(
+    weights: Weights, pre: Tensor, centered: Tensor, error: Tensor, dead: Tensor, k: int, terms: Terms
+) -> tuple[float, Weights]:
+    rows = dead.nonzero().squeeze(1)
+    among_dead = top_k(pre[:, rows], k)
+    codes = among_dead._replace(indices=rows[among_dead.indices], n_latents=len(dead))
+    aux_error = decode(weights, codes) - weights.decoder_bias + error
+    aux_energy = error.pow(2).sum().clamp(min=1e-30)
+    loss = terms.aux_weight * float(aux_error.pow(2).sum() / aux_energy)
+    return loss, _branch_gradient(weights, codes, centered, aux_error * (2 * terms.aux_weight / aux_energy))
+
+
+def _mono_term(codes: SparseCodes, x: Tensor, weight: float) -> tuple[float, Tensor]:
+    """weight (1 - mean MonoScore), and its gradient by the entries of the codes, (E,)."""
+    unit = directions(x)
+    directed = unit.any(dim=1)[codes.samples]
+    values, indices = codes.values * directed, codes.indices
+
+    def total(entries: Tensor) -> Tensor:
+        return entries.new_zeros(codes.n_latents).index_add_(0, indices, entries)
+
+    sums = MonoSums(
+        transposed_product(codes, unit), total(values), total(values * values), total((values > 0).to(values.dtype))
+    )
+    score = score_of_sums(sums)
+    defined = ~score.isnan()
+    known = torch.where(defined, score, 0)
+    pairs = torch.where(defined, sums.sum**2 - sums.sum_of_squares, 1)
+    factor = torch.where(defined, 2 / (pairs * defined.sum().clamp(min=1)), 0)
+    others = sums.sum[indices] - values  # what the latent's other samples add up to
+    slope = entry_products(codes, sums.weighted_sum, unit) - values - known[indices] * others
+    return weight * float(mono_loss(score)), -weight * factor[indices] * slope * directed
+
+
+def _branch_gradient(
+    weights: Weights, codes: SparseCodes, centered: Tensor, d_recon: Tensor, d_more: Tensor | None = None
+) -> Weights:
+    """Gradient through recon = W_d code, code = ReLU(W_e (x - b) + c) on the active latents; b as encoder input.
+
+    Args:
+        d_more: (E,), further gradient by the entries of the codes.
+    """
+    d_values = entry_products(codes, weights.decoder, d_recon)
+    if d_more is not None:
+        d_values = d_values + d_more
+    d_values = d_values * (codes.values > 0)
+    d_bias = torch.zeros_like(weights.encoder_bias)
+    d_bias.index_add_(0, codes.indices, d_values)
+    return Weights(
+        encoder=transposed_product(codes._replace(values=d_values), centered),
+        encoder_bias=d_bias,
+        decoder=transposed_product(codes, d_recon),
+        decoder_bias=-(d_bias @ weights.encoder),
+    )
