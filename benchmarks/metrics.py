@@ -23,7 +23,7 @@ from monosemy.functional.monoscore import MonoMoments
 from monosemy.metrics.streaming import MonoScore, SemanticConsistency
 
 CLASSES = 100
-PUBLISHED_DIMENSIONS = 8
+PUBLISHED_DIMENSIONS = 2
 
 
 def made_codes(n: int, m: int, k: int, seed: int = 0) -> sp.csr_array:
