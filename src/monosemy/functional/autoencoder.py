@@ -14,6 +14,7 @@ from torch import Tensor
 
 from monosemy.functional.codes import (
     SparseCodes,
+    by_latent,
     entry_products,
     latents_between,
     product,
@@ -186,9 +187,10 @@ def _branch_gradient(
     d_values = d_values * (codes.values > 0)
     d_bias = torch.zeros_like(weights.encoder_bias)
     d_bias.index_add_(0, codes.indices, d_values)
+    places = by_latent(codes)
     return Weights(
-        encoder=transposed_product(codes._replace(values=d_values), centered),
+        encoder=transposed_product(codes._replace(values=d_values), centered, places),
         encoder_bias=d_bias,
-        decoder=transposed_product(codes, d_recon),
+        decoder=transposed_product(codes, d_recon, places),
         decoder_bias=-(d_bias @ weights.encoder),
     )

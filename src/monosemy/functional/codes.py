@@ -161,17 +161,34 @@ def product(codes: SparseCodes, table: Tensor) -> Tensor:
     )
 
 
-def transposed_product(codes: SparseCodes, dense: Tensor) -> Tensor:
-    """codes^T dense, shape (M, D), without a dense code: one sort by latent, then a CSR product.
+class ByLatent(NamedTuple):
+    """The entries of codes sorted by latent: the layout of their transpose, whatever the values."""
+
+    order: Tensor
+    """(E,), the entries in their new order."""
+    samples: Tensor
+    """(E,), the sample of each."""
+    starts: Tensor
+    """(M + 1,), where the entries of each latent begin."""
+
+
+def by_latent(codes: SparseCodes) -> ByLatent:
+    """One sort, for all products with the transpose of these codes or of others at the same places."""
+    latents, order = codes.indices.sort(stable=True)
+    starts = torch.searchsorted(latents, torch.arange(codes.n_latents + 1, device=latents.device))
+    return ByLatent(order, codes.samples[order], starts)
+
+
+def transposed_product(codes: SparseCodes, dense: Tensor, places: ByLatent | None = None) -> Tensor:
+    """codes^T dense, shape (M, D), without a dense code, by a CSR product.
 
     Args:
         codes: N codes of width M.
         dense: (N, D).
+        places: of :func:`by_latent`, where it is known already.
     """
-    latents, order = codes.indices.sort(stable=True)
-    starts = torch.searchsorted(latents, torch.arange(codes.n_latents + 1, device=latents.device))
-    matrix = csr_tensor(starts, codes.samples[order], codes.values[order], (codes.n_latents, codes.n_samples))
-    return matrix @ dense
+    order, samples, starts = by_latent(codes) if places is None else places
+    return csr_tensor(starts, samples, codes.values[order], (codes.n_latents, codes.n_samples)) @ dense
 
 
 def entry_products(codes: SparseCodes, table: Tensor, dense: Tensor) -> Tensor:
