@@ -17,6 +17,8 @@ from made_files import load
 
 from monosemy import InputError
 from monosemy.data.cifar import is_cifar, read_pickle, rows_of_cifar
+from monosemy.data.decode import decode_parts
+from monosemy.data.encoded import ParquetImages
 from monosemy.data.sources import DataConfig, load_unlabelled
 
 N = 30
@@ -318,18 +320,13 @@ def test_the_official_layout_of_real_images(shared_data: Path, tmp_path: Path) -
     """The first 1,000 real test images, written as the authors of CIFAR did, are what the parquet file holds."""
     rows = pd.read_parquet(shared_data / "cifar100_test.parquet").iloc[:1000]
     rows.to_parquet(tmp_path / "a.parquet")
-    reference = load_unlabelled(DataConfig(source=str(tmp_path / "a.parquet")))
-    pixels = np.empty((1000, 3, 32, 32), dtype=np.uint8)
-    order = np.random.default_rng(0).permutation(1000)
-    decoded = np.concatenate([reference.train, reference.held_out])
-    fine = np.concatenate([reference.train_labels, reference.held_out_labels])
-    pixels[order] = decoded
-    labels = np.empty(1000, dtype=int)
-    labels[order] = fine
+    images = ParquetImages([tmp_path / "a.parquet"], "img")
+    decoded = decode_parts(images, {"all": np.arange(1000)}, None).parts["all"].images
     folder = tmp_path / "c"
     folder.mkdir()
     for part in ("train", "test"):
-        content = {"data": pixels.reshape(1000, -1), "fine_labels": labels.tolist(), "coarse_labels": [0] * 1000}
-        (folder / part).write_bytes(python2(content))
+        content = {"data": decoded.reshape(1000, -1), "fine_labels": rows["fine_label"].tolist()}
+        (folder / part).write_bytes(python2(content | {"coarse_labels": rows["coarse_label"].tolist()}))
     found = rows_of_cifar(folder, None)
-    np.testing.assert_array_equal(found.inputs[1000:][order], decoded)
+    np.testing.assert_array_equal(found.inputs[1000:], decoded)
+    assert found.labels == [str(label) for label in [*rows["fine_label"], *rows["fine_label"]]]

@@ -66,7 +66,7 @@ def test_a_class_with_one_image_is_fine_where_nothing_is_split(tmp_path: Path, a
     lonely = class_folders(tmp_path / "b", {"n01": 1})
     assert len(load(animals, shifts={"s": str(lonely)}).shifts["s"]) == 1
     class_folders(animals, {"lonely": 1})
-    assert len(load_unlabelled(DataConfig(source=str(animals))).train) == 23
+    assert "lonely" in load_unlabelled(DataConfig(source=str(animals))).class_names
 
 
 def test_flat_folders_have_no_labels(tmp_path: Path, refuses) -> None:

@@ -7,7 +7,7 @@ import pytest
 from made_files import class_folders, encoded, image_parquet, noise_images, texts, write
 
 from monosemy.data import maps, unlabelled
-from monosemy.data.sources import DataConfig, UnlabelledImages, load_unlabelled
+from monosemy.data.sources import DataConfig, UnlabelledImages, load_data, load_unlabelled
 
 IMAGES = noise_images(60)
 
@@ -59,6 +59,16 @@ def test_rows_of_one_class_or_without_a_label_are_fine(tmp_path: Path) -> None:
     assert hidden.train_labels is not None, "hidden labels of the test split do not matter"
 
 
+@pytest.mark.parametrize("splits", [None, ["train"] * 60, ["train"] * 50 + ["validation"] * 10])
+def test_rows_that_a_study_would_test_on_are_left_out(tmp_path: Path, splits: list[str] | None) -> None:
+    columns = {} if splits is None else {"split": splits}
+    path = image_parquet(tmp_path / "a.parquet", IMAGES, [i % 3 for i in range(60)], **columns)
+    found, study = load(path), load_data(DataConfig(source=str(path)))
+    seen = {*numbers(found.train), *numbers(found.held_out)}
+    assert not seen & set(numbers(study.test.inputs))
+    assert seen == {*numbers(study.train.inputs), *numbers(study.validation.inputs)}
+
+
 def test_folders_with_and_without_classes(tmp_path: Path) -> None:
     class_folders(tmp_path / "flat", {".": 30})
     flat = load(tmp_path / "flat")
@@ -67,7 +77,7 @@ def test_folders_with_and_without_classes(tmp_path: Path) -> None:
     classes = load(tmp_path / "classes")
     assert classes.class_names == ("a", "b")
     assert classes.train_labels is not None
-    assert len(classes.train_labels) == 27
+    assert len(classes.train_labels) == len(classes.train)
     mixed = class_folders(tmp_path / "mixed", {"a": 10, ".": 10})
     assert load(mixed).train_labels is None
     split = class_folders(tmp_path / "split", {"train": 20, "test": 10})
