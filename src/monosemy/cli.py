@@ -157,9 +157,7 @@ def pretrain(
     compile: Annotated[bool | None, typer.Option("--compile", help="Compile the network.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, batches and augmentations.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side that images are resized to.")] = None,
-    classes: Annotated[
-        Path | None, typer.Option(help="List of the class folders to use, such as ImageNet-100's.")
-    ] = None,
+    classes: Annotated[Path | None, typer.Option(help="Text file with the class folders to use, one a line.")] = None,
     on_bad_image: Annotated[str, typer.Option(help="An image that cannot be read: stop, or skip and count.")] = "stop",
     input_column: Annotated[str | None, typer.Option(help="Column of the images.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
@@ -228,6 +226,10 @@ def finetune(
     precision: Annotated[str | None, typer.Option(help="float32 or bfloat16.")] = None,
     input_column: Annotated[str | None, typer.Option(help="Column of the images.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
+    split_column: Annotated[str | None, typer.Option(help="Column that says train, validation or test.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of images; default the encoder's.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="Text file with the class folders to use, one a line.")] = None,
+    on_bad_image: Annotated[str, typer.Option(help="An image that cannot be read: stop, or skip and count.")] = "stop",
     given_labels: Annotated[Path | None, typer.Option(help="File with real noisy labels of the train rows.")] = None,
     given_label_column: Annotated[str | None, typer.Option(help="Column of real noisy labels.")] = None,
     plan: Annotated[Path | None, typer.Option(help="Run this plan.yaml; the other settings are ignored.")] = None,
@@ -248,8 +250,9 @@ def finetune(
 
     request = FinetuneRequest(
         encoder=encoder,
-        data=data_config(data, input_column=input_column, label_column=label_column,
-                         given_labels=given_labels, given_label_column=given_label_column),
+        data=data_config(data, input_column=input_column, label_column=label_column, split_column=split_column,
+                         given_labels=given_labels, given_label_column=given_label_column, image_size=image_size,
+                         classes=classes, on_bad_image=on_bad_image),
         variants=variants, scenario=scenario, label_noise=label_noise, few_labels=few_labels, seeds=seeds,
         changes=given({
             "epochs": epochs, "batch_size": batch_size, "optimizer": {"lr": lr}, "batch_norm": batch_norm,

@@ -21,18 +21,31 @@ def write_model_file(path: Path, file_format: str, about: dict[str, Any], tensor
         save_file(whole, temporary, metadata={_KEY: json.dumps({"format": file_format} | about)})
 
 
+def read_about(path: Path, file_format: str) -> dict[str, Any]:
+    """What a file that :func:`write_model_file` wrote says of itself; the tensors stay on the disk.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another format.
+    """
+    return _read(path, file_format, tensors=False)[0]
+
+
 def read_model_file(path: Path, file_format: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What :func:`write_model_file` wrote: (about, tensors).
 
     Raises:
         InputError: the file is missing, damaged, or of another format.
     """
+    return _read(path, file_format, tensors=True)
+
+
+def _read(path: Path, file_format: str, tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get(_KEY, "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            read = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is no readable safetensors file ({reason(error)}); give a saved model.") from error
     if not isinstance(about, dict) or about.get("format") != file_format:
         raise InputError(f"{path} is no {file_format} file; give one that monosemy wrote.")
-    return about, tensors
+    return about, read

@@ -21,7 +21,7 @@ def validated(model: type[Model], values: Any, where: str) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or model.__name__.lower()
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
         given = str(first.get("input"))[:60]
         raise InputError(f"{where}: {place} is {given!r}, but: {first['msg'].lower()}; correct it.") from error
 

@@ -105,6 +105,29 @@ def test_an_encoder_is_finetuned_as_by_hand(photos: Path, encoder: Path, tmp_pat
     assert found["value"].tolist() == [pytest.approx(wanted)]
 
 
+def test_another_encoder_at_the_same_path_is_another_comparison(
+    photos: Path, encoder: Path, tmp_path: Path, monosemy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("finetune", encoder, "--data", photos, *QUICK, "--variants", "ce", "--out", tmp_path / "out", "--quiet")
+    assert monosemy(*words) == 0
+    changed = load_encoder(encoder)
+    changed.pixel_mean.fill_(0.9)
+    save_encoder(changed, encoder)
+    assert monosemy(*words) == 2
+    assert "was made from other data or encoders of the same name" in capsys.readouterr().err
+
+
+def test_one_seed_claims_no_interval(
+    photos: Path, encoder: Path, tmp_path: Path, monosemy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--epochs", 1, "--batch-size", 16, "--label-noise", 0.4, "--seeds", 1, "--variants", "ce,nce")
+    assert monosemy("finetune", encoder, "--data", photos, *words, "--out", tmp_path / "out") == 0
+    verdict = (tmp_path / "out" / "verdict.txt").read_text()
+    assert "one seed cannot tell more" in verdict
+    assert "nan" not in verdict
+    assert "Only 1 seed:" in verdict
+
+
 def test_early_stopping_takes_the_best_epoch_on_validation_alone() -> None:
     rows = []
     for name in ("ce", "ce-early"):
@@ -131,6 +154,8 @@ def test_early_stopping_takes_the_best_epoch_on_validation_alone() -> None:
         (("--batch-norm", "melted"), ("batch_norm", "melted")),
         (("--data", "digit-pairs"), ("(3, 8, 8)", "(1, 8, 16)")),
         (("--plan", "nowhere.yaml"), ("nowhere.yaml",)),
+        (("--device", "tpu"), ("tpu", "cpu or cuda")),
+        (("--given-labels", "given.csv"), ("--given-labels given.csv", "given-labels")),
     ],
 )
 def test_bad_input_is_one_sentence(

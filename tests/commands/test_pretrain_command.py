@@ -14,7 +14,7 @@ from monosemy.encoders.image_encoder import ENCODER_FILE, embed, load_encoder
 from monosemy.encoders.presets import PRESETS
 from monosemy.training.run_folder import RunFolder
 
-TINY = ("--preset", "digit-pairs", "--augmentation", "natural", "--batch-size", 16, "--n-features", 12, "--epochs", 3)
+TINY = ("--preset", "digit-pairs", "--augmentation", "natural", "--batch-size", 16, "--n-features", 12)
 CONFIG = "steps: 6\nprojector: {hidden: 16}\nbackbone: {name: conv, width: 4}\n"
 
 
@@ -41,7 +41,6 @@ def test_an_encoder_comes_out_and_goes_into_a_study(
         folders.append(str(out))
     settings = yaml.safe_load((tmp_path / "ncl" / "config.yaml").read_text())["pretrain"]
     assert settings["steps"] == 6, "the file's word goes over the preset's"
-    assert settings["epochs"] == 3
     words = ("--data", photos, "--encoder", ",".join(folders), "--features", "dense,ncl,ncl-topk", "--seeds", 2)
     small = ("--label-noise", 0.3, "--k", 3, "--latents", 24, "--out", tmp_path / "study", "--quiet")
     assert monosemy("study", *words, *small) == 0
@@ -98,6 +97,7 @@ def test_another_optimiser_or_backbone_starts_from_its_own_defaults(photos: Path
         (("--on-bad-image", "cry"), ("on_bad_image", "cry")),
         (("--config", "nowhere.yaml"), ("nowhere.yaml", "YAML")),
         (("--data", "nowhere/"), ("nowhere",)),
+        (("--backbone", "mixer", "--augmentation", "imagenet"), ("224x224", "8x8", "--image-size 224")),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -110,6 +110,58 @@ def test_bad_input_is_one_sentence(
     for word in named:
         assert word in said
     assert not (tmp_path / "out").exists()
+
+
+def test_epochs_end_the_presets_steps_and_both_together_are_refused(
+    photos: Path, tmp_path: Path, monosemy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("pretrain", "--data", photos, *TINY, "--epochs", 2, "--out", tmp_path / "out", "--quiet")
+    assert monosemy(*words) == 0
+    rows = RunFolder.read_log(tmp_path / "out")
+    assert [row["epoch"] for row in rows] == [1, 2]
+    both = tmp_path / "both.yaml"
+    both.write_text("steps: 5\nepochs: 2\n")
+    assert monosemy("pretrain", "--data", photos, "--config", both, "--out", tmp_path / "none") == 2
+    assert "epochs=2 and steps=5 are both given" in capsys.readouterr().err
+
+
+def test_test_images_of_a_study_are_never_trained_on(photos: Path) -> None:
+    from monosemy.data.sources import DataConfig, load_data, load_unlabelled
+
+    config = DataConfig(source=str(photos))
+    tested = {image.tobytes() for image in load_data(config).test.inputs}
+    found = load_unlabelled(config)
+    seen = {image.tobytes() for images in (found.train, found.held_out) for image in images}
+    assert not tested & seen
+    assert len(tested) + len(seen) == 72
+
+
+def test_a_start_that_failed_does_not_lock_the_folder(tmp_path: Path, photos: Path, config: Path, monosemy) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, image in enumerate(sorted(photos.rglob("*.png"))):
+        (flat / f"{number}.png").write_bytes(image.read_bytes())
+    words = ("--config", config, *TINY, "--out", tmp_path / "out", "--quiet")
+    assert monosemy("pretrain", "--data", flat, "--method", "supcon", *words) == 2, "there are no labels"
+    assert monosemy("pretrain", "--data", flat, "--method", "simclr", *words) == 0
+
+
+def test_tensorboard_gets_events(photos: Path, config: Path, tmp_path: Path, monosemy, monkeypatch) -> None:
+    import sys
+    import types
+
+    class Writer:
+        def __init__(self, folder: str) -> None:
+            Path(folder).mkdir(parents=True)
+
+        def add_scalar(self, *_: object) -> None: ...
+
+        def flush(self) -> None: ...
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))
+    words = ("--config", config, *TINY, "--out", tmp_path / "out", "--quiet", "--tensorboard")
+    assert monosemy("pretrain", "--data", photos, *words) == 0
+    assert (tmp_path / "out" / "tensorboard").is_dir()
 
 
 def test_changed_settings_are_refused_and_nothing_is_lost(
@@ -142,9 +194,8 @@ def test_torchrun_trains_one_encoder_in_two_processes(photos: Path, config: Path
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     command = [*map(str, [*launch, "pretrain", *words, "--out", tmp_path / "two"])]
     subprocess.run(command, check=True, env=environment, timeout=120)
-    encoder = load_encoder(tmp_path / "two" / ENCODER_FILE)
-    images = np.zeros((2, 3, 8, 8), dtype=np.uint8)
-    assert embed(encoder, images).min() >= 0
-    assert len(RunFolder.read_log(tmp_path / "two")) >= 1
+    rows = RunFolder.read_log(tmp_path / "two")
+    assert rows[-1]["step"] == 6
+    assert embed(load_encoder(tmp_path / "two" / ENCODER_FILE), np.zeros((2, 3, 8, 8), dtype=np.uint8)).min() >= 0
     resumed = subprocess.run(command, check=True, env=environment, timeout=120, capture_output=True, text=True)
     assert ENCODER_FILE in resumed.stdout

@@ -198,6 +198,15 @@ def test_several_files_of_a_kind_are_the_seeds_own(tmp_path: Path) -> None:
         EncoderBank(EncoderConfig(name="files", files=paths[:3]), data())
 
 
+def test_files_that_differ_in_more_than_their_seed_are_no_repetitions(tmp_path: Path) -> None:
+    paths = files(tmp_path, "simclr", "simclr")
+    for path, temperature in zip(paths, (0.2, 0.5), strict=True):
+        settings = TINY.model_copy(update={"temperature": temperature})
+        save_encoder(load_encoder(path), path, {"pretrain": settings.model_dump(mode="json")})
+    with pytest.raises(InputError, match="were trained by other settings than their seed"):
+        EncoderBank(EncoderConfig(name="files", files=paths), data())
+
+
 def test_embeddings_of_files_are_made_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = files(tmp_path, "simclr")
     config = EncoderConfig(name="files", files=(path,))

@@ -113,3 +113,14 @@ def test_two_processes_have_the_loss_and_gradient_of_one(supervised: bool) -> No
     torch.testing.assert_close(torch.stack([loss for loss, _ in found]).mean(), whole.detach())
     for view, slope in enumerate(slopes):
         torch.testing.assert_close(torch.cat([shares[view] for _, shares in found]), slope)
+
+
+def test_a_silent_row_has_a_gradient_of_ordinary_size() -> None:
+    first, second = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    first[1] = 0
+    first.requires_grad_()
+    loss = nt_xent(first, second, 0.2)
+    (slope,) = torch.autograd.grad(loss, first)
+    assert torch.isfinite(loss)
+    assert torch.isfinite(slope).all()
+    assert 0 < float(slope[1].norm()) < 10

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monosemy.training import batches
 from monosemy.training.batches import MappedImages, ResidentImages, image_rows, row_batches, steps_in_epoch
 from monosemy.training.processes import ALONE, Processes
 
@@ -44,7 +45,8 @@ def test_the_processes_shares_are_the_batch_of_one() -> None:
 
 
 @pytest.mark.parametrize("mapped", [False, True])
-def test_images_come_as_asked_for(tmp_path: Path, mapped: bool) -> None:
+def test_images_come_as_asked_for(tmp_path: Path, mapped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "_SMALL", 10)
     source = IMAGES
     if mapped:
         np.save(tmp_path / "images.npy", IMAGES)
@@ -56,6 +58,14 @@ def test_images_come_as_asked_for(tmp_path: Path, mapped: bool) -> None:
     for (asked, images), batch in zip(rows.batches(iter(wanted)), wanted, strict=True):
         assert torch.equal(asked, batch)
         assert torch.equal(images, torch.from_numpy(IMAGES[batch.numpy()]))
+
+
+def test_small_files_are_read_whole(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", IMAGES)
+    rows = image_rows(np.load(tmp_path / "images.npy", mmap_mode="r"), CPU)
+    assert isinstance(rows, ResidentImages)
+    ((_, images),) = rows.batches([torch.tensor([9, 0])])
+    assert torch.equal(images, torch.from_numpy(IMAGES[[9, 0]]))
 
 
 def test_a_failing_reader_fails_where_the_batches_are_used() -> None:
@@ -73,7 +83,7 @@ def test_a_reader_that_is_left_stops() -> None:
             taken.append(number)
             yield torch.tensor([0])
 
-    batches = MappedImages(IMAGES, CPU).batches(endless())
-    next(batches)
-    batches.close()
+    running = MappedImages(IMAGES, CPU).batches(endless())
+    next(running)
+    running.close()
     assert len(taken) < 50

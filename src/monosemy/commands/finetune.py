@@ -4,19 +4,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from monosemy.commands.words import numbers, words
 from monosemy.corruptions.labels import informative_rates
+from monosemy.data import digits
 from monosemy.data.labelled import LabelledData
 from monosemy.data.sources import DataConfig, load_data
-from monosemy.encoders.bank import named_encoder
+from monosemy.encoders.bank import encoder_files, image_side
 from monosemy.encoders.finetune import FinetuneConfig
 from monosemy.errors import InputError
 from monosemy.progress import progress
 from monosemy.settings import merged, read_yaml, validated
 from monosemy.study.finetuning import FinetunePlan, FinetuneResult, run_finetuning
+from monosemy.training.processes import chosen_device
 
 _RATES = (0.3, 0.6, 0.9)
 _FRACTIONS = (0.1, 0.2, 0.5)
@@ -36,16 +37,26 @@ class FinetuneRequest:
     changes: dict[str, Any] = field(default_factory=dict)
     """Settings of FinetuneConfig given as options."""
 
+    def source(self) -> DataConfig:
+        """The data, in the size that the encoder takes where the user names none."""
+        files = encoder_files(self.encoder)
+        if not files:
+            raise InputError(
+                f"The encoder {self.encoder!r} is no file or folder of `monosemy pretrain`, or its training is not "
+                f"finished; give a finished one."
+            )
+        return self.data.model_copy(update={"image_size": self.data.image_size or image_side(files)})
+
     def plan(self, data: LabelledData) -> FinetunePlan:
         """The whole plan, defaults that depend on the data filled in."""
-        files = named_encoder(self.encoder, "images").files
-        if not files:
-            raise InputError(f"The encoder {self.encoder!r} is no file or folder of `monosemy pretrain`; give one.")
+        changes = self.changes
+        if data.name == digits.NAME:  # a mirrored 2 is no 2
+            changes = {"augmentation": "handwriting-pair"} | changes
         values: dict[str, Any] = {
-            "data": self.data.model_dump(),
-            "encoders": files,
+            "data": self.source().model_dump(),
+            "encoders": encoder_files(self.encoder),
             "scenarios": self._scenarios(data),
-            "training": merged(FinetuneConfig().model_dump(), self.changes),
+            "training": merged(FinetuneConfig().model_dump(), changes),
             "seeds": self.seeds,
         }
         if self.variants is not None:
@@ -62,6 +73,7 @@ class FinetuneRequest:
             ("label-noise", "--label-noise", self.label_noise),
             ("few-labels", "--few-labels", self.few_labels),
             ("given-labels", "--given-label-column", self.data.given_label_column),
+            ("given-labels", "--given-labels", self.data.given_labels),
         ):
             if given is not None and name not in wanted:
                 raise InputError(f"{option} {given} needs the scenario {name}; add it to --scenario.")
@@ -80,14 +92,14 @@ def execute(
     """Load, run, write the folder with figures, and print."""
     from monosemy.report.finetuning import print_finetuning, write_finetuning
 
+    where = chosen_device(device)
     if plan_path is not None:
         plan = validated(FinetunePlan, read_yaml(plan_path, "plan"), str(plan_path))
         data = load_data(plan.data, plan.seed)
     else:
-        data = load_data(request.data)
+        data = load_data(request.source())
         plan = request.plan(data)
     folder = out or Path("runs") / f"finetune-{Path(data.name).stem}"
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with progress(console) as on_progress:
         result = run_finetuning(plan, data, folder, on_progress, where)
         write_finetuning(result)

@@ -4,22 +4,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
+from monosemy._version import __version__
 from monosemy.cache import fingerprint
 from monosemy.data import digits
 from monosemy.data.sources import DataConfig, UnlabelledImages, load_unlabelled
-from monosemy.encoders.contrastive import PretrainConfig, pretrain
+from monosemy.encoders.contrastive import PretrainConfig, check_pretraining, pretrain
 from monosemy.encoders.image_encoder import ENCODER_FILE, ImageEncoder, embed, save_encoder
-from monosemy.encoders.presets import PRESETS
+from monosemy.encoders.presets import IMAGE_SIZES, PRESETS
 from monosemy.errors import InputError
 from monosemy.metrics.live import feature_statistics
 from monosemy.progress import progress
 from monosemy.settings import merged, read_yaml, validated
 from monosemy.training.processes import Processes, joined_processes
 from monosemy.training.run_folder import RunFolder
-from monosemy.training.trackers import Tracker, make_trackers
+from monosemy.training.trackers import make_trackers
 
 _SMALL_SIDE = 64
 """Images up to this side have CIFAR's settings by default, larger ones ImageNet's."""
@@ -42,14 +44,19 @@ class PretrainRequest:
     wandb: str | None = None
 
     def settings(self, images: UnlabelledImages) -> PretrainConfig:
-        """The whole configuration: preset, then file, then options."""
+        """The whole configuration: preset, then file, then options; epochs given last end steps, and steps epochs."""
         values = PRESETS[self._preset(images)].model_dump()
         if self.config is not None:
             given = read_yaml(self.config, "configuration")
             if not isinstance(given, dict):
                 raise InputError(f"The configuration {self.config} is no table of settings; write name: value.")
-            values = merged(values, given)
-        return validated(PretrainConfig, merged(values, self.changes), "The command")
+            values = _over(values, given)
+        return validated(PretrainConfig, _over(values, self.changes), "The command")
+
+    def source(self) -> DataConfig:
+        """The data; of the size that the preset's views have where the user names none."""
+        size = self.data.image_size or IMAGE_SIZES.get(self.preset or "")
+        return self.data.model_copy(update={"image_size": size})
 
     def _preset(self, images: UnlabelledImages) -> str:
         if self.preset is not None:
@@ -61,12 +68,23 @@ class PretrainRequest:
         return "cifar" if max(images.train.shape[2:]) <= _SMALL_SIDE else "imagenet100"
 
 
+def _over(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    if given.get("epochs") is not None and given.get("steps") is not None:
+        raise InputError(f"epochs={given['epochs']} and steps={given['steps']} are both given; give one of them.")
+    length = {"steps": None} if given.get("epochs") is not None else {}
+    return merged(values, length | given)
+
+
 def execute(request: PretrainRequest, console: Console) -> None:
     """Read the images, train or go on training, write the encoder, print."""
     with joined_processes(request.device) as processes:
         said = Console(quiet=console.quiet or not processes.writes)
+        if not processes.writes:
+            processes.wait()  # the first process decodes large sets into the cache, the others find them there
         with progress(said) as on_progress:
-            images = load_unlabelled(request.data, on_progress=on_progress)
+            images = load_unlabelled(request.source(), on_progress=on_progress)
+        if processes.writes:
+            processes.wait()
         config = request.settings(images)
         out = request.out or Path("runs") / f"{config.method}-{Path(images.name).stem}-{config.seed}"
         for notice in images.notices:
@@ -84,15 +102,23 @@ def _train(
     processes: Processes,
     console: Console,
 ) -> ImageEncoder | None:
-    values = {"data": request.data.model_dump(mode="json"), "pretrain": config.model_dump(mode="json")}
-    trackers: list[Tracker] = []
-    if processes.writes:
-        trackers = make_trackers(out, values, tensorboard=request.tensorboard, wandb=request.wandb)
-    folder = RunFolder(out, values, fingerprint(images.train), trackers, writes=processes.writes)
+    # A resumed training repeats bit for bit only with the same versions and number of processes.
+    made_by = {"torch": str(torch.__version__), "monosemy": __version__, "processes": processes.world}
+    values = {
+        "data": request.source().model_dump(mode="json"),
+        "pretrain": config.model_dump(mode="json"),
+        "made_by": made_by,
+    }
+    check_pretraining(images.train, config, images.train_labels)
+    labels = [images.train_labels] if config.supervised and images.train_labels is not None else []
+    folder = RunFolder(out, values, fingerprint(images.train, *labels), writes=processes.writes)
     processes.wait()  # until the folder is there for all
+    if processes.writes:
+        folder.tell(make_trackers(out, values, tensorboard=request.tensorboard, wandb=request.wandb))
 
     def statistics(encoder: ImageEncoder) -> dict[str, float]:
-        return feature_statistics(embed(encoder, images.held_out), images.held_out_labels, len(images.class_names))
+        features = embed(encoder, images.held_out)
+        return feature_statistics(features, images.held_out_labels, len(images.class_names))
 
     batch = min(config.batch_size, len(images.train))
     with progress(console) as on_progress:

@@ -11,7 +11,7 @@ from monosemy.corruptions.labels import informative_rates
 from monosemy.data import digits
 from monosemy.data.labelled import LabelledData
 from monosemy.data.sources import DataConfig, load_data
-from monosemy.encoders.bank import bases_of, layer_of, named_encoder
+from monosemy.encoders.bank import bases_of, encoder_files, image_side, layer_of, named_encoder
 from monosemy.errors import InputError
 from monosemy.progress import progress
 from monosemy.study.plan import LABEL_NOISE_LEVELS, Plan, default_features, parse_plan, read_plan
@@ -73,7 +73,7 @@ class StudyRequest:
             given_labels=self.given_labels,
             given_label_column=self.given_label_column,
             labels=self.labels,
-            image_size=self.image_size,
+            image_size=self.image_size or image_side(encoder_files(self.encoder)),
             classes=self.classes,
             on_bad_image=self.on_bad_image,
             shifts=shifts,
@@ -85,7 +85,8 @@ class StudyRequest:
         encoder = named.model_dump()
         sae: dict[str, Any] = {"n_latents": self.latents, "k": self.k}
         if data.name == digits.NAME:
-            encoder["contrastive"]["augmentation"] = "handwriting-pair"
+            if named.name == "contrastive":
+                encoder["contrastive"]["augmentation"] = "handwriting-pair"
             sae["n_epochs"] = 15  # chosen on train digits of the default split; longer training does worse under noise
         values = {
             "data": self.data_config().model_dump(),

@@ -205,6 +205,8 @@ class _ArrayOfBuffer(_Array):
 
     def __init__(self, raw: Any, kind: Any, shape: Any, order: Any) -> None:
         super().__init__()
+        if not isinstance(raw, bytes | bytearray | pickle.PickleBuffer):
+            raise pickle.UnpicklingError("an array is not made of bytes")  # bytes(10**12) would fill the memory
         self.state = (1, shape, kind, order in ("F", b"F"), bytes(raw))
 
 

@@ -58,7 +58,8 @@ def _shift(
     check_shift_kind(name, rows.kind, data.kind)
     chosen = np.arange(len(rows.inputs))
     if rows.splits is not None:
-        chosen = rows_by_split(rows.splits)[0].get("test", chosen)
+        parts = rows_by_split(rows.splits)[0]
+        chosen = parts.get("test", parts.get("validation", chosen))  # train rows only where there is nothing else
     labels = _numbers(rows, vocabulary, data.class_names)
     if (labels[chosen] >= 0).any():  # else the split below says so
         chosen = chosen[labels[chosen] >= 0]

@@ -37,7 +37,10 @@ def load_data(config: DataConfig, seed: int = 0, on_progress: OnProgress | None 
 
 
 def load_unlabelled(config: DataConfig, seed: int = 0, on_progress: OnProgress | None = None) -> UnlabelledImages:
-    """Read the train images of a source to pretrain on: all rows where it has no splits.
+    """Read the train images of a source to pretrain on.
+
+    Where a labelled source has no test split, the rows that :func:`load_data` would test on are left out; a source
+    without labels gives all its rows.
 
     At most 2,000 of them (a tenth of a small set), drawn by the seed, are held out; validation and test splits of the
     source are not touched. Class folders and label columns are used where they are there.

@@ -11,7 +11,7 @@ from monosemy.data.formats import read_rows
 from monosemy.data.labelled import encode_labels
 from monosemy.data.pixels import Images
 from monosemy.data.rows import Rows, ordered_classes
-from monosemy.data.splits import inputs_by_part, own_parts
+from monosemy.data.splits import assign, inputs_by_part, own_parts
 from monosemy.errors import InputError
 from monosemy.progress import OnProgress
 from monosemy.seeding import numpy_rng
@@ -43,7 +43,7 @@ def read_unlabelled(
     rows = _digit_rows(config, seed) if config.source == digits.NAME else read_rows(config.source, config, False)
     if rows.kind != "images":
         raise InputError(f"{config.source} holds {rows.kind}, not images; give images to pretrain on.")
-    train = own_parts(rows, name, notices)["train"]
+    train = _train_rows(rows, config, seed, name, notices)
     if len(train) < 2:
         raise InputError(f"{name} has {len(train)} train image; pretraining needs at least two.")
     n_held_out = max(1, min(HELD_OUT, len(train) // 10))
@@ -63,6 +63,21 @@ def read_unlabelled(
         class_names=class_names,
         notices=(*notices, *said),
     )
+
+
+def _train_rows(rows: Rows, config: DataConfig, seed: int, name: str, notices: list[str]) -> NDArray[np.int64]:
+    """The train rows; without a test split of the source's own, never those that a study of it would test on."""
+    said: list[str] = []
+    parts = own_parts(rows, name, said)
+    train, labels = parts["train"], rows.labels
+    classes = set() if labels is None else {labels[i] for i in train}
+    if "test" in parts or config.source == digits.NAME or "" in classes or len(classes) < 2:
+        notices += said
+        return train
+    assigned = assign(rows, config.model_copy(update={"given_labels": None}), seed, name)
+    notices += assigned.notices
+    kept = [assigned.parts["train"]] if "validation" in parts else [assigned.parts[p] for p in ("train", "validation")]
+    return np.sort(np.concatenate(kept))
 
 
 def _labels(rows: Rows, train: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:

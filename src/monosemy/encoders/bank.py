@@ -20,6 +20,7 @@ from monosemy.encoders.image_encoder import (
     ENCODER_FILE,
     ImageEncoder,
     Layer,
+    describe_encoder,
     embed,
     load_encoder,
     save_encoder,
@@ -73,19 +74,37 @@ def default_encoder(kind: Kind) -> str:
     return {"embeddings": "none", "images": "contrastive", "texts": MINILM}[kind]
 
 
+def encoder_files(words: str | None) -> tuple[Path, ...]:
+    """The files that comma-separated words name, a run folder by the encoder in it; none if the words name no files."""
+    parts = [] if words is None else [part.strip() for part in words.split(",") if part.strip()]
+    files = [Path(part) / ENCODER_FILE if (Path(part) / ENCODER_FILE).is_file() else Path(part) for part in parts]
+    return tuple(files) if all(path.suffix == ".safetensors" for path in files) else ()
+
+
 def named_encoder(words: str | None, kind: Kind, layer: Layer = "features") -> EncoderConfig:
     """The encoder that a user names: comma-separated files or folders of `monosemy pretrain`, or a name.
 
     Args:
         layer: of encoder files, which no other encoder has.
     """
-    parts = [] if words is None else [part.strip() for part in words.split(",") if part.strip()]
-    files = [Path(part) / ENCODER_FILE if (Path(part) / ENCODER_FILE).is_file() else Path(part) for part in parts]
-    if files and all(path.suffix == ".safetensors" for path in files):
-        return EncoderConfig(name="files", files=tuple(files), layer=layer)
+    files = encoder_files(words)
+    if files:
+        return EncoderConfig(name="files", files=files, layer=layer)
+    if kind == "images" and words not in (None, "contrastive", "none"):
+        raise InputError(
+            f"The encoder {words!r} is no file or folder of `monosemy pretrain`, or its training is not finished; give "
+            f"one that holds {ENCODER_FILE}, or 'contrastive'."
+        )
     if layer != "features":
         raise InputError(f"The layer {layer!r} needs encoder files; name them by --encoder.")
     return EncoderConfig(name=words or default_encoder(kind))
+
+
+def image_side(files: Sequence[Path]) -> int | None:
+    """Side of the square images that encoder files take; None without files, or where images are not square."""
+    shapes = {describe_encoder(path).spec.image_shape[1:] for path in files}
+    sides = {side for shape in shapes for side in shape}
+    return sides.pop() if len(sides) == 1 else None
 
 
 def layer_of(word: str) -> Layer:
@@ -106,12 +125,22 @@ def files_by_base(files: Sequence[Path]) -> dict[Base, list[Path]]:
     """Encoder files by what they give: non-negative features are `ncl`, signed ones `dense`.
 
     Raises:
-        InputError: a file is no encoder, or the kinds have unequal numbers of files.
+        InputError: a file is no encoder, files of a kind differ in more than their seed, or the kinds have unequal
+            numbers of files.
     """
     found: dict[Base, list[Path]] = {}
+    trained: dict[Base, tuple[Path, dict[str, Any]]] = {}
     for path in files:
-        base: Base = "dense" if load_encoder(path).spec.non_negative is None else "ncl"
+        described = describe_encoder(path)
+        base: Base = "dense" if described.spec.non_negative is None else "ncl"
         found.setdefault(base, []).append(path)
+        training = {name: value for name, value in described.about.get("pretrain", {}).items() if name != "seed"}
+        first = trained.setdefault(base, (path, training))
+        if training != first[1]:
+            raise InputError(
+                f"The encoders {first[0]} and {path} were trained by other settings than their seed, so they are no "
+                f"repetitions of each other; study them one by one."
+            )
     if len({len(paths) for paths in found.values()}) > 1:
         counts = " and ".join(f"{len(paths)} {base}" for base, paths in found.items())
         raise InputError(f"The encoder files are {counts}; give equally many of each, one for each seed.")
@@ -145,7 +174,7 @@ class EncoderBank:
     def _check_shape(self, path: Path) -> None:
         images = self._data.train.inputs
         assert isinstance(images, np.ndarray)
-        shape = self._encoder(path).spec.image_shape
+        shape = describe_encoder(path).spec.image_shape
         if tuple(images.shape[1:]) != shape:
             raise InputError(
                 f"The encoder {path} takes images of shape {shape}, but {self._data.name} has {images.shape[1:]}; "

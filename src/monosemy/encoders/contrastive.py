@@ -132,10 +132,7 @@ def pretrain(
         InputError: there is one image, the labels are missing, the loss became infinite or NaN, or the features died
             out.
     """
-    if len(images) < 2:
-        raise InputError(f"Contrastive training got {len(images)} image; it needs at least two.")
-    if config.supervised and labels is None:
-        raise InputError(f"The method {config.method!r} needs labels, and there are none; choose simclr or ncl.")
+    check_pretraining(images, config, labels)
     encoder = make_encoder(images, config)
     on_device = None if labels is None else torch.from_numpy(labels).to(processes.device)
     finished = train(
@@ -148,7 +145,7 @@ def pretrain(
             processes=processes,
             folder=folder,
             on_step=on_step,
-            on_epoch=None if on_epoch is None else lambda: on_epoch(encoder),
+            on_epoch=None if on_epoch is None else lambda: _alive(on_epoch(encoder), config),
             minutes=minutes,
         )
     )
@@ -157,6 +154,34 @@ def pretrain(
         return None
     _check_alive(encoder, images[: 4 * config.batch_size], config)
     return encoder
+
+
+def check_pretraining(images: NDArray[Any], config: PretrainConfig, labels: NDArray[np.int64] | None) -> None:
+    """Raise where the settings cannot train on the images, before anything is written.
+
+    Raises:
+        InputError: there is one image, labels are missing, or views have a size that the backbone does not take.
+    """
+    if len(images) < 2:
+        raise InputError(f"Contrastive training got {len(images)} image; it needs at least two.")
+    if config.supervised and labels is None:
+        raise InputError(f"The method {config.method!r} needs labels, and there are none; choose simclr or ncl.")
+    views = make_augmentation(config.augmentation)(to_unit(torch.from_numpy(np.array(images[:2]))), torch.Generator())
+    if tuple(views.shape[1:]) != tuple(images.shape[1:]):
+        raise InputError(
+            f"The augmentation makes views of {views.shape[2]}x{views.shape[3]} pixels from images of "
+            f"{images.shape[2]}x{images.shape[3]}; set --image-size {views.shape[2]}, or another --augmentation."
+        )
+
+
+def _alive(found: dict[str, float], config: PretrainConfig) -> dict[str, float]:
+    """Statistics of an epoch; training goes no further once the features have died out."""
+    if found.get("l0") == 0:
+        raise InputError(
+            f"All {config.method} features are zero (collapse); lower lr ({config.optimizer.lr:g}), or set "
+            f"projector.norm_before_non_negative."
+        )
+    return found
 
 
 def _check_alive(encoder: ImageEncoder, images: NDArray[Any], config: PretrainConfig) -> None:

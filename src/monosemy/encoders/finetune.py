@@ -12,10 +12,10 @@ from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from monosemy.encoders.augment import AugmentationName, AugmentConfig, make_augmentation
-from monosemy.encoders.image_encoder import ImageEncoder, Layer, to_unit
+from monosemy.encoders.image_encoder import ImageEncoder, Layer, batch_of, to_unit
 from monosemy.functional import NON_NEGATIVE, NonNegative
 from monosemy.seeding import derive_seed
-from monosemy.training.batches import ResidentImages
+from monosemy.training.batches import image_rows
 from monosemy.training.loop import Training, TrainingConfig, train
 from monosemy.training.optimizers import OptimizerConfig
 from monosemy.training.processes import alone
@@ -80,10 +80,11 @@ class Classifier(nn.Module):
         return [module for module in self.encoder.modules() if isinstance(module, _BatchNorm)]
 
     @torch.inference_mode()
-    def predict(self, images: NDArray[Any], batch_size: int = 1024) -> NDArray[np.int64]:
+    def predict(self, images: NDArray[Any], batch_size: int | None = None) -> NDArray[np.int64]:
         """The likeliest class (N,) of images, bytes or floats in [0, 1]; call it in evaluation mode."""
         device = self.head.weight.device
         pieces = []
+        batch_size = batch_size or batch_of(images)
         for start in range(0, len(images), batch_size):
             batch = torch.from_numpy(np.require(images[start : start + batch_size], requirements=["C", "W"]))
             pieces.append(self(to_unit(batch.to(device))).argmax(dim=1).cpu().numpy())
@@ -133,7 +134,7 @@ def finetune(
         Training(
             network=classifier,
             loss_of=loss,
-            images=ResidentImages(images, where),
+            images=image_rows(images, where),
             config=config,
             name=config.loss,
             processes=processes,

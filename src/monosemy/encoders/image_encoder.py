@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from monosemy.encoders.backbones import BackboneConfig, make_backbone
 from monosemy.errors import InputError
 from monosemy.functional import NON_NEGATIVE, NonNegative
-from monosemy.modelfile import read_model_file, write_model_file
+from monosemy.modelfile import read_about, read_model_file, write_model_file
 
 FORMAT = "monosemy.image-encoder.v1"
 ENCODER_FILE = "encoder.safetensors"
@@ -88,6 +88,11 @@ def make_projector(n_inputs: int, config: ProjectorConfig, non_negative: bool) -
     return nn.Sequential(*layers)
 
 
+def batch_of(images: NDArray[Any]) -> int:
+    """How many images go through a network at once: 1,024, or as many as have 16 million values."""
+    return max(1, min(1024, 2**24 // max(1, int(np.prod(images.shape[1:])))))
+
+
 def to_unit(images: Tensor) -> Tensor:
     """Pixels as float32 in [0, 1]; bytes are divided by 255."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
@@ -98,17 +103,19 @@ def embed(
     encoder: ImageEncoder,
     images: NDArray[Any],
     layer: Layer = "features",
-    batch_size: int = 1024,
+    batch_size: int | None = None,
     on_images: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Features (N, M) of images (N, C, H, W), bytes or floats in [0, 1], in batches of a fixed size.
 
     Args:
+        batch_size: default 1,024, or fewer of large images.
         on_images: called with (images done, in all).
     """
     device = encoder.pixel_mean.device
     forward = encoder if layer == "features" else encoder.represent
     pieces = []
+    batch_size = batch_size or batch_of(images)
     for start in range(0, len(images), batch_size):
         batch = torch.from_numpy(np.require(images[start : start + batch_size], requirements=["C", "W"]))
         pieces.append(forward(to_unit(batch.to(device))).float().cpu().numpy())
@@ -123,6 +130,25 @@ def save_encoder(encoder: ImageEncoder, path: Path, about: dict[str, Any] | None
     write_model_file(path, FORMAT, note, encoder.state_dict())
 
 
+class Description(NamedTuple):
+    """What an encoder file says of itself."""
+
+    spec: EncoderSpec
+    about: dict[str, Any]
+
+
+def describe_encoder(path: Path) -> Description:
+    """What a file that :func:`save_encoder` wrote says of itself; its weights stay on the disk."""
+    return _description(read_about(path, FORMAT), path)
+
+
+def _description(note: dict[str, Any], path: Path) -> Description:
+    try:
+        return Description(EncoderSpec.model_validate(note.get("spec")), dict(note.get("about") or {}))
+    except (ValidationError, TypeError, ValueError) as error:
+        raise InputError(f"{path} holds no whole encoder; give a file that `monosemy pretrain` wrote.") from error
+
+
 def load_encoder(path: Path) -> ImageEncoder:
     """Read a file that :func:`save_encoder` wrote, in evaluation mode.
 
@@ -130,10 +156,10 @@ def load_encoder(path: Path) -> ImageEncoder:
         InputError: the file is missing, damaged, of another format, or its weights do not fit its description.
     """
     note, tensors = read_model_file(path, FORMAT)
+    encoder = ImageEncoder(_description(note, path).spec)
     try:
-        encoder = ImageEncoder(EncoderSpec.model_validate(note.get("spec")))
         encoder.load_state_dict(tensors)
-    except (ValidationError, RuntimeError) as error:
+    except RuntimeError as error:
         raise InputError(f"{path} holds no whole encoder; give a file that `monosemy pretrain` wrote.") from error
     return channels_last(encoder).eval()
 

@@ -41,4 +41,7 @@ PRESETS: dict[str, PretrainConfig] = {
     ),
     "digit-pairs": ON_THE_SPOT.model_copy(update={"augmentation": "handwriting-pair"}),
 }
-"""`cifar` and `imagenet100` are Zhang et al.'s protocol; `cifar-small` is what two CPU cores manage in half an hour."""
+"""`cifar` and `imagenet100` are Zhang et al.'s protocol; `cifar-small` is small enough for two CPU cores."""
+
+IMAGE_SIZES = {"imagenet100": 224}
+"""Side that images are resized to where the user names none; other presets take images as they are."""

@@ -54,9 +54,18 @@ def supervised_contrastive(first: Tensor, second: Tensor, labels: Tensor, temper
     return -(log_share.masked_fill(~positive, 0).sum(dim=1) / positive.sum(dim=1)).mean()
 
 
+def _unit_rows(features: Tensor) -> Tensor:
+    """Rows of length 1; an all-zero row, which has no direction, stays zero with a gradient of ordinary size.
+
+    Dividing by a small constant instead, as F.normalize does, would give a silent image's row a gradient of 1e12.
+    """
+    length = features.norm(dim=1, keepdim=True)
+    return features / torch.where(length > 0, length, 1.0)
+
+
 def _similarity_to_others(features: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """(n, N) similarities of this process's n rows to all processes' N, a row's own at -inf; and the own columns."""
-    z = F.normalize(features, dim=1)
+    z = _unit_rows(features)
     similarity = z @ all_gather(z).T / temperature
     rows = torch.arange(len(z), device=z.device)
     own = own_rows(len(z)) + rows

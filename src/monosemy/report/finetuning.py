@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -37,14 +38,21 @@ def sentences(result: FinetuneResult) -> list[str]:
 
 def warnings(result: FinetuneResult) -> list[str]:
     """What limits the answer."""
-    few = result.plan.seeds < 5
-    return [f"Only {result.plan.seeds} seeds: intervals need at least 5 to mean much."] if few else []
+    n, said = result.plan.seeds, []
+    if n < 5:
+        said.append(f"Only {n} seed{'s' * (n > 1)}: intervals need at least 5 to mean much.")
+    if any(ROLES[name] == "control" for name in result.plan.variants):
+        said.append("Learning rate, smoothing and weight decay are fixed, not tuned for each variant.")
+    return said
 
 
 def _judge(result: FinetuneResult, name: str, controls: list[str], scenario: str, level: float) -> str:
     rows = result.summary
     cell = rows[(rows["features"] == name) & (rows["scenario"] == scenario) & (rows["level"] == level)].iloc[0]
     where = "On clean labels" if scenario == "clean" else f"Under {describe_cell(scenario, level)}"
+    if np.isnan(cell["p_holm"]):
+        found = f"{100 * cell['gain']:+.1f} points to plain {BASELINE}"
+        return f"{where}, {name} stands at {found}; one seed cannot tell more."
     gain = f"{100 * cell['gain']:+.1f} points [{100 * cell['gain_low']:+.1f}, {100 * cell['gain_high']:+.1f}]"
     verb = "makes no clear difference" if not cell["p_holm"] < SIGNIFICANT else "wins" if cell["gain"] > 0 else "LOSES"
     sentence = f"{where}, {name} {verb}: {gain} to plain {BASELINE}"
@@ -65,7 +73,7 @@ def _overfitting(result: FinetuneResult, scenario: str, level: float) -> str:
             & (result.results["level"] == level)
         ].pivot(index="seed", columns="metric", values="value")
         gap, low, high = mean_interval((rows["train_accuracy"] - rows["validation_accuracy"]).to_numpy())
-        parts.append(f"{name} {100 * gap:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
+        parts.append(f"{name} {100 * gap:.1f}" + ("" if np.isnan(low) else f" [{100 * low:.1f}, {100 * high:.1f}]"))
     where = "on clean labels" if scenario == "clean" else f"under {describe_cell(scenario, level)}"
     return f"Train minus validation accuracy {where}: {', '.join(parts)} points."
 

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict
 
 from monosemy.data.config import DataConfig
 from monosemy.data.labelled import Inputs, LabelledData, take
+from monosemy.encoders.bank import files_by_base
 from monosemy.encoders.finetune import Classifier, FinetuneConfig, finetune
-from monosemy.encoders.image_encoder import load_encoder
+from monosemy.encoders.image_encoder import describe_encoder, load_encoder
 from monosemy.errors import InputError
 from monosemy.features.registry import Role
 from monosemy.files import atomic_path, write_text
@@ -136,7 +137,7 @@ def run_finetuning(
         InputError: the plan does not fit the data, or the folder holds another plan or other data.
     """
     _check(plan, data)
-    store = StudyFolder(folder, plan.to_yaml(), data)
+    store = StudyFolder(folder, plan.to_yaml(), data, plan.encoders)
     runs = _make_runs(plan, data)
     finished = {run: rows for run in runs if (rows := store.read(run.name)) is not None}
     missing = [run for run in runs if run not in finished]
@@ -165,9 +166,10 @@ def _check(plan: FinetunePlan, data: LabelledData) -> None:
             f"There are {len(plan.encoders)} encoder files but {plan.seeds} seeds; set seeds to "
             f"{len(plan.encoders)}, or give one file."
         )
+    files_by_base(plan.encoders)
     assert isinstance(data.train.inputs, np.ndarray)
     for path in plan.encoders:
-        shape = load_encoder(path).spec.image_shape
+        shape = describe_encoder(path).spec.image_shape
         if shape != tuple(data.train.inputs.shape[1:]):
             raise InputError(
                 f"The encoder {path} takes images of shape {shape}, but {data.name} has {data.train.inputs.shape[1:]}; "

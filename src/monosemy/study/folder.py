@@ -3,6 +3,7 @@
 import json
 import platform
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,21 +26,23 @@ ROW_COLUMNS = ("features", "scenario", "level", "seed", "metric", "value")
 class StudyFolder:
     """What is finished lies in ``cells/NAME.parquet``; a killed study goes on from there."""
 
-    def __init__(self, path: Path, plan: str, data: LabelledData) -> None:
+    def __init__(self, path: Path, plan: str, data: LabelledData, encoders: Sequence[Path] = ()) -> None:
         """Open a folder, new or of the same plan, data and versions.
 
         Args:
             plan: as YAML.
+            encoders: files that the results depend on as well.
 
         Raises:
             InputError: the folder holds another study or something else, or cannot be made.
         """
         self.path = path
+        key = fingerprint(data_fingerprint(data), *encoders)
         if (path / "plan.yaml").is_file():
-            self._check_same(plan, data_fingerprint(data))
+            self._check_same(plan, key)
             self._log({"event": "resume"})
         else:
-            self._start(plan, data_fingerprint(data))
+            self._start(plan, key)
             self._log({"event": "start"})
 
     def read(self, name: str) -> list[Row] | None:
@@ -66,7 +69,9 @@ class StudyFolder:
             raise InputError(f"The folder {self.path} holds another plan (plan.yaml differs); choose another --out.")
         known = self._known_environment()
         if known.get("data") != data_key:
-            raise InputError(f"The folder {self.path} was made from other data of the same name; choose another --out.")
+            raise InputError(
+                f"The folder {self.path} was made from other data or encoders of the same name; choose another --out."
+            )
         if known.get("packages") != environment()["packages"]:
             raise InputError(
                 f"The folder {self.path} was made with other versions (environment.json); choose another --out, so "

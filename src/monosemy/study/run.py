@@ -58,7 +58,7 @@ def run_study(
     bank = EncoderBank(plan.encoder, data, on_progress)
     check_plan(plan, data, bank.bases)
     cells = make_cells(plan, data)
-    store = None if folder is None else StudyFolder(folder, plan.to_yaml(), data)
+    store = None if folder is None else StudyFolder(folder, plan.to_yaml(), data, plan.encoder.files)
     with _place_of_embeddings(folder) as embedded:
         blocks = _run_blocks(plan, data, cells, bank, store, embedded, on_progress)
     results = with_means(pd.concat([_table(rows, plan, data) for rows in blocks], ignore_index=True))

@@ -13,6 +13,10 @@ from torch import Tensor
 from monosemy.seeding import torch_rng
 from monosemy.training.processes import Processes
 
+_TORCH = {"uint8": torch.uint8, "float32": torch.float32}
+_BLOCK = 4096
+_SMALL = 2**31
+"""Bytes up to which images of a file are read into memory whole."""
 _AHEAD = 4
 """Batches that wait ready where the images do not live on the device."""
 
@@ -52,7 +56,10 @@ class ResidentImages:
     """Images that live on the device whole: a batch costs one gather."""
 
     def __init__(self, images: NDArray[Any], device: torch.device) -> None:
-        self._images = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(device)
+        self._images = torch.empty(images.shape, dtype=_TORCH[images.dtype.name], device=device)
+        for start in range(0, len(images), _BLOCK):  # a memory map is never in memory whole beside its copy
+            block = np.array(images[start : start + _BLOCK])
+            self._images[start : start + _BLOCK] = torch.from_numpy(block).to(device)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -117,7 +124,7 @@ class MappedImages:
 
 def image_rows(images: NDArray[Any], device: torch.device) -> ImageRows:
     """Images on the device whole where they fit into half of its free memory, else read ahead from their file."""
-    if not isinstance(images, np.memmap):
-        return ResidentImages(images, device)
-    fits = device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] / 2
-    return ResidentImages(np.asarray(images), device) if fits else MappedImages(images, device)
+    fits = not isinstance(images, np.memmap) or images.nbytes < _SMALL
+    if device.type == "cuda" and not fits:
+        fits = images.nbytes < torch.cuda.mem_get_info(device)[0] / 2
+    return ResidentImages(images, device) if fits else MappedImages(images, device)

@@ -91,6 +91,10 @@ def train(training: Training) -> bool:
             network = synchronise_batch_norm(network)
         optimizer = make_optimizer(network, config.optimizer, config.batch_size)
         start = training.folder.restore(network, optimizer) if training.folder is not None else 0
+        if processes.agree(start != 0) and not processes.all_equal(start):
+            raise InputError(
+                f"The processes found checkpoints of different steps (here {start}); put --out on a shared disk."
+            )
         return _Run(training, network, optimizer).steps(start)
 
 
@@ -152,9 +156,9 @@ class _Run:
 
     def _step(self, forward: nn.Module, images: Tensor, rows: Tensor, step: int) -> None:
         config = self.training.config
-        seed = derive_seed("step", config.seed, step, self.training.processes.rank)
-        self.rng.manual_seed(seed)
-        torch.manual_seed(seed)  # for dropout, which takes the global generator
+        rank = self.training.processes.rank
+        self.rng.manual_seed(derive_seed("step", config.seed, step, rank))
+        torch.manual_seed(derive_seed("dropout", config.seed, step, rank))  # dropout takes the global generator
         warm_up = round(config.optimizer.warmup * self.n_steps)
         set_lr(self.optimizer, warmup_cosine(step - 1, self.n_steps, warm_up))
         loss = self.training.loss_of(forward, images, rows, self.rng)

@@ -32,6 +32,14 @@ class Processes:
         dist.all_reduce(flag, op=dist.ReduceOp.MAX)
         return bool(flag)
 
+    def all_equal(self, number: int) -> bool:
+        """Whether all processes name the same number."""
+        if self.world == 1:
+            return True
+        span = torch.tensor([number, -number], device=self.device)
+        dist.all_reduce(span, op=dist.ReduceOp.MAX)
+        return int(span[0]) == -int(span[1])
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.world > 1:
@@ -46,6 +54,20 @@ def alone(device: str) -> Processes:
 ALONE = alone("cpu")
 
 
+def chosen_device(device: str | None) -> str:
+    """`cpu` or `cuda`; for None CUDA where there is one.
+
+    Raises:
+        InputError: the device is unknown, or not to be had.
+    """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind not in ("cpu", "cuda"):
+        raise InputError(f"The device {kind!r} is unknown; choose cpu or cuda.")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError("The device 'cuda' is not to be had on this machine; choose cpu.")
+    return kind
+
+
 @contextmanager
 def joined_processes(device: str | None = None) -> Iterator[Processes]:
     """Join the others that torchrun started, by its environment variables, and leave them at the end.
@@ -56,11 +78,7 @@ def joined_processes(device: str | None = None) -> Iterator[Processes]:
     Raises:
         InputError: the device is not to be had.
     """
-    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if kind not in ("cpu", "cuda"):
-        raise InputError(f"The device {kind!r} is unknown; choose cpu or cuda.")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise InputError("The device 'cuda' is not to be had on this machine; choose cpu.")
+    kind = chosen_device(device)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     where = torch.device("cuda", local) if kind == "cuda" else torch.device("cpu")

@@ -22,33 +22,37 @@ _SAVE_EVERY = 60.0
 class RunFolder:
     """``config.yaml``, ``checkpoint.safetensors`` and ``log.jsonl`` (a row an epoch) of one run."""
 
-    def __init__(
-        self, path: Path, config: dict[str, Any], data_key: str, trackers: Sequence[Tracker] = (), writes: bool = True
-    ) -> None:
-        """Open a folder, new or of the same settings and data.
+    def __init__(self, path: Path, config: dict[str, Any], data_key: str, writes: bool = True) -> None:
+        """Open a folder, new or of the same settings and data; one without a checkpoint takes new settings.
 
         Args:
             config: all settings of the run, plain values.
             data_key: fingerprint of what it trains on.
-            trackers: told each row of the log as well.
             writes: False in all but one of several processes.
 
         Raises:
             InputError: the folder holds a run of other settings or data, or something else.
         """
-        self.path, self._trackers = path, trackers
-        self._key, self._saved_step, self._saved_at = data_key, 0, time.monotonic()
+        self.path, self._trackers = path, list[Tracker]()
+        self._saved_step, self._saved_at = 0, time.monotonic()
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file; choose a folder as --out.")
+        values = config | {"data_key": data_key}
         known = _read_config(path / "config.yaml")
-        if known is not None:
-            _check_same(path, known, config | {"data_key": data_key})
-        elif path.exists() and any(not file.name.startswith(".") for file in path.iterdir()):
+        if known is not None and self._state.exists():
+            _check_same(path, known, values)
+        elif known is None and path.exists() and any(not file.name.startswith(".") for file in path.iterdir()):
             raise InputError(f"The folder {path} is not empty and holds no training run; choose another --out.")
         if not writes:
             return
         for half_written in path.glob(".checkpoint.safetensors.*"):  # a kill left it; nobody else writes here
             half_written.unlink()
-        if known is None:
-            write_text(path / "config.yaml", yaml.safe_dump(config | {"data_key": data_key}, sort_keys=False))
+        if known != values:
+            write_text(path / "config.yaml", yaml.safe_dump(values, sort_keys=False))
+
+    def tell(self, trackers: Sequence[Tracker]) -> None:
+        """Let trackers know each further row of the log too."""
+        self._trackers += trackers
 
     @property
     def _state(self) -> Path:

@@ -37,7 +37,7 @@ class WeightsAndBiases:
             import wandb
         except ImportError as error:
             raise InputError("--wandb needs the package wandb; install monosemy[track].") from error
-        self._run = wandb.init(project=project, name=name, config=config, resume="allow")
+        self._run = wandb.init(project=project, name=name, id=name, config=config, resume="allow")
 
     def log(self, row: dict[str, float]) -> None:
         self._run.log(row, step=int(row["step"]))
