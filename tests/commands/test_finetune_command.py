@@ -155,7 +155,6 @@ def test_early_stopping_takes_the_best_epoch_on_validation_alone() -> None:
         (("--data", "digit-pairs"), ("(3, 8, 8)", "(1, 8, 16)")),
         (("--plan", "nowhere.yaml"), ("nowhere.yaml",)),
         (("--device", "tpu"), ("tpu", "cpu or cuda")),
-        (("--given-labels", "given.csv"), ("--given-labels given.csv", "given-labels")),
     ],
 )
 def test_bad_input_is_one_sentence(
