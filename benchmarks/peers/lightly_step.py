@@ -1,6 +1,6 @@
 """Training steps as lightly's SimCLR example makes them; run in an environment with torch, torchvision and lightly.
 
-    python lightly_step.py STEM WIDTH BATCH STEPS
+    python lightly_step.py STEM WIDTH BATCH STEPS WORKERS
 
 Prints the seconds of each step without the first.
 """
@@ -68,10 +68,14 @@ def backbone(stem: str, width: int) -> torch.nn.Module:
 
 
 def main() -> None:
-    stem, width, batch, steps = sys.argv[1], *map(int, sys.argv[2:])
+    stem, width, batch, steps, workers = sys.argv[1], *map(int, sys.argv[2:])
     pixels = np.random.default_rng(0).integers(0, 256, (4 * batch, 32, 32, 3), dtype=np.uint8)
     loader = torch.utils.data.DataLoader(
-        TwoViews([Image.fromarray(image) for image in pixels]), batch_size=batch, shuffle=True, drop_last=True
+        TwoViews([Image.fromarray(image) for image in pixels]),
+        batch_size=batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
     )
     net, head, criterion = backbone(stem, width), SimCLRProjectionHead(8 * width, 512, 128), NTXentLoss(temperature=0.2)
     parameters = [*net.parameters(), *head.parameters()]
