@@ -25,7 +25,7 @@ NETWORKS = {
         "stem": "stride2",
         "width": 24,
         "batch": 256,
-        "steps": 4,
+        "steps": 10,
     },
 }
 ROUNDS = 3

@@ -69,7 +69,7 @@ def backbone(stem: str, width: int) -> torch.nn.Module:
 
 def main() -> None:
     stem, width, batch, steps, workers = sys.argv[1], *map(int, sys.argv[2:])
-    pixels = np.random.default_rng(0).integers(0, 256, (4 * batch, 32, 32, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, ((steps + 2) * batch, 32, 32, 3), dtype=np.uint8)
     loader = torch.utils.data.DataLoader(
         TwoViews([Image.fromarray(image) for image in pixels]),
         batch_size=batch,
