@@ -1,5 +1,6 @@
 """`monosemy pretrain`: images in, an encoder file out."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from monosemy.errors import InputError
 from monosemy.metrics.live import feature_statistics
 from monosemy.progress import progress
 from monosemy.settings import merged, read_yaml, validated
+from monosemy.threads import one_thread
 from monosemy.training.processes import Processes, joined_processes
 from monosemy.training.run_folder import RunFolder
 from monosemy.training.trackers import make_trackers
@@ -121,7 +123,9 @@ def _train(
         return feature_statistics(features, images.held_out_labels, len(images.class_names))
 
     batch = min(config.batch_size, len(images.train))
-    with progress(console) as on_progress:
+    # A second thread gains the small network nothing, and on a busy machine the two wait for each other.
+    small = config.backbone.name == "conv" and processes.device.type == "cpu"
+    with progress(console) as on_progress, one_thread() if small else nullcontext():
         encoder = pretrain(
             images.train,
             config,
