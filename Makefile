@@ -25,7 +25,7 @@ lint: .venv/dev.stamp
 	touch $@
 
 .venv/dev.stamp: .venv/core.stamp
-	$(INSTALL) -e ".[dev,text,cleanlab,hub]"
+	$(INSTALL) -e ".[dev,text,lm,cleanlab,hub]"
 	touch $@
 
 clean:
