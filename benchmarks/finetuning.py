@@ -1,6 +1,6 @@
 """Compare finetuned networks with the command line's own words and record what came out.
 
-    python benchmarks/finetuning.py NAME ENCODER [words of `monosemy finetune` ...]
+    python benchmarks/finetuning.py NAME ENCODER [words of `monosemy finetune images` ...]
 
 For example: `python benchmarks/finetuning.py digit_pairs runs/simclr --seeds 5`. The run is kept in
 runs/finetune-NAME; the record goes to results/finetune_NAME.md and results/finetune_NAME.csv. With `--first N M` before
@@ -47,13 +47,13 @@ def main() -> None:
     parser.add_argument("encoder")
     args, words = parser.parse_known_args()
     folder = Path("runs") / f"finetune-{args.name}"
-    said = " ".join(["monosemy finetune", args.encoder, *words])
+    said = " ".join(["monosemy finetune images", args.encoder, *words])
     if args.first:
         place = words.index("--data") + 1
         words[place] = str(subset(words[place], *args.first, Path("runs") / f"subset-{args.name}"))
         said += f" (of the data the first {args.first[0]:,} train and {args.first[1]:,} test rows)"
     shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run(["monosemy", "finetune", args.encoder, *words, "--out", str(folder), "--quiet"], check=True)
+    subprocess.run(["monosemy", "finetune", "images", args.encoder, *words, "--out", str(folder), "--quiet"], check=True)
     summary = pd.read_csv(folder / "summary.csv")
     shutil.copyfile(folder / "summary.csv", RESULTS / f"finetune_{args.name}.csv")
     body = "\n\n".join(

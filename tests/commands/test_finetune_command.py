@@ -1,4 +1,4 @@
-"""`monosemy finetune`, from an encoder's file to tables, curves and words."""
+"""`monosemy finetune images`, from an encoder's file to tables, curves and words."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_a_comparison_prints_and_writes_what_it_found(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "out"
-    assert monosemy("finetune", encoder.parent, "--data", photos, *QUICK, "--out", out) == 0
+    assert monosemy("finetune", "images", encoder.parent, "--data", photos, *QUICK, "--out", out) == 0
     said = capsys.readouterr().out
     for words in ("Label noise", "nce-early", "gain over ce", "Verdict", "Under 40 % label noise, nce", "Only 2 seeds"):
         assert words in said, words
@@ -52,13 +52,14 @@ def test_a_comparison_prints_and_writes_what_it_found(
     for stem in ("accuracy-label-noise", "curves-clean-0", "curves-label-noise-0.4"):
         assert (out / "figures" / f"{stem}.png").stat().st_size > 1000
     again = tmp_path / "again"
-    assert monosemy("finetune", encoder, "--plan", out / "plan.yaml", "--out", again, "--quiet") == 0
+    assert monosemy("finetune", "images", encoder, "--plan", out / "plan.yaml", "--out", again, "--quiet") == 0
     assert (again / "results.parquet").read_bytes() == (out / "results.parquet").read_bytes()
 
 
 def test_what_is_finished_is_not_trained_again(photos: Path, encoder: Path, tmp_path: Path, monosemy) -> None:
     words = (
         "finetune",
+        "images",
         encoder,
         "--data",
         photos,
@@ -89,7 +90,12 @@ def test_an_encoder_is_finetuned_as_by_hand(photos: Path, encoder: Path, tmp_pat
 
     words = ("--scenario", "few-labels", "--few-labels", 0.5, "--epochs", 2, "--batch-size", 8, "--seeds", 1)
     out = tmp_path / "out"
-    assert monosemy("finetune", encoder, "--data", photos, *words, "--variants", "ce,nce", "--out", out, "--quiet") == 0
+    assert (
+        monosemy(
+            "finetune", "images", encoder, "--data", photos, *words, "--variants", "ce,nce", "--out", out, "--quiet"
+        )
+        == 0
+    )
     plan = FinetunePlan.model_validate(yaml.safe_load((out / "plan.yaml").read_text()))
     data = load_data(plan.data, plan.seed)
     labels, _ = training_labels(Training("few", 0.5), plan, data, 0)
@@ -121,7 +127,7 @@ def test_one_seed_claims_no_interval(
     photos: Path, encoder: Path, tmp_path: Path, monosemy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--epochs", 1, "--batch-size", 16, "--label-noise", 0.4, "--seeds", 1, "--variants", "ce,nce")
-    assert monosemy("finetune", encoder, "--data", photos, *words, "--out", tmp_path / "out") == 0
+    assert monosemy("finetune", "images", encoder, "--data", photos, *words, "--out", tmp_path / "out") == 0
     verdict = (tmp_path / "out" / "verdict.txt").read_text()
     assert "one seed cannot tell more" in verdict
     assert "nan" not in verdict
@@ -160,7 +166,7 @@ def test_early_stopping_takes_the_best_epoch_on_validation_alone() -> None:
 def test_bad_input_is_one_sentence(
     photos: Path, encoder: Path, tmp_path: Path, monosemy, capsys: pytest.CaptureFixture[str], words, named
 ) -> None:
-    assert monosemy("finetune", encoder, "--data", photos, *words, "--out", tmp_path / "out") == 2
+    assert monosemy("finetune", "images", encoder, "--data", photos, *words, "--out", tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert said.startswith("Error: ")
     assert said.count("\n") == 1
@@ -170,5 +176,5 @@ def test_bad_input_is_one_sentence(
 
 
 def test_a_text_model_is_no_encoder_of_images(photos: Path, monosemy, capsys: pytest.CaptureFixture[str]) -> None:
-    assert monosemy("finetune", "some/model", "--data", photos) == 2
+    assert monosemy("finetune", "images", "some/model", "--data", photos) == 2
     assert "'some/model' is no file or folder of `monosemy pretrain`" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`monosemy finetune`: encoders and labelled images in, a comparison of finetuned networks out."""
+"""`monosemy finetune images`: encoders and labelled images in, a comparison of finetuned networks out."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,0 +1,57 @@
+"""The command line: parse, call, print. Every module here declares a command; what it does is in ``commands``."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from monosemy._version import __version__
+from monosemy.cli.finetune import finetune
+from monosemy.cli.measure import measure, stability
+from monosemy.cli.pretrain import pretrain
+from monosemy.cli.study import study
+from monosemy.cli.theory import theory, toy
+from monosemy.errors import InputError
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="One feature, one meaning: monosemantic features, measured, and what they buy in robustness.",
+    epilog="Start with `monosemy study`: it needs no data and no network.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"monosemy {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+app.command()(study)
+app.command()(pretrain)
+app.add_typer(finetune, name="finetune")
+app.command()(measure)
+app.command()(stability)
+app.command()(toy)
+app.command()(theory)
+
+
+def main() -> None:
+    """Entry point: bad input becomes one sentence and exit code 2."""
+    try:
+        app(prog_name="monosemy")
+    except InputError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except PermissionError as error:
+        print(f"Error: {error.filename} may not be written ({error.strerror}); choose another folder.", file=sys.stderr)
+        sys.exit(2)
