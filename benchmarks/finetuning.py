@@ -53,7 +53,8 @@ def main() -> None:
         words[place] = str(subset(words[place], *args.first, Path("runs") / f"subset-{args.name}"))
         said += f" (of the data the first {args.first[0]:,} train and {args.first[1]:,} test rows)"
     shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run(["monosemy", "finetune", "images", args.encoder, *words, "--out", str(folder), "--quiet"], check=True)
+    command = ["monosemy", "finetune", "images", args.encoder, *words, "--out", str(folder), "--quiet"]
+    subprocess.run(command, check=True)
     summary = pd.read_csv(folder / "summary.csv")
     shutil.copyfile(folder / "summary.csv", RESULTS / f"finetune_{args.name}.csv")
     body = "\n\n".join(

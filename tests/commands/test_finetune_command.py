@@ -114,7 +114,19 @@ def test_an_encoder_is_finetuned_as_by_hand(photos: Path, encoder: Path, tmp_pat
 def test_another_encoder_at_the_same_path_is_another_comparison(
     photos: Path, encoder: Path, tmp_path: Path, monosemy, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("finetune", encoder, "--data", photos, *QUICK, "--variants", "ce", "--out", tmp_path / "out", "--quiet")
+    words = (
+        "finetune",
+        "images",
+        encoder,
+        "--data",
+        photos,
+        *QUICK,
+        "--variants",
+        "ce",
+        "--out",
+        tmp_path / "out",
+        "--quiet",
+    )
     assert monosemy(*words) == 0
     changed = load_encoder(encoder)
     changed.pixel_mean.fill_(0.9)
