@@ -45,7 +45,7 @@ def test_dense_and_sparse_steps_agree(kind: str, widths: tuple[int, ...], mono_w
     model = fitted(z, kind, 2, widths=widths)[0].double()
     x = model.scaled(z[:64])
     dead = torch.arange(M) % 3 == 0
-    terms = Terms(widths, 3, 0.4, mono_weight)
+    terms = Terms(widths, 3, 0.4, 10, mono_weight)
     dense, sparse = dense_step(model, x, dead, terms), sparse_step(model, x, dead, terms)
     assert sparse.loss == pytest.approx(dense.loss, rel=1e-12)
     for name, a, b in zip(dict(model.named_parameters()), sparse.gradients, dense.gradients, strict=True):
@@ -139,7 +139,7 @@ def test_gradients_of_the_gated_loss_follow_its_definition() -> None:
     z = data().double()
     model = fitted(data(), "gated", 2)[0].double()
     x = model.scaled(z[:32])
-    step = dense_step(model, x, torch.zeros(M, dtype=torch.bool), Terms((M,), 1, 0.0, 0.0))
+    step = dense_step(model, x, torch.zeros(M, dtype=torch.bool), Terms((M,), 1, 0.0, 10, 0.0))
     w = [p.clone().requires_grad_() for p in model.parameters()]
     encoder, bias, decoder, center, log_scale, magnitude = w
     gate = (x - center) @ encoder.T + bias
@@ -162,7 +162,7 @@ def test_penalties_are_per_active_latent_and_activation(kind: str) -> None:
     amount = D**0.5 * code.sum() if kind == "relu" else D * (code > 0).sum()
     recon = code @ model.decoder + model.decoder_bias
     wanted = ((recon - x).pow(2).sum() + float(model.activation.weight) * amount) / x.pow(2).sum()
-    step = dense_step(model, x, torch.zeros(M, dtype=torch.bool), Terms((M,), 1, 0.0, 0.0))
+    step = dense_step(model, x, torch.zeros(M, dtype=torch.bool), Terms((M,), 1, 0.0, 10, 0.0))
     assert step.loss == pytest.approx(float(wanted), rel=1e-6)
 
 

@@ -74,6 +74,7 @@ def assert_same(ours: tuple[float, Weights], theirs: tuple[float, Weights]) -> N
 @pytest.mark.parametrize("name", sorted(SELECT))
 @pytest.mark.parametrize("widths", [(M,), (2, 5, M)])
 @pytest.mark.parametrize("mono_weight", [0.0, 0.7])
+@pytest.mark.parametrize("aux_sparse_from", [0, 100])
 @pytest.mark.parametrize(
     ("dead", "aux_latents", "aux_weight"),
     [
@@ -85,10 +86,17 @@ def assert_same(ours: tuple[float, Weights], theirs: tuple[float, Weights]) -> N
     ],
 )
 def test_loss_and_gradient_equal_autograd(
-    seed: int, name: str, widths: tuple[int, ...], mono_weight: float, dead: Tensor, aux_latents: int, aux_weight: float
+    seed: int,
+    name: str,
+    widths: tuple[int, ...],
+    mono_weight: float,
+    dead: Tensor,
+    aux_latents: int,
+    aux_weight: float,
+    aux_sparse_from: int,
 ) -> None:
     weights, x = random_weights(seed)
-    arguments = (x, name, K, dead, Terms(widths, aux_latents, aux_weight, mono_weight))
+    arguments = (x, name, K, dead, Terms(widths, aux_latents, aux_weight, aux_sparse_from, mono_weight))
     assert_same(closed_form(weights, *arguments), autograd(weights, *arguments))
 
 
@@ -96,14 +104,14 @@ def test_samples_and_blocks_without_an_active_latent() -> None:
     weights, x = random_weights(3)
     weights.encoder_bias[:5] = -50.0  # the first two blocks are silent
     x[0] = weights.decoder_bias - 0.001 * weights.encoder.sum(dim=0)
-    arguments = (x, "batchtopk", 2, some_dead(0, 1), Terms((2, 5, M), 2, 0.5, 0.3))
+    arguments = (x, "batchtopk", 2, some_dead(0, 1), Terms((2, 5, M), 2, 0.5, 10, 0.3))
     assert_same(closed_form(weights, *arguments), autograd(weights, *arguments))
 
 
 def test_no_active_latent_at_all() -> None:
     weights, x = random_weights(0)
     weights.encoder_bias[:] = -100.0
-    loss, gradient = closed_form(weights, x, "topk", K, some_dead(), Terms((M,), 2, 0.1, 1.0))
+    loss, gradient = closed_form(weights, x, "topk", K, some_dead(), Terms((M,), 2, 0.1, 10, 1.0))
     assert loss == pytest.approx(float(normalized_mse(weights.decoder_bias.expand_as(x), x)))
     assert float(gradient.encoder.abs().sum() + gradient.decoder.abs().sum()) == 0
     assert all(math.isfinite(float(part.sum())) for part in gradient)
@@ -117,8 +125,8 @@ def test_aux_k_trains_the_encoder_of_dead_latents() -> None:
     weights.encoder_bias[silent] += 0.01 - pre_activations(weights, x)[:, silent].max()
     dead = some_dead(silent)
     assert (masked(pre_activations(weights, x), K)[:, silent] == 0).all()
-    without = closed_form(weights, x, "topk", K, dead, Terms((M,), 2, 0.0, 0.0))[1]
-    with_aux = closed_form(weights, x, "topk", K, dead, Terms((M,), 2, 0.5, 0.0))[1]
+    without = closed_form(weights, x, "topk", K, dead, Terms((M,), 2, 0.0, 10, 0.0))[1]
+    with_aux = closed_form(weights, x, "topk", K, dead, Terms((M,), 2, 0.5, 10, 0.0))[1]
     for name in ("encoder", "encoder_bias", "decoder"):
         assert getattr(without, name)[silent].abs().sum() == 0
         assert getattr(with_aux, name)[silent].abs().sum() > 0
@@ -131,7 +139,7 @@ def test_aux_loss_counts_the_decoder_bias_once() -> None:
     # A dead latent whose decoder row is the error itself models it perfectly, whatever the decoder bias is.
     weights, x = random_weights(1)
     x = x[:1]
-    terms = Terms((M,), 1, 1.0, 0.0)
+    terms = Terms((M,), 1, 1.0, 10, 0.0)
     main = closed_form(weights, x, "topk", K, some_dead(), terms)[0]
     pre = pre_activations(weights, x)
     error = x - decode(weights, top_k(pre, K))
@@ -169,5 +177,5 @@ def test_prefix_losses_by_hand() -> None:
     pre = pre_activations(weights, x)
     no_one = torch.zeros(2, dtype=torch.bool)
     for widths, wanted in (((2,), 0.25**2), ((1, 2), 0.5**2 + 0.25**2)):
-        loss, _ = loss_and_gradient(weights, x, pre, top_k(pre, 2), no_one, Terms(widths, 1, 0.0, 0.0))
+        loss, _ = loss_and_gradient(weights, x, pre, top_k(pre, 2), no_one, Terms(widths, 1, 0.0, 10, 0.0))
         assert loss == pytest.approx(wanted)

@@ -18,6 +18,7 @@ from monosemy.functional.codes import (
     entry_products,
     latents_between,
     product,
+    to_dense,
     top_k,
     transposed_product,
 )
@@ -46,6 +47,8 @@ class Terms(NamedTuple):
     """Dead latents that AuxK uses a sample, at most."""
     aux_weight: float
     """Weight of AuxK; 0 leaves it out."""
+    aux_sparse_from: float
+    """AuxK is computed by gathers from this many dead latents for each that it uses; densely below."""
     mono_weight: float
     """Weight of 1 - the mean MonoScore of the batch; 0 leaves it out."""
 
@@ -94,9 +97,12 @@ def loss_and_gradient(
     gradient.decoder_bias.add_(behind[0].sum(dim=0), alpha=float(2 / energy))
     n_dead = int(dead.sum())
     if terms.aux_weight > 0 and n_dead > 0:
-        aux_loss, aux = _aux_term(weights, pre, centered, errors[-1], dead, min(terms.aux_latents, n_dead), terms)
+        rows = dead.nonzero().squeeze(1)
+        aux_loss, aux = _aux_term(weights, pre, centered, errors[-1], rows, terms)
         loss += aux_loss
-        gradient = Weights(*(main.add_(more) for main, more in zip(gradient, aux, strict=True)))
+        for main, more in zip(gradient[:3], aux[:3], strict=True):
+            main.index_add_(0, rows, more)
+        gradient.decoder_bias.add_(aux.decoder_bias)
     return loss, gradient
 
 
@@ -140,15 +146,21 @@ def _prefix_gradient(
 
 
 def _aux_term(
-    weights: Weights, pre: Tensor, centered: Tensor, error: Tensor, dead: Tensor, k: int, terms: Terms
+    weights: Weights, pre: Tensor, centered: Tensor, error: Tensor, rows: Tensor, terms: Terms
 ) -> tuple[float, Weights]:
-    rows = dead.nonzero().squeeze(1)
-    among_dead = top_k(pre[:, rows], k)
-    codes = among_dead._replace(indices=rows[among_dead.indices], n_latents=len(dead))
-    aux_error = decode(weights, codes) - weights.decoder_bias + error
+    """AuxK of the dead latents ``rows``, and its gradient by their weights."""
+    k = min(terms.aux_latents, len(rows))
+    dead = Weights(weights.encoder[rows], weights.encoder_bias[rows], weights.decoder[rows], weights.decoder_bias)
+    codes = top_k(pre[:, rows], k)
+    # So many of few latents are active that gathers may lose to dense products, however sparse the code itself is.
+    dense = to_dense(codes) if len(rows) < terms.aux_sparse_from * k else None
+    aux_error = error + (product(codes, dead.decoder) if dense is None else dense @ dead.decoder)
     aux_energy = error.pow(2).sum().clamp(min=1e-30)
     loss = terms.aux_weight * float(aux_error.pow(2).sum() / aux_energy)
-    return loss, _branch_gradient(weights, codes, centered, aux_error * (2 * terms.aux_weight / aux_energy))
+    d_recon = aux_error * (2 * terms.aux_weight / aux_energy)
+    if dense is None:
+        return loss, _branch_gradient(dead, codes, centered, d_recon)
+    return loss, _dense_branch_gradient(dead, dense, centered, d_recon)
 
 
 def _mono_term(codes: SparseCodes, x: Tensor, weight: float) -> tuple[float, Tensor]:
@@ -192,5 +204,17 @@ def _branch_gradient(
         encoder=transposed_product(codes._replace(values=d_values), centered, places),
         encoder_bias=d_bias,
         decoder=transposed_product(codes, d_recon, places),
+        decoder_bias=-(d_bias @ weights.encoder),
+    )
+
+
+def _dense_branch_gradient(weights: Weights, code: Tensor, centered: Tensor, d_recon: Tensor) -> Weights:
+    """:func:`_branch_gradient` for a dense (B, M) code."""
+    d_code = (d_recon @ weights.decoder.T).mul_(code > 0)
+    d_bias = d_code.sum(dim=0)
+    return Weights(
+        encoder=d_code.T @ centered,
+        encoder_bias=d_bias,
+        decoder=code.T @ d_recon,
         decoder_bias=-(d_bias @ weights.encoder),
     )

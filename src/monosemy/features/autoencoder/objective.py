@@ -29,6 +29,11 @@ class Step(NamedTuple):
     codes: SparseCodes
 
 
+def sparse_from(model: Autoencoder) -> int:
+    """Latents for each active one from which gathers beat dense products where the model lies."""
+    return SPARSE_FROM.get(model.encoder.device.type, SPARSE_FROM["cpu"])
+
+
 def sparse_pays(model: Autoencoder) -> bool:
     """Whether the closed form is used: the code is sparse by selection, and sparse enough for the device.
 
@@ -39,7 +44,7 @@ def sparse_pays(model: Autoencoder) -> bool:
         raise InputError(f"{_SWITCH}={switch!r} is unknown; set it to 0 or 1.")
     if switch == "0" or not isinstance(model.activation, Selecting):
         return False
-    return model.n_latents >= SPARSE_FROM.get(model.encoder.device.type, 10) * model.activation.k
+    return model.n_latents >= sparse_from(model) * model.activation.k
 
 
 def evaluate(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:

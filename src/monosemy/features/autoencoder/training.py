@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from monosemy.errors import InputError
 from monosemy.features.autoencoder.module import Autoencoder
-from monosemy.features.autoencoder.objective import evaluate
+from monosemy.features.autoencoder.objective import evaluate, sparse_from
 from monosemy.functional.autoencoder import Terms
 
 OnEpoch = Callable[[int, int, float], None]
@@ -80,6 +80,7 @@ class Trainer:
             model.widths,
             aux_latents=max(1, min(model.n_inputs // 2, model.n_latents)),
             aux_weight=config.aux_weight if self.dead == "aux" else 0.0,
+            aux_sparse_from=sparse_from(model),
             mono_weight=config.mono_weight,
         )
 
