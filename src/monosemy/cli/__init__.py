@@ -9,6 +9,7 @@ from monosemy._version import __version__
 from monosemy.cli.finetune import finetune
 from monosemy.cli.measure import measure, stability
 from monosemy.cli.pretrain import pretrain
+from monosemy.cli.sae import sae
 from monosemy.cli.study import study
 from monosemy.cli.theory import theory, toy
 from monosemy.errors import InputError
@@ -39,6 +40,7 @@ def _options(
 app.command()(study)
 app.command()(pretrain)
 app.add_typer(finetune, name="finetune")
+app.add_typer(sae, name="sae")
 app.command()(measure)
 app.command()(stability)
 app.command()(toy)

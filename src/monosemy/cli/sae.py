@@ -1,0 +1,59 @@
+"""`monosemy sae`: sparse autoencoders of one's own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from monosemy.cli.shared import resumable
+
+sae = typer.Typer(no_args_is_help=True, help="Sparse autoencoders on embeddings or activations of one's own.")
+
+
+@sae.command()
+def train(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Rows to train on: .npy, .npz, .safetensors or .parquet; a folder of them (also of `monosemy "
+            "activations`) or 'PATTERN*.parquet'; or a Hugging Face id."
+        ),
+    ],
+    width: Annotated[str, typer.Option(help="Latents; several, comma-separated, for several on one reading.")] = "1024",
+    k: Annotated[str, typer.Option(help="Active latents a row; several as for --width.")] = "32",
+    activation: Annotated[
+        str, typer.Option(help="topk, batchtopk, matryoshka, relu, jumprelu or gated; several as for --width.")
+    ] = "topk",
+    seed: Annotated[str, typer.Option(help="Of the initialisation; several as for --width.")] = "0",
+    epochs: Annotated[int, typer.Option(help="Passes over the rows.")] = 1,
+    steps: Annotated[int | None, typer.Option(help="Steps in all, instead of --epochs.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows a step, over all processes.")] = 1024,
+    lr: Annotated[float, typer.Option(help="Peak learning rate of Adam.")] = 1e-3,
+    column: Annotated[
+        str | None, typer.Option(help="Column or tensor that holds the rows, where it has an unusual name.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/sae-NAME. Goes on where it was.")] = None,
+    minutes: Annotated[float, typer.Option(help="Stop at a checkpoint after this time.")] = float("inf"),
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default cuda where there is one.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+) -> None:
+    """Train one or several sparse autoencoders on rows that need not fit into memory.
+
+    Kill it and call it again: it goes on from its last checkpoint. Several processes share the batch under `torchrun
+    --nproc-per-node 4 -m monosemy sae train ...`.
+
+    **Examples**
+
+    `monosemy sae train embeddings.npy --width 4096 --k 32 --epochs 10`
+
+    `monosemy sae train activations/ --width 2048,8192 --k 16,64 --activation topk,batchtopk --seed 0,1`
+    """
+    from monosemy.commands.sae_train import SaeTrainRequest, execute
+
+    request = SaeTrainRequest(
+        source=source, width=width, k=k, activation=activation, seed=seed, epochs=epochs, steps=steps,
+        batch_size=batch_size, lr=lr, column=column, out=out, minutes=minutes, device=device,
+    )  # fmt: skip
+    with resumable():
+        execute(request, Console(quiet=quiet))
