@@ -1,0 +1,169 @@
+"""TopK autoencoders against the peers' own trainers: samples a second, the share of the matrix product, and quality.
+
+    python benchmarks/autoencoder.py --embeddings FILE.npz --saelens PYTHON --dictionary-learning PYTHON \
+        --overcomplete PYTHON
+
+FILE.npz holds the arrays train, validation and test (N, D); each peer lives in an environment of its own. Every side
+gets the same batches in the same order, Adam, the same learning rate with the same warm-up and decay, and the same
+patience with dead latents; inputs are scaled to the mean length that the library asks for.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from record import interleaved_medians, write_record
+
+PEERS = Path(__file__).parent / "peers"
+RATES = (3e-4, 1e-3, 3e-3)
+SEEDS = 3
+DEAD_AFTER = 10_000
+ROUNDS = 4
+WARM_UP = 3
+"""Steps that are not timed."""
+QUALITY = {"n_latents": 1024, "k": 16, "batch": 512, "steps": 1000}
+SPEED = {"n_latents": 4096, "k": 32, "batch": 1024, "steps": 13}
+
+
+def run(side: dict[str, Any], job: dict[str, Any], environment: dict[str, str] | None = None) -> dict[str, Any]:
+    job = {"dead_after": DEAD_AFTER, "sparse": False, "length": side["length"]} | job
+    command = [side["python"], str(PEERS / side["script"]), json.dumps(job)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | (environment or {}))
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def speed(sides: dict[str, Any], job: dict[str, Any]) -> dict[str, float]:
+    """Median seconds of a step; the sides take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(ROUNDS):
+        for name, side in sides.items():
+            seconds[name] += run(side, job)["seconds"][WARM_UP:]
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def product_share(rows: torch.Tensor, job: dict[str, Any]) -> float:
+    """Seconds of the encoder's matrix product over those of a whole step, in turns."""
+    from monosemy.features.autoencoder import Autoencoder, Trainer, TrainingConfig, initialise
+    from monosemy.features.autoencoder.activations import TopK
+
+    torch.set_num_threads(job["threads"])
+    rng = torch.Generator().manual_seed(0)
+    model = Autoencoder(rows.shape[1], job["n_latents"], TopK(job["n_latents"], job["k"]))
+    initialise(model, rows, rng)
+    trainer = Trainer(model, TrainingConfig(batch_size=job["batch"]), rng, steps=100_000)
+    x = model.scaled(rows[: job["batch"]])
+    medians = interleaved_medians(
+        {
+            "step": lambda: trainer.step(x),
+            "product": lambda: torch.addmm(model.encoder_bias, x, model.encoder.T),
+        },
+        rounds=30,
+    )
+    return medians["product"] / medians["step"]
+
+
+def speed_tables(sides: dict[str, Any], file: Path, threads: tuple[int, ...]) -> str:
+    with np.load(file) as arrays:
+        rows = torch.from_numpy(arrays["train"])
+    lines = [
+        f"| threads | {' | '.join(f'{name}, samples/s' for name in sides)} | to the fastest peer | "
+        f"share of the matrix product |",
+        "|---" * (len(sides) + 3) + "|",
+    ]
+    for count in threads:
+        job = SPEED | {"file": str(file), "lr": 1e-3, "seed": 0, "threads": count}
+        rates = {name: job["batch"] / value for name, value in speed(sides, job).items()}
+        best = max(rate for name, rate in rates.items() if name != "monosemy")
+        lines.append(
+            f"| {count} | {' | '.join(f'{rate:,.0f}' for rate in rates.values())} | "
+            f"**{rates['monosemy'] / best:.1f}x** | {100 * product_share(rows, job):.0f} % |"
+        )
+    return "\n".join(lines)
+
+
+def break_even(side: dict[str, Any], file: Path) -> str:
+    """Our sparse form against our dense one."""
+    lines = ["| n_latents | k | n_latents / k | dense / sparse time |", "|---|---|---|---|"]
+    for n_latents, k in ((2048, 256), (2048, 128), (2048, 64), (4096, 32)):
+        job = SPEED | {"file": str(file), "lr": 1e-3, "seed": 0, "threads": 1, "n_latents": n_latents, "k": k}
+        seconds: dict[str, list[float]] = {"1": [], "0": []}
+        for _ in range(ROUNDS):
+            for switch, found in seconds.items():
+                found += run(side, job, {"MONOSEMY_SPARSE": switch})["seconds"][WARM_UP:]
+        ratio = statistics.median(seconds["0"]) / statistics.median(seconds["1"])
+        lines.append(f"| {n_latents} | {k} | {n_latents / k:.0f} | {ratio:.2f} |")
+    return "\n".join(lines)
+
+
+def quality(sides: dict[str, Any], file: Path) -> str:
+    """Each side at the learning rate that explains most of the validation rows; then other seeds."""
+    lines = [
+        "| | learning rate | explained variance of test rows, mean (least to most) | L0 | latents that never fire |",
+        "|---|---|---|---|---|",
+    ]
+    for name, side in sides.items():
+        job = QUALITY | {"file": str(file), "seed": 0, "threads": 1}
+        tried = {rate: run(side, job | {"lr": rate}) for rate in RATES}
+        rate = max(tried, key=lambda rate: tried[rate]["validation"]["explained_variance"])
+        runs = [tried[rate], *(run(side, job | {"lr": rate, "seed": seed}) for seed in range(1, SEEDS))]
+        explained = [100 * found["test"]["explained_variance"] for found in runs]
+        dead = statistics.mean(100 * found["dead"] for found in runs)
+        lines.append(
+            f"| {name} | {rate:g} | {statistics.mean(explained):.2f} % ({min(explained):.2f} to {max(explained):.2f}) "
+            f"| {runs[0]['test']['l0']:.1f} | {dead:.1f} % |"
+        )
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--embeddings", type=Path, required=True)
+    parser.add_argument("--saelens", required=True, help="python of its environment")
+    parser.add_argument("--dictionary-learning", required=True)
+    parser.add_argument("--overcomplete", required=True)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    args = parser.parse_args()
+    with np.load(args.embeddings) as arrays:
+        width = arrays["train"].shape[1]
+    sides = {
+        "monosemy": {"python": sys.executable, "script": "monosemy_side.py", "length": 1.0},
+        "sae-lens": {"python": args.saelens, "script": "saelens_side.py", "length": width**0.5},
+        "dictionary-learning": {
+            "python": args.dictionary_learning, "script": "dictionary_learning_side.py", "length": 1.0,
+        },
+        "overcomplete": {"python": args.overcomplete, "script": "overcomplete_side.py", "length": width**0.5},
+    }  # fmt: skip
+    peers = ", ".join(f"{name} {version_in(side['python'], name)}" for name, side in list(sides.items())[1:])
+    body = "\n\n".join([
+        f"Peers: {peers}; torch of each environment as here. Inputs: {args.embeddings.stem}, width {width}.",
+        f"## Speed\n\nTopK, {SPEED['n_latents']:,} latents, k = {SPEED['k']}, batch {SPEED['batch']:,}, float32; "
+        f"medians of the steps of {ROUNDS} turns. The share is the time of the encoder's matrix product alone, the "
+        f"floor of a step, over the time of a whole step of monosemy, in turns.",
+        speed_tables(sides, args.embeddings, tuple(args.threads)),
+        "## Where the sparse form pays\n\nA step of monosemy with and without it (MONOSEMY_SPARSE=0), one thread. "
+        "Below 10 latents for each active one it is not used, so there the two are the same code.",
+        break_even(sides["monosemy"], args.embeddings),
+        f"## Quality\n\n{QUALITY['n_latents']:,} latents, k = {QUALITY['k']}, {QUALITY['steps']:,} steps of "
+        f"{QUALITY['batch']}; learning rate out of {', '.join(f'{rate:g}' for rate in RATES)} by the validation rows, "
+        f"then {SEEDS} seeds. A latent never fires if it is silent on all rows, test included.",
+        quality(sides, args.embeddings),
+    ])  # fmt: skip
+    command = "python benchmarks/autoencoder.py --embeddings FILE.npz --saelens PYTHON ..."
+    write_record("autoencoder", "TopK sparse autoencoders against their peers", command, body)
+
+
+def version_in(python: str, package: str) -> str:
+    code = f"from importlib.metadata import version; print(version({package!r}))"
+    return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
