@@ -20,7 +20,7 @@ from monosemy.data.labelled import Inputs, Kind
 from monosemy.data.rows import SPLIT_ROLES, Rows, distinct_names, label_texts, named
 from monosemy.errors import InputError, reason
 
-TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".jsonl.gz", ".csv.gz")
+TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".jsonl.gz", ".csv.gz")
 CANDIDATES: dict[Kind, tuple[str, ...]] = {
     "embeddings": ("embedding", "embeddings"),
     "images": ("image", "img"),
@@ -49,7 +49,7 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """A parquet, CSV, TSV or JSON-lines file; gzip where the name ends in .gz."""
+    """A parquet, CSV, TSV, JSON-lines file or a JSON list of rows; gzip where the name ends in .gz."""
     if not path.is_file():
         raise InputError(f"The file {path} does not exist; give the path of a data file.")
     name = path.name.lower()
@@ -58,6 +58,8 @@ def read_table(path: Path) -> Table:
             table = _read_parquet(path)
         elif name.endswith((".jsonl", ".jsonl.gz")):
             table = Table(pd.read_json(path, lines=True, dtype=False), str(path))
+        elif name.endswith(".json"):
+            table = Table(pd.read_json(path, orient="records", dtype=False), str(path))
         elif name.endswith((".csv", ".csv.gz", ".tsv")):
             separator = "\t" if name.endswith(".tsv") else ","
             table = Table(pd.read_csv(path, sep=separator, keep_default_na=False, dtype=str), str(path))

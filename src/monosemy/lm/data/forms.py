@@ -1,0 +1,108 @@
+"""How a question and its answer become the text that a language model reads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from monosemy.errors import InputError
+
+Form = Literal["plain", "alpaca", "chat"]
+"""`plain` is bare text, `alpaca` the published template of Stanford Alpaca, `chat` lists of messages for models whose
+tokenizer has a chat template."""
+Message = dict[str, str]
+Text = str | list[Message]
+"""A prompt or a completion: a string, or messages with a role and a content each."""
+Row = dict[str, Any]
+
+HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
+ROLES = ("system", "user", "assistant")
+_SHARE_GPT = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+
+_ALPACA = (
+    "Below is an instruction that describes a task{paired}. Write a response that appropriately completes the request."
+    "\n\n### Instruction:\n{instruction}\n\n{context}### Response:\n"
+)
+_PAIRED = ", paired with an input that provides further context"
+
+
+def instruction_row(instruction: str, context: str, response: str, form: Form) -> Row:
+    """`prompt` and `completion` of an instruction, what it refers to ("" for nothing), and its answer.
+
+    Source of the form `alpaca`: Taori et al., "Stanford Alpaca" (2023), the template of its training data.
+    """
+    if form == "chat":
+        question = f"{instruction}\n\n{context}" if context else instruction
+        return {"prompt": [_message("user", question)], "completion": [_message("assistant", response)]}
+    if form == "alpaca":
+        paired, extra = (_PAIRED, f"### Input:\n{context}\n\n") if context else ("", "")
+        prompt = _ALPACA.format(paired=paired, instruction=instruction, context=extra)
+    else:
+        prompt = f"{instruction}\n\n{context}\n\n" if context else f"{instruction}\n\n"
+    return {"prompt": prompt, "completion": response}
+
+
+def pair_row(prompt: Text, completion: Text, form: Form) -> Row:
+    """`prompt` and `completion` in a form: strings become messages for a chat, messages become text otherwise."""
+    if form == "chat":
+        return {"prompt": as_messages(prompt, "user"), "completion": as_messages(completion, "assistant")}
+    if isinstance(prompt, str) and isinstance(completion, str):
+        return {"prompt": prompt, "completion": completion}
+    messages = as_messages(prompt, "user")
+    return {"prompt": dialogue_prompt(messages), "completion": " " + content_text(completion).strip()}
+
+
+def dialogue_prompt(messages: Sequence[Message]) -> str:
+    """Turns as text that the assistant's next words follow; the turns are marked as in hh-rlhf."""
+    marks = {"system": "", "user": f"{HUMAN} ", "assistant": f"{ASSISTANT} "}
+    return "".join(marks[message["role"]] + message["content"] for message in messages) + ASSISTANT
+
+
+def dialogue_messages(text: str) -> list[Message]:
+    """The turns of a dialogue with hh-rlhf's marks; what stands before the first mark is the system's."""
+    messages = []
+    for i, part in enumerate(text.split(HUMAN)):
+        said, *answers = part.split(ASSISTANT)
+        if i or said.strip():
+            messages.append(_message("user" if i else "system", said.strip()))
+        messages += [_message("assistant", answer.strip()) for answer in answers if answer.strip()]
+    return messages
+
+
+def as_messages(text: Text, role: str) -> list[Message]:
+    """Messages as they are; a string is one message of the role, without the space around it."""
+    return [_message(role, text.strip())] if isinstance(text, str) else text
+
+
+def content_text(text: Text) -> str:
+    """The words of a prompt or completion, whatever its form."""
+    return text if isinstance(text, str) else "\n\n".join(message["content"] for message in text)
+
+
+def checked_text(value: Any, where: str) -> Text:
+    """A cell as a string or as messages with the roles system, user and assistant; "" where it is missing.
+
+    Messages with the keys `from` and `value` (ShareGPT's) are read too.
+    """
+    if value is None or isinstance(value, str) or (isinstance(value, float) and value != value):
+        return value if isinstance(value, str) else ""
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, bytes | Mapping) or not hasattr(value, "__iter__"):
+        raise InputError(f"{where} holds a {type(value).__name__}; give a string or a list of messages.")
+    messages = []
+    for item in value:
+        if not isinstance(item, Mapping):
+            raise InputError(f"{where} holds a list of {type(item).__name__}; give messages with role and content.")
+        share_gpt = "from" in item
+        role = _SHARE_GPT.get(str(item.get("from"))) if share_gpt else item.get("role")
+        content = item.get("value" if share_gpt else "content")
+        if role not in ROLES or not isinstance(content, str):
+            raise InputError(
+                f"{where} holds a message of the role {item.get('from' if share_gpt else 'role')!r} with a content of "
+                f"type {type(content).__name__}; give the roles {', '.join(ROLES)} and contents of text."
+            )
+        messages.append(_message(str(role), content))
+    return messages
+
+
+def _message(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
