@@ -2,6 +2,7 @@
 
 from monosemy.features.autoencoder import Autoencoder
 from monosemy.features.estimators import RandomDictionary, SparseAutoencoder
+from monosemy.features.exchange import load_autoencoder
 from monosemy.features.registry import FEATURE_SETS, FeatureSet, SaeConfig
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     "RandomDictionary",
     "SaeConfig",
     "SparseAutoencoder",
+    "load_autoencoder",
 ]

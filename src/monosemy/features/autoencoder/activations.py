@@ -191,6 +191,11 @@ class JumpReLU(Penalised):
         """(M,); all start at 1, the standard deviation of a pre-activation by a random direction."""
         return (_THRESHOLD_RATE * self.log_threshold).exp()
 
+    def set_threshold(self, threshold: Tensor) -> None:
+        """Take thresholds (M,), all positive."""
+        with torch.no_grad():
+            self.log_threshold.copy_(threshold.double().log() / _THRESHOLD_RATE)
+
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"bandwidth": self.bandwidth}
 

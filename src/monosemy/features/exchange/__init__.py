@@ -1,0 +1,13 @@
+"""Sparse autoencoders of other libraries, and the hub: reading and writing their layouts."""
+
+from monosemy.features.exchange.dictionary_learning import from_dictionary_learning, to_dictionary_learning
+from monosemy.features.exchange.recognise import load_autoencoder
+from monosemy.features.exchange.saelens import from_saelens, to_saelens
+
+__all__ = [
+    "from_dictionary_learning",
+    "from_saelens",
+    "load_autoencoder",
+    "to_dictionary_learning",
+    "to_saelens",
+]
