@@ -77,10 +77,38 @@ def test_top_k_keeps_the_largest_activations_of_each_row() -> None:
     np.testing.assert_array_equal(result.toarray(), wanted)
 
 
+def test_principal_components_are_those_of_whitening_unscaled() -> None:
+    found, white = codes("pca"), codes("whitened")
+    assert found.shape == white.shape
+    np.testing.assert_allclose(found, white * found.std(axis=0, ddof=1), atol=1e-4)
+    distances = [((rows[:, None] - rows[None]) ** 2).sum(axis=2) for rows in (found, Z)]
+    np.testing.assert_allclose(distances[0], distances[1], rtol=1e-2, atol=0.1)  # a change of basis moves nothing
+
+
+def test_independent_components_have_variance_one() -> None:
+    found = codes("ica")
+    assert found.shape[0] == len(Z)
+    np.testing.assert_allclose(found.std(axis=0), 1, rtol=0.05)
+    assert ((found**3).mean(axis=0) > 0).all()
+
+
+def test_the_dense_autoencoder_differs_from_the_sparse_one_by_sparsity_alone() -> None:
+    dense, sparse = (FEATURE_SETS[name].make(SETTINGS, 3).get_params() for name in ("dense-autoencoder", "sae-relu"))
+    differing = {name for name in dense if dense[name] != sparse[name]}
+    assert differing == {"k", "sparsity_weight", "output"}
+    assert dense["sparsity_weight"] == 0
+    found = codes("dense-autoencoder")
+    assert isinstance(found, np.ndarray)
+    assert found.shape == (80, 12)
+    assert 0.3 < (found > 0).mean() < 0.7
+
+
 def test_hybrids_and_variants_are_on_request() -> None:
     on_request = {name for name, feature in FEATURE_SETS.items() if feature.on_request}
     variants = {f"sae-{name}" for name in ("batchtopk", "relu", "jumprelu", "gated", "matryoshka")}
-    assert on_request == {"ncl-topk", "ncl-sae"} | variants
+    controls = {"pca", "ica", "dense-autoencoder"}
+    assert on_request == {"ncl-topk", "ncl-sae"} | controls | variants
+    assert {FEATURE_SETS[name].role for name in controls} == {"control"}
     assert {name for name in on_request if FEATURE_SETS[name].base == "ncl"} == {"ncl-topk", "ncl-sae"}
 
 

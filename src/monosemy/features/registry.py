@@ -16,6 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from monosemy.errors import InputError
 from monosemy.features.autoencoder import Center
+from monosemy.features.components import IndependentComponents
 from monosemy.features.estimators import ActivationName, RandomDictionary, SparseAutoencoder
 from monosemy.functional import to_csr, top_k
 
@@ -55,7 +56,7 @@ class FeatureSet:
     seeded: bool = False
     """Whether the transformer itself depends on the seed."""
     on_request: bool = False
-    """Whether a study runs it only where it is named: hybrids of two methods, and variants."""
+    """Whether a study runs it only where it is named: hybrids of two methods, variants, and further controls."""
 
 
 def _rectify(z: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -73,6 +74,33 @@ def _relu(settings: SaeConfig, seed: int) -> FunctionTransformer:
 def _whiten(settings: SaeConfig, seed: int) -> PCA:
     # All directions that hold more than a thousandth of the mean variance: whitening noise directions only adds noise.
     return PCA(n_components=0.999, whiten=True, svd_solver="full")
+
+
+def _pca(settings: SaeConfig, seed: int) -> PCA:
+    # The directions of `whitened`, unscaled: what a mere change of basis does.
+    return PCA(n_components=0.999, svd_solver="full")
+
+
+def _ica(settings: SaeConfig, seed: int) -> IndependentComponents:
+    return IndependentComponents(random_state=seed)
+
+
+def _dense_autoencoder(settings: SaeConfig, seed: int) -> SparseAutoencoder:
+    """The autoencoder of the study in all but sparsity: width, start, loss and training, without selection or penalty.
+
+    As many latents, because a bottleneck would take away width too, and two differences at once explain nothing.
+    """
+    return SparseAutoencoder(
+        settings.n_latents,
+        settings.n_latents,
+        activation="relu",
+        sparsity_weight=0.0,
+        center=settings.center,
+        n_epochs=settings.n_epochs,
+        batch_size=settings.batch_size,
+        lr=settings.lr,
+        random_state=seed,
+    )
 
 
 def _random_topk(settings: SaeConfig, seed: int) -> RandomDictionary:
@@ -115,6 +143,17 @@ FEATURE_SETS: dict[str, FeatureSet] = {
         FeatureSet("random-topk", "random dictionary, TopK", "control", "dense", _random_topk, seeded=True),
         FeatureSet("sae", "sparse autoencoder", "monosemantic", "dense", _sae, seeded=True),
         FeatureSet("ncl", "non-negative contrastive", "monosemantic", "ncl", _identity),
+        FeatureSet("pca", "principal components", "control", "dense", _pca, on_request=True),
+        FeatureSet("ica", "independent components", "control", "dense", _ica, seeded=True, on_request=True),
+        FeatureSet(
+            "dense-autoencoder",
+            "autoencoder without sparsity",
+            "control",
+            "dense",
+            _dense_autoencoder,
+            seeded=True,
+            on_request=True,
+        ),
         FeatureSet("ncl-topk", "NCL, TopK", "monosemantic", "ncl", _top_k, on_request=True),
         FeatureSet("ncl-sae", "sparse autoencoder on NCL", "monosemantic", "ncl", _sae, seeded=True, on_request=True),
         _variant("batchtopk", "sparse autoencoder, BatchTopK"),

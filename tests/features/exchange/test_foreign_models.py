@@ -267,5 +267,5 @@ def test_a_configuration_that_does_not_fit(config: dict, says: str, tmp_path: Pa
     with pytest.raises(InputError, match=says):
         load_autoencoder(folder)
     (folder / "ae.pt").unlink()
-    with pytest.raises(InputError, match="names the dict_class|has none of ae"):
+    with pytest.raises(InputError, match=r"names the dict_class|has none of ae\.safetensors and ae\.pt"):
         from_dictionary_learning(folder)

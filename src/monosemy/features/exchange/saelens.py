@@ -160,8 +160,8 @@ def _check_inputs(config: dict[str, Any], folder: Path) -> None:
     normalised = config["normalize_activations"]
     if normalised in _UNFOLDED:
         raise InputError(
-            f"{folder / CONFIG} says normalize_activations={normalised!r}: inputs need {_UNFOLDED[normalised]} that the "
-            f"weights do not hold; fold it in with SAELens and save the model again."
+            f"{folder / CONFIG} says normalize_activations={normalised!r}: inputs need {_UNFOLDED[normalised]} that "
+            f"the weights do not hold; fold it in with SAELens and save the model again."
         )
     if normalised != "none":
         how = "row by row" if normalised in _PER_ROW else "in an unknown way"
