@@ -1,0 +1,118 @@
+"""Answers of a model to prompts, in batches."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel, ConfigDict
+
+from monosemy.errors import InputError
+from monosemy.lm.batches import OnTexts, length_batches, padded, token_lists
+from monosemy.lm.data.forms import Text
+from monosemy.lm.models import LoadedModel
+from monosemy.seeding import derive_seed
+
+
+class Decoding(BaseModel):
+    """How answers are made. The model's own generation settings are not used: they differ from model to model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_new_tokens: Annotated[int, Gt(0)] = 64
+    temperature: Annotated[float, Ge(0)] = 0.0
+    """0 takes the likeliest token each time."""
+    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Draws from the likeliest tokens that have this share together."""
+
+
+def prompt_texts(tokenizer: Any, prompts: Sequence[Text]) -> list[str]:
+    """Prompts as the text that an answer follows: strings as they are, messages through the chat template."""
+    return [
+        prompt
+        if isinstance(prompt, str)
+        else str(tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True))
+        for prompt in prompts
+    ]
+
+
+def prompt_tokens(tokenizer: Any, prompts: Sequence[Text]) -> list[list[int]]:
+    """Token numbers of prompts; a chat template brings its own special tokens."""
+    chat = [not isinstance(prompt, str) for prompt in prompts]
+    texts = prompt_texts(tokenizer, prompts)
+    with_special, without = token_lists(tokenizer, texts, special=True), token_lists(tokenizer, texts, special=False)
+    return [without[i] if is_chat else with_special[i] for i, is_chat in enumerate(chat)]
+
+
+def generate(
+    loaded: LoadedModel,
+    prompts: Sequence[Text],
+    decoding: Decoding | None = None,
+    *,
+    seed: int = 0,
+    batch_size: int = 16,
+    on_texts: OnTexts | None = None,
+) -> list[str]:
+    """What the model writes after each prompt, without the prompt and without special tokens.
+
+    For a seed and a batch size the draws repeat. Prompts that leave no room for the answer lose their beginning.
+    """
+    tokens = prompt_tokens(loaded.tokenizer, prompts)
+    return generate_from_tokens(
+        loaded, tokens, decoding or Decoding(), seed=seed, batch_size=batch_size, on_texts=on_texts
+    )
+
+
+@torch.no_grad()
+def generate_from_tokens(
+    loaded: LoadedModel,
+    tokens: Sequence[Sequence[int]],
+    decoding: Decoding,
+    *,
+    seed: int = 0,
+    batch_size: int = 16,
+    on_texts: OnTexts | None = None,
+) -> list[str]:
+    """:func:`generate` for prompts that are token numbers already."""
+    from transformers import GenerationConfig
+
+    room = loaded.context - decoding.max_new_tokens
+    if room < 1:
+        raise InputError(
+            f"max_new_tokens={decoding.max_new_tokens} fills the context of {loaded.context} tokens; choose fewer."
+        )
+    sampled = decoding.temperature > 0
+    config = GenerationConfig(
+        max_new_tokens=decoding.max_new_tokens,
+        do_sample=sampled,
+        pad_token_id=loaded.tokenizer.pad_token_id,
+        eos_token_id=_end_tokens(loaded),
+        **({"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if sampled else {}),
+    )
+    answers = [""] * len(tokens)
+    done = 0
+    with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
+        torch.manual_seed(derive_seed("generation", seed))
+        for rows in length_batches([len(ids) for ids in tokens], batch_size):
+            ids, mask = _left_padded([list(tokens[i])[-room:] for i in rows], loaded)
+            written = loaded.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+            texts = loaded.tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
+            for row, text in zip(rows, texts, strict=True):
+                answers[row] = text
+            done += len(rows)
+            if on_texts is not None:
+                on_texts(done, len(tokens))
+    return answers
+
+
+def _left_padded(tokens: Sequence[Sequence[int]], loaded: LoadedModel) -> tuple[torch.Tensor, torch.Tensor]:
+    """Padding before the prompts: what is written follows the prompt's last token."""
+    ids, mask = padded([list(own)[::-1] for own in tokens], loaded.tokenizer.pad_token_id, loaded.device)
+    return ids.flip(1), mask.flip(1)
+
+
+def _end_tokens(loaded: LoadedModel) -> list[int]:
+    """What ends an answer: the model's own end tokens (chat models have several) and the tokenizer's."""
+    own = loaded.model.generation_config.eos_token_id
+    ends = own if isinstance(own, list) else [own]
+    return sorted({end for end in (*ends, loaded.tokenizer.eos_token_id) if end is not None})

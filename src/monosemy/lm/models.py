@@ -1,0 +1,187 @@
+"""Models and tokenizers of transformers, by folder or name, loaded in one place and under one set of rules."""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlparse
+
+import torch
+
+from monosemy.cache import fingerprint
+from monosemy.errors import InputError, reason
+from monosemy.seeding import derive_seed
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""`auto` is what the model's files have."""
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_NO_LIMIT = 1_000_000
+"""Tokenizers without a limit of their own say a number above this."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in eval mode with its tokenizer, which has a pad token."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def context(self) -> int:
+        """The number of tokens that the model can read at once."""
+        return context_length(self.model, self.tokenizer)
+
+
+def load_causal_model(name: str, *, dtype: Dtype = "auto", device: str | None = None) -> LoadedModel:
+    """A causal language model by folder or name; on the GPU where there is one, unless a device is named.
+
+    Raises:
+        InputError: it is not there, cannot be fetched, has pickled weights only, or is no causal language model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    return _load(AutoModelForCausalLM, name, dtype, device, "language-model")
+
+
+def load_classifier(
+    name: str,
+    class_names: Sequence[str] | None = None,
+    *,
+    dtype: Dtype = "auto",
+    device: str | None = None,
+    seed: int = 0,
+) -> LoadedModel:
+    """A sequence classifier by folder or name.
+
+    Args:
+        class_names: for a classifier that is still to be trained: its head is new, drawn by the seed. None for a
+            trained one, which needs a head of its own.
+
+    Raises:
+        InputError: as :func:`load_causal_model`.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    options: dict[str, Any] = {}
+    if class_names is not None:
+        options = {
+            "num_labels": len(class_names),
+            "id2label": dict(enumerate(class_names)),
+            "label2id": {label: i for i, label in enumerate(class_names)},
+            "ignore_mismatched_sizes": True,
+        }
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed("head", seed))
+        head = "classifier" if class_names is None else None
+        return _load(AutoModelForSequenceClassification, name, dtype, device, head, **options)
+
+
+def load_tokenizer(name: str) -> Any:
+    """A tokenizer with a pad token: its own, else its unknown token, else its end-of-text token."""
+    from transformers import AutoTokenizer
+
+    tokenizer = _pretrained(AutoTokenizer, name, "tokenizer")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise InputError(f"The tokenizer of {name} has no pad, unknown or end-of-text token; add one to its files.")
+    return tokenizer
+
+
+def model_fingerprint(name: str) -> str:
+    """What tells models apart in a cache: a folder by its files, any other by its name."""
+    folder = Path(name)
+    return fingerprint(folder) if folder.is_dir() else fingerprint(name)
+
+
+def context_length(model: Any, tokenizer: Any) -> int:
+    """The smaller of what the model's positions and its tokenizer allow; 2048 where neither says."""
+    config = model.config.get_text_config()
+    limits = [getattr(config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None)]
+    known = [int(limit) for limit in limits if limit is not None and 0 < limit < _NO_LIMIT]
+    return min(known, default=2048)
+
+
+def _load(loader: Any, name: str, dtype: Dtype, device: str | None, head: str | None, **options: Any) -> LoadedModel:
+    tokenizer = load_tokenizer(name)
+    model, about = _pretrained(
+        loader, name, "model", use_safetensors=True, dtype=dtype, output_loading_info=True, **options
+    )
+    missing = sorted(about["missing_keys"])
+    if head is not None and missing:
+        raise InputError(
+            f"{name} has no trained {head} head (its files lack {missing[0]}); give a model that was trained as one."
+        )
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+    try:
+        return LoadedModel(name, model.to(device or default_device()).eval(), tokenizer)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"{name} cannot be moved to the device {device!r} ({reason(error)}); name another.") from error
+
+
+def default_device() -> str:
+    """The first GPU, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _pretrained(loader: Any, name: str, what: str, **options: Any) -> Any:
+    """Load by folder or name; whatever goes wrong is said in one sentence."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # one display of progress is enough, and it is ours
+    folder = Path(name)
+    if folder.is_dir():
+        _refuse_pickled(folder)
+    elif name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise InputError(f"The folder {name} does not exist; give a model's folder or its name.")
+    offline = not folder.is_dir() and not _hub_answers()
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # what a loader warns of is either an error of ours or of no use to the user
+    try:
+        return loader.from_pretrained(name, local_files_only=offline, trust_remote_code=False, **options)
+    except Exception as error:  # the loaders raise many types; each means that there is no such model to be had
+        if offline:
+            raise InputError(
+                f"The {what} {name} is no folder here, was never fetched before, and there is no connection to fetch "
+                f"it; give the folder of a model, or fetch it where there is one."
+            ) from error
+        raise InputError(
+            f"The {what} {name} cannot be loaded ({reason(error)}); give the folder or name of a model with "
+            f"safetensors weights."
+        ) from error
+    finally:
+        logging.set_verbosity(level)
+
+
+def _refuse_pickled(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickled = next((file for pattern in _PICKLED for file in sorted(folder.glob(pattern))), None)
+    if pickled is not None:
+        raise InputError(
+            f"{folder} has its weights only in the pickled file {pickled.name}, which can run any code when it is "
+            f"opened; save the model as safetensors where you trust it."
+        )
+
+
+def _hub_answers() -> bool:
+    """Whether the hub's host has an address: without one, its client would try for most of a minute."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    address = urlparse(constants.ENDPOINT)
+    try:
+        socket.getaddrinfo(address.hostname, address.port or 443)
+    except OSError:
+        return False
+    return True
