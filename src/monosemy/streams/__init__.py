@@ -1,0 +1,7 @@
+"""Rows that need not fit into memory: sources, shuffling, cached activations."""
+
+from monosemy.streams.opening import open_stream
+from monosemy.streams.rows import Reader, RowStream, State
+from monosemy.streams.shuffle import BlockPermuted, Buffered, Permuted, shuffled
+
+__all__ = ["BlockPermuted", "Buffered", "Permuted", "Reader", "RowStream", "State", "open_stream", "shuffled"]

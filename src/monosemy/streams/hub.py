@@ -1,0 +1,157 @@
+"""Rows of Hugging Face data sets, on disk or streaming."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monosemy.cache import fingerprint
+from monosemy.errors import InputError, reason
+from monosemy.streams.parquet import matrix_of, number_type, usual_column
+from monosemy.streams.rows import CHUNK, ChunkedStream, State, float_rows
+
+
+class DatasetTable:
+    """A column with lists of numbers of a ``datasets.Dataset``; its rows stay in its memory-mapped files."""
+
+    def __init__(self, dataset: Any, column: str | None, name: str) -> None:
+        if len(dataset) == 0:
+            raise InputError(f"{name} has no rows; give a data set with at least two.")
+        schema = dataset.features.arrow_schema
+        self._column = column or usual_column(schema, name)
+        if self._column not in schema.names:
+            raise InputError(f"{name} has no column {self._column!r}; its columns are {', '.join(schema.names)}.")
+        self.kind = str(number_type(schema.field(self._column).type, f"{name}: {self._column}"))
+        self.name = name
+        self._dataset = dataset.select_columns([self._column]).with_format("arrow")
+        self.width = int(self.between(0, 1).shape[1])
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def take(self, rows: NDArray[np.int64]) -> Tensor:
+        return self._matrix(self._dataset[rows], int(rows[0]))
+
+    def between(self, start: int, end: int) -> Tensor:
+        return self._matrix(self._dataset[start:end], start)
+
+    def _matrix(self, table: Any, first: int) -> Tensor:
+        matrix = matrix_of(table.column(self._column).combine_chunks(), self.name, first)
+        return torch.from_numpy(np.array(matrix))
+
+    def key(self) -> str:
+        return fingerprint(str(self._dataset._fingerprint))
+
+
+class HubStream(ChunkedStream):
+    """A column with lists of numbers of a ``datasets.IterableDataset``; nothing is downloaded ahead.
+
+    The library takes the files of a data set in another order each pass.
+    """
+
+    def __init__(self, dataset: Any, column: str | None, name: str) -> None:
+        self.name, self.length = name, None
+        self._dataset = dataset
+        first = self._first()
+        self._column = column or _usual(first, name)
+        if self._column not in first:
+            raise InputError(f"{name} has no column {self._column!r}; its columns are {', '.join(first)}.")
+        row = _matrix([first[self._column]], name, 0)
+        self.width, self._first_row = row.shape[1], row
+        # The library does not keep the content of its shuffle buffers: behind them a place is found by counting.
+        self._counted = _has_buffer(dataset)
+
+    def _first(self) -> dict[str, Any]:
+        try:
+            return dict(next(iter(self._dataset)))
+        except StopIteration:
+            raise InputError(f"{self.name} has no rows; give a data set with at least two.") from None
+
+    def chunks(self, epoch: int, place: State | None) -> Iterator[tuple[State, Tensor]]:
+        dataset = self._dataset.select_columns([self._column])
+        dataset.set_epoch(epoch)
+        seen = 0 if place is None else place["rows"]
+        skipped = seen if self._counted else 0
+        if place is not None and not self._counted:
+            dataset.load_state_dict(place["dataset"])
+        here: State = place or {"rows": 0} | ({} if self._counted else {"dataset": dataset.state_dict()})
+        held: list[Any] = []
+        for example in dataset:
+            if skipped:
+                skipped -= 1
+                continue
+            held.append(example[self._column])
+            if len(held) == CHUNK:
+                yield here, self._checked(held, seen)
+                seen, held = seen + len(held), []
+                here = {"rows": seen} | ({} if self._counted else {"dataset": dataset.state_dict()})
+        if held:
+            yield here, self._checked(held, seen)
+
+    def _checked(self, values: list[Any], first: int) -> Tensor:
+        rows = _matrix(values, self.name, first)
+        if rows.shape[1] != self.width:
+            raise InputError(
+                f"{self.name} has a list of {rows.shape[1]} numbers in row {first}, but of {self.width} in its first; "
+                f"give lists of one length."
+            )
+        return rows
+
+    def key(self) -> str:
+        return fingerprint("hub", self._column, self._first_row.numpy())
+
+
+def _has_buffer(dataset: Any) -> bool:
+    part = dataset._ex_iterable
+    while part is not None:
+        if type(part).__name__.startswith("BufferShuffled"):
+            return True
+        part = getattr(part, "ex_iterable", None)
+    return False
+
+
+def _usual(example: dict[str, Any], name: str) -> str:
+    import pyarrow as pa
+
+    known = {key: value for key, value in example.items() if isinstance(value, list | np.ndarray)}
+    try:
+        schema = pa.schema([(key, pa.array([value]).type) for key, value in known.items()])
+    except (pa.ArrowException, TypeError, ValueError):
+        schema = pa.schema([])
+    return usual_column(schema, name)
+
+
+def _matrix(values: list[Any], name: str, first: int) -> Tensor:
+    try:
+        matrix = np.array([np.asarray(value, dtype=np.float64) for value in values])
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{name} has lists of unequal length or type after row {first} ({reason(error)}); give equal lists of "
+            f"numbers."
+        ) from error
+    return float_rows(matrix, name, range(first, first + len(values)))
+
+
+def dataset_of(source: str) -> Any:
+    """The train split (or the only one) of a data set by its id, streaming."""
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise InputError(
+            f"{source} is no file or folder here, and to read it as a Hugging Face data set needs the extra 'hub'; "
+            f"check the path or install monosemy[hub]."
+        ) from error
+    try:
+        splits = load_dataset(source, streaming=True)
+    except Exception as error:  # the hub's client raises many types; each means that the data is not to be had
+        raise InputError(
+            f"{source} is no file or folder here and no Hugging Face data set that loads ({reason(error)}); "
+            f"check the name."
+        ) from error
+    names = list(splits)
+    if "train" not in names and len(names) > 1:
+        raise InputError(f"{source} has the splits {', '.join(names)}, but no train; load the one you mean in Python.")
+    return splits["train" if "train" in names else names[0]]
