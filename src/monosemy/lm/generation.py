@@ -1,15 +1,16 @@
 """Answers of a model to prompts, in batches."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict
 
 from monosemy.errors import InputError
-from monosemy.lm.batches import OnTexts, length_batches, padded, token_lists
+from monosemy.lm.batches import OnTexts, length_batches, padded
 from monosemy.lm.data.forms import Text
+from monosemy.lm.data.rendering import prompt_tokens
 from monosemy.lm.models import LoadedModel
 from monosemy.seeding import derive_seed
 
@@ -24,24 +25,6 @@ class Decoding(BaseModel):
     """0 takes the likeliest token each time."""
     top_p: Annotated[float, Gt(0), Le(1)] = 1.0
     """Draws from the likeliest tokens that have this share together."""
-
-
-def prompt_texts(tokenizer: Any, prompts: Sequence[Text]) -> list[str]:
-    """Prompts as the text that an answer follows: strings as they are, messages through the chat template."""
-    return [
-        prompt
-        if isinstance(prompt, str)
-        else str(tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True))
-        for prompt in prompts
-    ]
-
-
-def prompt_tokens(tokenizer: Any, prompts: Sequence[Text]) -> list[list[int]]:
-    """Token numbers of prompts; a chat template brings its own special tokens."""
-    chat = [not isinstance(prompt, str) for prompt in prompts]
-    texts = prompt_texts(tokenizer, prompts)
-    with_special, without = token_lists(tokenizer, texts, special=True), token_lists(tokenizer, texts, special=False)
-    return [without[i] if is_chat else with_special[i] for i, is_chat in enumerate(chat)]
 
 
 def generate(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from monosemy.errors import InputError
-from monosemy.lm.data.forms import Message, Row, Text, content_text
+from monosemy.lm.data.forms import Message, Row, Text
+from monosemy.lm.data.rendering import prompt_text, whole_text
 from monosemy.lm.data.rows import is_blank
 
 OnLong = Literal["drop", "truncate"]
@@ -43,9 +44,9 @@ def fit_context(rows: Sequence[Row], tokenizer: Any, n_tokens: int, on_long: OnL
     """
     if not rows or "prompt" not in rows[0]:
         return Fitted(list(rows), 0, 0)
-    prompts = _lengths([_as_text(row["prompt"], tokenizer) for row in rows], tokenizer)
+    prompts = _lengths([prompt_text(tokenizer, row["prompt"]) for row in rows], tokenizer)
     wholes = [
-        _lengths([_whole(row["prompt"], row[name], tokenizer) for row in rows], tokenizer)
+        _lengths([whole_text(tokenizer, row["prompt"], row[name]) for row in rows], tokenizer)
         for name in _ANSWERS
         if name in rows[0]
     ]
@@ -72,18 +73,6 @@ def _lengths(texts: Sequence[str], tokenizer: Any) -> list[int]:
     return [len(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]]
 
 
-def _as_text(prompt: Text, tokenizer: Any) -> str:
-    if isinstance(prompt, str):
-        return prompt
-    return str(tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True))
-
-
-def _whole(prompt: Text, answer: Text, tokenizer: Any) -> str:
-    if isinstance(prompt, str) or isinstance(answer, str):
-        return content_text(prompt) + content_text(answer)
-    return str(tokenizer.apply_chat_template([*prompt, *answer], tokenize=False))
-
-
 def _shortened(prompt: Text, tokenizer: Any, room: int) -> Text | None:
     """The end of a prompt that has at most ``room`` tokens; None where nothing is left."""
     if isinstance(prompt, str):
@@ -92,7 +81,7 @@ def _shortened(prompt: Text, tokenizer: Any, room: int) -> Text | None:
     turns = [message for message in prompt if message["role"] != "system"]
     while len(turns) > 1:
         turns = turns[1:]
-        text = _as_text([*system, *turns], tokenizer)
+        text = prompt_text(tokenizer, [*system, *turns])
         if turns[0]["role"] == "user" and _lengths([text], tokenizer)[0] <= room:
             return [*system, *turns]
     return None

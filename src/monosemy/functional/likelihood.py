@@ -1,0 +1,68 @@
+"""How well a language model expects a text, and how far its expectations are from another model's."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Window(NamedTuple):
+    """Part of a long text: tokens [start, end), of which those from ``scored`` on count."""
+
+    start: int
+    end: int
+    scored: int
+
+
+def token_nll(logits: Tensor, tokens: Tensor) -> Tensor:
+    """-ln p(x_t | x_<t) in nats (B, L - 1), for t = 1 .. L - 1; the first token has no context and no loss.
+
+    Args:
+        logits: (B, L, V), those at position t for the token at t + 1.
+        tokens: (B, L), their numbers.
+    """
+    n_rows, length, width = logits.shape
+    losses = F.cross_entropy(logits[:, :-1].reshape(-1, width).float(), tokens[:, 1:].reshape(-1), reduction="none")
+    return losses.view(n_rows, length - 1)
+
+
+def token_kl(logits: Tensor, reference_logits: Tensor) -> Tensor:
+    """KL(p || q) = sum_v p_v (ln p_v - ln q_v) in nats (...,), over the whole vocabulary.
+
+    Args:
+        logits: (..., V) of p, the model.
+        reference_logits: (..., V) of q, the reference.
+    """
+    log_p = logits.float().log_softmax(dim=-1)
+    log_q = reference_logits.float().log_softmax(dim=-1)
+    terms = torch.where(log_p == -math.inf, 0.0, log_p.exp() * (log_p - log_q))  # 0 ln 0 = 0
+    return terms.sum(dim=-1)
+
+
+def perplexity(total_nll: float, n_tokens: int) -> float:
+    """exp(mean negative log-likelihood of a token); NaN without tokens, infinite where it is too large for a float."""
+    if n_tokens == 0:
+        return math.nan
+    mean = total_nll / n_tokens
+    return math.exp(mean) if mean < 709 else math.inf
+
+
+def sliding_windows(n_tokens: int, width: int, stride: int) -> list[Window]:
+    """Windows over a text in which every token but the first is scored once.
+
+    From the second window on, each scored token sees at least max(1, width - stride) tokens before it.
+
+    Args:
+        width: tokens that the model reads at once, at least 2.
+        stride: tokens from one window to the next, from 1 to width.
+    """
+    windows = []
+    scored = 1
+    while scored < n_tokens:
+        start = max(0, scored - max(1, width - stride))
+        end = min(start + width, n_tokens)
+        windows.append(Window(start, end, scored))
+        scored = end
+    return windows
