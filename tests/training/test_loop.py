@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from processes import in_processes
 from torch import Generator, Tensor, nn
 
 from monosemy import InputError
@@ -18,6 +19,7 @@ from monosemy.training import run_folder
 from monosemy.training.batches import ResidentImages
 from monosemy.training.loop import Training, TrainingConfig, train
 from monosemy.training.optimizers import OptimizerConfig
+from monosemy.training.processes import ALONE, Processes
 from monosemy.training.run_folder import RunFolder
 
 IMAGES = np.random.default_rng(0).random((22, 1, 3, 3), dtype=np.float32)
@@ -197,6 +199,41 @@ def test_a_batch_of_one_is_refused(batch_size: int, n: int) -> None:
     config = CONFIG.model_copy(update={"batch_size": batch_size})
     with pytest.raises(InputError, match="A batch of 1 images cannot be shared by 1 process with two or more each"):
         train(job(config=config, images=ResidentImages(IMAGES[:n], torch.device("cpu"))))
+
+
+class Plain(nn.Module):
+    """Draws nothing; BatchNorm, whose moments must be those of all processes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.layers = nn.Sequential(nn.Flatten(), nn.Linear(9, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 9))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def plain_loss(network: nn.Module, images: Tensor, rows: Tensor, rng: Generator) -> Tensor:
+    return (network(images) - images.flatten(1)).square().mean()
+
+
+def trained_weights() -> dict[str, Tensor]:
+    """Of a whole training, alone or together with the other processes of a group."""
+    processes = ALONE
+    if torch.distributed.is_initialized():
+        processes = Processes(torch.distributed.get_rank(), torch.distributed.get_world_size(), torch.device("cpu"))
+    network = Plain()
+    assert train(job(network, loss_of=plain_loss, processes=processes))
+    return weights(network)
+
+
+def test_a_training_by_two_processes_ends_with_the_weights_of_one() -> None:
+    alone = trained_weights()
+    assert not torch.allclose(alone["layers.1.weight"], Plain().layers[1].weight)
+    for together in in_processes(trained_weights):
+        for name, value in alone.items():
+            torch.testing.assert_close(together[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_gradients_are_clipped() -> None:
