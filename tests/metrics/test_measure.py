@@ -18,6 +18,7 @@ from monosemy.errors import InputError
 from monosemy.functional import effective_rank, explained_variance
 from monosemy.functional import rows as rows_module
 from monosemy.metrics import measure as module
+from monosemy.metrics import one_pass
 from monosemy.metrics.features import describe_features
 from monosemy.metrics.measure import FILE_NAME, measure
 
@@ -166,7 +167,7 @@ def test_sparse_codes_measure_as_dense_ones(data: Data, monkeypatch: pytest.Monk
     assert np.count_nonzero(codes) < 0.2 * codes.size
     results = []
     for share in (0.2, 0.0):
-        monkeypatch.setattr(module, "_SPARSE_BELOW", share)
+        monkeypatch.setattr(one_pass, "_SPARSE_BELOW", share)
         results.append(measure(codes, labels, NAMES, separability=True))
     assert results[0].metrics == pytest.approx(results[1].metrics, nan_ok=True)
     pd.testing.assert_frame_equal(results[0].dimensions, results[1].dimensions)

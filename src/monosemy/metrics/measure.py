@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from monosemy.corruptions.labels import informative_limit
@@ -22,27 +21,12 @@ from monosemy.functional import ClassMoments, class_moments, class_separability,
 from monosemy.functional.consistency import Codes
 from monosemy.functional.rows import as_codes, first_bad_row, row_blocks, take_rows
 from monosemy.functional.separability import check_label_noise
-from monosemy.metrics.features import MIN_SUPPORT
-from monosemy.metrics.recovered import recovered_accuracy
-from monosemy.metrics.separability import class_dimensions, dimension_separability, tidy_dimensions
-from monosemy.metrics.streaming import (
-    ClassPurity,
-    EffectiveRank,
-    Firing,
-    MonoScore,
-    Reconstruction,
-    SemanticConsistency,
-)
-from monosemy.seeding import numpy_rng
+from monosemy.metrics.one_pass import WIDEST, OnePass, sparse_where_sparse
+from monosemy.metrics.recovered import probed_rows, recovered_accuracies
+from monosemy.metrics.separability import class_dimensions, dimension_separability
 
 FILE_NAME = "measure.parquet"
 LABEL_NOISES = (0.3, 0.9)
-WIDEST = 4096
-"""Dimensions up to which effective rank and MonoScore by the rows themselves are measured: both fill a square."""
-MOST_PROBED = 20_000
-"""Rows that probes are trained and tested on; of more, so many are drawn."""
-_SPARSE_BELOW = 0.2
-"""Share of numbers that are not 0 below which sparse products are quicker and smaller."""
 
 
 @dataclass(frozen=True)
@@ -70,29 +54,6 @@ class Measurement:
     dimensions: pd.DataFrame
     """Tidy: dimension, label_noise, metric, value."""
     separability: Separability | None
-
-
-class _Pass:
-    """What is accumulated while the rows go by."""
-
-    def __init__(self, n_classes: int, separability: bool) -> None:
-        self.n_classes, self.separability = n_classes, separability
-        self.firing, self.mono = Firing(), MonoScore()
-        self.consistency = SemanticConsistency(n_classes) if n_classes else None
-        self.purity = ClassPurity(n_classes) if n_classes else None
-        self.rank = EffectiveRank()
-        self.reconstruction = Reconstruction()
-        self.moments: ClassMoments | None = None
-
-    def codes(self, codes: Codes, labels: NDArray[np.int64] | None) -> None:
-        self.firing.update(codes)
-        if labels is None or self.consistency is None or self.purity is None:
-            return
-        self.consistency.update(codes, labels)
-        self.purity.update(codes, labels)
-        if self.separability:
-            found = class_moments(codes, labels, self.n_classes)
-            self.moments = found if self.moments is None else merge_class_moments(self.moments, found)
 
 
 def measure(
@@ -135,32 +96,32 @@ def measure(
     given_back = None if reconstruction is None else as_codes(reconstruction)
     _check_shapes(codes, original, given_back, source)
     n, width = codes.shape
-    state = _Pass(n_classes, separability)
     of_one_piece = n < width  # then the rank follows from a matrix of N x N
+    state = OnePass(0 if labels is None else n_classes, rank=width <= WIDEST and not of_one_piece)
+    moments: ClassMoments | None = None
     for block in row_blocks(*(part for part in (codes, original, given_back) if part is not None)):
-        rows = _rows(codes, block, source)
-        few = _sparse_where_sparse(rows)
-        state.codes(few, None if labels is None else labels[block])
+        few = sparse_where_sparse(_rows(codes, block, source))
+        own = None if labels is None else labels[block]
         if original is not None:
-            similar = _rows(original, block, "The embeddings")
-            state.mono.update(few, similar)
-            if given_back is not None:
-                state.reconstruction.update(_rows(given_back, block, "The reconstruction"), similar)
-        elif width <= WIDEST:
-            state.mono.update(few, few)
-        if width <= WIDEST and not of_one_piece:
-            state.rank.update(few)
-    rank = effective_rank(take_rows(codes, slice(n))) if of_one_piece and n <= WIDEST else _compute(state.rank)
-    metrics, parts = _summary(state, n, width)
-    metrics["effective_rank"] = float("nan") if rank is None else rank
+            similar: Codes | None = _rows(original, block, "The embeddings")
+        else:
+            similar = few if width <= WIDEST else None
+        decoded = None if given_back is None else _rows(given_back, block, "The reconstruction")
+        state.update(few, own, similar, decoded)
+        if separability and own is not None:
+            found = class_moments(few, own, n_classes)
+            moments = found if moments is None else merge_class_moments(moments, found)
+    metrics, parts = state.summary()
+    if of_one_piece and n <= WIDEST:
+        metrics["effective_rank"] = effective_rank(take_rows(codes, slice(n)))
     if labels is not None and original is not None:
         metrics |= _recovered(codes, original, labels, n_classes)
     result = None
-    if state.moments is not None:
-        dimensions, means = dimension_separability(state.moments, noises)
+    if moments is not None:
+        dimensions, means = dimension_separability(moments, noises)
         parts.append(dimensions)
-        pairs = class_separability(state.moments, scale_free=True).best_pair
-        classes = class_dimensions(state.moments, class_names, noises)
+        pairs = class_separability(moments, scale_free=True).best_pair
+        classes = class_dimensions(moments, class_names, noises)
         result = Separability(means, _name_pairs(pairs, class_names), classes)
     table = pd.concat(parts, ignore_index=True)
     return Measurement(source, n, tuple(class_names) if labels is not None else (), metrics, table, result)
@@ -229,58 +190,10 @@ def _rows(codes: Codes, block: slice, name: str) -> Codes:
     return rows
 
 
-def _sparse_where_sparse(rows: Codes) -> Codes:
-    if isinstance(rows, np.ndarray) and np.count_nonzero(rows) < _SPARSE_BELOW * rows.size:
-        return sp.csr_array(rows)
-    return rows
-
-
-def _compute(accumulator: Any) -> Any:
-    """The metric, or None where no row was given to it."""
-    return None if accumulator.moments is None else accumulator.compute()
-
-
-def _summary(state: _Pass, n: int, width: int) -> tuple[dict[str, float], list[pd.DataFrame]]:
-    """Metrics over all dimensions, and tidy tables of each."""
-    fired, mono = state.firing.compute(), _compute(state.mono)
-    low, middle, high = fired.l0_quantiles
-    metrics = {
-        "n_dimensions": float(width), "dead": fired.dead, "dense": fired.dense, "l0": fired.l0_mean,
-        "l0_5_percent": low, "l0_median": middle, "l0_95_percent": high,
-        "mono_score": float("nan") if mono is None else mono.mean(),
-    }  # fmt: skip
-    counts = state.firing.moments
-    assert counts is not None
-    parts = [tidy_dimensions("support", counts.support)]
-    if state.consistency is not None and state.purity is not None:
-        consistency, purity = state.consistency.compute(), state.purity.compute()
-        metrics["semantic_consistency"] = consistency.mean(MIN_SUPPORT)
-        metrics["consistency_chance"] = consistency.mean_chance(MIN_SUPPORT)
-        metrics["consistency_dimensions"] = float((consistency.support >= MIN_SUPPORT).sum())
-        metrics["class_purity"], metrics["class_entropy"] = purity.means()
-        parts += [
-            tidy_dimensions("semantic_consistency", consistency.score),
-            tidy_dimensions("consistency_chance", consistency.chance),
-            tidy_dimensions("class_purity", purity.score),
-            tidy_dimensions("class_entropy", purity.entropy),
-        ]
-    if mono is not None:
-        parts += [tidy_dimensions("mono_score", mono.score), tidy_dimensions("mono_support", mono.support)]
-    faithful = _compute(state.reconstruction)
-    return metrics | ({} if faithful is None else faithful._asdict()), parts
-
-
 def _recovered(codes: Codes, original: Codes, labels: NDArray[np.int64], n_classes: int) -> dict[str, float]:
-    n = len(labels)
-    rows: Any = slice(n)
-    if n > MOST_PROBED:
-        rows = np.sort(numpy_rng("measure", n).choice(n, MOST_PROBED, replace=False))
-    found = recovered_accuracy(take_rows(codes, rows), take_rows(original, rows), labels[rows], n_classes)
-    return {
-        "probe_accuracy": found.codes,
-        "probe_accuracy_of_embeddings": found.embeddings,
-        "probe_recovered": found.share,
-    }
+    rows = probed_rows(len(labels))
+    (found,) = recovered_accuracies([take_rows(codes, rows)], take_rows(original, rows), labels[rows], n_classes)
+    return found.metrics()
 
 
 def _name_pairs(pairs: NDArray[np.int64], class_names: Sequence[str]) -> pd.DataFrame:
