@@ -28,9 +28,11 @@ from monosemy.functional.consistency import (
     semantic_consistency,
 )
 from monosemy.functional.contrastive import nt_xent, supervised_contrastive
+from monosemy.functional.decorrelation import activation_l1, decorrelation, feature_decorrelation
 from monosemy.functional.firing import FiringCounts, Sparsity, firing_counts, merge_firing_counts, sparsity
 from monosemy.functional.gather import all_gather, own_rows
 from monosemy.functional.geometric_median import geometric_median
+from monosemy.functional.hoyer import hoyer_sparsity
 from monosemy.functional.mono_loss import batch_mono_score, mono_loss
 from monosemy.functional.monoscore import MonoMoments, merge_mono_moments, mono_moments, mono_score, mono_support
 from monosemy.functional.nonnegative import NON_NEGATIVE, NonNegative, relu, rep_relu
@@ -47,6 +49,7 @@ from monosemy.functional.separability import (
     score_separability,
     two_feature_moments,
 )
+from monosemy.functional.superposition import gauge_change, layer_gauge, neuron_gauge
 
 __all__ = [
     "NON_NEGATIVE",
@@ -64,6 +67,7 @@ __all__ = [
     "Sparsity",
     "above",
     "activation_counts",
+    "activation_l1",
     "activation_mass",
     "all_gather",
     "aux_k",
@@ -72,15 +76,20 @@ __all__ = [
     "class_moments",
     "class_purity",
     "class_separability",
+    "decorrelation",
     "effective_rank",
     "expected_largest_share",
     "explained_variance",
+    "feature_decorrelation",
     "firing_counts",
     "from_csr",
     "from_dense",
     "gated",
+    "gauge_change",
     "geometric_median",
+    "hoyer_sparsity",
     "jump_relu",
+    "layer_gauge",
     "merge_class_moments",
     "merge_firing_counts",
     "merge_mono_moments",
@@ -88,6 +97,7 @@ __all__ = [
     "mono_moments",
     "mono_score",
     "mono_support",
+    "neuron_gauge",
     "noisy_class_moments",
     "noisy_moments",
     "normalized_mse",

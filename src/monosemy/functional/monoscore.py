@@ -39,7 +39,7 @@ def mono_moments(activations: Codes, embeddings: Codes) -> MonoMoments:
         embeddings: (N, D), dense or CSR, of any length; they are L2-normalised here. A sample whose embedding has
             length 0 has no direction and is left out.
     """
-    unit, lengths = _normalised(embeddings)
+    unit, lengths = unit_samples(embeddings)
     directed = lengths > 0
     if not directed.all():
         activations, unit = activations[directed], unit[directed]
@@ -73,7 +73,7 @@ def _dense(product: Any) -> Array:
     return np.asarray(product.toarray() if sp.issparse(product) else product)
 
 
-def _normalised(embeddings: Codes) -> tuple[Codes, Array]:
+def unit_samples(embeddings: Codes) -> tuple[Codes, Array]:
     """Rows of length 1 in float64 (0 where the length is 0), and the lengths."""
     unit = embeddings.astype(np.float64)
     if isinstance(unit, np.ndarray):

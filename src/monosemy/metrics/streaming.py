@@ -15,6 +15,12 @@ from numpy.typing import NDArray
 
 from monosemy.errors import InputError
 from monosemy.functional.consistency import Codes, Consistency, activation_counts, semantic_consistency
+from monosemy.functional.decorrelation import (
+    DirectionMoments,
+    direction_moments,
+    merge_direction_moments,
+    streamed_feature_decorrelation,
+)
 from monosemy.functional.firing import FiringCounts, Sparsity, firing_counts, merge_firing_counts, sparsity
 from monosemy.functional.monoscore import MonoMoments, merge_mono_moments, mono_moments, mono_score, mono_support
 from monosemy.functional.purity import Purity, activation_mass, class_purity
@@ -268,3 +274,20 @@ class EffectiveRank(Accumulator[CovarianceMoments, float]):
 
     def _result(self, moments: CovarianceMoments) -> float:
         return streamed_effective_rank(moments)
+
+
+class FeatureDecorrelation(Accumulator[DirectionMoments, float]):
+    """1 - mean cosine over pairs of samples, from the sum of their directions."""
+
+    def update(self, embeddings: Any) -> Self:
+        """Add samples: embeddings or activations (N, D)."""
+        return self._add(("embeddings",), (embeddings,))
+
+    def _of(self, *parts: Any) -> DirectionMoments:
+        return direction_moments(*parts)
+
+    def _joined(self, first: DirectionMoments, second: DirectionMoments) -> DirectionMoments:
+        return merge_direction_moments(first, second)
+
+    def _result(self, moments: DirectionMoments) -> float:
+        return streamed_feature_decorrelation(moments)

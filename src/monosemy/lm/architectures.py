@@ -1,0 +1,180 @@
+"""Where the layers of a causal language model are, and in them the projections of the MLP."""
+
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from monosemy.errors import InputError
+
+
+class MlpNames(NamedTuple):
+    """Dotted names of modules."""
+
+    layers: str
+    """The list of layers, in the causal model."""
+    up: str
+    """The projection to the neurons, in a layer. For a gated MLP the one that is not gated."""
+    down: str
+    """The projection back, in a layer. Its input is the neurons' activation: act(up(x)), or for a gated MLP
+    act(gate(x)) * up(x)."""
+
+
+_GATED = MlpNames("model.layers", "mlp.up_proj", "mlp.down_proj")
+_GPT2 = MlpNames("transformer.h", "mlp.c_fc", "mlp.c_proj")
+_GPTJ = MlpNames("transformer.h", "mlp.fc_in", "mlp.fc_out")
+_BLOOM = MlpNames("transformer.h", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h")
+
+ARCHITECTURES: dict[str, MlpNames] = {
+    # gated
+    **dict.fromkeys(
+        [
+            "cohere",
+            "cohere2",
+            "gemma",
+            "gemma2",
+            "gemma3_text",
+            "granite",
+            "helium",
+            "llama",
+            "mistral",
+            "olmo",
+            "olmo2",
+            "qwen2",
+            "qwen3",
+            "smollm3",
+            "stablelm",
+        ],
+        _GATED,
+    ),
+    # not gated
+    "biogpt": MlpNames("biogpt.layers", "fc1", "fc2"),
+    "bloom": _BLOOM,
+    "codegen": _GPTJ,
+    "falcon": _BLOOM,
+    "gpt2": _GPT2,
+    "gpt_bigcode": _GPT2,
+    "gpt_neo": _GPT2,
+    "gpt_neox": MlpNames("gpt_neox.layers", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
+    "gptj": _GPTJ,
+    "mpt": MlpNames("transformer.blocks", "ffn.up_proj", "ffn.down_proj"),
+    "nemotron": _GATED,
+    "opt": MlpNames("model.decoder.layers", "fc1", "fc2"),
+    "phi": MlpNames("model.layers", "mlp.fc1", "mlp.fc2"),
+    "starcoder2": MlpNames("model.layers", "mlp.c_fc", "mlp.c_proj"),
+    "xglm": MlpNames("model.layers", "fc1", "fc2"),
+}
+"""By ``config.model_type``."""
+
+
+class Mlp(NamedTuple):
+    """The two projections of one layer."""
+
+    up: nn.Module
+    down: nn.Module
+    up_name: str
+    """In the causal model."""
+
+
+def causal_model(model: nn.Module) -> nn.Module:
+    """The transformers model, also of one that PEFT wraps; an adapter's layers stay in it."""
+    base = getattr(model, "get_base_model", None)
+    found: nn.Module = base() if base is not None else model
+    return found
+
+
+def mlp_names(model: nn.Module) -> MlpNames:
+    """What :data:`ARCHITECTURES` says of a model.
+
+    Raises:
+        InputError: its architecture is not there.
+    """
+    kind = model_type(model)
+    if kind not in ARCHITECTURES:
+        raise InputError(
+            f"The architecture {kind!r} is not one whose layers are known ({', '.join(sorted(ARCHITECTURES))}); name "
+            f"the modules yourself{_linear_examples(model)}."
+        )
+    return ARCHITECTURES[kind]
+
+
+def model_type(model: nn.Module) -> str:
+    """``config.model_type`` of the language model, in a model of images and text that of its text part."""
+    config: Any = getattr(causal_model(model), "config", None)
+    return str(config.get_text_config().model_type) if config is not None else type(model).__name__
+
+
+def mlps(model: nn.Module, names: MlpNames | None = None) -> list[Mlp]:
+    """The MLP of every layer, in order.
+
+    Args:
+        names: where they are; default by the architecture.
+
+    Raises:
+        InputError: the architecture is not known, or there are no such modules.
+    """
+    base = causal_model(model)
+    names = names or mlp_names(base)
+    layers = module_named(base, names.layers, "layers")
+    if not isinstance(layers, nn.ModuleList | nn.Sequential) or len(layers) == 0:
+        raise InputError(f"layers={names.layers!r} is no list of layers but a {type(layers).__name__}; name the list.")
+    return [
+        Mlp(
+            module_named(base, f"{names.layers}.{number}.{names.up}", "up"),
+            module_named(base, f"{names.layers}.{number}.{names.down}", "down"),
+            f"{names.layers}.{number}.{names.up}",
+        )
+        for number in range(len(layers))
+    ]
+
+
+def module_named(model: nn.Module, name: str, argument: str) -> nn.Module:
+    """The module of that dotted name.
+
+    Raises:
+        InputError: there is none; the nearest name is said.
+    """
+    modules = dict(causal_model(model).named_modules())
+    if name and name in modules:
+        return modules[name]
+    known = [other for other in modules if other]
+    nearest = get_close_matches(name, known, n=1, cutoff=0)
+    hint = f"; the nearest name is {nearest[0]!r}" if nearest else ", which has no modules"
+    raise InputError(f"{argument} names {name!r}, but the model has no such module{hint}.")
+
+
+def up_projection(model: nn.Module, layer: str, argument: str) -> tuple[str, nn.Module]:
+    """The name and module of a layer that is named by its module, or by its number: then its MLP's up-projection.
+
+    Negative numbers count from the last layer.
+
+    Raises:
+        InputError: there is no such layer.
+    """
+    try:
+        number = int(layer)
+    except ValueError:
+        return layer, module_named(model, layer, argument)
+    found = mlps(model)
+    if not -len(found) <= number < len(found):
+        raise InputError(
+            f"{argument} names layer {number}, but the model has {len(found)}; choose one of 0 to {len(found) - 1}."
+        )
+    return found[number].up_name, found[number].up
+
+
+def input_weights(projection: nn.Module) -> Tensor | None:
+    """(M, D), the input weights of one neuron a row; None where the module has none of its own.
+
+    A linear layer keeps them so, transformers' ``Conv1D`` (of GPT-2) the other way round.
+    """
+    weight = getattr(projection, "weight", None)
+    if not isinstance(weight, Tensor) or weight.ndim != 2:
+        return None
+    return weight.T if type(projection).__name__ == "Conv1D" else weight
+
+
+def _linear_examples(model: nn.Module) -> str:
+    names = [name for name, module in causal_model(model).named_modules() if input_weights(module) is not None]
+    middle = [name for name in names if "mlp" in name or "fc" in name or "ffn" in name] or names
+    return f", such as {middle[len(middle) // 2]!r}" if middle else ""
