@@ -33,6 +33,7 @@ from monosemy.functional.firing import FiringCounts, Sparsity, firing_counts, me
 from monosemy.functional.gather import all_gather, own_rows
 from monosemy.functional.geometric_median import geometric_median
 from monosemy.functional.hoyer import hoyer_sparsity
+from monosemy.functional.low_rank import Placement, add_update, low_rank_update
 from monosemy.functional.mono_loss import batch_mono_score, mono_loss
 from monosemy.functional.monoscore import MonoMoments, merge_mono_moments, mono_moments, mono_score, mono_support
 from monosemy.functional.nonnegative import NON_NEGATIVE, NonNegative, relu, rep_relu
@@ -61,6 +62,7 @@ __all__ = [
     "NonNegative",
     "Orthogonality",
     "Overtaking",
+    "Placement",
     "Purity",
     "ScoreMoments",
     "SparseCodes",
@@ -69,6 +71,7 @@ __all__ = [
     "activation_counts",
     "activation_l1",
     "activation_mass",
+    "add_update",
     "all_gather",
     "aux_k",
     "batch_mono_score",
@@ -90,6 +93,7 @@ __all__ = [
     "hoyer_sparsity",
     "jump_relu",
     "layer_gauge",
+    "low_rank_update",
     "merge_class_moments",
     "merge_firing_counts",
     "merge_mono_moments",
