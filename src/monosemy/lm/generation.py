@@ -1,7 +1,7 @@
 """Answers of a model to prompts, in batches."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Le
@@ -79,13 +79,19 @@ def generate_from_tokens(
         for rows in length_batches([len(ids) for ids in tokens], batch_size):
             ids, mask = _left_padded([list(tokens[i])[-room:] for i in rows], loaded)
             written = loaded.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
-            texts = loaded.tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
-            for row, text in zip(rows, texts, strict=True):
-                answers[row] = text
+            for row, new in zip(rows, written[:, ids.shape[1] :].tolist(), strict=True):
+                answers[row] = _continuation(loaded.tokenizer, list(tokens[row])[-room:], new)
             done += len(rows)
             if on_texts is not None:
                 on_texts(done, len(tokens))
     return answers
+
+
+def _continuation(tokenizer: Any, prompt: list[int], new: list[int]) -> str:
+    """New tokens as the text that follows the prompt; by themselves they would lose a space at their beginning."""
+    before = tokenizer.decode(prompt, skip_special_tokens=True)
+    whole = tokenizer.decode([*prompt, *new], skip_special_tokens=True)
+    return str(whole.removeprefix(before))
 
 
 def _left_padded(tokens: Sequence[Sequence[int]], loaded: LoadedModel) -> tuple[torch.Tensor, torch.Tensor]:

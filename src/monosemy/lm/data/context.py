@@ -11,6 +11,8 @@ from monosemy.lm.data.rows import is_blank
 
 OnLong = Literal["drop", "truncate"]
 _ANSWERS = ("completion", "chosen", "rejected")
+_SHORTEST = 16
+"""Tokens of a shortened prompt: with fewer there is nothing left that an answer could answer."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Fitted:
     n_truncated: int
     """Rows whose prompt lost its beginning."""
     n_dropped: int
-    """Rows left out: too long, and not to be truncated or with an answer that fills the context by itself."""
+    """Rows left out: too long, and not to be truncated or with an answer that leaves no room for a prompt."""
 
     def notices(self, n_tokens: int) -> tuple[str, ...]:
         """What to say to the user."""
@@ -74,7 +76,7 @@ def _lengths(texts: Sequence[str], tokenizer: Any) -> list[int]:
 
 
 def _shortened(prompt: Text, tokenizer: Any, room: int) -> Text | None:
-    """The end of a prompt that has at most ``room`` tokens; None where nothing is left."""
+    """The end of a prompt that has at most ``room`` tokens; None where too little is left."""
     if isinstance(prompt, str):
         return _cut(prompt, tokenizer, room)
     system: list[Message] = [message for message in prompt if message["role"] == "system"]
@@ -92,7 +94,7 @@ def _cut(prompt: str, tokenizer: Any, room: int) -> str | None:
     starts = [start for start, _ in encoded["offset_mapping"]]
     n_special = _lengths([prompt], tokenizer)[0] - len(starts)
     n_kept = room - n_special
-    while 0 < n_kept < len(starts):
+    while _SHORTEST <= n_kept < len(starts):
         rest = prompt[starts[-n_kept] :]
         if _lengths([rest], tokenizer)[0] <= room:  # a cut inside a word can make more tokens of it
             return None if is_blank(rest) else rest
