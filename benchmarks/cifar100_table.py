@@ -136,7 +136,8 @@ def record(args: argparse.Namespace) -> None:
     net = settings["backbone"]
     body = "\n\n".join([
         f"{net['name']}, width {net['width'] or 64}, stem {net['stem']}; "
-        f"{settings['epochs']} epochs of pretraining, batch {settings['batch_size']}, {settings['precision']}; "
+        f"{settings['epochs']} epochs of pretraining on the train images but 2,000, which are held out for the live log, "
+        f"batch {settings['batch_size']}, {settings['precision']}; "
         f"{args.seeds} seeds, encoders included. Input noise by the paper's protocol (after normalisation, unclipped). "
         f"The p-values of the two studies are corrected each by itself.",
         PUBLISHED.strip(),
@@ -146,7 +147,7 @@ def record(args: argparse.Namespace) -> None:
     ])  # fmt: skip
     name = f"cifar100_table_{args.scale}"
     joined.to_csv(RESULTS / f"{name}.csv", index=False)
-    words = f"--data {args.data} --scale {args.scale} --seeds {args.seeds}" + (
+    words = f"--data '{args.data}' --scale {args.scale} --seeds {args.seeds}" + (
         f" --epochs {args.epochs}" if args.epochs else ""
     )
     write_record(
