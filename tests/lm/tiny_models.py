@@ -93,7 +93,7 @@ def save_classifier(folder: Path, labels: Sequence[str], problem_type: str | Non
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.startswith(("classifier", "score")):
-                parameter.normal_(std=2.0)
+                parameter.normal_(std=0.4)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
