@@ -26,18 +26,28 @@ ROW_COLUMNS = ("features", "scenario", "level", "seed", "metric", "value")
 class StudyFolder:
     """What is finished lies in ``cells/NAME.parquet``; a killed study goes on from there."""
 
-    def __init__(self, path: Path, plan: str, data: LabelledData, encoders: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        plan: str,
+        data: LabelledData | str,
+        encoders: Sequence[Path] = (),
+        packages: Sequence[str] = (),
+    ) -> None:
         """Open a folder, new or of the same plan, data and versions.
 
         Args:
             plan: as YAML.
+            data: or its fingerprint, where it is of another kind.
             encoders: files that the results depend on as well.
+            packages: libraries beside the usual ones whose versions must stay the same.
 
         Raises:
             InputError: the folder holds another study or something else, or cannot be made.
         """
         self.path = path
-        key = fingerprint(data_fingerprint(data), *encoders)
+        self._environment = environment(packages)
+        key = fingerprint(data if isinstance(data, str) else data_fingerprint(data), *encoders)
         if (path / "plan.yaml").is_file():
             self._check_same(plan, key)
             self._log({"event": "resume"})
@@ -72,7 +82,7 @@ class StudyFolder:
             raise InputError(
                 f"The folder {self.path} was made from other data or encoders of the same name; choose another --out."
             )
-        if known.get("packages") != environment()["packages"]:
+        if known.get("packages") != self._environment["packages"]:
             raise InputError(
                 f"The folder {self.path} was made with other versions (environment.json); choose another --out, so "
                 f"that no results of two versions mix."
@@ -88,7 +98,7 @@ class StudyFolder:
         # A start that was killed between its first two files leaves environment.json, which is written anew.
         if any(file.name != "environment.json" and not file.name.startswith(".") for file in self.path.iterdir()):
             raise InputError(f"The folder {self.path} is not empty and holds no study; choose another --out.")
-        write_text(self.path / "environment.json", json.dumps(environment() | {"data": data_key}, indent=2) + "\n")
+        write_text(self.path / "environment.json", json.dumps(self._environment | {"data": data_key}, indent=2) + "\n")
         write_text(self.path / "plan.yaml", plan)
 
     def _known_environment(self) -> dict[str, Any]:
@@ -114,9 +124,9 @@ def data_fingerprint(data: LabelledData) -> str:
     return fingerprint(*parts, *given, data.class_names)
 
 
-def environment() -> dict[str, Any]:
+def environment(more: Sequence[str] = ()) -> dict[str, Any]:
     """Versions and machine, for whoever wonders where a number comes from."""
-    packages = ("torch", "numpy", "scipy", "scikit-learn", "pandas")
+    packages = ("torch", "numpy", "scipy", "scikit-learn", "pandas", *more)
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),

@@ -43,6 +43,8 @@ class AnswerLosses:
     """(N,), the sum over an answer's tokens of -ln p, in nats."""
     n_tokens: NDArray[np.int64]
     """(N,)."""
+    n_right: NDArray[np.int64]
+    """(N,), tokens that are the likeliest at their place; greedy decoding writes an answer that is right throughout."""
 
     def together(self) -> TokenLoss:
         """The losses of all answers' tokens."""
@@ -132,18 +134,20 @@ def _losses(
     loaded: LoadedModel, pieces: Sequence[_Piece], n_rows: int, batch_size: int, on_texts: OnTexts | None
 ) -> AnswerLosses:
     sums = np.zeros(n_rows, dtype=np.float64)
-    counts = np.zeros(n_rows, dtype=np.int64)
+    counts, right = np.zeros(n_rows, dtype=np.int64), np.zeros(n_rows, dtype=np.int64)
     done = 0
     for numbers in length_batches([len(piece.ids) for piece in pieces], batch_size):
         batch = [pieces[i] for i in numbers]
         ids, mask = padded([piece.ids for piece in batch], loaded.tokenizer.pad_token_id, loaded.device)
         logits = loaded.model(input_ids=ids, attention_mask=mask).logits
         nll = token_nll(logits, ids).double().cpu().numpy()
-        for piece, losses in zip(batch, nll, strict=True):
-            own = losses[piece.scored - 1 : len(piece.ids) - 1]  # position t - 1 has the loss of token t
-            sums[piece.row] += own.sum()
-            counts[piece.row] += len(own)
+        likeliest = (logits[:, :-1].argmax(dim=-1) == ids[:, 1:]).cpu().numpy()
+        for piece, losses, hits in zip(batch, nll, likeliest, strict=True):
+            own = slice(piece.scored - 1, len(piece.ids) - 1)  # position t - 1 has the loss of token t
+            sums[piece.row] += losses[own].sum()
+            counts[piece.row] += len(losses[own])
+            right[piece.row] += hits[own].sum()
         done += len(batch)
         if on_texts is not None:
             on_texts(done, len(pieces))
-    return AnswerLosses(sums, counts)
+    return AnswerLosses(sums, counts, right)
