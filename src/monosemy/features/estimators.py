@@ -26,6 +26,7 @@ from monosemy.features.autoencoder import (
     train,
 )
 from monosemy.functional import SparseCodes, explained_variance, stack_codes, to_csr, to_dense
+from monosemy.training.processes import ALONE, Processes
 
 _CHUNK = 4096
 """Rows encoded at once: bounds the (rows, n_latents) matrix in memory."""
@@ -210,6 +211,20 @@ class SparseAutoencoder(_Dictionary):
         self.losses_ = train(self.autoencoder_, z, config, rng, n_epochs=self.n_epochs, on_epoch=self.on_epoch)
         self.__dict__.pop("trainer_", None)  # its learning rate has run out
         return self
+
+    def begin(self, sample: ArrayLike, *, steps: int | None = None, processes: Processes = ALONE) -> Trainer:
+        """Set up ``autoencoder_`` from a sample of the embeddings; its trainer, which has done no step yet.
+
+        Args:
+            sample: (N, D).
+            steps, processes: see :class:`monosemy.features.autoencoder.Trainer`; all processes need the same sample.
+        """
+        config = self._config()
+        rng = self._start(self._checked(sample, first=True))
+        self.losses_ = []
+        self.__dict__.pop("trainer_", None)
+        self.autoencoder_.to(processes.device)
+        return Trainer(self.autoencoder_, config, rng, steps=steps, processes=processes)
 
     def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
         """One pass over further embeddings (N, D) at a constant learning rate; ``y`` is ignored.

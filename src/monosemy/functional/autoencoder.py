@@ -5,7 +5,7 @@ the selected latents alone. It is written out instead of left to autograd becaus
 gradient of the code and its products with the data dense again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -51,6 +51,9 @@ class Terms(NamedTuple):
     """AuxK is computed by gathers from this many dead latents for each that it uses; densely below."""
     mono_weight: float
     """Weight of 1 - the mean MonoScore of the batch; 0 leaves it out."""
+    total: Callable[[Tensor], Tensor] = lambda own: own
+    """From a sum over the samples at hand to that over the whole batch, of which several processes hold a share each.
+    Loss and gradient are then a share too, and those of the whole batch are the sums of all shares."""
 
 
 def pre_activations(weights: Weights, x: Tensor) -> Tensor:
@@ -83,7 +86,7 @@ def loss_and_gradient(
     multi-level features with Matryoshka sparse autoencoders" (arXiv 2503.17547), section 3.
     """
     centered = x - weights.decoder_bias
-    energy = x.pow(2).sum()
+    energy = terms.total(x.pow(2).sum())
     errors = _prefix_errors(weights, x, codes, terms.widths)
     loss = sum(float(error.pow(2).sum() / energy) for error in errors)
     d_mono = None
@@ -155,7 +158,7 @@ def _aux_term(
     # So many of few latents are active that gathers may lose to dense products, however sparse the code itself is.
     dense = to_dense(codes) if len(rows) < terms.aux_sparse_from * k else None
     aux_error = error + (product(codes, dead.decoder) if dense is None else dense @ dead.decoder)
-    aux_energy = error.pow(2).sum().clamp(min=1e-30)
+    aux_energy = terms.total(error.pow(2).sum()).clamp(min=1e-30)
     loss = terms.aux_weight * float(aux_error.pow(2).sum() / aux_energy)
     d_recon = aux_error * (2 * terms.aux_weight / aux_energy)
     if dense is None:

@@ -6,10 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from monosemy.errors import InputError
 from monosemy.functional.csr import csr_tensor
+from monosemy.functional.gather import all_gather
 
 
 class SparseCodes(NamedTuple):
@@ -71,6 +73,23 @@ def batch_top_k(pre_activations: Tensor, k: int) -> SparseCodes:
     samples = places // m
     starts = torch.searchsorted(samples, torch.arange(n + 1, device=places.device))
     return SparseCodes(flat[places].clamp(min=0), places % m, starts, m)
+
+
+def share_of_batch_top_k(pre_activations: Tensor, k: int) -> SparseCodes:
+    """The part of :func:`batch_top_k` that lies in the rows at hand, of a batch of which W processes hold N each.
+
+    Entries that equal the smallest one kept are kept too, however many they are; entries of 0 are not stored.
+
+    Args:
+        pre_activations: (N, M), of the same shape on every process.
+        k: active latents a sample on average.
+    """
+    flat = pre_activations.reshape(-1)
+    n_kept = dist.get_world_size() * len(pre_activations) * k
+    # Nothing but the own largest can be among the largest of all.
+    largest = all_gather(flat.topk(min(n_kept, len(flat)), sorted=False).values)
+    threshold = largest.topk(n_kept, sorted=False).values.min()
+    return _where(pre_activations, (pre_activations >= threshold) & (pre_activations > 0))
 
 
 def above(pre_activations: Tensor, threshold: Tensor | float) -> SparseCodes:

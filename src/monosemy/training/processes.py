@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from monosemy.errors import InputError
 
@@ -39,6 +40,21 @@ class Processes:
         span = torch.tensor([number, -number], device=self.device)
         dist.all_reduce(span, op=dist.ReduceOp.MAX)
         return int(span[0]) == -int(span[1])
+
+    def total(self, own: Tensor) -> Tensor:
+        """The sum of all processes' numbers, the same in all; ``own`` itself where there is one process."""
+        return self._reduced(own, dist.ReduceOp.SUM)
+
+    def least(self, own: Tensor) -> Tensor:
+        """The smallest of all processes' numbers, place by place."""
+        return self._reduced(own, dist.ReduceOp.MIN)
+
+    def _reduced(self, own: Tensor, how: dist.ReduceOp.RedOpType) -> Tensor:
+        if self.world == 1:
+            return own
+        reduced = own.clone()
+        dist.all_reduce(reduced, op=how)
+        return reduced
 
     def wait(self) -> None:
         """Until every process is here."""

@@ -39,7 +39,7 @@ class RunFolder:
             raise InputError(f"{path} is a file; choose a folder as --out.")
         values = config | {"data_key": data_key}
         known = _read_config(path / "config.yaml")
-        if known is not None and self._state.exists():
+        if known is not None and self.checkpoint.exists():
             _check_same(path, known, values)
         elif known is None and path.exists() and any(not file.name.startswith(".") for file in path.iterdir()):
             raise InputError(f"The folder {path} is not empty and holds no training run; choose another --out.")
@@ -55,12 +55,13 @@ class RunFolder:
         self._trackers += trackers
 
     @property
-    def _state(self) -> Path:
+    def checkpoint(self) -> Path:
+        """The file of the last checkpoint, whether it is there or not."""
         return self.path / "checkpoint.safetensors"
 
     def restore(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
         """Put module and optimiser into the state of the last checkpoint; the number of steps done."""
-        self._saved_step = load_state(self._state, module, optimizer)
+        self._saved_step = load_state(self.checkpoint, module, optimizer)
         return self._saved_step
 
     def due(self) -> bool:
@@ -69,7 +70,11 @@ class RunFolder:
 
     def save(self, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Write a checkpoint."""
-        save_state(self._state, step, module, optimizer)
+        save_state(self.checkpoint, step, module, optimizer)
+        self.saved(step)
+
+    def saved(self, step: int) -> None:
+        """Take note that :attr:`checkpoint` holds the state after ``step`` steps."""
         self._saved_step, self._saved_at = step, time.monotonic()
 
     def kept(self) -> str:

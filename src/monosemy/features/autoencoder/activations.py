@@ -12,7 +12,16 @@ from torch import Tensor, nn
 from monosemy.errors import InputError
 from monosemy.functional.activations import gated, jump_relu, step_count
 from monosemy.functional.autoencoder import Weights
-from monosemy.functional.codes import SparseCodes, above, batch_top_k, from_dense, to_dense, top_k
+from monosemy.functional.codes import (
+    SparseCodes,
+    above,
+    batch_top_k,
+    from_dense,
+    share_of_batch_top_k,
+    to_dense,
+    top_k,
+)
+from monosemy.training.processes import ALONE, Processes
 
 _STEERING = 0.02
 """Power of L0 / k by which a steered weight changes each step: slow beside Adam, fast beside a training."""
@@ -38,6 +47,9 @@ class Activation(nn.Module):
         if not 1 <= k <= n_latents:
             raise InputError(f"k={k} is outside [1, n_latents={n_latents}]; choose k below the number of latents.")
         self.k = k
+
+    processes: Processes = ALONE
+    """Those that hold a share of the batch each, in training; set by the trainer."""
 
     def settings(self) -> dict[str, Any]:
         """What the constructor takes beside ``n_latents``; it stands in the model's file."""
@@ -106,17 +118,18 @@ class BatchTopK(Selecting):
         self.register_buffer("n_seen", torch.zeros((), dtype=torch.int64))
 
     def select(self, pre: Tensor) -> SparseCodes:
-        return batch_top_k(pre, self.k)
+        return batch_top_k(pre, self.k) if self.processes.world == 1 else share_of_batch_top_k(pre, self.k)
 
     def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
         return above(pre, self.threshold)
 
     def after_step(self, codes: SparseCodes) -> None:
         kept = codes.values[codes.values > 0]
-        if len(kept):
+        smallest = self.processes.least(kept.min() if len(kept) else self.threshold.new_full((), math.inf))
+        if smallest < math.inf:
             self.n_seen += 1
             # The plain mean first, so that the start at 0 leaves no trace.
-            self.threshold += (kept.min() - self.threshold) * max(_RECENT, 1 / int(self.n_seen))
+            self.threshold += (smallest - self.threshold) * max(_RECENT, 1 / int(self.n_seen))
 
 
 class Penalised(Activation):
@@ -137,7 +150,7 @@ class Penalised(Activation):
 
     def after_step(self, codes: SparseCodes) -> None:
         if self.sparsity_weight is None:
-            l0 = (codes.values > 0).sum() / codes.n_samples
+            l0 = self.processes.total((codes.values > 0).sum()) / (self.processes.world * codes.n_samples)
             self.weight *= (l0.clamp(min=0.1 * self.k) / self.k) ** _STEERING
             self.weight.clamp_(_LEAST_WEIGHT, 1.0)  # at 1 a latent would have to explain a whole sample
 

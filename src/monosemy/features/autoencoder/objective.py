@@ -90,7 +90,7 @@ def dense_loss(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> tup
     pre = pre_activations(weights, x)
     code = model.activation.training_code(pre, weights)
     # Block by block, so that nothing is added up twice.
-    energy = x.pow(2).sum().clamp(min=1e-30)
+    energy = terms.total(x.pow(2).sum()).clamp(min=1e-30)
     recon = weights.decoder_bias
     loss = model.activation.penalty(pre, x, weights)
     start = 0
@@ -104,5 +104,8 @@ def dense_loss(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> tup
     n_dead = int(dead.sum())
     if terms.aux_weight > 0 and n_dead > 0:
         among_dead = to_dense(top_k(pre[:, dead], min(terms.aux_latents, n_dead)))
-        loss = loss + terms.aux_weight * aux_k(x - recon, among_dead @ weights.decoder[dead])
+        error = x - recon
+        own = error.detach().pow(2).sum()
+        share = own / terms.total(own).clamp(min=1e-30)
+        loss = loss + terms.aux_weight * share * aux_k(error, among_dead @ weights.decoder[dead])
     return loss, code

@@ -1,7 +1,7 @@
 """Training of the autoencoder."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from monosemy.errors import InputError
 from monosemy.features.autoencoder.module import Autoencoder
-from monosemy.features.autoencoder.objective import evaluate, sparse_from
+from monosemy.features.autoencoder.objective import Step, evaluate, sparse_from
 from monosemy.functional.autoencoder import Terms
+from monosemy.functional.codes import SparseCodes
+from monosemy.functional.gather import all_gather
+from monosemy.training.processes import ALONE, Processes
 
 OnEpoch = Callable[[int, int, float], None]
 Dead = Literal["aux", "resample", "none"]
@@ -58,12 +61,26 @@ class Trainer:
         steps: of the whole training, if known: the learning rate warms up over the first twentieth and falls linearly
             to 0 over the last third. None for a stream without a known end: it stays.
         rng: of the resampling.
+        processes: those that train this autoencoder together, each on an equal share of every batch. All hold the same
+            model, and it becomes what one process with the whole batches would make of it, to rounding.
     """
 
     def __init__(
-        self, model: Autoencoder, config: TrainingConfig, rng: torch.Generator, *, steps: int | None = None
+        self,
+        model: Autoencoder,
+        config: TrainingConfig,
+        rng: torch.Generator,
+        *,
+        steps: int | None = None,
+        processes: Processes = ALONE,
     ) -> None:
-        self.model, self.config, self.rng, self.steps = model, config, rng, steps
+        self.model, self.config, self.rng, self.steps, self.processes = model, config, rng, steps, processes
+        if processes.world > 1 and config.mono_weight > 0:
+            raise InputError(
+                f"mono_weight={config.mono_weight:g} compares all samples of a batch, of which {processes.world} "
+                f"processes hold a share each; set it to 0, or train in one process."
+            )
+        model.activation.processes = processes
         reaches = model.activation.aux_reaches_dead
         self.dead: Dead = config.dead or ("aux" if reaches else "resample")
         if self.dead == "aux" and not reaches:
@@ -82,12 +99,17 @@ class Trainer:
             aux_weight=config.aux_weight if self.dead == "aux" else 0.0,
             aux_sparse_from=sparse_from(model),
             mono_weight=config.mono_weight,
+            total=processes.total,
         )
 
     def step(self, x: Tensor) -> float:
-        """One step on a batch (B, D), scaled; returns its loss. One that is not finite leaves the model as it was."""
+        """One step on a batch (B, D), or this process' share of it, scaled; returns the loss of the whole batch.
+
+        One that is not finite leaves the model as it was.
+        """
         model = self.model
-        loss, gradients, codes = evaluate(model, x, self.silent_for > self.config.dead_after, self._terms)
+        own = evaluate(model, x, self.silent_for > self.config.dead_after, self._terms)
+        loss, gradients, codes = own if self.processes.world == 1 else self._of_whole_batch(own)
         if not math.isfinite(loss):
             raise InputError(
                 f"The autoencoder's loss became {loss} at step {self.done + 1}; lower lr ({self.config.lr:g})."
@@ -104,8 +126,8 @@ class Trainer:
         model.decoder.div_(model.decoder.norm(dim=1, keepdim=True))
         model.activation.after_step(codes)
         self.done += 1
-        self.silent_for += len(x)
-        self.silent_for[codes.indices[codes.values > 0]] = 0
+        self.silent_for += len(x) * self.processes.world
+        self.silent_for[self._fired(codes)] = 0
         if self.dead == "resample":
             self._resample_in_time(x)
         return loss
@@ -117,6 +139,46 @@ class Trainer:
         order = torch.randperm(len(x), generator=self.rng)[: n_batches * batch_size].to(x.device)
         return sum(self.step(x[rows]) for rows in order.view(n_batches, batch_size)) / n_batches
 
+    def _of_whole_batch(self, own: Step) -> Step:
+        """Loss and gradients summed over the processes, at once."""
+        known = [slope for slope in own.gradients if slope is not None]
+        flat = torch.cat([known[0].new_tensor([own.loss]), *(slope.reshape(-1) for slope in known)])
+        loss, *sums = self.processes.total(flat).split([1, *(slope.numel() for slope in known)])
+        whole = iter([total.view_as(slope) for total, slope in zip(sums, known, strict=True)])
+        return Step(loss.item(), [None if slope is None else next(whole) for slope in own.gradients], own.codes)
+
+    def _fired(self, codes: SparseCodes) -> Tensor:
+        """The latents that are active anywhere in the batch, as indices or a mask."""
+        own = codes.indices[codes.values > 0]
+        if self.processes.world == 1:
+            return own
+        return self.processes.total(torch.zeros_like(self.silent_for).index_fill_(0, own, 1)) > 0
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that the next step depends on, as tensors."""
+        state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for number, parameter in enumerate(self.parameters):
+            for name, value in self.optimizer.state[parameter].items():
+                state[f"optimizer.{number}.{name}"] = value
+        counts = torch.tensor([self.done, self._since_resampling])
+        return state | {"silent_for": self.silent_for, "counts": counts, "rng": self.rng.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state of :meth:`state_dict`, as if nothing had been between.
+
+        Raises:
+            RuntimeError, KeyError: the state is another model's.
+        """
+        self.model.load_state_dict(_below("model.", state))
+        for number, parameter in enumerate(self.parameters):
+            moments = _below(f"optimizer.{number}.", state)
+            if moments:
+                state_here = {name: value.clone().to(parameter.device) for name, value in moments.items()}
+                self.optimizer.state[parameter] = state_here
+        self.silent_for.copy_(state["silent_for"])
+        self.done, self._since_resampling = state["counts"].tolist()
+        self.rng.set_state(state["rng"].cpu())
+
     def _share_of_lr(self) -> float:
         if self.steps is None:
             return 1.0
@@ -124,11 +186,11 @@ class Trainer:
 
     def _resample_in_time(self, x: Tensor) -> None:
         """Each time that every latent has had its chance to fire; not when the learning rate falls: no time is left."""
-        self._since_resampling += len(x)
+        self._since_resampling += len(x) * self.processes.world
         falling = self.steps is not None and 3 * self.done >= 2 * self.steps
         if self._since_resampling >= self.config.dead_after and not falling:
             self._since_resampling = 0
-            self._resample(x)
+            self._resample(all_gather(x) if self.processes.world > 1 else x)
 
     def _resample(self, x: Tensor) -> None:
         """Dead latents take the directions of samples that are badly reconstructed, drawn by their squared loss.
@@ -157,6 +219,10 @@ class Trainer:
             if parameter is not model.decoder_bias:
                 for moment in ("exp_avg", "exp_avg_sq"):
                     self.optimizer.state[parameter][moment][dead] = 0
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def train(
