@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from monosemy.cli.sae_models import evaluate, export
 from monosemy.cli.shared import resumable
 
 sae = typer.Typer(no_args_is_help=True, help="Sparse autoencoders on embeddings or activations of one's own.")
@@ -57,3 +58,7 @@ def train(
     )  # fmt: skip
     with resumable():
         execute(request, Console(quiet=quiet))
+
+
+sae.command("eval")(evaluate)
+sae.command()(export)

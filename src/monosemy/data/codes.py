@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from monosemy.data import digits
 from monosemy.data.arrays import read_arrays, read_labels
@@ -91,16 +92,19 @@ def _mapped(path: Path) -> NDArray[np.floating]:
 
 
 def _is_csr(path: Path) -> bool:
-    """Whether a file is laid out as by ``scipy.sparse.save_npz``."""
+    """Whether a file is laid out as by ``scipy.sparse.save_npz``, or holds the same arrays as safetensors."""
     try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="np") as tensors:
+                return set(_CSR_PARTS) <= set(tensors.keys())
         with zipfile.ZipFile(path) as file:
             return "shape.npy" in file.namelist() and "format.npy" in file.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, zipfile.BadZipFile, SafetensorError):
         return False
 
 
 def _csr(arrays: dict[str, NDArray], path: Path) -> sp.csr_array:
-    form = arrays["format"].item()
+    form = arrays["format"].item() if "format" in arrays else "csr"
     if form not in (b"csr", "csr"):
         name = form.decode(errors="replace") if isinstance(form, bytes) else str(form)
         raise InputError(f"{path} holds a sparse matrix of format {name[:20]!r}; save its .tocsr().")

@@ -2,7 +2,7 @@
 
 from monosemy.features.autoencoder import Autoencoder
 from monosemy.features.estimators import RandomDictionary, SparseAutoencoder
-from monosemy.features.exchange import load_autoencoder
+from monosemy.features.exchange import from_pretrained, load_autoencoder, push_to_hub, save_pretrained
 from monosemy.features.registry import FEATURE_SETS, FeatureSet, SaeConfig
 
 __all__ = [
@@ -12,5 +12,8 @@ __all__ = [
     "RandomDictionary",
     "SaeConfig",
     "SparseAutoencoder",
+    "from_pretrained",
     "load_autoencoder",
+    "push_to_hub",
+    "save_pretrained",
 ]

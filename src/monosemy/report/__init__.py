@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from monosemy.report.evaluated import evaluation_json, print_evaluation
     from monosemy.report.figures import (
         accuracy_figure,
         gain_against_monosemanticity_figure,
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "accuracy_figure": "figures",
+    "evaluation_json": "evaluated",
     "gain_against_monosemanticity_figure": "figures",
     "gain_figure": "figures",
     "measurement_json": "measured",
+    "print_evaluation": "evaluated",
     "print_measurement": "measured",
     "print_result": "terminal",
     "result_json": "terminal",
@@ -28,9 +31,11 @@ _HOMES = {
 
 __all__ = [
     "accuracy_figure",
+    "evaluation_json",
     "gain_against_monosemanticity_figure",
     "gain_figure",
     "measurement_json",
+    "print_evaluation",
     "print_measurement",
     "print_result",
     "result_json",

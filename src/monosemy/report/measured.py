@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MOST_ROWS = 10
 _MOST_NOISES = 4
 _LONGEST_NAME = 12
-_METRIC_NAMES = {
+METRIC_NAMES = {
     "n_dimensions": "Dimensions",
     "dead": "Dead: fire for no row",
     "dense": "Dense: fire for more than 10 % of the rows",
@@ -39,6 +39,9 @@ _METRIC_NAMES = {
     "probe_accuracy": "Accuracy of a linear probe",
     "probe_accuracy_of_embeddings": "  of one on the embeddings",
     "probe_recovered": "  share recovered",
+    "decoder_cosine": "|Cosine| of decoder rows, mean",
+    "decoder_cosine_rms": "  root mean square",
+    "decoder_cosine_max": "  largest",
 }
 _WHOLE = ("n_dimensions", "consistency_dimensions", "l0_5_percent", "l0_median", "l0_95_percent")
 _PERCENT = ("dead", "dense", "explained_variance", "probe_accuracy", "probe_accuracy_of_embeddings", "probe_recovered")
@@ -50,8 +53,8 @@ def print_measurement(found: "Measurement", console: Console) -> None:
     of_classes = f"{len(found.class_names)} classes" if found.class_names else "no labels"
     console.print(Text(f"{found.source}: {found.n_rows} rows, {of_classes}", style="bold"))
     rows = [
-        [name, _metric(metric, found.metrics[metric])]
-        for metric, name in _METRIC_NAMES.items()
+        [name, metric_text(metric, found.metrics[metric])]
+        for metric, name in METRIC_NAMES.items()
         if metric in found.metrics
     ]
     _print_table("Features", ["", ""], rows, console)
@@ -153,7 +156,7 @@ def _print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]
     console.print(table)
 
 
-def _metric(metric: str, value: float) -> str:
+def metric_text(metric: str, value: float) -> str:
     """As exact as it is worth reading."""
     if math.isnan(value):
         return NOTHING

@@ -1,0 +1,67 @@
+"""`monosemy sae eval` and `monosemy sae export`: what a sparse autoencoder is worth, and what is taken out of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+_DATA = "Rows: .npy, .npz, .safetensors or .parquet; a folder of them, or 'PATTERN*.npy'."
+_COLUMN = "Array or column that holds the rows, where it has an unusual name."
+
+
+def evaluate(
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Model files of monosemy, or folders of SAELens or dictionary_learning.", show_default=False
+        ),
+    ],
+    data: Annotated[str, typer.Argument(help=_DATA, show_default=False)],
+    labels: Annotated[
+        Path | None, typer.Option(help="File of labels; default those in the file of the rows, if any.")
+    ] = None,
+    column: Annotated[str | None, typer.Option(help=_COLUMN)] = None,
+    label_column: Annotated[str | None, typer.Option(help="Array or column that holds the labels.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for summary.csv and latents.parquet.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """How faithful, how sparse and how monosemantic are sparse autoencoders? Several side by side, in one reading.
+
+    **Examples**
+
+    `monosemy sae eval runs/sae embeddings.npy --labels labels.csv`
+
+    `monosemy sae eval seed0.safetensors saelens-folder/ embeddings.npz --out runs/compared`
+    """
+    from monosemy.commands.sae_eval import SaeEvalRequest, execute
+
+    request = SaeEvalRequest(models=models, data=data, labels=labels, column=column, label_column=label_column, out=out)
+    execute(request, Console(), as_json=json)
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="Model file of monosemy, or folder of SAELens or dictionary_learning.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="For codes a .npz (SciPy CSR), .safetensors or .parquet file; for --to a folder.", show_default=False
+        ),
+    ],
+    data: Annotated[str | None, typer.Argument(help=_DATA, show_default=False)] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Write the model itself: saelens, dictionary_learning or monosemy.")
+    ] = None,
+    column: Annotated[str | None, typer.Option(help=_COLUMN)] = None,
+) -> None:
+    """Write the codes of data, a few rows in memory at a time; or the model in another library's layout.
+
+    **Examples**
+
+    `monosemy sae export model.safetensors embeddings.npy --out codes.npz`
+
+    `monosemy sae export model.safetensors --to saelens --out for-saelens/`
+    """
+    from monosemy.commands.sae_export import SaeExportRequest, execute
+
+    execute(SaeExportRequest(model=model, data=data, out=out, to=to, column=column), Console())

@@ -1,0 +1,86 @@
+"""Labels of rows that are streamed: from a file of their own, or from the file of the rows, which stays on the disk."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from monosemy.data.arrays import read_labels
+from monosemy.data.labelled import encode_labels
+from monosemy.data.rows import label_texts, ordered_classes
+from monosemy.data.tables import LABEL_CANDIDATES, column_labels
+from monosemy.errors import InputError, reason
+
+_ARRAY_NAMES = ("labels", "label", "y")
+
+
+def stored_labels(
+    source: str, file: Path | None, rows_column: str | None, label_column: str | None
+) -> tuple[NDArray[np.int64], tuple[str, ...]] | None:
+    """Classes of the rows of a source, (N,), and their names; None where there are no labels.
+
+    Args:
+        source: what the rows come from: labels are looked for in a single .npz, .safetensors or .parquet file.
+        file: a file with the labels, in the order of the rows; goes before those of the source.
+        rows_column: array or column of the rows, where the user named it: ``y_test`` are the labels of ``X_test``.
+        label_column: array or column of the labels, where the user named it.
+
+    Raises:
+        InputError: a file cannot be read, has no such column, or rows without a label.
+    """
+    if file is not None:
+        texts = label_texts(read_labels(file))
+        where = str(file)
+    else:
+        found = _of_source(Path(source), rows_column, label_column)
+        if found is None:
+            if label_column is not None:
+                raise InputError(f"{source} has no labels {label_column!r}; name a file of labels by --labels.")
+            return None
+        texts, where = found, source
+    missing = texts.count("")
+    if missing:
+        raise InputError(f"{where} has {missing} rows without a label; drop these rows.")
+    names = ordered_classes(texts, None)
+    return encode_labels(texts, names), names
+
+
+def _of_source(path: Path, rows_column: str | None, label_column: str | None) -> list[str] | None:
+    suffix = path.suffix.lower()
+    if not path.is_file() or suffix not in (".npz", ".safetensors", ".parquet"):
+        return None
+    candidates = [label_column] if label_column is not None else []
+    if not candidates and rows_column is not None and rows_column.startswith("X_"):
+        candidates.append("y_" + rows_column.removeprefix("X_"))
+    if not candidates:
+        candidates = [*(LABEL_CANDIDATES if suffix == ".parquet" else _ARRAY_NAMES)]
+    try:
+        if suffix == ".parquet":
+            return _of_parquet(path, candidates)
+        values = _of_npz(path, candidates) if suffix == ".npz" else _of_safetensors(path, candidates)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, SafetensorError, pa.ArrowException) as error:
+        raise InputError(f"{path} holds labels that cannot be read ({reason(error)}); save plain ones.") from error
+    return None if values is None else label_texts(values.ravel())
+
+
+def _of_parquet(path: Path, candidates: list[str]) -> list[str] | None:
+    present = pq.read_schema(path).names
+    name = next((name for name in candidates if name in present), None)
+    return None if name is None else column_labels(pq.read_table(path, columns=[name]).to_pandas()[name])
+
+
+def _of_npz(path: Path, candidates: list[str]) -> NDArray[Any] | None:
+    with np.load(path, allow_pickle=False) as file:
+        name = next((name for name in candidates if name in file.files), None)
+        return None if name is None else np.asarray(file[name])
+
+
+def _of_safetensors(path: Path, candidates: list[str]) -> NDArray[Any] | None:
+    with safe_open(path, framework="np") as file:
+        name = next((name for name in candidates if name in file.keys()), None)  # noqa: SIM118
+        return None if name is None else np.asarray(file.get_tensor(name))
