@@ -13,12 +13,12 @@ def test_neurons_by_hand() -> None:
 
 def test_layers_are_divided_by_the_largest_median() -> None:
     found = layer_gauge([np.array([-5.0, 1.0, 0.0]), np.array([-4.0, -2.0]), np.array([1.5])])
-    assert found.median.tolist() == [0.0, -3.0, 1.5]
-    assert found.relative.tolist() == [0.0, -1.0, 0.5]
+    assert found.weight_median.tolist() == [0.0, -3.0, 1.5]
+    assert found.weight_gauge.tolist() == [0.0, -1.0, 0.5]
 
 
 def test_layers_without_any_bias_have_no_gauge() -> None:
-    assert np.isnan(layer_gauge([np.zeros(3), np.zeros(3)]).relative).all()
+    assert np.isnan(layer_gauge([np.zeros(3), np.zeros(3)]).weight_gauge).all()
 
 
 def test_change_over_the_neurons_that_changed_most() -> None:

@@ -26,9 +26,9 @@ def neuron_gauge(weight: NDArray[np.floating], bias: NDArray[np.floating]) -> ND
 class LayerGauge(NamedTuple):
     """Of every layer, in order."""
 
-    median: NDArray[np.float64]
+    weight_median: NDArray[np.float64]
     """(L,), median of :func:`neuron_gauge` over the neurons."""
-    relative: NDArray[np.float64]
+    weight_gauge: NDArray[np.float64]
     """(L,), divided by the largest |median|; NaN where all are 0."""
 
 

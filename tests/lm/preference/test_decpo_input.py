@@ -15,8 +15,8 @@ from trl import DPOConfig
 
 from monosemy.errors import InputError
 from monosemy.lm import DecPOConfig, DecPOTrainer
+from monosemy.lm.activations import token_rows
 from monosemy.lm.preference.answers import is_empty
-from monosemy.lm.preference.term import token_rows
 
 Make = Callable[..., Any]
 

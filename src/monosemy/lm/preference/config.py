@@ -7,7 +7,8 @@ from typing import Any, get_args
 from trl import DPOConfig
 
 from monosemy.errors import InputError
-from monosemy.lm.preference.term import Regularizer, Tokens
+from monosemy.lm.activations import Tokens
+from monosemy.lm.preference.term import Regularizer
 
 
 @dataclass

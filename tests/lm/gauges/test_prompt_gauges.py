@@ -1,0 +1,206 @@
+"""Gauges of prompts against one prompt at a time and the plain definitions; several models; what is refused."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from peft import LoraConfig, get_peft_model
+from test_architectures import tiny
+from tiny_models import save_causal, tiny_tokenizer
+
+from monosemy.errors import InputError
+from monosemy.functional import effective_rank, feature_decorrelation, gauge_change, hoyer_sparsity
+from monosemy.lm.architectures import MlpNames, mlps
+from monosemy.lm.gauges import gauge, layer_weight_gauges, measure, prompts, read_layers
+from monosemy.lm.models import LoadedModel, load_causal_model
+
+TEXTS = ["a b", "one longer prompt than the others", "short", "x", "yet another", "so it goes", "the end of it", "why?"]
+
+
+def embed(texts: tuple[str, ...]) -> NDArray[np.float32]:
+    """Something of a text's own."""
+    return np.array([[len(text), text.count("e"), text.count(" "), 1] for text in texts], dtype=np.float32)
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2", "opt"])
+def loaded(request: Any, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    folder = tmp_path_factory.mktemp(request.param)
+    return load_causal_model(save_causal(folder, request.param, context=64), device="cpu")
+
+
+def one_by_one(loaded: LoadedModel, texts: list[str]) -> list[tuple[NDArray, NDArray]]:
+    """Per layer (N, D) of the up-projection and of the neurons, without batches or padding."""
+    found: list[tuple[list, list]] = [([], []) for _ in mlps(loaded.model)]
+    for number, mlp in enumerate(mlps(loaded.model)):
+        mlp.up.register_forward_hook(lambda _m, _x, y, n=number: found[n][0].append(y.reshape(-1, y.shape[-1])[-1]))
+        mlp.down.register_forward_pre_hook(
+            lambda _m, x, n=number: found[n][1].append(x[0].reshape(-1, x[0].shape[-1])[-1])
+        )
+    with torch.no_grad():
+        for text in texts:
+            loaded.model(**loaded.tokenizer(text, return_tensors="pt"))
+    for mlp in mlps(loaded.model):
+        mlp.up._forward_hooks.clear()
+        mlp.down._forward_pre_hooks.clear()
+    return [(torch.stack(up).numpy(), torch.stack(neurons).numpy()) for up, neurons in found]
+
+
+def plain_mono_score(activations: NDArray, embeddings: NDArray) -> float:
+    """Mean over the neurons of the weighted mean cosine over pairs, pair by pair."""
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    scores = []
+    for a in np.maximum(activations, 0).T.astype(float):
+        weights = np.outer(a, a)
+        np.fill_diagonal(weights, 0)
+        if (a > 0).sum() >= 2:
+            scores.append((weights * (unit @ unit.T)).sum() / weights.sum())
+    return float(np.mean(scores))
+
+
+def test_equals_one_prompt_at_a_time(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "_BLOCK", 5)
+    monkeypatch.setattr(prompts, "_TOKENS", 64)  # several batches in a block
+    readings = read_layers(loaded, TEXTS, embed)
+    assert len(readings) == 2
+    for reading, (up, neurons) in zip(readings, one_by_one(loaded, TEXTS), strict=True):
+        found = reading.metrics()
+        assert found["feature_decorrelation"] == pytest.approx(feature_decorrelation(up), rel=1e-4)
+        assert found["effective_rank"] == pytest.approx(effective_rank(up), rel=1e-3)
+        assert found["sparsity"] == pytest.approx(hoyer_sparsity(neurons).mean(), rel=1e-4)
+        active = np.abs(neurons) > 1e-5 * np.linalg.norm(neurons, axis=1, keepdims=True)
+        assert found["active"] == pytest.approx(active.mean(), abs=1e-3)
+        assert found["mono_score"] == pytest.approx(plain_mono_score(neurons, embed(tuple(TEXTS))), rel=1e-4)
+        assert 0 < found["mono_neurons"] <= 1
+
+
+def test_wide_layers_have_the_rank_of_the_first_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "RANK_ROWS", 6)
+    rows = np.random.default_rng(0).normal(size=(9, 8)).astype(np.float32)
+    reading = prompts.LayerReading(False)
+    for block in (rows[:4], rows[4:]):
+        reading.update(block, block, None)
+    found = reading.metrics()
+    assert found["effective_rank"] == pytest.approx(effective_rank(rows[:6]))
+    assert found["feature_decorrelation"] == pytest.approx(feature_decorrelation(rows))
+    assert "mono_score" not in found
+
+
+def test_relu_models_are_sparse(tmp_path: Path) -> None:
+    opt = load_causal_model(save_causal(tmp_path / "opt", "opt"), device="cpu")
+    llama = load_causal_model(save_causal(tmp_path / "llama"), device="cpu")
+    found = gauge({"opt": opt, "llama": llama}, TEXTS).layers
+    active = found[found["metric"] == "active"].groupby("model")["value"].mean()
+    assert active["opt"] < 0.8
+    assert active["llama"] > 0.95
+
+
+def test_models_side_by_side(tmp_path: Path) -> None:
+    base = save_causal(tmp_path / "base", "gpt2")
+    model = load_causal_model(base, device="cpu")
+    with torch.no_grad():
+        for block in model.model.transformer.h:
+            block.mlp.c_fc.bias.copy_(torch.linspace(-1, 0.1, len(block.mlp.c_fc.bias)))
+    model.model.save_pretrained(base)
+    before = layer_weight_gauges(model.model)
+    with torch.no_grad():
+        model.model.transformer.h[1].mlp.c_fc.bias[:3] += 0.5
+    model.model.save_pretrained(tmp_path / "after")
+    model.tokenizer.save_pretrained(tmp_path / "after")
+    llama = save_causal(tmp_path / "llama")
+    told: list[tuple[str, int, int]] = []
+    sources = {"base": base, "after": str(tmp_path / "after"), "llama": llama}
+    found = gauge(sources, TEXTS, embed=embed, device="cpu", on_progress=lambda *done: told.append(done))
+    assert told[-1] == ("llama", 8, 8)
+    assert [(m.name, m.architecture, m.n_layers) for m in found.models] == [
+        ("base", "gpt2", 2), ("after", "gpt2", 2), ("llama", "llama", 2),
+    ]  # fmt: skip
+    change = found.layers[found.layers["metric"] == "weight_change"]
+    assert change["model"].tolist() == ["after"] * 2
+    after = layer_weight_gauges(model.model)
+    assert change["value"].tolist() == pytest.approx([0, gauge_change(before[1], after[1])])
+    assert change["value"].iloc[1] > 0
+    assert change["depth"].tolist() == [0, 1]
+    assert len(found.notices) == 1
+    assert found.notices[0].startswith("No weight gauge of llama: ")
+    unit = embed(tuple(TEXTS)) / np.linalg.norm(embed(tuple(TEXTS)), axis=1, keepdims=True)
+    assert found.prompt_similarity == pytest.approx(((unit @ unit.T).sum() - 8) / 56, rel=1e-6)
+    weights_alone = gauge({"base": base}, device="cpu")
+    assert set(weights_alone.layers["metric"]) == {"weight_median", "weight_gauge"}
+    assert weights_alone.layers["value"].abs().max() >= 1
+    with pytest.raises(InputError, match="have no bias"):
+        gauge({"llama": llama}, device="cpu")
+
+
+def test_adapters_are_opened_with_their_base(tmp_path: Path) -> None:
+    base = load_causal_model(save_causal(tmp_path / "base"), device="cpu")
+    config = LoraConfig(r=2, target_modules=["up_proj"], init_lora_weights=False)
+    adapted = get_peft_model(base.model, config)
+    adapted.save_pretrained(tmp_path / "adapter")
+    ids = torch.tensor([[3, 9, 20]])
+    with torch.no_grad():
+        wanted = adapted.eval()(input_ids=ids).logits
+        found = measure.open_model(str(tmp_path / "adapter"), "cpu")
+        torch.testing.assert_close(found.model(input_ids=ids).logits, wanted, rtol=1e-4, atol=1e-4)
+    assert not any("lora" in name for name, _ in found.model.named_parameters())
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match="does not name its base model"):
+        measure.open_model(str(tmp_path / "adapter"), "cpu")
+
+
+def test_adapters_that_cannot_be_merged(tmp_path: Path) -> None:
+    from monosemy.lm import MonoLoraConfig
+
+    base = load_causal_model(save_causal(tmp_path / "base"), device="cpu")
+    adapted = get_peft_model(base.model, MonoLoraConfig(r=2, target_modules=["up_proj"], placement="output"))
+    adapted.save_pretrained(tmp_path / "adapter")
+    found = gauge({"mono": str(tmp_path / "adapter")}, TEXTS, device="cpu")
+    assert "cannot be merged" in found.notices[0]
+    assert set(found.layers["metric"]) == {"feature_decorrelation", "effective_rank", "sparsity", "active"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "sentence"),
+    [
+        (["one"], {}, "prompts holds 1 text"),
+        (["one", "  "], {}, "Prompt 2 is empty; drop it"),
+        (["one", "x" * 70], {}, "Prompt 2 has 71 tokens, beyond the context of 32"),
+        (["one", "two"], {"max_tokens": 33}, "max_tokens=33 is outside 1 to the model's context of 32"),
+        (["one", "two"], {"names": MlpNames("model.layers", "up", "down")}, "the nearest name is"),
+    ],
+)
+def test_refused(texts: list[str], options: dict[str, Any], sentence: str) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_max_length = 64  # the model has 32
+    model = tiny("llama")
+    model.resize_token_embeddings(len(tokenizer))
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        read_layers(LoadedModel("tiny", model, tokenizer), texts, **{"max_tokens": None} | options)
+
+
+def test_long_prompts_keep_their_end(loaded: LoadedModel) -> None:
+    long = ["q" * 90 + "the same end of 20.." for _ in range(2)] + ["z" * 75 + "the same end of 20.."]
+    found = read_layers(loaded, long, max_tokens=20)
+    # The three are the same text once they are cut.
+    assert found[0].metrics()["feature_decorrelation"] == pytest.approx(0, abs=1e-6)
+
+
+def test_activations_that_are_not_finite(loaded: LoadedModel) -> None:
+    weight = next(mlps(loaded.model)[1].up.parameters())
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight[0] = float("nan")
+    with pytest.raises(InputError, match=r"activations of layer 1 .* are not finite"):
+        read_layers(loaded, TEXTS)
+    with torch.no_grad():
+        weight.copy_(kept)
+
+
+def test_stories(shared_data: Path) -> None:
+    found = gauge({"stories": str(shared_data / "stories260k")}, TEXTS, device="cpu")
+    assert found.models[0].n_layers == 5
+    values = found.layers[found.layers["metric"] == "feature_decorrelation"]["value"]
+    assert values.between(0, 1.2).all()
