@@ -7,6 +7,7 @@ import typer
 
 from monosemy._version import __version__
 from monosemy.cli.finetune import finetune
+from monosemy.cli.gauge import gauge
 from monosemy.cli.measure import measure, stability
 from monosemy.cli.pretrain import pretrain
 from monosemy.cli.sae import sae
@@ -43,6 +44,7 @@ app.add_typer(finetune, name="finetune")
 app.add_typer(sae, name="sae")
 app.command()(measure)
 app.command()(stability)
+app.command()(gauge)
 app.command()(toy)
 app.command()(theory)
 
