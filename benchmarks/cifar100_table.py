@@ -136,7 +136,7 @@ def record(args: argparse.Namespace) -> None:
     net = settings["backbone"]
     body = "\n\n".join([
         f"{net['name']}, width {net['width'] or 64}, stem {net['stem']}; "
-        f"{settings['epochs']} epochs of pretraining on the train images but 2,000, which are held out for the live log, "
+        f"{settings['epochs']} epochs of pretraining on the train images but 2,000, held out for the live log, "
         f"batch {settings['batch_size']}, {settings['precision']}; "
         f"{args.seeds} seeds, encoders included. Input noise by the paper's protocol (after normalisation, unclipped). "
         f"The p-values of the two studies are corrected each by itself.",

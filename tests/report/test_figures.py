@@ -134,6 +134,8 @@ def test_saved_files_are_whole_and_the_same_every_time(tmp_path: Path) -> None:
         if one.suffix == ".png":
             with Image.open(one) as picture:
                 assert round(picture.info["dpi"][0]) == 150
+        elif one.suffix == ".pdf":
+            assert one.read_bytes().startswith(b"%PDF-")
         else:
             ElementTree.fromstring(one.read_bytes())
 

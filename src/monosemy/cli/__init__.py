@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from monosemy._version import __version__
+from monosemy.cli.align import align
 from monosemy.cli.finetune import finetune
 from monosemy.cli.gauge import gauge
 from monosemy.cli.measure import measure, stability
 from monosemy.cli.pretrain import pretrain
+from monosemy.cli.report import report
 from monosemy.cli.sae import sae
 from monosemy.cli.study import study
 from monosemy.cli.theory import theory, toy
@@ -41,7 +43,9 @@ def _options(
 app.command()(study)
 app.command()(pretrain)
 app.add_typer(finetune, name="finetune")
+app.command()(align)
 app.add_typer(sae, name="sae")
+app.command()(report)
 app.command()(measure)
 app.command()(stability)
 app.command()(gauge)

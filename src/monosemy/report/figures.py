@@ -45,6 +45,7 @@ _RC: dict[Any, Any] = {
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.8,
     "savefig.facecolor": "white",
+    "pdf.fonttype": 42,  # journals refuse Type 3 fonts
     "svg.fonttype": "path",
     "svg.hashsalt": "monosemy",
     # Names of data and features may hold dollar signs.
@@ -183,13 +184,14 @@ def study_figures(results: pd.DataFrame, summary: pd.DataFrame) -> list[StudyFig
 
 
 def save_figures(result: "StudyResult", folder: Path) -> list[Path]:
-    """Write every figure as PNG and SVG into ``folder / "figures"``; the same result gives the same bytes.
+    """Write every figure as PNG, SVG and PDF into ``folder / "figures"``; the same result gives the same bytes.
 
     Returns: the files.
     """
     paths = []
     for item in study_figures(result.results, result.summary):
-        for suffix, content in ((".png", png_bytes(item.figure)), (".svg", svg_bytes(item.figure))):
+        kinds = ((".png", png_bytes), (".svg", svg_bytes), (".pdf", pdf_bytes))
+        for suffix, content in ((suffix, draw(item.figure)) for suffix, draw in kinds):
             path = folder / "figures" / (item.stem + suffix)
             with atomic_path(path) as temporary:
                 temporary.write_bytes(content)
@@ -201,6 +203,13 @@ def save_figures(result: "StudyResult", folder: Path) -> list[Path]:
 def svg_bytes(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+@HOUSE_STYLE
+def pdf_bytes(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
     return buffer.getvalue()
 
 

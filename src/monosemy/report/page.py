@@ -1,7 +1,6 @@
 """The report of a study: one page that needs nothing beside itself."""
 
 import base64
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +34,20 @@ def write_report(result: "StudyResult", folder: Path) -> Path:
 
     Returns: its path.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    source = files("monosemy.report").joinpath("study.html.j2").read_text(encoding="utf-8")
     path = folder / FILE_NAME
-    write_text(path, environment.from_string(source).render(_context(result)))
+    write_text(path, rendered("study.html.j2", _context(result)))
     return path
+
+
+def rendered(template: str, context: dict[str, Any]) -> str:
+    """A page from a template of this package; every text is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("monosemy", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template(template).render(context | {"version": __version__})
 
 
 def _context(result: "StudyResult") -> dict[str, Any]:
@@ -53,10 +61,10 @@ def _context(result: "StudyResult") -> dict[str, Any]:
         "encoder": str(result.results["encoder"].iloc[0]),
         "n_features": len(tables.feature_names(summary)),
         "seeds": result.plan.seeds,
-        "verdict": [_unbroken(sentence) for sentence in result.verdict.sentences],
-        "warnings": [_unbroken(sentence) for sentence in result.verdict.warnings],
+        "verdict": [unbroken(sentence) for sentence in result.verdict.sentences],
+        "warnings": [unbroken(sentence) for sentence in result.verdict.warnings],
         "notices": result.notices,
-        "hero": _image(hero),
+        "hero": image(hero),
         "scenarios": [
             _scenario(summary, name, number, [item for item in figures if item is not hero])
             for number, name in enumerate(tables.scenarios(summary), 1)
@@ -66,11 +74,10 @@ def _context(result: "StudyResult") -> dict[str, Any]:
         "plan": result.plan.to_yaml(),
         "in_memory": result.plan.data.source.startswith("arrays:"),
         "command": RERUN,
-        "version": __version__,
     }
 
 
-def _image(item: StudyFigure) -> dict[str, str]:
+def image(item: StudyFigure) -> dict[str, str]:
     content = base64.b64encode(svg_bytes(item.figure)).decode("ascii")
     return {"source": f"data:image/svg+xml;base64,{content}", "alt": item.alt}
 
@@ -83,13 +90,13 @@ def _scenario(summary: pd.DataFrame, scenario: str, number: int, figures: list[S
     for name in tables.feature_names(table):
         present = [cells.get((name, level)) for level in levels]
         values = [tables.NOTHING if cell is None else tables.accuracy_text(cell) for cell in present]
-        accuracies.append(_head(name) | {"cells": values})
+        accuracies.append(row_head(name) | {"cells": values})
         if name != tables.BASELINE:
-            gains.append(_head(name) | {"cells": [_gain(cell) for cell in present]})
+            gains.append(row_head(name) | {"cells": [_gain(cell) for cell in present]})
     return {
         "anchor": f"scenario-{number}",
         "title": tables.scenario_title(scenario),
-        "figures": [_image(item) for item in figures if item.scenario == scenario],
+        "figures": [image(item) for item in figures if item.scenario == scenario],
         "levels": [tables.level_text(scenario, level) for level in levels],
         "accuracies": accuracies,
         "gains": gains,
@@ -111,13 +118,13 @@ def _gain(cell: tables.Cell | None) -> dict[str, Any]:
 def _feature_rows(results: pd.DataFrame) -> list[dict[str, Any]]:
     measured = tables.feature_table(results)
     return [
-        _head(str(name))
+        row_head(str(name))
         | {"cells": [_minus(tables.metric_text(metric, float(values[metric]))) for metric in _METRIC_HEADS]}
         for name, values in measured.iterrows()
     ]
 
 
-def _head(name: str) -> dict[str, str]:
+def row_head(name: str) -> dict[str, str]:
     """The first column of a row: the line as in the figures, name and title."""
     style = style_of(name)
     return {
@@ -133,6 +140,6 @@ def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def _unbroken(sentence: str) -> str:
+def unbroken(sentence: str) -> str:
     """Keeps "95 %" on one line."""
     return sentence.replace(" %", "\N{NO-BREAK SPACE}%")

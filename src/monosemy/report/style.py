@@ -44,8 +44,9 @@ def style_of(name: str) -> Style:
     if role == "baseline":
         return Style("#000000", "#000000", "o", 2.0)
     if role == "control":
-        number %= len(_GREYS)
-        return Style(_GREYS[number], "#5a5a5a", _MARKERS[1:][number], 1.4, _DASHES[number])
+        turn, place = divmod(number, len(_GREYS))
+        marker = _MARKERS[1:][(place + turn) % (len(_MARKERS) - 1)]
+        return Style(_GREYS[place], "#5a5a5a", marker, 1.4, _DASHES[place])
     colour = _STRONG[number % len(_STRONG)]
     # Beyond the palette colours come again, with the next marker.
     return Style(colour, colour, _MARKERS[(number + number // len(_STRONG)) % len(_MARKERS)], 2.4)

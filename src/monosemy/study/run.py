@@ -24,6 +24,8 @@ from monosemy.study.verdict import Verdict, make_verdict
 from monosemy.study.workers import BlockTask, CleanlabTask, Task, run_tasks
 
 OnProgress = Callable[[str, int, int], None]
+RESULTS = "results.parquet"
+NOTICES = "notices.txt"
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,12 @@ def run_study(
     summary = summarise(results)
     verdict = make_verdict(results, summary, plan)
     if folder is not None:
-        with atomic_path(folder / "results.parquet") as temporary:
+        with atomic_path(folder / RESULTS) as temporary:
             results.to_parquet(temporary, index=False)
         write_text(folder / "summary.csv", summary.to_csv(index=False))
         verdict_lines = [*verdict.sentences, *(f"Warning: {w}" for w in verdict.warnings)]
         write_text(folder / "verdict.txt", "\n".join(verdict_lines) + "\n")
+        write_text(folder / NOTICES, "".join(f"{notice}\n" for notice in data.notices))
     return StudyResult(plan, results, summary, verdict, data.notices, folder)
 
 

@@ -1,0 +1,55 @@
+"""A finished study, read back from its folder."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from monosemy.errors import InputError, reason
+from monosemy.study.plan import read_plan
+from monosemy.study.run import NOTICES, RESULTS, StudyResult
+from monosemy.study.statistics import summarise
+from monosemy.study.verdict import make_verdict
+
+_COLUMNS = {"dataset", "encoder", "features", "scenario", "level", "seed", "metric", "value"}
+
+
+def read_study(folder: Path) -> StudyResult:
+    """The result of a finished study; summary and verdict are computed again from its tidy table.
+
+    Raises:
+        InputError: the folder holds no finished study.
+    """
+    path = folder / RESULTS
+    if not (folder / "plan.yaml").is_file():
+        raise InputError(f"The folder {folder} holds no study (no plan.yaml); give one that `monosemy study` wrote.")
+    if not path.is_file():
+        raise InputError(f"The study in {folder} is not finished (no {RESULTS}); run its command again.")
+    plan = read_plan(folder / "plan.yaml")
+    try:
+        results = pd.read_parquet(path)
+    except (OSError, ValueError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path} cannot be read ({reason(error)}); run the study again.") from error
+    missing = sorted(_COLUMNS - set(results.columns))
+    if missing or results.empty:
+        what = f"lacks the column {missing[0]!r}" if missing else "is empty"
+        raise InputError(f"{path} {what}, so it is no table of a study; run the study again.")
+    summary = summarise(results)
+    return StudyResult(plan, results, summary, make_verdict(results, summary, plan), _notices(folder), folder)
+
+
+def version_of(folder: Path) -> str:
+    """The version of this package that made a study."""
+    path = folder / "environment.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["packages"]["monosemy"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} does not tell what made the study ({reason(error)}); run the study again.") from error
+
+
+def _notices(folder: Path) -> tuple[str, ...]:
+    try:
+        return tuple((folder / NOTICES).read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError):
+        return ()
