@@ -1,6 +1,7 @@
 """Texts of unequal length through a model: batches of similar lengths, padding that the result does not depend on."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,20 @@ from monosemy.lm.models import LoadedModel
 
 OnTexts = Callable[[int, int], None]
 """Told how many texts of how many are done."""
+
+
+@contextmanager
+def evaluating(*models: Any) -> Iterator[None]:
+    """Models without dropout and without gradients within the block; as before after it."""
+    before = [model.training for model in models]
+    try:
+        for model in models:
+            model.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for model, training in zip(models, before, strict=True):
+            model.train(training)
 
 
 def length_batches(lengths: Sequence[int], batch_size: int) -> Iterator[NDArray[np.int64]]:
@@ -32,7 +47,6 @@ def padded(tokens: Sequence[Sequence[int]], pad_id: int, device: torch.device) -
     return ids.to(device), mask.to(device)
 
 
-@torch.no_grad()
 def next_token_logits(
     loaded: LoadedModel,
     tokens: Sequence[Sequence[int]],
@@ -52,7 +66,8 @@ def next_token_logits(
         last = mask.sum(dim=1) - 1
         # Only the last positions go through the output layer: all of them would fill the memory.
         kept, place = torch.unique(last, return_inverse=True)
-        logits = loaded.model(input_ids=ids, attention_mask=mask, logits_to_keep=kept).logits
+        with evaluating(loaded.model):
+            logits = loaded.model(input_ids=ids, attention_mask=mask, logits_to_keep=kept).logits
         at_last = logits[torch.arange(len(rows), device=loaded.device), place]
         result[rows] = at_last[:, columns].float().cpu().numpy()
         done += len(rows)

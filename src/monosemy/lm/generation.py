@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict
 
 from monosemy.errors import InputError
-from monosemy.lm.batches import OnTexts, length_batches, padded
+from monosemy.lm.batches import OnTexts, evaluating, length_batches, padded
 from monosemy.lm.data.forms import Text
 from monosemy.lm.data.rendering import prompt_tokens
 from monosemy.lm.models import LoadedModel
@@ -46,7 +46,6 @@ def generate(
     )
 
 
-@torch.no_grad()
 def generate_from_tokens(
     loaded: LoadedModel,
     tokens: Sequence[Sequence[int]],
@@ -78,7 +77,8 @@ def generate_from_tokens(
         torch.manual_seed(derive_seed("generation", seed))
         for rows in length_batches([len(ids) for ids in tokens], batch_size):
             ids, mask = _left_padded([list(tokens[i])[-room:] for i in rows], loaded)
-            written = loaded.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+            with evaluating(loaded.model):
+                written = loaded.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
             for row, new in zip(rows, written[:, ids.shape[1] :].tolist(), strict=True):
                 answers[row] = _continuation(loaded.tokenizer, list(tokens[row])[-room:], new)
             done += len(rows)

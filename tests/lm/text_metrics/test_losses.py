@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_models import CHAT_TEMPLATE, save_causal, tiny_tokenizer
 
+from monosemy.lm.generation import Decoding, generate
 from monosemy.lm.models import LoadedModel, load_causal_model
 from monosemy.lm.text_metrics import answer_losses, choose, kl_to_reference, measure_perplexity
 
@@ -129,7 +130,19 @@ def test_an_adapter_is_compared_with_its_base(llama: LoadedModel, folders: dict[
     adapted = LoadedModel("adapted", peft.get_peft_model(llama.model, config).eval(), llama.tokenizer)
     found = kl_to_reference(adapted, None, PROMPTS, ANSWERS)
     assert found.mean > 1e-4
+    assert len(generate(adapted, PROMPTS, Decoding(max_new_tokens=2))) == 3
     np.testing.assert_allclose(found.sums, kl_to_reference(adapted, base, PROMPTS, ANSWERS).sums, rtol=1e-4)
+
+
+def test_a_model_in_training_is_measured_without_dropout(tmp_path: Path) -> None:
+    loaded = load_causal_model(save_causal(tmp_path, "gpt2", scale=2.0), device="cpu")
+    before = answer_losses(loaded, PROMPTS, ANSWERS).sums
+    loaded.model.train()
+    assert loaded.model.config.resid_pdrop > 0
+    np.testing.assert_array_equal(answer_losses(loaded, PROMPTS, ANSWERS).sums, before)
+    assert kl_to_reference(loaded, loaded, PROMPTS, ANSWERS).mean == pytest.approx(0, abs=1e-6)
+    assert generate(loaded, PROMPTS) == generate(loaded, PROMPTS)
+    assert loaded.model.training, "and goes on training"
 
 
 def test_wrong_uses(llama: LoadedModel, tmp_path: Path, says) -> None:

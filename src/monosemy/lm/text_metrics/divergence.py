@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from monosemy.errors import InputError
 from monosemy.functional.likelihood import token_kl
-from monosemy.lm.batches import OnTexts, length_batches, padded
+from monosemy.lm.batches import OnTexts, evaluating, length_batches, padded
 from monosemy.lm.data.forms import Text
 from monosemy.lm.data.rendering import completed_tokens
 from monosemy.lm.models import LoadedModel
@@ -34,7 +33,6 @@ class AnswerDivergence:
         return float(self.sums.sum() / total) if total else float("nan")
 
 
-@torch.no_grad()
 def kl_to_reference(
     loaded: LoadedModel,
     reference: LoadedModel | None,
@@ -61,17 +59,18 @@ def kl_to_reference(
     for numbers in length_batches([len(piece.ids) for piece in pieces], batch_size):
         batch = [pieces[i] for i in numbers]
         ids, mask = padded([piece.ids for piece in batch], loaded.tokenizer.pad_token_id, loaded.device)
-        logits = loaded.model(input_ids=ids, attention_mask=mask).logits
-        with _reference_model(loaded, reference) as model:
+        with evaluating(loaded.model):
+            logits = loaded.model(input_ids=ids, attention_mask=mask).logits
+        with _reference_model(loaded, reference) as model, evaluating(model):
             other = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
         if logits.shape != other.shape:
             raise InputError(
                 f"The model has {logits.shape[-1]} tokens, its reference {other.shape[-1]}; give the model's own base."
             )
-        divergence = token_kl(logits, other.to(logits.device)).double().cpu().numpy()
-        for piece, own in zip(batch, divergence, strict=True):
-            answer = own[piece.scored - 1 : len(piece.ids) - 1]  # the distribution before each token of the answer
-            sums[piece.row], counts[piece.row] = answer.sum(), len(answer)
+        for row, piece in enumerate(batch):  # one by one: further copies of all logits would fill the memory
+            places = slice(piece.scored - 1, len(piece.ids) - 1)  # the distribution before each token of the answer
+            own = token_kl(logits[row, places], other[row, places].to(logits.device))
+            sums[piece.row], counts[piece.row] = float(own.double().sum()), len(own)
         done += len(batch)
         if on_texts is not None:
             on_texts(done, len(pieces))

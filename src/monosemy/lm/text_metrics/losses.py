@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from monosemy.errors import InputError
 from monosemy.functional.likelihood import perplexity, sliding_windows, token_nll
-from monosemy.lm.batches import OnTexts, length_batches, padded, token_lists
+from monosemy.lm.batches import OnTexts, evaluating, length_batches, padded, token_lists
 from monosemy.lm.data.forms import Text
 from monosemy.lm.data.rendering import Completed, completed_tokens
 from monosemy.lm.models import LoadedModel
@@ -129,7 +128,6 @@ def answer_pieces(loaded: LoadedModel, completed: Sequence[Completed]) -> list[_
     return pieces
 
 
-@torch.no_grad()
 def _losses(
     loaded: LoadedModel, pieces: Sequence[_Piece], n_rows: int, batch_size: int, on_texts: OnTexts | None
 ) -> AnswerLosses:
@@ -139,14 +137,13 @@ def _losses(
     for numbers in length_batches([len(piece.ids) for piece in pieces], batch_size):
         batch = [pieces[i] for i in numbers]
         ids, mask = padded([piece.ids for piece in batch], loaded.tokenizer.pad_token_id, loaded.device)
-        logits = loaded.model(input_ids=ids, attention_mask=mask).logits
-        nll = token_nll(logits, ids).double().cpu().numpy()
-        likeliest = (logits[:, :-1].argmax(dim=-1) == ids[:, 1:]).cpu().numpy()
-        for piece, losses, hits in zip(batch, nll, likeliest, strict=True):
-            own = slice(piece.scored - 1, len(piece.ids) - 1)  # position t - 1 has the loss of token t
-            sums[piece.row] += losses[own].sum()
-            counts[piece.row] += len(losses[own])
-            right[piece.row] += hits[own].sum()
+        with evaluating(loaded.model):
+            logits = loaded.model(input_ids=ids, attention_mask=mask).logits
+        for row, piece in enumerate(batch):  # one by one: a second copy of all logits would fill the memory
+            own = token_nll(logits[row : row + 1, : len(piece.ids)], ids[row : row + 1, : len(piece.ids)])[0]
+            scored = own[piece.scored - 1 :]  # position t - 1 has the loss of token t
+            sums[piece.row] += float(scored.double().sum())
+            counts[piece.row] += len(scored)
         done += len(batch)
         if on_texts is not None:
             on_texts(done, len(pieces))
