@@ -21,6 +21,7 @@ from monosemy.functional import (
     class_purity,
     effective_rank,
     explained_variance,
+    feature_decorrelation,
     firing_counts,
     mono_moments,
     mono_score,
@@ -33,6 +34,7 @@ from monosemy.metrics.streaming import (
     Accumulator,
     ClassPurity,
     EffectiveRank,
+    FeatureDecorrelation,
     Firing,
     MonoScore,
     Reconstruction,
@@ -91,7 +93,7 @@ def tree(accumulators: list[Any], rng: np.random.Generator) -> Any:
     return accumulators[0]
 
 
-KINDS = [MonoScore, SemanticConsistency, ClassPurity, Firing, Reconstruction, EffectiveRank]
+KINDS = [MonoScore, SemanticConsistency, ClassPurity, Firing, Reconstruction, EffectiveRank, FeatureDecorrelation]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -121,6 +123,7 @@ def test_each_is_the_equation_it_is_named_after() -> None:
         SemanticConsistency: numbers(semantic_consistency(activation_counts(codes, labels, CLASSES), shares)),
         ClassPurity: numbers(class_purity(activation_mass(codes, labels, CLASSES))),
         EffectiveRank: effective_rank(embeddings),
+        FeatureDecorrelation: feature_decorrelation(embeddings),
         Reconstruction: [
             explained_variance(torch.from_numpy(recon), torch.from_numpy(embeddings)),
             float(normalized_mse(torch.from_numpy(recon).double(), torch.from_numpy(embeddings).double())),

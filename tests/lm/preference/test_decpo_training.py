@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from made_preference import MIDDLE, ModelKind, logged, made_trainer, trained_weights
-from peft import LoraConfig
+from peft import LoraConfig, PromptTuningConfig
 from torch import Tensor
 from trl import DPOTrainer
 
@@ -181,6 +181,18 @@ def test_l1_shrinks_activations_and_dropout_drops_them(trainer: Make) -> None:
     model.train()
     assert dropped.compute_loss(model, batch).item() != dropped.compute_loss(model, batch).item()
     assert same(plain, trained_weights(trainer(decpo_weight=0, decpo_regularizer="dropout")))
+
+
+def test_streams_and_prompt_tuning(trainer: Make, pairs: Any) -> None:
+    prompt = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    ours = trainer(
+        decpo_weight=0.01, train_dataset=pairs.to_iterable_dataset(), peft_config=prompt, max_steps=3, learning_rate=0.1
+    )
+    ours.train()
+    values = logged(ours, "decpo/penalty")
+    assert values[-1] != values[0]
+    weights = [weight for name, weight in ours.model.named_parameters() if weight.requires_grad]
+    assert [weight.shape for weight in weights] == [(3, 16)]
 
 
 def test_evaluation_is_logged(trainer: Make, pairs: Any) -> None:
