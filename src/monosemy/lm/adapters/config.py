@@ -1,7 +1,7 @@
 """What a MonoLoRA adapter is; saved beside its weights as LoRA's configuration is."""
 
 from dataclasses import dataclass, field, fields
-from enum import Enum
+from enum import StrEnum
 from typing import Any, get_args
 
 from peft import LoraConfig
@@ -15,7 +15,7 @@ INITIALISATIONS = (True, "gaussian", "eva")
 _NOT_TOGETHER = ("use_qalora", "lora_bias", "target_parameters")
 
 
-class MonoLoraType(str, Enum):
+class MonoLoraType(StrEnum):
     """MonoLoRA's own PEFT type: without this package an adapter does not load at all, rather than as plain LoRA."""
 
     MONOLORA = "MONOLORA"

@@ -36,7 +36,7 @@ class NonNegativeUp(nn.Linear):
         return add_update(result, hidden, weight, scaling, self.placement, self.non_negative)
 
 
-class MonoVariant(LoraVariant):  # type: ignore[misc]
+class MonoVariant(LoraVariant):
     """s+ in one adapter of a LoRA layer."""
 
     def __init__(self, placement: Placement, non_negative: NonNegative) -> None:

@@ -1,4 +1,4 @@
-"""MonoLoRA as a PEFT type of its own: LoRA's model, with s+ in every layer, and refusals where LoRA's ways are wrong."""
+"""MonoLoRA as a PEFT type of its own: LoRA with s+ in every layer, and refusals where LoRA's ways are wrong."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ ADAPTABLE = ("Linear", "Linear8bitLt", "Linear4bit", "GPTQLoraLinear", "HqqLoraL
 _NO_MIXED_BATCHES = ("GPTQLoraLinear", "HqqLoraLinear")
 
 
-class MonoLoraModel(LoraModel):  # type: ignore[misc]
+class MonoLoraModel(LoraModel):
     """A model with MonoLoRA adapters; made by ``peft.get_peft_model`` and all of PEFT's loaders."""
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
@@ -41,12 +41,11 @@ class MonoLoraModel(LoraModel):  # type: ignore[misc]
             raise
 
     def _withdraw(self, model: nn.Module, adapter_name: str, before: dict[str, nn.Module]) -> None:
-        for name, layer in list(model.named_modules()):
-            if not isinstance(layer, LoraLayer):
-                continue
-            if name in before:
-                model.set_submodule(name, before[name])
-            elif adapter_name in layer.lora_A:
+        for name, module in before.items():  # outer modules come first
+            if name and model.get_submodule(name) is not module:
+                model.set_submodule(name, module)
+        for layer in model.modules():
+            if isinstance(layer, LoraLayer) and adapter_name in layer.lora_A:
                 layer.delete_adapter(adapter_name)
         self.peft_config.pop(adapter_name, None)
 
@@ -171,8 +170,11 @@ def _no_target(model: nn.Module, targets: Any) -> str:
     there = _linear_names(model)
     given = [targets] if isinstance(targets, str) else sorted(targets or ())
     near = [close for name in given for close in get_close_matches(name.rpartition(".")[2], there, n=3, cutoff=0.5)]
-    remedy = f"did you mean {_listed(list(dict.fromkeys(near)))}" if near else f"choose among {_listed(there)}"
-    return f"target_modules={', '.join(given)!r} matches no module of {type(model).__name__}; {remedy}."
+    nearest = f" (nearest: {_listed(list(dict.fromkeys(near)))})" if near else ""
+    return (
+        f"target_modules={', '.join(given)!r} matches no module of {type(model).__name__}; choose among "
+        f"{_listed(there)}{nearest}."
+    )
 
 
 def _listed(names: list[str]) -> str:
