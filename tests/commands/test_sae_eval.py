@@ -87,6 +87,17 @@ def test_a_folder_of_files_is_read_as_one(here: Path, monosemy, capsys: pytest.C
     assert answers[0] == pytest.approx(answers[1], rel=1e-6)
 
 
+def test_a_folder_of_a_training_is_all_its_models(here: Path, monosemy, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run").mkdir()
+    for name in ("sae.safetensors", "gated.safetensors"):
+        shutil.copy(name, "run")
+    Path("run/config.yaml").write_text("width: 16\n")
+    save_file(load_file("sae.safetensors"), "run/checkpoint.safetensors")
+    assert monosemy("sae", "eval", "run", "z.npy", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [model["model"] for model in answer["models"]] == ["run/gated.safetensors", "run/sae.safetensors"]
+
+
 def spoil() -> None:
     """Write bad models and data."""
     z = np.load("z.npy")

@@ -12,9 +12,10 @@ _COLUMN = "Array or column that holds the rows, where it has an unusual name."
 
 def evaluate(
     models: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            help="Model files of monosemy, or folders of SAELens or dictionary_learning.", show_default=False
+            help="Model files or folders of monosemy, SAELens or dictionary_learning; or Hugging Face ids.",
+            show_default=False,
         ),
     ],
     data: Annotated[str, typer.Argument(help=_DATA, show_default=False)],
@@ -41,7 +42,13 @@ def evaluate(
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="Model file of monosemy, or folder of SAELens or dictionary_learning.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Model file or folder of monosemy, SAELens or dictionary_learning; or a Hugging Face id.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[
         Path,
         typer.Option(

@@ -10,7 +10,7 @@ from rich.console import Console
 from monosemy.data.stored_labels import stored_labels
 from monosemy.errors import InputError
 from monosemy.features.autoencoder import Autoencoder
-from monosemy.features.exchange import load_autoencoder
+from monosemy.features.exchange import from_pretrained, own_models
 from monosemy.files import atomic_path
 from monosemy.metrics.autoencoders import Evaluation, check_widths, evaluate
 from monosemy.progress import progress
@@ -24,7 +24,7 @@ SUMMARY, LATENTS = "summary.csv", "latents.parquet"
 class SaeEvalRequest:
     """What the command was asked for."""
 
-    models: Sequence[Path]
+    models: Sequence[str]
     data: str
     labels: Path | None = None
     column: str | None = None
@@ -51,9 +51,13 @@ def execute(request: SaeEvalRequest, console: Console, *, as_json: bool) -> None
         console.print(f"\nEvery number: {request.out}", highlight=False, markup=False, soft_wrap=True)
 
 
-def load_models(paths: Sequence[Path]) -> dict[str, Autoencoder]:
-    """Models by their paths, each once."""
-    return {str(path): load_autoencoder(path) for path in dict.fromkeys(paths)}
+def load_models(sources: Sequence[str]) -> dict[str, Autoencoder]:
+    """Models by where they come from, each once; of a folder of `monosemy sae train` all of them."""
+    found: dict[str, Autoencoder] = {}
+    for source in sources:
+        own = own_models(Path(source))
+        found |= {name: from_pretrained(name) for name in (map(str, own) if len(own) > 1 else (source,))}
+    return found
 
 
 def write_evaluation(found: Evaluation, folder: Path) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from monosemy.data.code_files import code_writer
 from monosemy.errors import InputError
 from monosemy.features.autoencoder import Autoencoder
-from monosemy.features.exchange import load_autoencoder, save_pretrained, to_dictionary_learning, to_saelens
+from monosemy.features.exchange import from_pretrained, save_pretrained, to_dictionary_learning, to_saelens
 from monosemy.functional import to_csr
 from monosemy.metrics.autoencoders import check_widths, rows_at_a_time
 from monosemy.progress import progress
@@ -26,7 +26,7 @@ LAYOUTS: dict[str, Callable[[Autoencoder, Path], None]] = {
 class SaeExportRequest:
     """What the command was asked for."""
 
-    model: Path
+    model: str
     data: str | None
     out: Path
     to: str | None = None
@@ -42,7 +42,7 @@ def execute(request: SaeExportRequest, console: Console) -> None:
         )
     if request.to is not None and request.to not in LAYOUTS:
         raise InputError(f"to={request.to!r} is unknown; choose one of {', '.join(LAYOUTS)}.")
-    model = load_autoencoder(request.model)
+    model = from_pretrained(request.model)
     if request.to is not None:
         try:
             LAYOUTS[request.to](model, request.out)
@@ -62,10 +62,10 @@ def _write_codes(model: Autoencoder, request: SaeExportRequest, console: Console
     """Rows and stored entries that were written."""
     assert request.data is not None
     stream = open_stream(request.data, request.column)
-    models = {str(request.model): model}
+    models = {request.model: model}
     check_widths(models, stream)
     step, n_rows, n_entries = rows_at_a_time(models), 0, 0
-    about = {"model": str(request.model), "activation": model.activation.name, "source": request.data}
+    about = {"model": request.model, "activation": model.activation.name, "source": request.data}
     with progress(console) as on_progress, code_writer(request.out, model.n_latents, about) as writer:
         reader = stream.open()
         while len(rows := reader.read(step)):

@@ -137,6 +137,13 @@ def test_a_model_is_recognised_by_its_files(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     model.save(folder / "model.safetensors")
     torch.testing.assert_close(load_autoencoder(folder)(z), model(z))
+    save_file({"step": torch.ones(1)}, folder / "checkpoint.safetensors")
+    torch.testing.assert_close(load_autoencoder(folder)(z), model(z))
+    model.save(folder / "another.safetensors")
+    with pytest.raises(
+        InputError, match=r"2 sparse autoencoders \(another\.safetensors, model\.safetensors\); name one"
+    ):
+        load_autoencoder(folder)
     weights = load_autoencoder(SAELENS / "gated" / "sae_weights.safetensors")
     assert isinstance(weights.activation, Gated)
     weights = load_autoencoder(DICTIONARY_LEARNING / "gated" / "ae.pt")
@@ -223,7 +230,7 @@ def test_damaged_and_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"There is no file or folder .*nowhere; give a model"):
         load_autoencoder(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty holds no sparse autoencoder; give a folder with model\.safetensors"):
+    with pytest.raises(InputError, match=r"empty holds no sparse autoencoder; give a folder with a \.safetensors"):
         load_autoencoder(tmp_path / "empty")
     save_file({"x": torch.ones(2)}, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match=r"x\.safetensors is no monosemy\.sparse-autoencoder\.v1 file"):

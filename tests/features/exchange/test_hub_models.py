@@ -135,6 +135,9 @@ def test_what_the_hub_refuses(model: Autoencoder, hub: FakeHub, monkeypatch: pyt
         push_to_hub(model, "forbidden/x")
     with pytest.raises(InputError, match=r"nobody/nothing is no file or folder here .*404 nobody/nothing"):
         from_pretrained("nobody/nothing")
+    for source in ("nothing", "a/b/c", "models/sae.safetensors", "../up"):
+        with pytest.raises(InputError, match="There is no file or folder"):
+            from_pretrained(source)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InputError, match=r"needs the package huggingface_hub; install monosemy\[hub\]"):
         push_to_hub(model, "mine")

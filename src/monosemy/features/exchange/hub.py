@@ -1,6 +1,7 @@
 """Models as folders and on the Hugging Face hub: weights, a configuration that people read, and a model card."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,10 +10,10 @@ from typing import Any
 from monosemy._version import __version__
 from monosemy.errors import InputError, reason
 from monosemy.features.autoencoder import Autoencoder
-from monosemy.features.exchange.recognise import MODEL_FILE, load_autoencoder
+from monosemy.features.exchange.recognise import load_autoencoder
 from monosemy.files import write_text
 
-CONFIG, CARD = "config.json", "README.md"
+MODEL_FILE, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 _TITLES = {
     "topk": "TopK",
     "batchtopk": "BatchTopK",
@@ -20,6 +21,7 @@ _TITLES = {
     "jumprelu": "JumpReLU",
     "gated": "gated",
 }
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*(?<!\.safetensors)(?<!\.pt)")
 _READ = ("*.safetensors", "*.json", "ae.pt")
 """What a model may consist of; nothing else is fetched."""
 
@@ -87,6 +89,8 @@ def from_pretrained(
     """
     if Path(source).exists():
         return load_autoencoder(Path(source) if subfolder is None else Path(source) / subfolder)
+    if not _REPOSITORY.fullmatch(str(source)):
+        return load_autoencoder(source)  # which says that there is none
     hub = _hub()
     patterns = [pattern if subfolder is None else f"{subfolder}/{pattern}" for pattern in _READ]
     try:

@@ -4,22 +4,20 @@ from pathlib import Path
 
 from monosemy.errors import InputError
 from monosemy.features.autoencoder import Autoencoder
+from monosemy.features.autoencoder.module import FORMAT
 from monosemy.features.exchange import dictionary_learning, saelens
-
-MODEL_FILE = "model.safetensors"
-"""A model of ours in a folder."""
+from monosemy.modelfile import read_about
 
 
 def load_autoencoder(path: str | Path) -> Autoencoder:
     """A model of monosemy, SAELens or dictionary_learning; which one is recognised by the names of its files.
 
     Args:
-        path: a file that :meth:`Autoencoder.save` wrote; or a folder, or the weights in it: of ``save_pretrained``
-            (model.safetensors), SAELens (cfg.json, sae_weights.safetensors) or dictionary_learning (config.json, ae.pt
-            or ae.safetensors).
+        path: a file that :meth:`Autoencoder.save` wrote, or a folder with one; or a folder of SAELens (cfg.json,
+            sae_weights.safetensors) or dictionary_learning (config.json, ae.pt or ae.safetensors), or its weights.
 
     Raises:
-        InputError: there is no such file, or none of these formats.
+        InputError: there is no such file, none of these formats, or several models in the folder.
     """
     path = Path(path)
     if not path.exists():
@@ -32,11 +30,16 @@ def load_autoencoder(path: str | Path) -> Autoencoder:
         if named in (None, weights) and _has(folder, dictionary_learning.CONFIG, weights):
             return dictionary_learning.from_dictionary_learning(folder)
     if named is None:
-        if _has(folder, MODEL_FILE):
-            return Autoencoder.load(folder / MODEL_FILE)
+        own = own_models(path)
+        if len(own) > 1:
+            raise InputError(
+                f"{path} holds {len(own)} sparse autoencoders ({', '.join(p.name for p in own)}); name one."
+            )
+        if own:
+            return Autoencoder.load(own[0])
         raise InputError(
-            f"{path} holds no sparse autoencoder; give a folder with {MODEL_FILE}, with {saelens.CONFIG} and "
-            f"{saelens.WEIGHTS} (SAELens), or with {dictionary_learning.CONFIG} and "
+            f"{path} holds no sparse autoencoder; give a folder with a .safetensors file of monosemy, with "
+            f"{saelens.CONFIG} and {saelens.WEIGHTS} (SAELens), or with {dictionary_learning.CONFIG} and "
             f"{' or '.join(dictionary_learning.WEIGHTS)} (dictionary_learning)."
         )
     if path.suffix != ".safetensors":
@@ -45,6 +48,19 @@ def load_autoencoder(path: str | Path) -> Autoencoder:
             f"SAELens or dictionary_learning."
         )
     return Autoencoder.load(path)
+
+
+def own_models(folder: Path) -> list[Path]:
+    """The files of our sparse autoencoders in a folder, by name; checkpoints and other people's files are none."""
+    return [path for path in sorted(folder.glob("*.safetensors")) if _is_own(path)]
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        read_about(path, FORMAT)
+    except InputError:
+        return False
+    return True
 
 
 def _has(folder: Path, *names: str) -> bool:
