@@ -1,0 +1,202 @@
+"""A comparison of trainings from preferences: tables in the terminal, and what they say in words."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from monosemy.files import atomic_path, write_text
+from monosemy.report.alignment_figures import alignment_figures
+from monosemy.report.figures import png_bytes, svg_bytes
+from monosemy.report.tables import p_text
+from monosemy.report.terminal import print_sentences, print_table
+from monosemy.study.alignment import AlignmentResult
+from monosemy.study.alignment_plan import BASE, BASELINE, variants
+from monosemy.study.verdict import SIGNIFICANT
+
+_HEADS = {
+    "margin": "margin", "accuracy": "acc., %", "kl": "KL", "perplexity": "perpl.", "unsafe": "unsafe, %",
+    "distinct_2": "distinct-2", "feature_decorrelation": "decorr.",
+}  # fmt: skip
+_PERCENT = ("accuracy", "unsafe", "unsafe_share")
+_COMPARED = {"margin": "margin", "kl": "KL to the reference, nats a token", "feature_decorrelation": "decorrelation"}
+_SMALL = 10_000_000
+
+
+def sentences(result: AlignmentResult) -> list[str]:
+    """What DPO alone does, what each weight does, the closest control, and what models have to do with it."""
+    said = []
+    for model in dict.fromkeys(result.summary["model"]):
+        where = f"{model}: " if len(result.n_parameters) > 1 else ""
+        rows = result.summary[result.summary["model"] == model]
+        found = [_dpo_alone(rows), *_margins(rows, result), _decorrelated(rows, result), *_price(rows, result)]
+        said += [f"{where}{sentence}" for sentence in found if sentence]
+    return said + _across_models(result)
+
+
+def warnings(result: AlignmentResult) -> list[str]:
+    """What limits the answer."""
+    plan, n = result.plan, result.plan.seeds
+    said = []
+    if n < 5:
+        said.append(f"Only {n} seed{'s' * (n > 1)}: intervals need at least 5 to mean much.")
+    if len(plan.weights) > 1:
+        said.append("The weights are judged on the same test pairs that one would choose by: the best looks too good.")
+    if plan.losses:
+        said.append("Losses stretch rewards differently: compare accuracy and KL between losses, not margins.")
+    if plan.judge is not None and plan.judge.kind == "toxicity":
+        said.append("The judge knows rude words of single sentences alone; its numbers compare models, no more.")
+    small = [name for name, size in result.n_parameters.items() if size < _SMALL]
+    if small:
+        said.append(f"{', '.join(small)} is a model of under ten million weights: it shows that the method works, not "
+                    f"what it does to a large model.")  # fmt: skip
+    return said
+
+
+def _row(rows: pd.DataFrame, variant: str, metric: str) -> pd.Series:
+    return rows[(rows["variant"] == variant) & (rows["metric"] == metric)].iloc[0]
+
+
+def _clear(row: pd.Series) -> bool:
+    return bool(row["p_holm"] < SIGNIFICANT)
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if np.isnan(low) else f" [{low:+.3g}, {high:+.3g}]"
+
+
+def _difference(row: pd.Series) -> str:
+    return f"{row['gain']:+.3g}{_interval(row['gain_low'], row['gain_high'])}"
+
+
+def _dpo_alone(rows: pd.DataFrame) -> str:
+    row = _row(rows, BASE, "feature_decorrelation")
+    change = f"{-row['gain']:+.3g}{_interval(-row['gain_high'], -row['gain_low'])}"
+    start = f"(before {row['mean']:.3g})"
+    if np.isnan(row["p_holm"]):
+        return f"DPO alone changes the layer's feature decorrelation by {change} {start}; one seed cannot tell more."
+    if not _clear(row):
+        return f"DPO alone makes no clear difference to the layer's feature decorrelation: {change} {start}."
+    return f"DPO alone {'raises' if row['gain'] < 0 else 'LOWERS'} the layer's feature decorrelation: {change} {start}."
+
+
+def _of_kind(result: AlignmentResult, kind: str) -> list[str]:
+    return [v.name for v in variants(result.plan) if v.objective is not None and v.role == kind]
+
+
+def _margins(rows: pd.DataFrame, result: AlignmentResult) -> list[str]:
+    names = _of_kind(result, "monosemantic")
+    if not names:
+        return ["No weight of DecPO was in the comparison, so there is nothing to judge."]
+    best = max(names, key=lambda name: _row(rows, name, "margin")["gain"])
+    groups: dict[str, list[str]] = {"raises": [], "LOWERS": [], "makes no clear difference to": []}
+    for name in names:
+        row = _row(rows, name, "margin")
+        verb = "makes no clear difference to" if not _clear(row) else "raises" if row["gain"] > 0 else "LOWERS"
+        groups[verb].append(f"{row['weight']:g} ({_difference(row)})")
+    said = [
+        f"DecPO {verb} the reward margin over DPO's {_row(rows, BASELINE, 'margin')['mean']:.3g} at weight "
+        f"{', '.join(found)}."
+        for verb, found in groups.items()
+        if found
+    ]
+    controls = [v.name for v in variants(result.plan) if v.objective is not None and v.objective.regularizer
+                and v.role == "control"]  # fmt: skip
+    if controls:
+        first = _row(rows, best, "margin")
+        closest = max(controls, key=lambda name: _row(rows, name, "margin")["gain"])
+        margin = first["gain"] - _row(rows, closest, "margin")["gain"]
+        said.append(
+            f"Its best weight by the margin, {first['weight']:g}, stands at {margin:+.3g} to the best ablation, "
+            f"{closest}."
+        )
+    return said
+
+
+def _decorrelated(rows: pd.DataFrame, result: AlignmentResult) -> str:
+    names = _of_kind(result, "monosemantic")
+    clear = [_row(rows, name, "feature_decorrelation") for name in names]
+    found = [f"{row['weight']:g} ({_difference(row)})" for row in clear if _clear(row)]
+    if not names:
+        return ""
+    if not found:
+        return "At no weight does DecPO clearly change the layer's feature decorrelation against DPO."
+    return f"DecPO changes the layer's feature decorrelation against DPO at weight {', '.join(found)}."
+
+
+def _price(rows: pd.DataFrame, result: AlignmentResult) -> list[str]:
+    """Clear changes in what should stay: KL, perplexity, unsafe answers, diversity."""
+    said: list[str] = []
+    words = {"kl": "KL to the reference", "perplexity": "perplexity on held-out text", "unsafe": "unsafe answers",
+             "distinct_2": "diversity of answers (distinct-2)", "accuracy": "accuracy on pairs"}  # fmt: skip
+    for metric, what in words.items():
+        if metric not in set(rows["metric"]):
+            continue
+        changed = [_row(rows, name, metric) for name in _of_kind(result, "monosemantic")]
+        found = [f"{row['weight']:g} ({_difference(row)})" for row in changed if _clear(row)]
+        if found:
+            said.append(f"DecPO changes {what} against DPO at weight {', '.join(found)}.")
+    return said
+
+
+def _across_models(result: AlignmentResult) -> list[str]:
+    names, models = _of_kind(result, "monosemantic"), list(result.n_parameters)
+    if len(models) < 2 or not names:
+        return []
+    parts, points = [], []
+    for model in sorted(models, key=lambda name: result.n_parameters[name]):
+        rows = result.summary[result.summary["model"] == model]
+        best = max((_row(rows, name, "margin") for name in names), key=lambda row: row["gain"])
+        before = _row(rows, BASE, "feature_decorrelation")["mean"]
+        parts.append(f"{model} ({result.n_parameters[model]:,} weights) {best['weight']:g} ({_difference(best)})")
+        points.append(f"{before:.3g} -> {best['gain']:+.3g}")
+    return [
+        f"Best weight by the margin, and its gain over DPO: {'; '.join(parts)}.",
+        f"Feature decorrelation of the model before, and that gain: {'; '.join(points)}; {len(models)} models are "
+        f"too few to tell a law from chance.",
+    ]
+
+
+def print_alignment(result: AlignmentResult, console: Console) -> None:
+    """Print what was measured, the differences to DPO, and what they mean."""
+    for model in dict.fromkeys(result.summary["model"]):
+        rows = result.summary[result.summary["model"] == model]
+        heads = {metric: head for metric, head in _HEADS.items() if metric in set(rows["metric"])}
+        names = list(dict.fromkeys(rows["variant"]))
+        table = [(name, [_text(metric, _row(rows, name, metric)["mean"]) for metric in heads]) for name in names]
+        print_table(f"{model}: means over seeds", list(heads.values()), table, console)
+        for metric, title in _COMPARED.items():
+            compared = [(name, _row(rows, name, metric)) for name in names if name not in (BASE, BASELINE)]
+            lines = [
+                (name, [f"{row['gain']:+.3g}", _interval(row["gain_low"], row["gain_high"]).strip(), _p(row)])
+                for name, row in compared
+            ]
+            if lines:
+                print_table(f"{model}: difference to dpo, {title}", ["mean", "95 % interval", "Holm p"], lines, console)
+    print_sentences("Verdict", sentences(result), "bold", console)
+    print_sentences("Warnings", warnings(result), "bold yellow", console)
+    print_sentences("Notices", result.notices, "bold", console)
+    console.print(f"\nResults in {result.folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _p(row: pd.Series) -> str:
+    return p_text(float(row["p_holm"]))
+
+
+def _text(metric: str, value: float) -> str:
+    return f"{100 * value:.1f}" if metric in _PERCENT else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def write_alignment(result: AlignmentResult) -> list[Path]:
+    """Write the verdict and the figures, as PNG and SVG."""
+    lines = [*sentences(result), *(f"Warning: {warning}" for warning in warnings(result))]
+    write_text(result.folder / "verdict.txt", "\n".join(lines) + "\n")
+    paths = []
+    for stem, figure in alignment_figures(result).items():
+        for suffix, data in (("png", png_bytes(figure)), ("svg", svg_bytes(figure))):
+            path = result.folder / "figures" / f"{stem}.{suffix}"
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(data)
+            paths.append(path)
+    return paths

@@ -1,0 +1,265 @@
+"""DPO against DecPO over weights, seeds and models: trained, measured, summarised."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from joblib import Parallel, cpu_count, delayed
+
+from monosemy.cache import fingerprint
+from monosemy.encoders.text import MINILM, TextEncoder
+from monosemy.errors import InputError
+from monosemy.files import atomic_path, write_text
+from monosemy.lm.alignment import align, measure_alignment, pair_likelihoods
+from monosemy.lm.data import Row as Pair
+from monosemy.lm.data import TextData, fit_context
+from monosemy.lm.data.rows import fewer
+from monosemy.lm.judges import Judge, judge_answers, make_judge
+from monosemy.lm.models import LoadedModel, load_causal_model
+from monosemy.lm.preference.trainer import chosen_layers
+from monosemy.lm.text_metrics import diversity
+from monosemy.lm.trainers import quiet_libraries
+from monosemy.progress import OnProgress
+from monosemy.seeding import derive_seed
+from monosemy.study.alignment_plan import AlignmentPlan, Variant, variants
+from monosemy.study.alignment_starts import Start, make_starts
+from monosemy.study.alignment_summary import summarise_alignment
+from monosemy.study.folder import Row, StudyFolder
+from monosemy.threads import one_thread
+
+_PACKAGES = ("transformers", "trl", "peft")
+
+
+@dataclass(frozen=True)
+class AlignmentResult:
+    """What a finished comparison leaves."""
+
+    plan: AlignmentPlan
+    results: pd.DataFrame
+    """Tidy: dataset, encoder (the model), features (the variant), scenario, level, seed, metric, value. Scenario
+    `pairs` has what is measured on the whole model, its level is the weight; `layer` has each layer's."""
+    summary: pd.DataFrame
+    """One row a model, variant and metric."""
+    n_parameters: dict[str, int]
+    """Of each model."""
+    notices: tuple[str, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model to train and measure."""
+
+    start: Start
+    variant: Variant
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Also the name of its files."""
+        return f"{self.start.name}-{self.variant.name}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    cell: Cell
+    rows: list[Row]
+    prompts: list[str]
+    answers: list[str]
+    seconds: float
+
+
+def run_alignment(
+    plan: AlignmentPlan, data: TextData, folder: Path, on_progress: OnProgress, device: str = "cpu"
+) -> AlignmentResult:
+    """Train and measure every model that the folder does not hold yet, and write tables.
+
+    The models of the first seed are kept in ``models/``, all answers in ``answers/``.
+
+    Raises:
+        InputError: the plan does not fit the models or the data, or the folder holds another plan or other data.
+    """
+    if len(data.test) < 2:
+        raise InputError(f"{data.name} has {len(data.test)} test pairs; raise its test fraction, or give more pairs.")
+    key = fingerprint(*(json.dumps(rows, sort_keys=True) for rows in data.splits().values()))
+    models = [Path(name) for name in plan.models if Path(name).is_dir()]
+    check_models(plan)
+    store = StudyFolder(folder, plan.to_yaml(), key, models, _PACKAGES)
+    starts = make_starts(plan, data, folder, on_progress, device)
+    pairs, notices = fitted_pairs(plan, data, starts)
+    cells = [Cell(start, variant, seed) for start in starts for seed in range(plan.seeds) for variant in variants(plan)]
+    finished = {cell: rows for cell in cells if (rows := store.read(cell.name)) is not None}
+    missing = [cell for cell in cells if cell not in finished]
+    judge = _asked_judge(plan) if missing else None
+    on_progress("Models", 0, len(missing))
+    for done, outcome in enumerate(_train_all(missing, plan, pairs, folder, device), start=1):
+        rows = outcome.rows + _judged(outcome, judge, folder)
+        finished[outcome.cell] = rows
+        store.write(outcome.cell.name, rows, outcome.seconds)
+        on_progress("Models", done, len(missing))
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    results = _table([row for cell in cells for row in finished[cell]], data)
+    summary = summarise_alignment(results)
+    with atomic_path(folder / "results.parquet") as temporary:
+        results.to_parquet(temporary, index=False)
+    write_text(folder / "summary.csv", summary.to_csv(index=False))
+    sizes = {start.name: start.n_parameters for start in starts}
+    return AlignmentResult(plan, results, summary, sizes, (*data.notices, *notices), folder)
+
+
+def _asked_judge(plan: AlignmentPlan) -> Judge | None:
+    """The judge, once it has judged something: what it lacks shows before anything is trained."""
+    TextEncoder(MINILM)  # what the answers' diversity is measured by
+    if plan.judge is None:
+        return None
+    judge = make_judge(plan.judge)
+    with one_thread():
+        judge_answers(judge, ["Hello"], ["Hello."])
+    return judge
+
+
+def check_models(plan: AlignmentPlan) -> None:
+    """Refuse what would fail once models are trained: names that cannot be told apart, layers that a model lacks.
+
+    Raises:
+        InputError: the sentence says which.
+    """
+    names = [Path(name).name for name in plan.models]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(f"Two models are called {repeated!r}, so tables could not tell them apart; rename a folder.")
+    for name in plan.models:
+        chosen_layers(load_causal_model(name, dtype="float32", device="cpu").model, _layers(plan))
+
+
+def _layers(plan: AlignmentPlan) -> list[str] | None:
+    return None if plan.training.layers is None else list(plan.training.layers)
+
+
+def fitted_pairs(
+    plan: AlignmentPlan, data: TextData, starts: Sequence[Start]
+) -> tuple[dict[str, tuple[list[Pair], list[Pair]]], tuple[str, ...]]:
+    """Train and test pairs by model, without those beyond its context, and what was left out."""
+    pairs, notices = {}, []
+    for start in starts:
+        loaded = start.load("cpu")
+        n_tokens = min(plan.training.max_tokens or loaded.context, loaded.context)
+        fitted = [
+            fit_context(rows, loaded.tokenizer, n_tokens, plan.training.on_long) for rows in (data.train, data.test)
+        ]
+        said = [f"{split} of {start.name}: {notice}" for split, part in zip(("Train", "Test"), fitted, strict=True)
+                for notice in part.notices(n_tokens)]  # fmt: skip
+        notices += said
+        test = fewer(fitted[1].rows, plan.test_pairs, derive_seed(plan.seed, "test"))
+        pairs[start.name] = (fitted[0].rows, test)
+        if plan.pairs is not None and plan.pairs > len(fitted[0].rows):
+            notices.append(f"{start.name} has only {len(fitted[0].rows):,} train pairs, not {plan.pairs:,}.")
+    return pairs, tuple(notices)
+
+
+def _train_all(
+    cells: Sequence[Cell],
+    plan: AlignmentPlan,
+    pairs: dict[str, tuple[list[Pair], list[Pair]]],
+    folder: Path,
+    device: str,
+) -> Iterator[_Outcome]:
+    """The outcome of each cell as it ends: one process a core, or one after another on a GPU."""
+    if not cells:
+        return
+    workers = min(len(cells), cpu_count()) if device == "cpu" else 1
+    jobs = (delayed(_train_one)(cell, plan, *pairs[cell.start.name], folder, device) for cell in cells)
+    yield from Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="n_jobs")(jobs)
+
+
+def _train_one(
+    cell: Cell, plan: AlignmentPlan, train: list[Pair], test: list[Pair], folder: Path, device: str
+) -> _Outcome:
+    started = time.monotonic()
+    with one_thread():
+        try:
+            loaded, measured = train_and_measure(cell, plan, train, test, folder / "checkpoints" / cell.name, device)
+        except InputError as error:
+            raise InputError(f"{cell.variant.name} of {cell.start.name}, seed {cell.seed}: {error}") from error
+    if cell.seed == 0 and cell.variant.objective is not None:
+        _keep(loaded, folder / "models" / f"{cell.start.name}-{cell.variant.name}")
+    place = {"encoder": cell.start.name, "features": cell.variant.name, "seed": cell.seed}
+    weight = 0.0 if cell.variant.objective is None else cell.variant.objective.weight
+    rows: list[Row] = [
+        place | {"scenario": "pairs", "level": weight, "metric": metric, "value": value}
+        for metric, value in measured.values.items()
+    ]
+    rows += [
+        place | {"scenario": "layer", "level": float(number), "metric": metric, "value": value}
+        for number, layer in enumerate(measured.layers)
+        for metric, value in layer.items()
+    ]
+    return _Outcome(cell, rows, measured.prompts, measured.answers, time.monotonic() - started)
+
+
+def train_and_measure(
+    cell: Cell, plan: AlignmentPlan, train: list[Pair], test: list[Pair], checkpoints: Path | None, device: str
+) -> tuple[LoadedModel, Any]:
+    """The trained model of a cell, and what is measured of it."""
+    config, seed = plan.training, derive_seed(plan.seed, "align", cell.seed) % 2**31
+    loaded = cell.start.load(device)
+    reference = cell.start.load(device) if config.method == "full" or cell.variant.objective is None else None
+    before = pair_likelihoods(loaded, test, batch_size=plan.measuring.batch_size)
+    if cell.variant.objective is not None:
+        rows = fewer(train, plan.pairs, derive_seed(plan.seed, "pairs", cell.seed))
+        loaded = align(loaded, reference, rows, config, cell.variant.objective, seed=seed, checkpoints=checkpoints)
+    measured = measure_alignment(
+        loaded,
+        reference,
+        before,
+        test,
+        cell.start.held_out(plan),
+        beta=config.beta,
+        layers=config.layers,
+        config=plan.measuring,
+        seed=seed,
+    )
+    return loaded, measured
+
+
+def _keep(loaded: LoadedModel, folder: Path) -> None:
+    """A model or adapter as a folder that is either whole or not there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    half = folder.with_name(f".{folder.name}")
+    shutil.rmtree(half, ignore_errors=True)
+    with quiet_libraries():
+        loaded.model.save_pretrained(half, safe_serialization=True)
+        loaded.tokenizer.save_pretrained(half)
+    half.rename(folder)
+
+
+def _judged(outcome: _Outcome, judge: Judge | None, folder: Path) -> list[Row]:
+    """Rows of what the answers are like, which are kept as well; here, because judges and text encoders load once."""
+    found: dict[str, float] = {}
+    scores: Sequence[float | None] = [None] * len(outcome.answers)
+    with one_thread():
+        if judge is not None:
+            judgement = judge_answers(judge, outcome.prompts, outcome.answers)
+            found |= {"unsafe": judgement.mean, "unsafe_share": judgement.unsafe_share()}
+            scores = [float(score) for score in judgement.scores]
+        if sum(bool(answer.strip()) for answer in outcome.answers) >= 2:
+            seen = diversity(outcome.answers)
+            found |= {"distinct_2": seen.distinct_2, "answer_decorrelation": seen.decorrelation}
+    lines = [
+        json.dumps({"prompt": prompt, "answer": answer} | ({} if score is None else {"unsafe": score}))
+        for prompt, answer, score in zip(outcome.prompts, outcome.answers, scores, strict=True)
+    ]
+    write_text(folder / "answers" / f"{outcome.cell.name}.jsonl", "\n".join(lines) + "\n")
+    shared = {name: outcome.rows[0][name] for name in ("encoder", "features", "seed", "scenario", "level")}
+    return [shared | {"metric": metric, "value": value} for metric, value in found.items()]
+
+
+def _table(rows: list[Row], data: TextData) -> pd.DataFrame:
+    frame = pd.DataFrame(rows)
+    frame.insert(0, "dataset", data.name)
+    return frame[["dataset", "encoder", "features", "scenario", "level", "seed", "metric", "value"]]

@@ -1,0 +1,117 @@
+"""The models that a comparison of trainings starts from; they are also the references."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from joblib import Parallel, cpu_count, delayed
+
+from monosemy.errors import InputError, reason
+from monosemy.files import write_text
+from monosemy.lm.alignment import own_texts, resized, warm_up
+from monosemy.lm.data import InstructionConfig, TextData, fit_context, load_instructions
+from monosemy.lm.data import Row as Pair
+from monosemy.lm.models import LoadedModel, load_causal_model
+from monosemy.lm.trainers import quiet_libraries
+from monosemy.progress import OnProgress
+from monosemy.study.alignment_plan import AlignmentPlan
+from monosemy.threads import one_thread
+
+_HELD_OUT = "held_out.json"
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model on disk, or on the hub."""
+
+    name: str
+    """In tables and files."""
+    source: str
+    """Folder or name."""
+    folder: Path
+    """Where the comparison keeps what belongs to it."""
+    n_parameters: int
+
+    def load(self, device: str) -> LoadedModel:
+        """In float32: what is trained in fewer digits loses small steps."""
+        return load_causal_model(self.source, dtype="float32", device=device)
+
+    def held_out(self, plan: AlignmentPlan) -> list[str]:
+        """The texts whose perplexity is measured."""
+        if plan.held_out is not None:
+            return held_out_texts(plan.held_out)
+        texts: list[str] = json.loads((self.folder / _HELD_OUT).read_text(encoding="utf-8"))
+        return texts
+
+
+def make_starts(plan: AlignmentPlan, data: TextData, folder: Path, on_progress: OnProgress, device: str) -> list[Start]:
+    """The starting model of each name or width; what the folder has already is not made again.
+
+    Raises:
+        InputError: a model cannot be loaded or resized, or the held-out texts cannot be read.
+    """
+    if plan.held_out is not None:
+        held_out_texts(plan.held_out)
+    wanted: list[tuple[str, int | None]] = (
+        [(plan.models[0], width) for width in plan.widths] or [(name, None) for name in plan.models]
+    )  # fmt: skip
+    on_progress("References", 0, len(wanted))
+    workers = min(len(wanted), cpu_count()) if device == "cpu" else 1
+    jobs = (
+        delayed(_make_start)(name, width, plan, data.train, folder / "references", device) for name, width in wanted
+    )
+    starts = []
+    for start in Parallel(n_jobs=workers, return_as="generator", pre_dispatch="n_jobs")(jobs):
+        starts.append(start)
+        on_progress("References", len(starts), len(wanted))
+    return starts
+
+
+def _make_start(
+    source: str, width: int | None, plan: AlignmentPlan, train: Sequence[Pair], root: Path, device: str
+) -> Start:
+    name = Path(source).name + (f"-w{width}" if width is not None else "")
+    folder, made = root / name, plan.warm_up is not None
+    if not (folder / _HELD_OUT).is_file():
+        with one_thread():
+            loaded = load_causal_model(source, dtype="float32", device=device)
+            if width is not None:
+                loaded = resized(loaded, width, plan.seed)
+            if plan.warm_up is not None:
+                n_tokens = min(plan.training.max_tokens or loaded.context, loaded.context)
+                rows = fit_context(train, loaded.tokenizer, n_tokens, plan.training.on_long).rows
+                loaded = warm_up(loaded, rows, plan.warm_up, seed=plan.seed)
+            texts = [] if plan.held_out is not None else own_texts(loaded, seed=plan.seed)
+        if made:
+            shutil.rmtree(folder, ignore_errors=True)
+            with quiet_libraries():
+                loaded.model.save_pretrained(folder, safe_serialization=True)
+                loaded.tokenizer.save_pretrained(folder)
+        write_text(folder / _HELD_OUT, json.dumps(texts))  # last: what has it is whole
+    chosen = str(folder) if made else source
+    n_parameters = sum(weight.numel() for weight in load_causal_model(chosen, device="cpu").model.parameters())
+    return Start(name, chosen, folder, n_parameters)
+
+
+def held_out_texts(source: str) -> list[str]:
+    """One text a line of a file that ends in .txt; else the column `text` of a table.
+
+    Raises:
+        InputError: it cannot be read or holds no text.
+    """
+    if source.endswith(".txt"):
+        try:
+            lines = Path(source).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"--held-out {source} cannot be read ({reason(error)}); give a UTF-8 text file."
+            ) from error
+        texts = [line.strip() for line in lines if line.strip()]
+    else:
+        found = load_instructions(InstructionConfig(source=source, format="text", test_fraction=0))
+        texts = [str(row["text"]) for rows in found.splits().values() for row in rows]
+    if not texts:
+        raise InputError(f"--held-out {source} holds no text; give one text a line.")
+    return texts
