@@ -83,7 +83,7 @@ def print_accuracies(table: pd.DataFrame, scenario: str, console: Console) -> No
         part = levels[start : start + fitting]
         title = f"{tables.scenario_title(scenario)}: accuracy, %" + (" (continued)" if start else "")
         rows = [(name, [texts.get((name, level), tables.NOTHING) for level in part]) for name in names]
-        _print_table(title, [heads[level] for level in part], rows, console)
+        print_table(title, [heads[level] for level in part], rows, console)
 
 
 def print_gains(table: pd.DataFrame, scenario: str, console: Console, over: str = tables.BASELINE) -> None:
@@ -102,7 +102,7 @@ def print_gains(table: pd.DataFrame, scenario: str, console: Console, over: str 
         f" at {tables.level_text(scenario, tables.levels(last)[0])}" if tables.clean_level(scenario) is not None else ""
     )
     title = f"{tables.scenario_title(scenario)}{where}: gain over {over}, points"
-    _print_table(title, ["gain", "95 % interval", "Holm p"], rows, console)
+    print_table(title, ["gain", "95 % interval", "Holm p"], rows, console)
 
 
 def _print_features(results: pd.DataFrame, console: Console) -> None:
@@ -112,10 +112,11 @@ def _print_features(results: pd.DataFrame, console: Console) -> None:
         for name, values in measured.iterrows()
     ]
     if rows:
-        _print_table("Features", list(_METRIC_HEADS.values()), rows, console)
+        print_table("Features", list(_METRIC_HEADS.values()), rows, console)
 
 
-def _print_table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], console: Console) -> None:
+def print_table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], console: Console) -> None:
+    """One table with a name and texts in each row."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for head in heads:
