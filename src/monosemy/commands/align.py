@@ -12,8 +12,8 @@ from monosemy.lm.data import load_preferences
 from monosemy.lm.judges import judge_config
 from monosemy.progress import progress
 from monosemy.settings import merged, read_yaml, validated
-from monosemy.study.alignment import AlignmentResult, run_alignment
-from monosemy.study.alignment_plan import AlignmentPlan
+from monosemy.study.alignment.plan import AlignmentPlan
+from monosemy.study.alignment.run import AlignmentResult, run_alignment
 from monosemy.training.processes import chosen_device
 
 

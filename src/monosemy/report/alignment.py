@@ -11,8 +11,8 @@ from monosemy.report.alignment_figures import alignment_figures
 from monosemy.report.figures import png_bytes, svg_bytes
 from monosemy.report.tables import p_text
 from monosemy.report.terminal import print_sentences, print_table
-from monosemy.study.alignment import AlignmentResult
-from monosemy.study.alignment_plan import BASE, BASELINE, variants
+from monosemy.study.alignment.plan import BASE, BASELINE, variants
+from monosemy.study.alignment.run import AlignmentResult
 from monosemy.study.verdict import SIGNIFICANT
 
 _HEADS = {

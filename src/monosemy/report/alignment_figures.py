@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from monosemy.report.figures import HOUSE_STYLE
-from monosemy.study.alignment import AlignmentResult
-from monosemy.study.alignment_plan import BASE, BASELINE, variants
+from monosemy.study.alignment.plan import BASE, BASELINE, variants
+from monosemy.study.alignment.run import AlignmentResult
 from monosemy.study.statistics import mean_interval
 
 _PANELS = {

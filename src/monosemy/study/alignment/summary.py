@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monosemy.study.alignment_plan import BASELINE
+from monosemy.study.alignment.plan import BASELINE
 from monosemy.study.statistics import holm, mean_interval, paired_p_value
 
 

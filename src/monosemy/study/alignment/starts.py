@@ -8,15 +8,15 @@ from pathlib import Path
 
 from joblib import Parallel, cpu_count, delayed
 
-from monosemy.errors import InputError, reason
 from monosemy.files import write_text
 from monosemy.lm.alignment import own_texts, resized, warm_up
-from monosemy.lm.data import InstructionConfig, TextData, fit_context, load_instructions
 from monosemy.lm.data import Row as Pair
+from monosemy.lm.data import TextData, fit_context
+from monosemy.lm.data.held_out import held_out_texts
 from monosemy.lm.models import LoadedModel, load_causal_model
 from monosemy.lm.trainers import quiet_libraries
 from monosemy.progress import OnProgress
-from monosemy.study.alignment_plan import AlignmentPlan
+from monosemy.study.alignment.plan import AlignmentPlan
 from monosemy.threads import one_thread
 
 _HELD_OUT = "held_out.json"
@@ -93,25 +93,3 @@ def _make_start(
     chosen = str(folder) if made else source
     n_parameters = sum(weight.numel() for weight in load_causal_model(chosen, device="cpu").model.parameters())
     return Start(name, chosen, folder, n_parameters)
-
-
-def held_out_texts(source: str) -> list[str]:
-    """One text a line of a file that ends in .txt; else the column `text` of a table.
-
-    Raises:
-        InputError: it cannot be read or holds no text.
-    """
-    if source.endswith(".txt"):
-        try:
-            lines = Path(source).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"--held-out {source} cannot be read ({reason(error)}); give a UTF-8 text file."
-            ) from error
-        texts = [line.strip() for line in lines if line.strip()]
-    else:
-        found = load_instructions(InstructionConfig(source=source, format="text", test_fraction=0))
-        texts = [str(row["text"]) for rows in found.splits().values() for row in rows]
-    if not texts:
-        raise InputError(f"--held-out {source} holds no text; give one text a line.")
-    return texts

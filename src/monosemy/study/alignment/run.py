@@ -1,4 +1,4 @@
-"""DPO against DecPO over weights, seeds and models: trained, measured, summarised."""
+"""Every model of a plan: trained, measured, kept."""
 
 import json
 import shutil
@@ -26,9 +26,9 @@ from monosemy.lm.text_metrics import diversity
 from monosemy.lm.trainers import quiet_libraries
 from monosemy.progress import OnProgress
 from monosemy.seeding import derive_seed
-from monosemy.study.alignment_plan import AlignmentPlan, Variant, variants
-from monosemy.study.alignment_starts import Start, make_starts
-from monosemy.study.alignment_summary import summarise_alignment
+from monosemy.study.alignment.plan import AlignmentPlan, Variant, variants
+from monosemy.study.alignment.starts import Start, make_starts
+from monosemy.study.alignment.summary import summarise_alignment
 from monosemy.study.folder import Row, StudyFolder
 from monosemy.threads import one_thread
 

@@ -1,0 +1,1 @@
+"""DPO against DecPO over weights, losses, seeds and models: trained, measured, summarised."""
