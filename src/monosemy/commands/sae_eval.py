@@ -34,6 +34,8 @@ class SaeEvalRequest:
 
 def execute(request: SaeEvalRequest, console: Console, *, as_json: bool) -> None:
     """Measure, write what is asked for, and print."""
+    if request.out is not None and request.out.exists() and not request.out.is_dir():
+        raise InputError(f"out is {str(request.out)!r}, which is no folder one can write to; give another.")
     models = load_models(request.models)
     stream = open_stream(request.data, request.column)
     check_widths(models, stream)  # before labels are read
