@@ -1,8 +1,10 @@
 """How a feature set looks, in every figure of every study the same."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from monosemy.features.registry import FEATURE_SETS, Role
+from monosemy.study.adapters.methods import METHODS
 from monosemy.study.finetuning import VARIANTS
 
 # Okabe and Ito's palette, safe for the colour-blind.
@@ -13,9 +15,9 @@ _MARKERS = ("o", "D", "s", "^", "v", "P")
 
 
 ROLES: dict[str, Role] = {name: feature.role for name, feature in FEATURE_SETS.items()} | {
-    name: variant.role for name, variant in VARIANTS.items()
+    name: compared.role for name, compared in (VARIANTS | METHODS).items()
 }
-"""Of everything that is compared: feature sets of a study, variants of finetuning."""
+"""Of everything that is compared: feature sets of a study, variants and methods of finetuning."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def style_of(name: str) -> Style:
     if name not in ROLES:
         return Style("#000000", "#000000", "X", 1.4, (1, 2))
     role = ROLES[name]
-    family = VARIANTS if name in VARIANTS else FEATURE_SETS
+    family: Iterable[str] = next((group for group in (VARIANTS, METHODS) if name in group), FEATURE_SETS)
     number = [other for other in family if ROLES[other] == role].index(name)
     if role == "baseline":
         return Style("#000000", "#000000", "o", 2.0)

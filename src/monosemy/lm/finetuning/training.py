@@ -1,0 +1,187 @@
+"""Training by the libraries' own trainers; they bring several GPUs, accelerate and checkpoints along."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from monosemy.errors import InputError, reason
+from monosemy.lm.data.forms import Row
+from monosemy.lm.finetuning.config import AdapterConfig, Task, adapter_settings
+from monosemy.lm.models import LoadedModel
+from monosemy.lm.trainers import OnStep, checkpoint_folder, quiet_libraries, train_to_end
+from monosemy.seeding import derive_seed
+
+_CHECKPOINT_EVERY = 200
+"""Steps."""
+
+
+def train_adapter(
+    loaded: LoadedModel,
+    rows: Sequence[Row],
+    config: AdapterConfig,
+    *,
+    checkpoints: Path | None = None,
+    on_step: OnStep | None = None,
+) -> LoadedModel:
+    """Train an adapter on rows; it is put into the model that is given.
+
+    Rows with `text` and `label` train a classifier, by transformers' Trainer; rows with `prompt` and `completion` (loss
+    on the completion alone), `messages` (loss on the last answer), or `text` train a causal model by TRL's SFTTrainer.
+    Batches hold rows of similar length.
+
+    Args:
+        checkpoints: folder from which a killed training goes on; it is removed when the training is done.
+
+    Returns: the model with its adapter, in eval mode.
+
+    Raises:
+        InputError: the model has none of the target modules, there are no rows, or the batch cannot be shared out
+            among the processes.
+    """
+    if not rows:
+        raise InputError("There are no rows to train on; give at least one.")
+    task = task_of(rows[0])
+    with quiet_libraries(), checkpoint_folder(checkpoints) as folder:
+        model = put_adapter(loaded, config, task)
+        make = _classifier_trainer if task == "classification" else _language_trainer
+        trainer = make(model, loaded, rows, config, _arguments(config, len(rows), folder, loaded))
+        train_to_end(trainer, folder, on_step)
+        trained = trainer.accelerator.unwrap_model(trainer.model)
+        trainer.accelerator.wait_for_everyone()
+    return LoadedModel(loaded.name, trained.eval(), loaded.tokenizer)
+
+
+def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
+    """The model with an adapter that was saved, in eval mode; it is put into the model that is given.
+
+    Raises:
+        InputError: the folder holds no adapter, or one of another model.
+    """
+    from peft import PeftModel
+
+    try:
+        with quiet_libraries():
+            model = PeftModel.from_pretrained(loaded.model, str(folder), local_files_only=True)
+    except InputError:
+        raise
+    except Exception as error:  # PEFT raises many types; each means that the adapter does not fit
+        raise InputError(
+            f"The adapter {folder} cannot be loaded onto {loaded.name} ({reason(error)}); give a folder that was saved "
+            f"for this model."
+        ) from error
+    return LoadedModel(loaded.name, model.eval(), loaded.tokenizer)
+
+
+def task_of(row: Row) -> Task:
+    """What a row trains."""
+    return "classification" if {"text", "label"} <= row.keys() and "prompt" not in row else "generation"
+
+
+def put_adapter(loaded: LoadedModel, config: AdapterConfig, task: Task) -> nn.Module:
+    """The model with a new adapter in it, or with only its head to train.
+
+    Raises:
+        InputError: the model has none of the target modules.
+    """
+    if config.method == "head":
+        return _with_trained_head(loaded, task)
+    from peft import get_peft_model
+
+    devices = [loaded.device] if loaded.device.type == "cuda" else []
+    with quiet_libraries(), torch.random.fork_rng(devices=devices):
+        torch.manual_seed(derive_seed("adapter", config.seed))
+        try:
+            model: nn.Module = get_peft_model(loaded.model, adapter_settings(config, task))
+        except ValueError as error:
+            raise InputError(
+                f"{config.method} cannot be put into {loaded.name} ({reason(error)}); name target modules that it has."
+            ) from error
+    return model
+
+
+def _with_trained_head(loaded: LoadedModel, task: Task) -> nn.Module:
+    model: nn.Module = loaded.model
+    if task != "classification":
+        raise InputError("method='head' trains a classifier's head, and a language model has none; choose lora.")
+    # What transformers calls its heads, and PEFT therefore trains beside an adapter.
+    heads = [child for name, child in model.named_children() if name in ("classifier", "score")]
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    for head in heads:
+        for parameter in head.parameters():
+            parameter.requires_grad_(True)
+    return model
+
+
+def _arguments(config: AdapterConfig, n_rows: int, folder: Path, loaded: LoadedModel) -> dict[str, Any]:
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    parts = world * config.accumulation
+    if config.batch_size % parts:
+        raise InputError(
+            f"batch_size={config.batch_size} cannot be shared out among {world} processes in {config.accumulation} "
+            f"parts each; choose a multiple of {parts}."
+        )
+    steps = max(math.ceil(n_rows / config.batch_size) * config.epochs, config.min_steps)
+    on_gpu = loaded.device.type == "cuda"
+    return {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": config.batch_size // parts,
+        "gradient_accumulation_steps": config.accumulation,
+        "max_steps": steps,
+        "learning_rate": config.lr,
+        "weight_decay": config.weight_decay,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "seed": config.seed,
+        "use_cpu": not on_gpu,
+        "bf16": on_gpu and loaded.model.dtype == torch.bfloat16,
+        "train_sampling_strategy": "group_by_length",
+        "save_strategy": "steps",
+        "save_steps": min(_CHECKPOINT_EVERY, max(1, steps // 2)),
+        "save_total_limit": 1,
+        "logging_steps": max(1, steps // 10),
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def _classifier_trainer(
+    model: nn.Module, loaded: LoadedModel, rows: Sequence[Row], config: AdapterConfig, arguments: dict[str, Any]
+) -> Any:
+    from datasets import Dataset
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+    n_tokens = min(config.max_tokens or loaded.context, loaded.context)
+    tokens = loaded.tokenizer([str(row["text"]) for row in rows], truncation=True, max_length=n_tokens, verbose=False)
+    columns = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+    data = Dataset.from_dict(columns | {"labels": [int(row["label"]) for row in rows]})
+    return Trainer(
+        model,
+        TrainingArguments(**arguments),
+        train_dataset=data,
+        data_collator=DataCollatorWithPadding(loaded.tokenizer),
+        processing_class=loaded.tokenizer,
+    )
+
+
+def _language_trainer(
+    model: nn.Module, loaded: LoadedModel, rows: Sequence[Row], config: AdapterConfig, arguments: dict[str, Any]
+) -> Any:
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    n_tokens = min(config.max_tokens or loaded.context, loaded.context)
+    data = Dataset.from_list([_language_row(row) for row in rows])
+    settings = SFTConfig(**arguments, max_length=n_tokens, packing=False)
+    return SFTTrainer(model, settings, train_dataset=data, processing_class=loaded.tokenizer)
+
+
+def _language_row(row: Row) -> Row:
+    """The columns that TRL takes: a dialogue is what was said before, and its last answer."""
+    if "messages" in row:
+        return {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]}
+    return {name: row[name] for name in ("prompt", "completion", "text") if name in row}

@@ -1,0 +1,1 @@
+"""Language models finetuned with LoRA and MonoLoRA, side by side."""

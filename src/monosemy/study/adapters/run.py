@@ -1,0 +1,171 @@
+"""Run a comparison of adapters into a folder, cell by cell; a killed run goes on where it was."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch.distributed as dist
+from joblib import Parallel, cpu_count, delayed
+
+from monosemy.cache import cache_folder, fingerprint
+from monosemy.files import atomic_path, write_text
+from monosemy.lm.alignment import own_texts
+from monosemy.lm.data.held_out import held_out_texts
+from monosemy.lm.finetuning import put_adapter
+from monosemy.lm.judges import make_judge
+from monosemy.lm.models import model_fingerprint
+from monosemy.progress import OnProgress
+from monosemy.study.adapters.cell import AdapterRun, load_base, run_cell
+from monosemy.study.adapters.data import AdapterData, fitted
+from monosemy.study.adapters.methods import BASELINE
+from monosemy.study.adapters.plan import AdapterPlan, check_plan
+from monosemy.study.cells import Cell, Evaluation, Training, make_cells
+from monosemy.study.folder import Row, StudyFolder
+from monosemy.study.statistics import summarise
+from monosemy.threads import one_thread
+from monosemy.training.processes import ALONE, Processes
+
+_PACKAGES = ("transformers", "peft", "trl")
+
+
+@dataclass(frozen=True)
+class AdapterResult:
+    """What a finished comparison leaves."""
+
+    plan: AdapterPlan
+    data: AdapterData
+    results: pd.DataFrame
+    """Tidy: dataset, encoder (the model), features (the method), scenario, level, seed, metric, value."""
+    summary: pd.DataFrame
+    folder: Path
+
+
+def run_adapters(
+    plan: AdapterPlan,
+    data: AdapterData,
+    folder: Path,
+    on_progress: OnProgress,
+    device: str = "cpu",
+    processes: Processes = ALONE,
+) -> AdapterResult:
+    """Finetune every model that the folder does not hold yet, and write tables, adapters and their units.
+
+    Processes that torchrun started train each adapter together; otherwise, on a CPU, each core trains one of its own.
+
+    Raises:
+        InputError: the plan does not fit the data or the model, or the folder holds another plan or other data.
+    """
+    check_plan(plan, data)
+    if plan.judge is not None:
+        make_judge(plan.judge)  # faults show before the first training
+    data, held_out = _prepared(plan, data, device)
+    runs = make_runs(plan, data)
+    finished: dict[AdapterRun, list[Row]] = {}
+    store: StudyFolder | None = None
+    if processes.writes:
+        prompts = [] if plan.judge_prompts is None else [plan.judge_prompts]
+        key = fingerprint(data.key(), held_out, model_fingerprint(plan.model))
+        store = StudyFolder(folder, plan.to_yaml(), key, prompts, _PACKAGES)
+        finished = {run: rows for run in runs if (rows := store.read(run.name)) is not None}
+    missing = _agreed([run for run in runs if run not in finished], processes)
+    on_progress("Adapters", 0, len(missing))
+    ended = _run_all(missing, plan, data, held_out, folder, device, on_progress, processes)
+    for done, (run, rows, seconds) in enumerate(ended, start=1):
+        finished[run] = rows
+        if store is not None:
+            store.write(run.name, rows, seconds)
+        on_progress("Adapters", done, len(missing))
+    results = _table([row for run in runs for row in finished.get(run, [])], plan, data)
+    summary = summarise(results, BASELINE)
+    if processes.writes:
+        with atomic_path(folder / "results.parquet") as temporary:
+            results.to_parquet(temporary, index=False)
+        write_text(folder / "summary.csv", summary.to_csv(index=False))
+        shutil.rmtree(folder / "training", ignore_errors=True)
+    return AdapterResult(plan, data, results, summary, folder)
+
+
+def make_runs(plan: AdapterPlan, data: AdapterData) -> list[AdapterRun]:
+    """Every model to train; levels that train on the same labels share one, and an untrained model is there once."""
+    clean = Cell("clean", 0.0, Training(), Evaluation())
+    by_training: dict[Training, Cell] = {}
+    for cell in [clean] if data.labelled is None else make_cells(plan, data.labelled):
+        by_training.setdefault(cell.training, cell)
+    runs = [
+        AdapterRun(method, cell, seed)
+        for seed in range(plan.seeds)
+        for cell in by_training.values()
+        for method in plan.methods
+    ]
+    untrained = data.task == "generation"
+    return [run for run in runs if not (untrained and run.method == "base" and (run.cell != clean or run.seed))]
+
+
+def _prepared(plan: AdapterPlan, data: AdapterData, device: str) -> tuple[AdapterData, tuple[str, ...]]:
+    """The data that fits the model, and held-out texts; faults of the model show before anything is written."""
+    texts = [] if plan.held_out is None else held_out_texts(plan.held_out)
+    loaded = load_base(plan, data, device, seed=0)
+    n_tokens = min(plan.training.max_tokens or loaded.context, loaded.context)
+    found = fitted(data, loaded.tokenizer, n_tokens, plan.data.on_long)
+    if data.task == "generation" and plan.held_out is None:
+        texts = own_texts(loaded, seed=plan.seed)
+    put_adapter(loaded, plan.training_of(BASELINE, plan.learning_rates[0], 0), data.task)
+    return found, tuple(texts)
+
+
+def _agreed(missing: list[AdapterRun], processes: Processes) -> list[AdapterRun]:
+    """What the writing process says is missing; the others cannot read what it has not written yet."""
+    if processes.world == 1:
+        return missing
+    told = [missing]
+    dist.broadcast_object_list(told, src=0)
+    return told[0]
+
+
+def _run_all(
+    runs: Sequence[AdapterRun],
+    plan: AdapterPlan,
+    data: AdapterData,
+    held_out: tuple[str, ...],
+    folder: Path,
+    device: str,
+    on_progress: OnProgress,
+    processes: Processes,
+) -> Iterator[tuple[AdapterRun, list[Row], float]]:
+    """(run, rows, seconds) of each run as it ends."""
+    if device != "cpu" or processes.world > 1:
+        for run in runs:
+            started = time.monotonic()
+            rows = run_cell(run, plan, data, held_out, folder, device, writes=processes.writes,
+                on_step=lambda done, total: on_progress("Steps", done, total),
+            )  # fmt: skip
+            yield run, rows, time.monotonic() - started
+        return
+    if not runs:
+        return
+    cache = str(cache_folder())
+    jobs = (delayed(_run_one)(run, plan, data, held_out, folder, cache) for run in runs)
+    workers = min(len(runs), cpu_count())
+    yield from Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="n_jobs")(jobs)
+
+
+def _run_one(
+    run: AdapterRun, plan: AdapterPlan, data: AdapterData, held_out: tuple[str, ...], folder: Path, cache: str
+) -> tuple[AdapterRun, list[Row], float]:
+    os.environ["MONOSEMY_CACHE"] = cache  # a worker process may be older than the caller's setting
+    started = time.monotonic()
+    with one_thread():
+        rows = run_cell(run, plan, data, held_out, folder, "cpu")
+    return run, rows, time.monotonic() - started
+
+
+def _table(rows: list[Row], plan: AdapterPlan, data: AdapterData) -> pd.DataFrame:
+    frame = pd.DataFrame(rows)
+    frame.insert(0, "dataset", data.name)
+    frame.insert(1, "encoder", Path(plan.model).name)
+    order = {name: place for place, name in enumerate(plan.methods)}
+    return frame.sort_values("features", key=lambda names: names.map(order), kind="stable", ignore_index=True)
