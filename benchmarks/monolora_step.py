@@ -185,8 +185,8 @@ def main() -> None:
     body = "\n".join(
         [
             f"Random Llama models, adapters of rank 8 on all linear layers, dropout 0.1, batch {BATCH} of {LENGTH} "
-            "tokens, float32, one thread, processor time. A cell is time and peak memory of a step over LoRA's; LoRA's row "
-            "gives both as they are. "
+            "tokens, float32, one thread, processor time. A cell is time and peak memory of a step over LoRA's; "
+            "LoRA's row gives both as they are. "
             "Quartiles and step times of all: [monolora_step.csv](monolora_step.csv).",
             "",
             *lines_of(table),
