@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from monosemy._version import __version__
+from monosemy.cli.activations import activations
 from monosemy.cli.align import align
 from monosemy.cli.finetune import finetune
 from monosemy.cli.gauge import gauge
@@ -44,6 +45,7 @@ app.command()(study)
 app.command()(pretrain)
 app.add_typer(finetune, name="finetune")
 app.command()(align)
+app.command()(activations)
 app.add_typer(sae, name="sae")
 app.command()(report)
 app.command()(measure)

@@ -50,6 +50,20 @@ def load_causal_model(name: str, *, dtype: Dtype = "auto", device: str | None = 
     return _load(AutoModelForCausalLM, name, dtype, device, "language-model")
 
 
+def load_any_model(name: str, *, dtype: Dtype = "auto", device: str | None = None) -> LoadedModel:
+    """A causal language model, or any other text model without its head, by folder or name.
+
+    Raises:
+        InputError: as :func:`load_causal_model`.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    kinds = _pretrained(AutoConfig, name, "model").architectures or []
+    if any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds):
+        return load_causal_model(name, dtype=dtype, device=device)
+    return _load(AutoModel, name, dtype, device, None)
+
+
 def load_classifier(
     name: str,
     class_names: Sequence[str] | None = None,
