@@ -77,8 +77,8 @@ def main() -> None:
         lines += [
             "",
             "permutation: a true one of all rows (8 MB of it are the order). blocks: 1,024 neighbouring rows at a "
-            "time, 64 blocks mixed. buffer: 65,536 rows from front to back. A part of the growth is not the stream's: the "
-            "batch, its code and the gradients. Rows/s are those of a busy machine.",
+            "time, 64 blocks mixed. buffer: 65,536 rows from front to back. A part of the growth is not the "
+            "stream's: the batch, its code and the gradients. Rows/s are those of a busy machine.",
         ]
         command_line = "python benchmarks/streams.py"
         write_record(

@@ -1,6 +1,7 @@
 """Rows from every kind of source: the same numbers, any place to go on from, one sentence for what is no row."""
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,7 @@ def test_a_stream_goes_on_from_every_place(kind: str, shuffle: bool, tmp_path: P
     whole = read(stream, N + 1, 1)
     reader, done = stream.open(1), 0
     for n in (0, 1, 2, 3, 5, 8, 13, 21, 34):
-        rest = read(stream, 11, 1, reader.state())
+        rest = read(stream, 11, 1, json.loads(json.dumps(reader.state())))
         np.testing.assert_array_equal(rest, whole[done:])
         np.testing.assert_array_equal(reader.peek(n).numpy(), whole[done : done + n])
         done += len(reader.read(n))
@@ -365,6 +366,25 @@ def test_a_promised_number_of_rows(length: int) -> None:
     assert read(open_stream(pieces(), length=N), 7).shape == (N, D)
     with pytest.raises(InputError, match=f"ended after 61 of {length} promised rows"):
         read(open_stream(pieces(), length=length), 7)
+
+
+def test_a_data_set_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = streaming(tmp_path)
+    for splits in ({"train": split, "test": split}, {"rows": split}):
+        monkeypatch.setattr(datasets, "load_dataset", lambda name, streaming, splits=splits: splits)
+        np.testing.assert_array_equal(read(open_stream("owner/rows"), 8), ROWS)
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, streaming: {"a": split, "b": split})
+    with pytest.raises(InputError, match="has the splits a, b, but no train"):
+        open_stream("owner/rows")
+
+    def missing(name: str, streaming: bool) -> Any:
+        raise FileNotFoundError("no such thing")
+
+    monkeypatch.setattr(datasets, "load_dataset", missing)
+    with pytest.raises(
+        InputError, match=r"owner/rows is no file or folder here and no Hugging Face data set that loads"
+    ):
+        open_stream("owner/rows")
 
 
 def test_a_column_by_name(tmp_path: Path) -> None:

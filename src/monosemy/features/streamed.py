@@ -46,7 +46,7 @@ def train_many(
     stream: RowStream,
     *,
     steps: int | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     minutes: float = math.inf,
     processes: Processes = ALONE,
     on_step: OnStep | None = None,
@@ -71,11 +71,11 @@ def train_many(
         InputError: the autoencoders differ in how they read the stream, the stream is too short or holds bad rows, a
             loss became infinite, or the folder holds another training. The last good state stays in the folder.
     """
-    work = _Work(tuple(saes), stream, steps, folder, minutes, processes, on_step, on_log)
+    work = _Work(tuple(saes), stream, steps, minutes, processes, on_step, on_log)
     _check(work)
     run_folder = None
     if folder is not None:
-        run_folder = RunFolder(folder, _settings(work), stream.key(), writes=processes.writes)
+        run_folder = RunFolder(Path(folder), _settings(work), stream.key(), writes=processes.writes)
         processes.wait()
     return _Run(work, run_folder).run()
 
@@ -85,7 +85,6 @@ class _Work:
     saes: tuple[SparseAutoencoder, ...]
     stream: RowStream
     steps: int | None
-    folder: Path | None
     minutes: float
     processes: Processes
     on_step: OnStep | None

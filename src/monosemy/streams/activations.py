@@ -33,7 +33,7 @@ def cache_activations(
     model: nn.Module,
     layer: str,
     batches: Iterable[Any],
-    folder: Path,
+    folder: str | Path,
     *,
     tokens: Tokens = "all",
     precision: Precision = "float32",
@@ -69,7 +69,7 @@ def cache_activations(
         "shard_rows": shard_rows,
         "model": _fingerprint(model),
     }
-    shards = _Shards(folder, settings, getattr(torch, precision))
+    shards = _Shards(Path(folder), settings, getattr(torch, precision))
     if shards.finished:
         return shards.rows
     digest, number = hashlib.sha256(), 0

@@ -1,0 +1,123 @@
+"""`monosemy sae train` and `monosemy activations` as a stranger meets them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monosemy.encoders.backbones import BackboneConfig
+from monosemy.encoders.image_encoder import EncoderSpec, ImageEncoder, embed, load_encoder, save_encoder
+from monosemy.features import Autoencoder
+from monosemy.streams import open_stream
+
+Run = Callable[..., int]
+N, D = 200, 6
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    codes = rng.random((N, 10)) * (rng.random((N, 10)) < 0.2)
+    np.save(tmp_path / "rows.npy", (codes @ rng.normal(size=(10, D)) + 2).astype(np.float32))
+    return tmp_path / "rows.npy"
+
+
+def test_several_from_one_file(rows: Path, tmp_path: Path, monosemy: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("sae", "train", rows, "--width", "16,24", "--k", "2", "--activation", "topk,batchtopk", "--seed", "0,1")
+    more = ("--batch-size", "20", "--epochs", "2", "--out", tmp_path / "run")
+    assert monosemy(*words, *more, "--minutes", "0") == 0
+    assert f"Stopped after 0 minutes; the same command goes on from {tmp_path / 'run'}" in flat(capsys)
+    assert monosemy(*words, *more) == 0
+    printed = flat(capsys)
+    assert f"{N} x {D}" in printed
+    files = sorted((tmp_path / "run").glob("*topk-*.safetensors"))
+    assert len(files) == 8
+    for path in files:
+        model = Autoencoder.load(path)
+        assert model.n_inputs == D
+        assert path.stem.startswith(f"{model.activation.name}-{model.n_latents}-k2-seed")
+        assert path.stem in printed
+    last = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 20
+    assert monosemy(*words, *more, "--lr", "0.1") == 2
+    assert "holds a run with saes" in capsys.readouterr().err
+
+
+def flat(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--width", "many"), "--width 'many' is no comma-separated list of whole numbers; write 1024,4096."),
+        (("--k", "-1"), "--k '-1' names no numbers of at least 0"),
+        (("--activation", "topk,sigmoid"), "--activation 'topk,sigmoid' is unknown; choose among topk"),
+        (("--width", "4", "--k", "5"), "k=5 is outside [1, n_latents=4]"),
+        (("--column", "x"), "column='x' has no meaning"),
+        (("--epochs", "0"), "n_epochs=0 is no positive whole number"),
+        (("--steps", "0"), "steps=0 is not positive"),
+    ],
+)
+def test_bad_words_are_one_sentence(
+    words: tuple[str, ...], message: str, rows: Path, tmp_path: Path, monosemy: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert monosemy("sae", "train", rows, *words, "--out", tmp_path / "run") == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    spec = EncoderSpec(image_shape=(3, 8, 8), backbone=BackboneConfig(name="conv"))
+    save_encoder(ImageEncoder(spec).eval(), tmp_path / "encoder.safetensors")
+    return tmp_path / "encoder.safetensors"
+
+
+def test_an_image_encoder(encoder: Path, photos: Path, tmp_path: Path, monosemy: Run) -> None:
+    out = tmp_path / "activations"
+    words = ("activations", encoder, "--images", photos, "--layer", "projector", "--out", out, "--batch-size", "10")
+    assert monosemy(*words) == 0
+    assert monosemy(*words) == 0
+    stored = open_stream(out).open().read(1000).numpy()
+    assert stored.shape == (72, 256)
+    from monosemy.data.sources import DataConfig, load_data
+
+    data = load_data(DataConfig(source=str(photos)))
+    images = np.concatenate([np.asarray(split.inputs) for split in (data.train, data.validation, data.test)])
+    made = embed(load_encoder(encoder), images)
+    np.testing.assert_allclose(np.sort(stored[:, 0]), np.sort(made[:, 0]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_language_model(shared_data: Path, tmp_path: Path, monosemy: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("transformers")
+    (tmp_path / "texts.txt").write_text("Once upon a time there was a dog.\n\nA cat.\nThe end of it all.\n")
+    words = ("activations", shared_data / "stories260k", "--texts", tmp_path / "texts.txt", "--layer")
+    assert monosemy(*words, "model.layers.1", "--tokens", "mean", "--out", tmp_path / "a", "--batch-size", "2") == 0
+    assert "3 rows of model.layers.1" in flat(capsys)
+    assert open_stream(tmp_path / "a").open().read(9).shape == (3, 64)
+    assert monosemy("sae", "train", tmp_path / "a", "--width", "8", "--k", "2", "--out", tmp_path / "sae") == 0
+    assert monosemy(*words, "layers.1", "--out", tmp_path / "b") == 2
+    assert "no layer 'layers.1'; the nearest name is 'model.layers.1'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "Neither or both of --texts and --images are given"),
+        (("--texts", "none.txt"), "--texts none.txt cannot be read"),
+        (("--images", "none.parquet", "--batch-size", "0"), "--batch-size 0 is not positive"),
+    ],
+)
+def test_bad_words_of_activations(
+    words: tuple[str, ...],
+    message: str,
+    encoder: Path,
+    tmp_path: Path,
+    monosemy: Run,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert monosemy("activations", encoder, "--layer", "projector", "--out", tmp_path / "out", *words) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
