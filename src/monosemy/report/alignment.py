@@ -62,6 +62,15 @@ def _clear(row: pd.Series) -> bool:
     return bool(row["p_holm"] < SIGNIFICANT)
 
 
+def _verb(row: pd.Series, n_seeds: int) -> str:
+    """What a difference to DPO does to a quantity."""
+    if n_seeds == 1:
+        return "changes, as far as one seed can tell,"
+    if not _clear(row):
+        return "makes no clear difference to"
+    return "raises" if row["gain"] > 0 else "LOWERS"
+
+
 def _interval(low: float, high: float) -> str:
     return "" if np.isnan(low) else f" [{low:+.3g}, {high:+.3g}]"
 
@@ -90,16 +99,14 @@ def _margins(rows: pd.DataFrame, result: AlignmentResult) -> list[str]:
     if not names:
         return ["No weight of DecPO was in the comparison, so there is nothing to judge."]
     best = max(names, key=lambda name: _row(rows, name, "margin")["gain"])
-    groups: dict[str, list[str]] = {"raises": [], "LOWERS": [], "makes no clear difference to": []}
+    groups: dict[str, list[str]] = {}
     for name in names:
         row = _row(rows, name, "margin")
-        verb = "makes no clear difference to" if not _clear(row) else "raises" if row["gain"] > 0 else "LOWERS"
-        groups[verb].append(f"{row['weight']:g} ({_difference(row)})")
+        groups.setdefault(_verb(row, result.plan.seeds), []).append(f"{row['weight']:g} ({_difference(row)})")
+    start = f"{_row(rows, BASELINE, 'margin')['mean']:.3g}"
     said = [
-        f"DecPO {verb} the reward margin over DPO's {_row(rows, BASELINE, 'margin')['mean']:.3g} at weight "
-        f"{', '.join(found)}."
+        f"DecPO {verb} the reward margin, of DPO {start}, at weight {', '.join(found)}."
         for verb, found in groups.items()
-        if found
     ]
     controls = [v.name for v in variants(result.plan) if v.objective is not None and v.objective.regularizer
                 and v.role == "control"]  # fmt: skip
@@ -121,6 +128,8 @@ def _decorrelated(rows: pd.DataFrame, result: AlignmentResult) -> str:
     if not names:
         return ""
     if not found:
+        if result.plan.seeds == 1:
+            return ""
         return "At no weight does DecPO clearly change the layer's feature decorrelation against DPO."
     return f"DecPO changes the layer's feature decorrelation against DPO at weight {', '.join(found)}."
 

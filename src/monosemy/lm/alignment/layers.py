@@ -9,6 +9,7 @@ from torch import nn
 
 from monosemy.functional.decorrelation import decorrelation
 from monosemy.lm.activations import first_outputs, token_rows
+from monosemy.lm.alignment.pairs import ended
 from monosemy.lm.architectures import ARCHITECTURES, model_type
 from monosemy.lm.batches import padded
 from monosemy.lm.data.forms import Row, Text
@@ -51,13 +52,14 @@ def chosen_statistics(
 def mean_regulariser(
     loaded: LoadedModel, rows: Sequence[Row], modules: Mapping[str, nn.Module], *, batch_size: int = 16
 ) -> float:
-    """|Z^T Z - I|_F^2 over all tokens of the pairs, mean over modules and full batches: what DecPO makes small.
+    """|Z^T Z - I|_F^2 over all tokens of pairs, mean over modules and full batches: what DecPO makes small.
 
     It grows with the width and falls with the tokens of a batch: compare models on the same pairs and batches.
     """
     prompts = [row["prompt"] for row in rows]
     sides = [
-        completed_tokens(loaded.tokenizer, prompts, [row[name] for row in rows]) for name in ("chosen", "rejected")
+        completed_tokens(loaded.tokenizer, prompts, [ended(row[name], loaded.tokenizer) for row in rows])
+        for name in ("chosen", "rejected")
     ]
     terms = []
     for start in range(0, max(1, len(rows) // batch_size) * batch_size, batch_size):

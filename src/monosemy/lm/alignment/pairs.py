@@ -49,7 +49,7 @@ def pair_likelihoods(
 ) -> PairLikelihoods:
     """How likely a model finds the two answers of each pair, as TRL's trainer scores them."""
     prompts = [row["prompt"] for row in rows]
-    answers = [_ended(row[name], loaded.tokenizer) for name in ("chosen", "rejected") for row in rows]
+    answers = [ended(row[name], loaded.tokenizer) for name in ("chosen", "rejected") for row in rows]
     losses = answer_losses(loaded, prompts * 2, answers, batch_size=batch_size, on_texts=on_texts)
     chosen, rejected = np.split(-losses.sums, 2)
     return PairLikelihoods(chosen, rejected)
@@ -60,7 +60,7 @@ def implicit_rewards(trained: PairLikelihoods, reference: PairLikelihoods, beta:
     return Rewards(beta * (trained.chosen - reference.chosen), beta * (trained.rejected - reference.rejected))
 
 
-def _ended(answer: Text, tokenizer: Any) -> Text:
+def ended(answer: Text, tokenizer: Any) -> Text:
     """Plain text ends with the end-of-text token, as in TRL; a chat's template brings its own."""
     end = tokenizer.eos_token
     return answer if not isinstance(answer, str) or end is None or answer.endswith(end) else answer + end

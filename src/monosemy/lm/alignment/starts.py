@@ -57,13 +57,24 @@ def warm_up(
 def resized(loaded: LoadedModel, width: int, seed: int = 0) -> LoadedModel:
     """A model of the same architecture and depth with another hidden width and random weights.
 
-    The width of an attention head stays, the MLP keeps its ratio to the hidden width.
+    Raises:
+        InputError: as :func:`resized_config`.
+    """
+    from transformers import AutoModelForCausalLM
+
+    config = resized_config(loaded, width)
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed("width", width, seed))
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return LoadedModel(f"{loaded.name}-w{width}", model.to(loaded.device).eval(), loaded.tokenizer)
+
+
+def resized_config(loaded: LoadedModel, width: int) -> Any:
+    """A model's configuration with another hidden width: a head's width and the MLP's ratio to the whole stay.
 
     Raises:
         InputError: the width is no multiple of a head's, or the architecture does not name its sizes as usual.
     """
-    from transformers import AutoModelForCausalLM
-
     config = deepcopy(loaded.model.config)
     try:
         hidden, heads = int(config.hidden_size), int(config.num_attention_heads)
@@ -75,11 +86,7 @@ def resized(loaded: LoadedModel, width: int, seed: int = 0) -> LoadedModel:
             f"The width {width} is no multiple of {head}, the width of a head of {loaded.name}; correct it."
         )
     _resize(config, width, hidden, heads, width // head)
-    config._name_or_path = f"{loaded.name}-w{width}"
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed("width", width, seed))
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    return LoadedModel(str(config._name_or_path), model.to(loaded.device).eval(), loaded.tokenizer)
+    return config
 
 
 def _resize(config: Any, width: int, hidden: int, heads: int, n_heads: int) -> None:

@@ -27,8 +27,11 @@ class Diversity:
     """Answers without a word; they have no embedding."""
 
 
-def diversity(texts: Sequence[str], encoder: str = MINILM, on_texts: OnTexts | None = None) -> Diversity:
+def diversity(texts: Sequence[str], encoder: str | TextEncoder = MINILM, on_texts: OnTexts | None = None) -> Diversity:
     """Diversity of answers. Words are what stands between spaces, in lower case.
+
+    Args:
+        encoder: of sentences; by name it is loaded anew each time.
 
     Raises:
         InputError: fewer than two texts have words.
@@ -37,7 +40,8 @@ def diversity(texts: Sequence[str], encoder: str = MINILM, on_texts: OnTexts | N
     if len(said) < 2:
         raise InputError(f"{len(said)} of {len(texts)} texts have words; give at least two that have.")
     words = [text.lower().split() for text in said]
-    embeddings = TextEncoder(encoder).encode(said, on_texts)
+    embedder = TextEncoder(encoder) if isinstance(encoder, str) else encoder
+    embeddings = embedder.encode(said, on_texts)
     return Diversity(
         distinct_1=distinct_n(words, 1),
         distinct_2=distinct_n(words, 2),

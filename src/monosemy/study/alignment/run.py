@@ -16,8 +16,10 @@ from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError
 from monosemy.files import atomic_path, write_text
 from monosemy.lm.alignment import align, measure_alignment, pair_likelihoods
+from monosemy.lm.alignment.starts import resized_config
 from monosemy.lm.data import Row as Pair
 from monosemy.lm.data import TextData, fit_context
+from monosemy.lm.data.held_out import held_out_texts
 from monosemy.lm.data.rows import fewer
 from monosemy.lm.judges import Judge, judge_answers, make_judge
 from monosemy.lm.models import LoadedModel, load_causal_model
@@ -86,19 +88,18 @@ def run_alignment(
     """
     if len(data.test) < 2:
         raise InputError(f"{data.name} has {len(data.test)} test pairs; raise its test fraction, or give more pairs.")
+    pairs, notices = checked_pairs(plan, data)
+    encoder = TextEncoder(MINILM)  # of the answers, for their diversity
+    judge = None if (folder / "results.parquet").is_file() else _asked_judge(plan)
     key = fingerprint(*(json.dumps(rows, sort_keys=True) for rows in data.splits().values()))
-    models = [Path(name) for name in plan.models if Path(name).is_dir()]
-    check_models(plan)
-    store = StudyFolder(folder, plan.to_yaml(), key, models, _PACKAGES)
-    starts = make_starts(plan, data, folder, on_progress, device)
-    pairs, notices = fitted_pairs(plan, data, starts)
+    store = StudyFolder(folder, plan.to_yaml(), key, _files(plan), _PACKAGES)
+    starts = make_starts(plan, {model: train for model, (train, _) in pairs.items()}, folder, on_progress, device)
     cells = [Cell(start, variant, seed) for start in starts for seed in range(plan.seeds) for variant in variants(plan)]
     finished = {cell: rows for cell in cells if (rows := store.read(cell.name)) is not None}
     missing = [cell for cell in cells if cell not in finished]
-    judge = _asked_judge(plan) if missing else None
     on_progress("Models", 0, len(missing))
     for done, outcome in enumerate(_train_all(missing, plan, pairs, folder, device), start=1):
-        rows = outcome.rows + _judged(outcome, judge, folder)
+        rows = outcome.rows + _judged(outcome, judge, encoder, folder)
         finished[outcome.cell] = rows
         store.write(outcome.cell.name, rows, outcome.seconds)
         on_progress("Models", done, len(missing))
@@ -114,7 +115,6 @@ def run_alignment(
 
 def _asked_judge(plan: AlignmentPlan) -> Judge | None:
     """The judge, once it has judged something: what it lacks shows before anything is trained."""
-    TextEncoder(MINILM)  # what the answers' diversity is measured by
     if plan.judge is None:
         return None
     judge = make_judge(plan.judge)
@@ -123,43 +123,46 @@ def _asked_judge(plan: AlignmentPlan) -> Judge | None:
     return judge
 
 
-def check_models(plan: AlignmentPlan) -> None:
-    """Refuse what would fail once models are trained: names that cannot be told apart, layers that a model lacks.
+def checked_pairs(
+    plan: AlignmentPlan, data: TextData
+) -> tuple[dict[str, tuple[list[Pair], list[Pair]]], tuple[str, ...]]:
+    """Train and test pairs by model, without those beyond its context, and what was left out.
+
+    All that can be wrong with models and data is said here, before anything is written.
 
     Raises:
-        InputError: the sentence says which.
+        InputError: names that cannot be told apart, a model, layer, width or text that is not there, or no pair that
+            fits.
     """
     names = [Path(name).name for name in plan.models]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise InputError(f"Two models are called {repeated!r}, so tables could not tell them apart; rename a folder.")
-    for name in plan.models:
-        chosen_layers(load_causal_model(name, dtype="float32", device="cpu").model, _layers(plan))
-
-
-def _layers(plan: AlignmentPlan) -> list[str] | None:
-    return None if plan.training.layers is None else list(plan.training.layers)
-
-
-def fitted_pairs(
-    plan: AlignmentPlan, data: TextData, starts: Sequence[Start]
-) -> tuple[dict[str, tuple[list[Pair], list[Pair]]], tuple[str, ...]]:
-    """Train and test pairs by model, without those beyond its context, and what was left out."""
+    if plan.held_out is not None:
+        held_out_texts(plan.held_out)
     pairs, notices = {}, []
-    for start in starts:
-        loaded = start.load("cpu")
+    layers = None if plan.training.layers is None else list(plan.training.layers)
+    for source, name in zip(plan.models, names, strict=True):
+        loaded = load_causal_model(source, dtype="float32", device="cpu")
+        chosen_layers(loaded.model, layers)
+        for width in plan.widths:
+            resized_config(loaded, width)
         n_tokens = min(plan.training.max_tokens or loaded.context, loaded.context)
-        fitted = [
+        train, test = (
             fit_context(rows, loaded.tokenizer, n_tokens, plan.training.on_long) for rows in (data.train, data.test)
-        ]
-        said = [f"{split} of {start.name}: {notice}" for split, part in zip(("Train", "Test"), fitted, strict=True)
-                for notice in part.notices(n_tokens)]  # fmt: skip
-        notices += said
-        test = fewer(fitted[1].rows, plan.test_pairs, derive_seed(plan.seed, "test"))
-        pairs[start.name] = (fitted[0].rows, test)
-        if plan.pairs is not None and plan.pairs > len(fitted[0].rows):
-            notices.append(f"{start.name} has only {len(fitted[0].rows):,} train pairs, not {plan.pairs:,}.")
+        )
+        for split, part in (("train", train), ("test", test)):
+            notices += [f"{notice} ({split}, {name})" for notice in part.notices(n_tokens)]
+        if plan.pairs is not None and plan.pairs > len(train.rows):
+            notices.append(f"{name} has only {len(train.rows):,} train pairs that fit, not {plan.pairs:,}.")
+        pairs[source] = (train.rows, fewer(test.rows, plan.test_pairs, derive_seed(plan.seed, "test")))
     return pairs, tuple(notices)
+
+
+def _files(plan: AlignmentPlan) -> list[Path]:
+    """What results depend on beside the pairs."""
+    named = [*plan.models, *([] if plan.held_out is None else [plan.held_out])]
+    return [Path(name) for name in named if Path(name).exists()]
 
 
 def _train_all(
@@ -173,7 +176,7 @@ def _train_all(
     if not cells:
         return
     workers = min(len(cells), cpu_count()) if device == "cpu" else 1
-    jobs = (delayed(_train_one)(cell, plan, *pairs[cell.start.name], folder, device) for cell in cells)
+    jobs = (delayed(_train_one)(cell, plan, *pairs[cell.start.model], folder, device) for cell in cells)
     yield from Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="n_jobs")(jobs)
 
 
@@ -238,7 +241,7 @@ def _keep(loaded: LoadedModel, folder: Path) -> None:
     half.rename(folder)
 
 
-def _judged(outcome: _Outcome, judge: Judge | None, folder: Path) -> list[Row]:
+def _judged(outcome: _Outcome, judge: Judge | None, encoder: TextEncoder, folder: Path) -> list[Row]:
     """Rows of what the answers are like, which are kept as well; here, because judges and text encoders load once."""
     found: dict[str, float] = {}
     scores: Sequence[float | None] = [None] * len(outcome.answers)
@@ -248,7 +251,7 @@ def _judged(outcome: _Outcome, judge: Judge | None, folder: Path) -> list[Row]:
             found |= {"unsafe": judgement.mean, "unsafe_share": judgement.unsafe_share()}
             scores = [float(score) for score in judgement.scores]
         if sum(bool(answer.strip()) for answer in outcome.answers) >= 2:
-            seen = diversity(outcome.answers)
+            seen = diversity(outcome.answers, encoder)
             found |= {"distinct_2": seen.distinct_2, "answer_decorrelation": seen.decorrelation}
     lines = [
         json.dumps({"prompt": prompt, "answer": answer} | ({} if score is None else {"unsafe": score}))

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from joblib import Parallel, cpu_count, delayed
 from monosemy.files import write_text
 from monosemy.lm.alignment import own_texts, resized, warm_up
 from monosemy.lm.data import Row as Pair
-from monosemy.lm.data import TextData, fit_context
 from monosemy.lm.data.held_out import held_out_texts
 from monosemy.lm.models import LoadedModel, load_causal_model
 from monosemy.lm.trainers import quiet_libraries
@@ -28,6 +27,8 @@ class Start:
 
     name: str
     """In tables and files."""
+    model: str
+    """The plan's model that it comes from."""
     source: str
     """Folder or name."""
     folder: Path
@@ -46,21 +47,24 @@ class Start:
         return texts
 
 
-def make_starts(plan: AlignmentPlan, data: TextData, folder: Path, on_progress: OnProgress, device: str) -> list[Start]:
+def make_starts(
+    plan: AlignmentPlan, train: Mapping[str, Sequence[Pair]], folder: Path, on_progress: OnProgress, device: str
+) -> list[Start]:
     """The starting model of each name or width; what the folder has already is not made again.
 
+    Args:
+        train: pairs by model, for the warm-up.
+
     Raises:
-        InputError: a model cannot be loaded or resized, or the held-out texts cannot be read.
+        InputError: a model cannot be loaded or resized, or its warm-up diverges.
     """
-    if plan.held_out is not None:
-        held_out_texts(plan.held_out)
     wanted: list[tuple[str, int | None]] = (
         [(plan.models[0], width) for width in plan.widths] or [(name, None) for name in plan.models]
     )  # fmt: skip
     on_progress("References", 0, len(wanted))
     workers = min(len(wanted), cpu_count()) if device == "cpu" else 1
     jobs = (
-        delayed(_make_start)(name, width, plan, data.train, folder / "references", device) for name, width in wanted
+        delayed(_make_start)(name, width, plan, train[name], folder / "references", device) for name, width in wanted
     )
     starts = []
     for start in Parallel(n_jobs=workers, return_as="generator", pre_dispatch="n_jobs")(jobs):
@@ -80,9 +84,7 @@ def _make_start(
             if width is not None:
                 loaded = resized(loaded, width, plan.seed)
             if plan.warm_up is not None:
-                n_tokens = min(plan.training.max_tokens or loaded.context, loaded.context)
-                rows = fit_context(train, loaded.tokenizer, n_tokens, plan.training.on_long).rows
-                loaded = warm_up(loaded, rows, plan.warm_up, seed=plan.seed)
+                loaded = warm_up(loaded, train, plan.warm_up, seed=plan.seed)
             texts = [] if plan.held_out is not None else own_texts(loaded, seed=plan.seed)
         if made:
             shutil.rmtree(folder, ignore_errors=True)
@@ -92,4 +94,4 @@ def _make_start(
         write_text(folder / _HELD_OUT, json.dumps(texts))  # last: what has it is whole
     chosen = str(folder) if made else source
     n_parameters = sum(weight.numel() for weight in load_causal_model(chosen, device="cpu").model.parameters())
-    return Start(name, chosen, folder, n_parameters)
+    return Start(name, source, chosen, folder, n_parameters)
