@@ -1,6 +1,7 @@
 """LoRA and MonoLoRA on the same tiny causal model: the one import that changes, and what the updates look like."""
 
 import tempfile
+import warnings
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -8,12 +9,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from monosemy.lm import MonoLoraConfig, describe_adapter
 
+warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # set off by PEFT itself
+torch.set_num_threads(1)
 torch.manual_seed(0)
 shape = LlamaConfig(
-    vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, bos_token_id=None
+    vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, bos_token_id=None
 )
 base = LlamaForCausalLM(shape).state_dict()
-tokens = torch.randint(0, 64, (16, 16))
+tokens = torch.randint(0, 64, (8, 16))
 batches = [{"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}]
 
 
@@ -33,7 +36,7 @@ print(f"{'adapter':18} {'loss':>6} {'zeros in units':>15} {'zeros in updates':>1
 for name, config in configs.items():
     model = get_peft_model(fresh(), config)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
-    for _ in range(40):
+    for _ in range(30):
         loss = model(input_ids=tokens, labels=tokens).loss
         loss.backward()
         optimizer.step()
