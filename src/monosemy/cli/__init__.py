@@ -24,7 +24,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="One feature, one meaning: monosemantic features, measured, and what they buy in robustness.",
-    epilog="Start with `monosemy study`: it needs no data and no network.",
+    epilog=(
+        "**Examples**\n\n"
+        "`monosemy study` — the robustness study on digit pairs: no data, no network, a few minutes\n\n"
+        "`monosemy study --data queries.csv` — on your texts, with columns text and label\n\n"
+        "`monosemy sae train embeddings.npy --width 4096 --k 32` — sparse features of your embeddings\n\n"
+        "`monosemy gauge gpt2 --prompts prompts.txt` — the layers of a language model\n\n"
+        "`monosemy COMMAND --help` — more examples"
+    ),
 )
 
 
@@ -41,18 +48,21 @@ def _options(
     pass
 
 
-app.command()(study)
-app.command()(pretrain)
-app.add_typer(finetune, name="finetune")
-app.command()(align)
-app.command()(activations)
-app.add_typer(sae, name="sae")
-app.command()(report)
-app.command()(measure)
-app.command()(stability)
-app.command()(gauge)
-app.command()(toy)
-app.command()(theory)
+_STUDIES = "Studies: what do monosemantic features buy?"
+_TRAINING = "Training: features, networks, language models"
+_MEASURES = "Measures: how monosemantic is it?"
+app.command(rich_help_panel=_STUDIES)(study)
+app.command(rich_help_panel=_STUDIES)(report)
+app.command(rich_help_panel=_TRAINING)(pretrain)
+app.add_typer(finetune, name="finetune", rich_help_panel=_TRAINING)
+app.command(rich_help_panel=_TRAINING)(align)
+app.command(rich_help_panel=_TRAINING)(activations)
+app.add_typer(sae, name="sae", rich_help_panel=_TRAINING)
+app.command(rich_help_panel=_MEASURES)(measure)
+app.command(rich_help_panel=_MEASURES)(stability)
+app.command(rich_help_panel=_MEASURES)(gauge)
+app.command(rich_help_panel="Theory")(toy)
+app.command(rich_help_panel="Theory")(theory)
 
 
 def main() -> None:
