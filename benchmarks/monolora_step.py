@@ -143,6 +143,8 @@ def draw(table: pd.DataFrame) -> None:
         if column == "time_ratio":
             axis.axhline(1.05, color="grey", linewidth=1, linestyle=(0, (1, 2)))
         axis.set_xscale("log")
+        axis.set_xticks(table.parameters.unique(), table.model.unique())
+        axis.minorticks_off()
         axis.set_xlabel("Parameters of the model")
         axis.set_title(title, fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
@@ -185,7 +187,8 @@ def main() -> None:
     body = "\n".join(
         [
             f"Random Llama models, adapters of rank 8 on all linear layers, dropout 0.1, batch {BATCH} of {LENGTH} "
-            "tokens, float32, one thread, processor time. A cell is time and peak memory of a step over LoRA's; "
+            f"tokens, float32, one thread, processor time, medians of {args.rounds} rounds. A cell is time and "
+            "peak memory of a step over LoRA's; "
             "LoRA's row gives both as they are. "
             "Quartiles and step times of all: [monolora_step.csv](monolora_step.csv).",
             "",
@@ -199,8 +202,8 @@ def main() -> None:
         ]
     )
     write_record(
-        "monolora_step", "A step of MonoLoRA against LoRA's", "python benchmarks/monolora_step.py", body,
-        ("transformers", "peft"),
+        "monolora_step", "A step of MonoLoRA against LoRA's",
+        f"python benchmarks/monolora_step.py --rounds {args.rounds}", body, ("transformers", "peft"),
     )  # fmt: skip
 
 
