@@ -47,6 +47,7 @@ def align(
     warm_up: Annotated[
         int | None, typer.Option(help="Passes of supervised training on the chosen answers before; default none.")
     ] = None,
+    warm_up_pairs: Annotated[int | None, typer.Option(help="Train pairs that are used for it; default all.")] = None,
     warm_up_lr: Annotated[float | None, typer.Option(help="Its learning rate; default 0.001.")] = None,
     judge: Annotated[
         str | None, typer.Option(help="KIND:MODEL, such as toxicity:pairs.jsonl or llama-guard; default none.")
@@ -77,7 +78,7 @@ def align(
         models=model or "",
         data=given({"source": data, "format": format, "form": form}),
         weights=weights, ablations=ablations, losses=losses, layers=layers, widths=widths, judge=judge,
-        warm_up=None if warm_up is None else given({"epochs": warm_up, "lr": warm_up_lr}),
+        warm_up=None if warm_up is None else given({"epochs": warm_up, "pairs": warm_up_pairs, "lr": warm_up_lr}),
         training=given({
             "method": method, "rank": rank, "tokens": tokens, "beta": beta, "lr": lr, "epochs": epochs,
             "batch_size": batch_size, "max_tokens": max_tokens, "on_long": on_long, "precision": precision,

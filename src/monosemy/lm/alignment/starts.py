@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from monosemy.errors import InputError
 from monosemy.lm.data.forms import Row
+from monosemy.lm.data.rows import fewer
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.trainers import OnStep, checkpoint_folder, quiet_libraries, train_to_end
 from monosemy.seeding import derive_seed
@@ -21,6 +22,8 @@ class WarmUp(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    pairs: Annotated[int, Ge(1)] | None = None
+    """At most so many, drawn by the seed; all of them where not given."""
     epochs: Annotated[int, Ge(1)] = 1
     lr: Annotated[float, Gt(0)] = 1e-3
     batch_size: Annotated[int, Ge(1)] = 16
@@ -36,6 +39,7 @@ def warm_up(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
+    rows = fewer(list(rows), config.pairs, derive_seed("warm-up", seed))
     data = Dataset.from_list([{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows])
     steps = math.ceil(len(rows) / config.batch_size) * config.epochs
     with quiet_libraries(), checkpoint_folder(None) as folder:
