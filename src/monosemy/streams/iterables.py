@@ -67,12 +67,12 @@ class IterableStream(ChunkedStream):
             if n_held >= CHUNK:
                 yield {"rows": seen - n_held}, torch.cat(held)
                 held, n_held = [], 0
+        if n_held:
+            yield {"rows": seen - n_held}, torch.cat(held)
         if self.length is not None and seen != self.length:
             raise InputError(
                 f"{self.name} ended after {seen:,} of {self.length:,} promised rows; correct the length or the rows."
             )
-        if n_held:
-            yield {"rows": seen - n_held}, torch.cat(held)
 
     def _checked(self, values: Any, first: int) -> Tensor:
         rows = _matrix(values, self.name, first)
