@@ -31,7 +31,7 @@ from monosemy.study.adapters.methods import MethodName
 from monosemy.study.adapters.plan import AdapterPlan
 from monosemy.study.cells import Cell, training_labels
 
-_DESCRIBED = 256
+_DESCRIBED = 128
 """Test texts that the units of an adapter are measured on."""
 _LOOKED_AT = 500
 """Train rows that the train accuracy is measured on."""

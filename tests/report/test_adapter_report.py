@@ -1,0 +1,102 @@
+"""What a comparison of adapters says: wins, losses and doubts, from made tables."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("trl")
+
+from monosemy.report.adapters import adapters_json, kept_figure, sentences, warnings, write_units
+from monosemy.study.adapters.data import AdapterData
+from monosemy.study.adapters.plan import AdapterPlan
+from monosemy.study.adapters.run import AdapterResult
+from monosemy.study.statistics import summarise
+
+PLAN: dict[str, Any] = {"model": "some/model", "data": {"source": "s"}, "methods": ["base", "lora", "monolora-output"]}
+
+
+def made(folder: Path, gains: dict[str, float], seeds: int = 5, **changes: Any) -> AdapterResult:
+    """LoRA scores 60 %; gains are those of MonoLoRA by metric, with a little noise."""
+    rng = np.random.default_rng(0)
+    levels = {"accuracy": 0.6, "held_out_perplexity": 8.0, "unsafe": 0.3, "update_zeros": 0.0, "hidden_zeros": 0.0}
+    rows = []
+    for seed in range(seeds):
+        for metric, level in levels.items():
+            noise = 0.001 * rng.standard_normal()
+            values = {"base": level - 0.2, "lora": level, "monolora-output": level + gains.get(metric, 0.0) + noise}
+            for name, value in values.items():
+                place = {"features": name, "scenario": "clean", "level": 0.0, "seed": seed}
+                rows.append(place | {"metric": metric, "value": value})
+    results = pd.DataFrame(rows).assign(dataset="d", encoder="m")
+    data = AdapterData("d", "generation", instructions={"train": [], "validation": [], "test": []})
+    plan = AdapterPlan.model_validate(PLAN | {"seeds": seeds} | changes)
+    return AdapterResult(plan, data, results, summarise(results, "lora"), folder)
+
+
+@pytest.mark.parametrize(("gain", "word"), [(0.05, "wins: +5.0"), (-0.05, "LOSES: -5.0"), (0.0, "no clear difference")])
+def test_better_and_worse_are_said_alike(tmp_path: Path, gain: float, word: str) -> None:
+    said = sentences(made(tmp_path, {"accuracy": gain}))
+    (sentence,) = [one for one in said if one.startswith("On answers of d, monolora-output")]
+    assert word in sentence
+    assert "no control was run" in sentence
+
+
+@pytest.mark.parametrize(
+    ("factor", "word"),
+    [(0.5, "keeps LESS than LoRA"), (-0.5, "keeps more than LoRA"), (0.0, "makes no clear difference")],
+)
+def test_what_is_kept_is_said(tmp_path: Path, factor: float, word: str) -> None:
+    said = " ".join(sentences(made(tmp_path, {"held_out_perplexity": factor})))
+    assert word in said
+    assert f"before 7.8, LoRA 8, monolora-output {8 + factor:.3g}" in said
+
+
+def test_harm_and_zeros_are_said(tmp_path: Path) -> None:
+    said = " ".join(sentences(made(tmp_path, {"unsafe": 0.2, "update_zeros": 0.5})))
+    assert "unsafe answer: before 10.0 %, LoRA 30.0 %, monolora-output 50.0 % (clear difference)" in said
+    assert "50 % of its updates (LoRA 0 %)" in said
+
+
+def test_one_seed_claims_nothing(tmp_path: Path) -> None:
+    result = made(tmp_path, {"accuracy": 0.2}, seeds=1)
+    said = " ".join([*sentences(result), *warnings(result)])
+    assert "+20" in said or "+19.9" in said or "+20.1" in said
+    assert "one seed cannot tell more" in said
+    assert "nan" not in said
+    assert "Only 1 seed:" in said
+    answer = json.loads(adapters_json(result))
+    assert answer["summary"][1]["p_holm"] is None
+
+
+def test_a_rate_at_the_edge_of_the_grid_is_named(tmp_path: Path) -> None:
+    result = made(tmp_path, {}, learning_rates=(1e-3, 1e-2, 1e-1))
+    chosen = pd.DataFrame(
+        [
+            {"features": name, "scenario": "clean", "level": 0.0, "seed": 0, "metric": "lr", "value": value}
+            for name, value in (("lora", 1e-1), ("monolora-output", 1e-2))
+        ]
+    )
+    result = AdapterResult(result.plan, result.data, pd.concat([result.results, chosen]), result.summary, result.folder)
+    (said,) = [warning for warning in warnings(result) if "learning rate" in warning]
+    assert said.startswith("The largest learning rate (0.1) was chosen 1 times (lora)")
+
+
+def test_figure_and_escaped_units(tmp_path: Path) -> None:
+    result = made(tmp_path, {})
+    (axes,) = kept_figure(result.results).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["base", "lora", "monolora-output"]
+    unit = {
+        "layer": "<b>layer</b>", "unit": 3, "support": 12, "by": "token", "commonest": "<i>", "consistency": 0.5,
+        "chance": 0.25, "texts": [{"text": "<script>alert(1)</script>", "value": 1.5}],
+    }  # fmt: skip
+    (tmp_path / "units").mkdir()
+    (tmp_path / "units" / "lora-clean-0-0.json").write_text(json.dumps({"hidden": [unit], "update": []}))
+    page = write_units(result).read_text()
+    assert "<script>alert" not in page
+    assert "<b>layer" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "0.500 (0.250)" in page

@@ -1,0 +1,144 @@
+"""A comparison of adapters: what is run, how it is scored, and what the plan may not ask for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lm.tiny_models import save_causal
+
+from monosemy.errors import InputError
+from monosemy.lm.models import load_causal_model
+from monosemy.study.adapters.cell import predict, scores
+from monosemy.study.adapters.data import AdapterData, AdapterSource, load_adapter_data
+from monosemy.study.adapters.methods import METHODS
+from monosemy.study.adapters.plan import AdapterPlan, check_plan
+from monosemy.study.adapters.run import make_runs
+
+NOISY = {"label_noise": {"levels": [0.0, 0.4]}, "few_labels": {"fractions": [0.5, 1.0]}}
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> AdapterData:
+    rows = [{"text": f"{'ab'[i % 2]} word {i}", "label": i % 2} for i in range(60)]
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return load_adapter_data(AdapterSource(source=str(path)))
+
+
+@pytest.fixture
+def free() -> AdapterData:
+    rows = {name: [{"prompt": "say:", "completion": " yes"}] * 2 for name in ("train", "validation", "test")}
+    return AdapterData("free", "generation", instructions=rows)
+
+
+def plan(**changes: Any) -> AdapterPlan:
+    return AdapterPlan.model_validate({"model": "m", "data": {"source": "s"}} | changes)
+
+
+def test_levels_that_train_on_the_same_labels_share_a_model(labelled: AdapterData, free: AdapterData) -> None:
+    runs = make_runs(plan(scenarios=NOISY, seeds=2, methods=("lora", "base")), labelled)
+    assert [run.name for run in runs[:6]] == [
+        "lora-clean-0-0", "base-clean-0-0", "lora-label-noise-0.4-0", "base-label-noise-0.4-0",
+        "lora-few-labels-0.5-0", "base-few-labels-0.5-0",
+    ]  # fmt: skip
+    assert len(runs) == len({run.name for run in runs}) == 12
+    # An untrained model is the same for every seed.
+    names = [run.name for run in make_runs(plan(seeds=2, methods=("base", "lora")), free)]
+    assert names == ["base-clean-0-0", "lora-clean-0-0", "lora-clean-0-1"]
+
+
+def test_every_method_is_what_its_name_says() -> None:
+    given = plan(training={"rank": 4, "alpha": 6, "weight_decay": 0.01})
+    found = {name: given.training_of(name, 3e-3, 7) for name in METHODS}
+    assert {config.lr for config in found.values()} == {3e-3}
+    assert {config.seed for config in found.values()} == {7}
+    assert {config.rank for config in found.values()} == {4}
+    assert (found["base"].method, found["lora"].method) == ("head", "lora")
+    assert (found["lora"].alpha, found["lora-half"].alpha, found["monolora-both"].alpha) == (6, 3, 6)
+    assert (found["lora"].weight_decay, found["lora-decay"].weight_decay) == (0.01, 0.1)
+    for name in METHODS:
+        if name.startswith("monolora"):
+            _, placement, *rep = name.split("-")
+            config = found[name]
+            assert (config.method, config.placement) == ("monolora", placement)
+            assert config.non_negative == ("rep_relu" if rep else "relu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"methods": ("base",)}, ("'lora'", "add it")),
+        ({"scenarios": {"shift": True}}, ("scenarios.shift",)),
+        ({"scenarios": {"label_noise": {"levels": [0.5]}}}, ("0.5", "2 classes")),
+        ({"held_out": "x.txt"}, ("held_out", "generation")),
+        ({"lm_eval": ("arc",)}, ("lm_eval", "generation")),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_one_sentence(labelled: AdapterData, changes: Any, named: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        check_plan(plan(**changes), labelled)
+    for word in named:
+        assert word in str(caught.value)
+
+
+def test_free_answers_have_no_labels_to_change(free: AdapterData) -> None:
+    with pytest.raises(InputError, match="free has no labels"):
+        check_plan(plan(scenarios=NOISY), free)
+    with pytest.raises(InputError, match=r"judge_prompts p.txt has no judge"):
+        check_plan(plan(judge_prompts="p.txt"), free)
+
+
+def test_scores_of_free_answers_are_those_of_one_token_after_the_other(tmp_path: Path) -> None:
+    loaded = load_causal_model(save_causal(tmp_path), device="cpu")
+    rows = [{"prompt": prompt, "completion": answer} for prompt, answer in (("ab", " cd"), ("x", " yes"), ("say", "q"))]
+    nll, right, exact = [], [], []
+    for row in rows:
+        ids = loaded.tokenizer(row["prompt"] + row["completion"], return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            logits = loaded.model(input_ids=ids).logits[0]
+        start = 1 + len(row["prompt"])  # a token is a byte, after the token that begins the text
+        hits = []
+        for place in range(start, ids.shape[1]):
+            nll.append(-float(logits[place - 1].log_softmax(-1)[ids[0, place]]))
+            hits.append(int(logits[place - 1].argmax()) == int(ids[0, place]))
+        right += hits
+        exact.append(all(hits))
+    found = scores(loaded, rows, AdapterData("free", "generation"))
+    assert found["loss"] == pytest.approx(np.mean(nll), rel=1e-4)
+    assert found["accuracy"] == np.mean(right)
+    assert found["exact_match"] == np.mean(exact)
+
+
+def test_a_class_is_chosen_by_its_likelihood(labelled: AdapterData, tmp_path: Path) -> None:
+    loaded = load_causal_model(save_causal(tmp_path / "model"), device="cpu")
+    assert labelled.labelled is not None
+    data = AdapterData("texts", "generation", labelled.labelled, ("no", "yes"))
+    rows = data.rows()["test"]
+    right = []
+    for row in rows:
+        likelihoods = []
+        for word in (" no", " yes"):
+            ids = loaded.tokenizer(row["prompt"] + word, return_tensors="pt")["input_ids"]
+            with torch.no_grad():
+                log_p = loaded.model(input_ids=ids).logits[0].log_softmax(-1)
+            start = 1 + len(row["prompt"])
+            likelihoods.append(sum(float(log_p[i - 1, ids[0, i]]) for i in range(start, ids.shape[1])))
+        right.append(int(np.argmax(likelihoods)) == row["label"])
+    assert scores(loaded, rows, data)["accuracy"] == np.mean(right)
+
+
+def test_predictions_do_not_depend_on_the_batch(labelled: AdapterData, tmp_path: Path) -> None:
+    from lm.tiny_models import save_classifier
+
+    from monosemy.lm.models import load_classifier
+
+    loaded = load_classifier(save_classifier(tmp_path / "model", list("abcdefgh")), device="cpu")
+    for parameter in loaded.model.roberta.parameters():
+        parameter.data *= 8  # large enough for distinct predictions
+    texts = [row["text"] * (i % 3 + 1) for i, row in enumerate(labelled.rows()["train"])]
+    alone = np.concatenate([predict(loaded, [text]) for text in texts])
+    assert np.array_equal(predict(loaded, texts, batch_size=7), alone)
+    assert len(set(alone)) > 1
