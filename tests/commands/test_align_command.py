@@ -162,6 +162,8 @@ def test_models_of_several_widths(
         (("--losses", "ppo"), "losses"),
         (("--widths", "24,32"), "warm-up"),
         (("--widths", "20", "--warm-up", 1), "no multiple of 8"),
+        (("--warm-up-lr", 1), "--warm-up 1"),
+        (("--rank", 4), "--rank 4"),
         (("--judge", "mother"), "mother"),
         (("--judge", "toxicity"), "toxicity"),
         (("--held-out", "nowhere.txt"), "nowhere.txt"),

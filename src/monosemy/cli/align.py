@@ -78,7 +78,7 @@ def align(
         models=model or "",
         data=given({"source": data, "format": format, "form": form}),
         weights=weights, ablations=ablations, losses=losses, layers=layers, widths=widths, judge=judge,
-        warm_up=None if warm_up is None else given({"epochs": warm_up, "pairs": warm_up_pairs, "lr": warm_up_lr}),
+        warm_up=given({"epochs": warm_up, "pairs": warm_up_pairs, "lr": warm_up_lr}),
         training=given({
             "method": method, "rank": rank, "tokens": tokens, "beta": beta, "lr": lr, "epochs": epochs,
             "batch_size": batch_size, "max_tokens": max_tokens, "on_long": on_long, "precision": precision,

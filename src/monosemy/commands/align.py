@@ -29,8 +29,8 @@ class AlignRequest:
     losses: str | None = None
     layers: str | None = None
     widths: str | None = None
-    warm_up: dict[str, Any] | None = None
-    """Settings of WarmUp; None without one."""
+    warm_up: dict[str, Any] = field(default_factory=dict)
+    """Settings of WarmUp; empty without one."""
     judge: str | None = None
     training: dict[str, Any] = field(default_factory=dict)
     """Settings of AlignmentConfig given as options."""
@@ -48,6 +48,12 @@ class AlignRequest:
             raise InputError("MODEL is not given; name a model's folder, or a plan by --plan.")
         if "source" not in self.data:
             raise InputError("--data is not given; name a file of preference pairs, or a plan by --plan.")
+        if self.warm_up and "epochs" not in self.warm_up:
+            raise InputError(
+                "--warm-up-pairs and --warm-up-lr are of a warm-up that is not asked for; add --warm-up 1."
+            )
+        if "rank" in self.training and self.training.get("method", "full") == "full":
+            raise InputError(f"--rank {self.training['rank']} is of an adapter; add --method lora, or leave it out.")
         training = self.training | ({} if self.layers is None else {"layers": words(self.layers)})
         values = self.plan | {"data": self.data, "models": words(self.models), "training": training}
         if self.weights is not None:
@@ -60,7 +66,7 @@ class AlignRequest:
             values["ablations"] = _ablations(self.ablations)
         if self.judge is not None:
             values["judge"] = judge_config(self.judge).model_dump()
-        if self.warm_up is not None:
+        if self.warm_up:
             values["warm_up"] = self.warm_up
         return validated(AlignmentPlan, merged(values, {"measuring": self.measuring}), "The command")
 

@@ -76,7 +76,9 @@ def _interval(low: float, high: float) -> str:
 
 
 def _difference(row: pd.Series) -> str:
-    return f"{row['gain']:+.3g}{_interval(row['gain_low'], row['gain_high'])}"
+    """The gain over DPO with its interval; of shares in points."""
+    scale, unit = (100, " points") if row["metric"] in _PERCENT else (1, "")
+    return f"{scale * row['gain']:+.3g}{_interval(scale * row['gain_low'], scale * row['gain_high'])}{unit}"
 
 
 def _dpo_alone(rows: pd.DataFrame) -> str:

@@ -1,10 +1,13 @@
 """Figures of trainings from preferences: against the weight, by layer, by model."""
 
+from collections.abc import Sequence
+
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from monosemy.report.figures import HOUSE_STYLE
 from monosemy.study.alignment.plan import BASE, BASELINE, variants
@@ -52,7 +55,7 @@ def weight_figure(result: AlignmentResult, model: str) -> Figure:
                 decpo["weight"], decpo["mean"], yerr=errors, color=_BLUE, marker="o", linewidth=2.2, capsize=3,
                 label="decpo",
             )  # fmt: skip
-            axes.set_xscale("log")
+            _log_axis(axes, decpo["weight"].tolist())
         axes.set_title(title, pad=8, fontsize=11)
         axes.set_xlabel("Weight of the regulariser")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
@@ -67,6 +70,14 @@ def _draw_line(
     axes.axhline(mean, color=colour, linewidth=1.5, linestyle=style, label=label)
     if dashes is None and not np.isnan(low):
         axes.axhspan(low, high, color=colour, alpha=0.08, linewidth=0)
+
+
+def _log_axis(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis whose marks are the values themselves: the house style writes no powers."""
+    axes.set_xscale("log")
+    axes.set_xticks(values, [f"{value:g}" if value < 1000 else f"{value / 1000:,.0f}k" for value in values])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(x=0.12)
 
 
 @HOUSE_STYLE
@@ -117,7 +128,7 @@ def models_figure(result: AlignmentResult) -> Figure:
     for axes, label in zip(panels, ("Weights of the model", "Feature decorrelation before"), strict=True):
         axes.axhline(0, color="#000000", linewidth=1)
         axes.set_xlabel(label)
-    panels[0].set_xscale("log")
+    _log_axis(panels[0], sorted(sizes.tolist()))
     panels[0].set_ylabel("Reward margin, DecPO - DPO")
     panels[0].set_title("Gain of margin by model size", pad=8)
     panels[1].set_title("by monosemanticity before", pad=8)
