@@ -23,7 +23,11 @@ _LEADER = {
     "shrinkA": 1,
     "shrinkB": 4,
 }
-_SIDES = ((6, 5), (-6, 5), (6, -5), (-6, -5), (6, 16), (-6, 16), (6, -16), (-6, -16))
+_SIDES = tuple((dx, dy) for dy in (5, -5, 16, -16, 28, -28) for dx in (6, -6))
+_BESIDE = 10
+"""Points of distance up to which a name needs no line to what it names."""
+_OUTSIDE = 3
+"""Leaving the axes is as bad as covering so many others: there the axis' own label is covered."""
 
 
 class Point(NamedTuple):
@@ -74,13 +78,14 @@ def annotate(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
         text = axes.annotate(
             short(point.name), xy=(point.x[0], point.y[0]), xytext=_SIDES[0], textcoords="offset points",
             fontsize=LABEL_SIZE, color=style.text_colour, fontweight="bold" if style.strong else "normal",
+            arrowprops=_LEADER,
         )  # fmt: skip
 
         def covered(side: tuple[int, int], text: Annotation = text) -> int:
             _move(text, side)
             box = text.get_window_extent(renderer)
             outside = box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1
-            return sum(box.overlaps(other) for other in taken) + outside
+            return sum(box.overlaps(other) for other in taken) + _OUTSIDE * outside
 
         _move(text, min(_SIDES, key=covered))
         taken.append(text.get_window_extent(renderer))
@@ -90,3 +95,5 @@ def _move(text: Annotation, side: tuple[int, int]) -> None:
     dx, dy = side
     text.xyann = side
     text.set(ha="left" if dx > 0 else "right", va="bottom" if dy > 0 else "top")
+    if text.arrow_patch is not None:
+        text.arrow_patch.set_visible(abs(dy) > _BESIDE)
