@@ -1,6 +1,8 @@
 # On a fresh machine: `make demo` runs the main job, `make test` passes the tests. Both make .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
+# One worker a core, a file of tests to one of them; each works with one thread, as the library itself does.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test test-all lint clean
@@ -9,10 +11,10 @@ demo: .venv/core.stamp
 	$(BIN)/monosemy study --out runs/demo
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: .venv/dev.stamp
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check src tests benchmarks examples
