@@ -209,11 +209,11 @@ def test_useless_pairs_and_missing_models(llama: Path, tmp_path: Path, monosemy:
 def test_a_loss_that_is_not_finite_stops_and_keeps_what_is_done(
     llama: Path, pairs: Path, tmp_path: Path, monosemy: Any, capsys: Any
 ) -> None:
-    words = ("--weights", "1e30", "--ablations", "", "--seeds", 1, *QUICK, "--out", tmp_path / "out", "--quiet")
+    words = ("--weights", "1e38", "--ablations", "", "--seeds", 1, *QUICK, "--out", tmp_path / "out", "--quiet")
     assert monosemy("align", llama, "--data", pairs, *words) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "decpo-1e+30 of llama, seed 0" in said
+    assert "decpo-1e+38 of llama, seed 0" in said
     cells = sorted(path.name for path in (tmp_path / "out" / "cells").iterdir())
     assert cells == ["llama-base-0.parquet", "llama-dpo-0.parquet"]
 
