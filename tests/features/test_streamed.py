@@ -216,7 +216,7 @@ sys.path.insert(0, sys.argv[1])
 from monosemy.training import run_folder
 run_folder._SAVE_EVERY = 0.0
 from test_streamed import *
-saes = [one.set_params(n_epochs=200) for one in several()[:3]]
+saes = [one.set_params(n_epochs=30) for one in several()[:3]]
 print("ready", flush=True)
 train_many(saes, stream(), folder=Path(sys.argv[2]))
 """
@@ -234,7 +234,7 @@ def test_kill_minus_nine_again_and_again(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         try:
-            process.wait(timeout=float(rng.uniform(0.5, 2.5)))
+            process.wait(timeout=float(rng.uniform(0.5, 1.5)) if kills < 4 else None)
             break
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
@@ -242,7 +242,7 @@ def test_kill_minus_nine_again_and_again(tmp_path: Path) -> None:
             kills += 1
     assert process.returncode == 0
     assert kills >= 1
-    whole = [one.set_params(n_epochs=200) for one in several()[:3]]
+    whole = [one.set_params(n_epochs=30) for one in several()[:3]]
     train_many(whole, stream())
     for one, path in zip(whole, trained_files(tmp_path / "run", whole).values(), strict=True):
         assert_same(Autoencoder.load(path).state_dict(), weights(one))
