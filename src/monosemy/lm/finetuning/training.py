@@ -98,8 +98,10 @@ def put_adapter(loaded: LoadedModel, config: AdapterConfig, task: Task) -> nn.Mo
         try:
             model: nn.Module = get_peft_model(loaded.model, adapter_settings(config, task))
         except ValueError as error:
+            named = ", ".join(config.target_modules or ("PEFT's choice",))
             raise InputError(
-                f"{config.method} cannot be put into {loaded.name} ({reason(error)}); name target modules that it has."
+                f"{config.method} cannot be put into {loaded.name} with target_modules={named} ({reason(error)}); name "
+                f"layers that it has."
             ) from error
     return model
 
@@ -136,8 +138,10 @@ def _arguments(config: AdapterConfig, n_rows: int, folder: Path, loaded: LoadedM
         "learning_rate": config.lr,
         "weight_decay": config.weight_decay,
         "gradient_checkpointing": config.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.gradient_checkpointing else None,
         "seed": config.seed,
         "use_cpu": not on_gpu,
+        "ddp_backend": None if on_gpu or world == 1 else "gloo",
         "bf16": on_gpu and loaded.model.dtype == torch.bfloat16,
         "train_sampling_strategy": "group_by_length",
         "save_strategy": "steps",

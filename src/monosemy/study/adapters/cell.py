@@ -1,6 +1,7 @@
 """One model of a comparison: finetuned under one condition, and measured."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -133,8 +134,9 @@ def _best(
 
 
 def _merit(found: dict[str, float]) -> float:
-    """Labels are to be right, free answers likely."""
-    return -found["validation_loss"] if "validation_loss" in found else found["validation_accuracy"]
+    """Labels are to be right, free answers likely; a model that diverged is the worst."""
+    merit = -found["validation_loss"] if "validation_loss" in found else found["validation_accuracy"]
+    return -math.inf if math.isnan(merit) else merit
 
 
 def scores(loaded: LoadedModel, rows: Sequence[Row], data: AdapterData) -> dict[str, float]:
@@ -198,10 +200,10 @@ def _units(loaded: LoadedModel, rows: Sequence[Row], data: AdapterData, path: Pa
     chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(_DESCRIBED, len(rows))).astype(int)]
     tokens, texts = _read_tokens(loaded, chosen, data)
     labels = np.array([row["label"] for row in chosen]) if data.labelled is not None else None
-    order = [int(i) for part in length_batches([len(ids) for ids in tokens], len(tokens)) for i in part]
+    parts = list(length_batches([len(ids) for ids in tokens], 16))
+    order = np.concatenate(parts)
     batches = []
-    for start in range(0, len(order), 16):
-        part = order[start : start + 16]
+    for part in parts:
         ids, mask = padded([tokens[i] for i in part], loaded.tokenizer.pad_token_id, loaded.device)
         batches.append({"input_ids": ids, "attention_mask": mask})
     found: dict[str, float] = {}

@@ -71,7 +71,8 @@ def run_adapters(
         key = fingerprint(data.key(), held_out, model_fingerprint(plan.model))
         store = StudyFolder(folder, plan.to_yaml(), key, prompts, _PACKAGES)
         finished = {run: rows for run in runs if (rows := store.read(run.name)) is not None}
-    missing = _agreed([run for run in runs if run not in finished], processes)
+    finished = _told(finished, processes)
+    missing = [run for run in runs if run not in finished]
     on_progress("Adapters", 0, len(missing))
     ended = _run_all(missing, plan, data, held_out, folder, device, on_progress, processes)
     for done, (run, rows, seconds) in enumerate(ended, start=1):
@@ -79,7 +80,7 @@ def run_adapters(
         if store is not None:
             store.write(run.name, rows, seconds)
         on_progress("Adapters", done, len(missing))
-    results = _table([row for run in runs for row in finished.get(run, [])], plan, data)
+    results = _table([row for run in runs for row in finished[run]], plan, data)
     summary = summarise(results, BASELINE)
     if processes.writes:
         with atomic_path(folder / "results.parquet") as temporary:
@@ -112,16 +113,17 @@ def _prepared(plan: AdapterPlan, data: AdapterData, device: str) -> tuple[Adapte
     n_tokens = min(plan.training.max_tokens or loaded.context, loaded.context)
     found = fitted(data, loaded.tokenizer, n_tokens, plan.data.on_long)
     if data.task == "generation" and plan.held_out is None:
-        texts = own_texts(loaded, seed=plan.seed)
+        with one_thread():  # the draws, and with them the folder's key, are the same on any number of cores
+            texts = own_texts(loaded, seed=plan.seed)
     put_adapter(loaded, plan.training_of(BASELINE, plan.learning_rates[0], 0), data.task)
     return found, tuple(texts)
 
 
-def _agreed(missing: list[AdapterRun], processes: Processes) -> list[AdapterRun]:
-    """What the writing process says is missing; the others cannot read what it has not written yet."""
+def _told(finished: dict[AdapterRun, list[Row]], processes: Processes) -> dict[AdapterRun, list[Row]]:
+    """What the writing process found in the folder; the others do not read while it may write."""
     if processes.world == 1:
-        return missing
-    told = [missing]
+        return finished
+    told = [finished]
     dist.broadcast_object_list(told, src=0)
     return told[0]
 
