@@ -1,7 +1,8 @@
 """TopK autoencoders against the peers' own trainers: samples a second, the share of the matrix product, and quality.
 
-    python benchmarks/autoencoder.py --embeddings FILE.npz --saelens PYTHON --dictionary-learning PYTHON \
+    python benchmarks/autoencoder.py speed --embeddings FILE.npz --saelens PYTHON --dictionary-learning PYTHON \
         --overcomplete PYTHON
+    python benchmarks/autoencoder.py quality ...
 
 FILE.npz holds the arrays train, validation and test (N, D); each peer lives in an environment of its own. Every side
 gets the same batches in the same order, Adam, the same learning rate with the same warm-up and decay, and the same
@@ -22,7 +23,7 @@ import torch
 from record import interleaved_medians, write_record
 
 PEERS = Path(__file__).parent / "peers"
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (1e-3, 3e-3, 1e-2)
 SEEDS = 3
 DEAD_AFTER = 10_000
 ROUNDS = 4
@@ -125,6 +126,7 @@ def quality(sides: dict[str, Any], file: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("speed", "quality"))
     parser.add_argument("--embeddings", type=Path, required=True)
     parser.add_argument("--saelens", required=True, help="python of its environment")
     parser.add_argument("--dictionary-learning", required=True)
@@ -142,22 +144,33 @@ def main() -> None:
         "overcomplete": {"python": args.overcomplete, "script": "overcomplete_side.py", "length": width**0.5},
     }  # fmt: skip
     peers = ", ".join(f"{name} {version_in(side['python'], name)}" for name, side in list(sides.items())[1:])
-    body = "\n\n".join([
-        f"Peers: {peers}; torch of each environment as here. Inputs: {args.embeddings.stem}, width {width}.",
-        f"## Speed\n\nTopK, {SPEED['n_latents']:,} latents, k = {SPEED['k']}, batch {SPEED['batch']:,}, float32; "
-        f"medians of the steps of {ROUNDS} turns. The share is the time of the encoder's matrix product alone, the "
-        f"floor of a step, over the time of a whole step of monosemy, in turns.",
+    about = f"Peers: {peers}; torch of each environment as here. Inputs: {args.embeddings.stem}, width {width}."
+    body = {"speed": speed_body, "quality": quality_body}[args.part](sides, args)
+    command = f"python benchmarks/autoencoder.py {args.part} --embeddings FILE.npz --saelens PYTHON ..."
+    title = f"TopK sparse autoencoders against their peers: {args.part}"
+    write_record(f"autoencoder_{args.part}", title, command, f"{about}\n\n{body}")
+
+
+def speed_body(sides: dict[str, Any], args: argparse.Namespace) -> str:
+    return "\n\n".join([
+        f"TopK, {SPEED['n_latents']:,} latents, k = {SPEED['k']}, batch {SPEED['batch']:,}, float32; medians of the "
+        f"steps of {ROUNDS} turns. The share is the time of the encoder's matrix product alone, the floor of a step, "
+        f"over the time of a whole step of monosemy, in turns.",
         speed_tables(sides, args.embeddings, tuple(args.threads)),
-        "## Where the sparse form pays\n\nA step of monosemy with and without it (MONOSEMY_SPARSE=0), one thread. "
-        "Below 10 latents for each active one it is not used, so there the two are the same code.",
+        "## Where the sparse form pays",
+        "A step of monosemy with and without it (MONOSEMY_SPARSE=0), one thread. Below 10 latents for each active one "
+        "it is not used, so there the two are the same code.",
         break_even(sides["monosemy"], args.embeddings),
-        f"## Quality\n\n{QUALITY['n_latents']:,} latents, k = {QUALITY['k']}, {QUALITY['steps']:,} steps of "
-        f"{QUALITY['batch']}; learning rate out of {', '.join(f'{rate:g}' for rate in RATES)} by the validation rows, "
-        f"then {SEEDS} seeds. A latent never fires if it is silent on all rows, test included.",
+    ])  # fmt: skip
+
+
+def quality_body(sides: dict[str, Any], args: argparse.Namespace) -> str:
+    return "\n\n".join([
+        f"{QUALITY['n_latents']:,} latents, k = {QUALITY['k']}, {QUALITY['steps']:,} steps of {QUALITY['batch']}; "
+        f"learning rate out of {', '.join(f'{rate:g}' for rate in RATES)} by the validation rows, then {SEEDS} seeds. "
+        f"A latent never fires if it is silent on all rows, test included.",
         quality(sides, args.embeddings),
     ])  # fmt: skip
-    command = "python benchmarks/autoencoder.py --embeddings FILE.npz --saelens PYTHON ..."
-    write_record("autoencoder", "TopK sparse autoencoders against their peers", command, body)
 
 
 def version_in(python: str, package: str) -> str:
