@@ -192,7 +192,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_activations import *
+from test_cached_activations import *
 def slowly():
     print("ready", flush=True)
     for batch in batches(400):
