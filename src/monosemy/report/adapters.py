@@ -253,7 +253,7 @@ def kept_figure(results: pd.DataFrame) -> Figure:
         axes.plot(x[0], y[0], style.marker, color=style.colour, markersize=8, markeredgecolor="white", label=name)
     axes.set_xlabel("Score on the task, %")
     axes.set_ylabel("Perplexity on held-out texts")
-    axes.set_title("What is learned, and what is kept", color="#111111")
+    axes.set_title("What is learned, and what is kept", color="#111111", pad=10)
     axes.margins(x=0.12, y=0.12)
     axes.legend(frameon=False, fontsize=9)
     return figure

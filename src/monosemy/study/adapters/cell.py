@@ -245,7 +245,7 @@ def _ends(
     for unit in units.loc[list(ends)].to_dict("records"):
         kept.append(
             {
-                "layer": unit["layer"],
+                "layer": str(unit["layer"]).removeprefix("base_model.model."),
                 "unit": int(unit["unit"]),
                 "support": int(unit["support"]),
                 "by": by,
