@@ -93,7 +93,14 @@ def test_free_answers_have_no_labels_to_change(free: AdapterData) -> None:
 
 def test_scores_of_free_answers_are_those_of_one_token_after_the_other(tmp_path: Path) -> None:
     loaded = load_causal_model(save_causal(tmp_path), device="cpu")
-    rows = [{"prompt": prompt, "completion": answer} for prompt, answer in (("ab", " cd"), ("x", " yes"), ("say", "q"))]
+    ids = loaded.tokenizer("q")["input_ids"]
+    for _ in range(4):
+        with torch.no_grad():
+            ids.append(int(loaded.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+    written = loaded.tokenizer.decode(ids[2:])
+    assert loaded.tokenizer(f"q{written}")["input_ids"] == ids, "what the model writes is text"
+    answers = (("ab", " cd"), ("q", written), ("q", written[:3] + "!"))
+    rows = [{"prompt": prompt, "completion": answer} for prompt, answer in answers]
     nll, right, exact = [], [], []
     for row in rows:
         ids = loaded.tokenizer(row["prompt"] + row["completion"], return_tensors="pt")["input_ids"]
@@ -110,6 +117,8 @@ def test_scores_of_free_answers_are_those_of_one_token_after_the_other(tmp_path:
     assert found["loss"] == pytest.approx(np.mean(nll), rel=1e-4)
     assert found["accuracy"] == np.mean(right)
     assert found["exact_match"] == np.mean(exact)
+    assert 7 <= sum(right) < len(right)
+    assert sum(exact) == 1
 
 
 def test_a_class_is_chosen_by_its_likelihood(labelled: AdapterData, tmp_path: Path) -> None:

@@ -140,10 +140,12 @@ def _losses(
         with evaluating(loaded.model):
             logits = loaded.model(input_ids=ids, attention_mask=mask).logits
         for row, piece in enumerate(batch):  # one by one: a second copy of all logits would fill the memory
-            own = token_nll(logits[row : row + 1, : len(piece.ids)], ids[row : row + 1, : len(piece.ids)])[0]
-            scored = own[piece.scored - 1 :]  # position t - 1 has the loss of token t
+            own, tokens = logits[row : row + 1, : len(piece.ids)], ids[row : row + 1, : len(piece.ids)]
+            scored = token_nll(own, tokens)[0, piece.scored - 1 :]  # position t - 1 has the loss of token t
             sums[piece.row] += float(scored.double().sum())
             counts[piece.row] += len(scored)
+            likeliest = own[0, piece.scored - 1 : -1].argmax(dim=-1)
+            right[piece.row] += int((likeliest == tokens[0, piece.scored :]).sum())
         done += len(batch)
         if on_texts is not None:
             on_texts(done, len(pieces))
