@@ -30,7 +30,13 @@ def sentences(result: AlignmentResult) -> list[str]:
     for model in dict.fromkeys(result.summary["model"]):
         where = f"{model}: " if len(result.n_parameters) > 1 else ""
         rows = result.summary[result.summary["model"] == model]
-        found = [_dpo_alone(rows), *_margins(rows, result), _decorrelated(rows, result), *_price(rows, result)]
+        found = [
+            _learned(rows),
+            _dpo_alone(rows),
+            *_margins(rows, result),
+            _decorrelated(rows, result),
+            *_price(rows, result),
+        ]
         said += [f"{where}{sentence}" for sentence in found if sentence]
     return said + _across_models(result)
 
@@ -49,8 +55,10 @@ def warnings(result: AlignmentResult) -> list[str]:
         said.append("The judge knows rude words of single sentences alone; its numbers compare models, no more.")
     small = [name for name, size in result.n_parameters.items() if size < _SMALL]
     if small:
-        said.append(f"{', '.join(small)} is a model of under ten million weights: it shows that the method works, not "
-                    f"what it does to a large model.")  # fmt: skip
+        said.append(
+            f"Under ten million weights ({', '.join(small)}) show that the method works, not what it does to a large "
+            f"model."
+        )
     return said
 
 
@@ -79,6 +87,20 @@ def _difference(row: pd.Series) -> str:
     """The gain over DPO with its interval; of shares in points."""
     scale, unit = (100, " points") if row["metric"] in _PERCENT else (1, "")
     return f"{scale * row['gain']:+.3g}{_interval(scale * row['gain_low'], scale * row['gain_high'])}{unit}"
+
+
+def _learned(rows: pd.DataFrame) -> str:
+    """Whether there is anything to compare: DPO against chance."""
+    dpo, base = _row(rows, BASELINE, "accuracy"), _row(rows, BASE, "accuracy")
+    found = f"{100 * dpo['mean']:.1f} %"
+    if not np.isnan(dpo["low"]):
+        found += f" [{100 * dpo['low']:.1f}, {100 * dpo['high']:.1f}]"
+    constant = np.isnan(base["p"]) and dpo["seeds"] > 1  # every seed gains the same
+    if base["gain"] < 0 and (_clear(base) or constant):
+        return f"DPO learns to tell the answers of test pairs apart: accuracy {found}."
+    return (
+        f"DPO itself does not clearly tell the answers of test pairs apart (accuracy {found}), so margins mean little."
+    )
 
 
 def _dpo_alone(rows: pd.DataFrame) -> str:
