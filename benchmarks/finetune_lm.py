@@ -76,6 +76,7 @@ def rows_used(folder: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--note", help="What else the record must say.", default="")
     parser.add_argument("name")
     parser.add_argument("model")
     args, words = parser.parse_known_args()
@@ -92,7 +93,7 @@ def main() -> None:
     places = results[["scenario", "level"]].drop_duplicates().itertuples(index=False)
     body = "\n\n".join(
         [
-            rows_used(folder),
+            f"{rows_used(folder)} {args.note}".strip(),
             tables(summary).replace("over dense", "over lora"),
             *(measures(results, scenario, level) for scenario, level in places),
             "\n".join(f"- {line}" for line in (folder / "verdict.txt").read_text().splitlines()),

@@ -229,7 +229,7 @@ def train_together(folder: str) -> dict[str, Any]:
     trained = train_adapter(
         load_classifier(folder, ["bad", "fine"], device="cpu"),
         SENTIMENT,
-        AdapterConfig(batch_size=4, epochs=12, lr=2e-2, dropout=0.0),
+        AdapterConfig(batch_size=4, epochs=25, lr=2e-2, dropout=0.0),
         on_step=lambda done, _: steps.append(done),
     )
     return weights(trained) | {"steps": torch.tensor(len(steps)), "accuracy": torch.tensor(accuracy(trained))}
@@ -240,5 +240,5 @@ def test_two_processes_train_one_adapter(folders: dict[str, str]) -> None:
     first, second = in_processes(train_together, folders["roberta"])
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
-    assert first["steps"] == 36, "12 rows, 4 a step over both processes, 12 times"
+    assert first["steps"] == 75, "12 rows, 4 a step over both processes, 25 times"
     assert first["accuracy"] == 1
