@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 from safetensors.numpy import save_file
 
-from monosemy import cli
+from monosemy import SparseAutoencoder, cli
 
 RNG = np.random.default_rng(0)
 DECODER = RNG.standard_normal((20, 8)).astype(np.float32)
@@ -48,6 +48,21 @@ def test_json_has_every_pair(
     assert found[0, 1]["match"] == list(range(19, -1, -1))
     assert found[0, 2]["found"] == found[1, 2]["found"] == 0.5
     assert answer["found"] == pytest.approx(2 / 3)
+
+
+def test_a_folder_stands_for_all_models_of_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(3):
+        fitted = SparseAutoencoder(6, 2, n_epochs=1, random_state=seed).fit(RNG.normal(size=(40, 5)))
+        fitted.autoencoder_.save(tmp_path / f"seed{seed}.safetensors")
+    save_file({"optimizer": DECODER}, tmp_path / "checkpoint.safetensors")
+    assert run(monkeypatch, "--json", tmp_path) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [Path(about["source"]).name for about in answer["files"]] == [f"seed{seed}.safetensors" for seed in range(3)]
+    (tmp_path / "empty").mkdir()
+    assert run(monkeypatch, tmp_path / "empty") == 2
+    assert "holds no sparse autoencoder" in capsys.readouterr().err
 
 
 def test_the_terminal_has_80_columns(

@@ -20,7 +20,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict:
     """What the hub has, by id."""
     store: dict = {}
 
-    def load_dataset(source: str):
+    def load_dataset(source: str, streaming: bool):
         if source not in store:
             raise FileNotFoundError(f"Dataset '{source}' doesn't exist on the Hub. Details follow")
         return store[source]

@@ -1,17 +1,13 @@
 """Several autoencoders on one stream: each as if alone, on from any kill, and nothing lost when the rows are bad."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from processes import in_processes
+from processes import in_processes, through_kills
 
 from monosemy import InputError, SparseAutoencoder
 from monosemy.features import Autoencoder
@@ -212,36 +208,18 @@ def test_names_are_distinct() -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
 from monosemy.training import run_folder
 run_folder._SAVE_EVERY = 0.0
 from test_streamed import *
 saes = [one.set_params(n_epochs=30) for one in several()[:3]]
 print("ready", flush=True)
-train_many(saes, stream(), folder=Path(sys.argv[2]))
+train_many(saes, stream(), folder=Path(sys.argv[1]))
 """
 
 
 @pytest.mark.slow
 def test_kill_minus_nine_again_and_again(tmp_path: Path) -> None:
-    here = Path(__file__).parent
-    command = [sys.executable, "-c", SCRIPT, str(here), str(tmp_path / "run")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(here.parent)}
-    rng = np.random.default_rng(0)
-    kills = 0
-    for _ in range(40):
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            process.wait(timeout=float(rng.uniform(0.5, 1.5)) if kills < 4 else None)
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-    assert process.returncode == 0
-    assert kills >= 1
+    through_kills(SCRIPT, (tmp_path / "run",), (0.5, 1.5), 4, [Path(__file__).parent])
     whole = [one.set_params(n_epochs=30) for one in several()[:3]]
     train_many(whole, stream())
     for one, path in zip(whole, trained_files(tmp_path / "run", whole).values(), strict=True):

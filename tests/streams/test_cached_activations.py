@@ -1,16 +1,12 @@
 """Activations on disk: the numbers of the layer, no padding, on from any kill."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from processes import through_kills
 from torch import Tensor, nn
 
 from monosemy import InputError
@@ -191,34 +187,19 @@ def test_a_folder_holds_one_thing(tmp_path: Path) -> None:
 SCRIPT = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
 from test_cached_activations import *
 def slowly():
     print("ready", flush=True)
     for batch in batches(400):
         time.sleep(0.005)
         yield batch
-cache_activations(Language(), "blocks.0", slowly(), Path(sys.argv[2]), shard_rows=30)
+cache_activations(Language(), "blocks.0", slowly(), Path(sys.argv[1]), shard_rows=30)
 """
 
 
 @pytest.mark.slow
 def test_kill_minus_nine_again_and_again(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(tmp_path / "killed")]
-    rng, kills = np.random.default_rng(0), 0
-    for _ in range(20):
-        process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            process.wait(timeout=float(rng.uniform(0.3, 1.5)) if kills < 4 else None)
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-    assert process.returncode == 0
-    assert kills >= 1
+    through_kills(SCRIPT, (tmp_path / "killed",), (0.3, 1.5), 4, [Path(__file__).parent])
     cache_activations(Language(), "blocks.0", batches(400), tmp_path / "whole", shard_rows=30)
     assert torch.equal(stored(tmp_path / "killed"), stored(tmp_path / "whole"))
 

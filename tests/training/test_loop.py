@@ -2,16 +2,12 @@
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from processes import in_processes
+from processes import in_processes, through_kills
 from torch import Generator, Tensor, nn
 
 from monosemy import InputError
@@ -284,34 +280,20 @@ def test_a_wrong_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
 from monosemy.training import run_folder
 run_folder._SAVE_EVERY = 0.0
 from test_loop import *
 config = CONFIG.model_copy(update={"epochs": 2000})
-training = job(config=config, folder=RunFolder(Path(sys.argv[2]), config.model_dump(mode="json"), "data"))
+print("ready", flush=True)
+training = job(config=config, folder=RunFolder(Path(sys.argv[1]), config.model_dump(mode="json"), "data"))
 train(training)
-torch.save(training.network.state_dict(), sys.argv[3])
+torch.save(training.network.state_dict(), sys.argv[2])
 """
 
 
 @pytest.mark.slow
 def test_kill_minus_nine_again_and_again(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    rng = np.random.default_rng(0)
-    kills = 0
-    for _ in range(30):
-        process = subprocess.Popen([*command, str(tmp_path / "run"), str(tmp_path / "killed.pt")], env=environment)
-        try:
-            process.wait(timeout=float(rng.uniform(2.5, 5)))
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-    assert process.returncode == 0
-    assert kills >= 1
+    through_kills(SCRIPT, (tmp_path / "run", tmp_path / "killed.pt"), (0.3, 1.5), 8, [Path(__file__).parent])
     config = CONFIG.model_copy(update={"epochs": 2000})
     whole = job(config=config)
     train(whole)

@@ -65,7 +65,11 @@ def measure(
 
 def stability(
     sources: Annotated[
-        list[str], typer.Argument(help="Two or more dictionaries: .safetensors, .npz or .npy; or with --codes, codes.")
+        list[str],
+        typer.Argument(
+            help="Two or more dictionaries: .safetensors, .npz or .npy, or a folder of `monosemy sae train`; or with "
+            "--codes, codes."
+        ),
     ],
     codes: Annotated[
         bool, typer.Option("--codes", help="The files are codes of the same rows; compare activations, not directions.")
@@ -78,6 +82,8 @@ def stability(
     """Are the features real? Which latents does training with another seed find again?
 
     **Examples**
+
+    `monosemy stability runs/sae` — all models of one training
 
     `monosemy stability seed0.safetensors seed1.safetensors seed2.safetensors`
 

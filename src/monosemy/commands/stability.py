@@ -17,6 +17,7 @@ from monosemy.data.arrays import ARRAY_SUFFIXES, read_arrays
 from monosemy.data.codes import load_codes
 from monosemy.data.config import DataConfig
 from monosemy.errors import InputError
+from monosemy.features.exchange import own_models
 from monosemy.functional import orthogonality_error
 from monosemy.metrics.stability import Stability, activation_stability, decoder_stability
 
@@ -28,6 +29,7 @@ _COLUMNS = ("decoder.weight",)
 
 def execute(sources: Sequence[str], codes: bool, threshold: float, console: Console, as_json: bool) -> None:
     """Compare every pair of dictionaries, or of codes, and print what was found."""
+    sources = [file for source in sources for file in _files(source)]
     if len(sources) < 2:
         raise InputError(f"stability was given {len(sources)} file; name two or more, of different seeds.")
     loaded = [load_codes(DataConfig(source=name)).codes if codes else read_decoder(Path(name)) for name in sources]
@@ -54,6 +56,16 @@ def execute(sources: Sequence[str], codes: bool, threshold: float, console: Cons
         console.print(Text(f"Mean |cosine| between latents of one dictionary: {between}."))
 
 
+def _files(source: str) -> list[str]:
+    """The file itself, or all models of a folder of `monosemy sae train`."""
+    if not Path(source).is_dir():
+        return [source]
+    files = own_models(Path(source))
+    if not files:
+        raise InputError(f"The folder {source} holds no sparse autoencoder of monosemy; name files, or another folder.")
+    return [str(file) for file in files]
+
+
 def read_decoder(path: Path) -> NDArray[np.floating]:
     """The directions (M, D) of a dictionary from a file of arrays.
 
@@ -70,8 +82,8 @@ def read_decoder(path: Path) -> NDArray[np.floating]:
             if name in arrays:
                 return arrays[name].T if transposed else arrays[name]
     raise InputError(
-        f"{path} has no array {', '.join((*_ROWS, *_COLUMNS))} (it has {', '.join(arrays)}); rename the decoder, or "
-        f"add --codes if it holds codes."
+        f"{path} has no array {', '.join((*_ROWS, *_COLUMNS))} (it has {', '.join(list(arrays)[:5])}); rename the "
+        f"decoder, or add --codes if it holds codes."
     )
 
 

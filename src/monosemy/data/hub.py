@@ -40,23 +40,34 @@ class HubImages:
             yield image.get("bytes") or (Path(path) if path else None)
 
 
-def table_of_hub(source: str) -> Table:
-    """All splits of a data set by its id; what was fetched before is not fetched again."""
+def hub_splits(source: str, streaming: bool = False) -> Any:
+    """The splits of a data set by its id.
+
+    Args:
+        streaming: read rows as they are asked for instead of fetching all before.
+    """
     try:
-        from datasets import ClassLabel, load_dataset
-        from datasets import Image as HubImage
+        from datasets import load_dataset
     except ImportError as error:
         raise InputError(
-            f"{source} is no file or folder here, and to fetch it as a Hugging Face data set needs the extra 'hub'; "
+            f"{source} is no file or folder here, and to read it as a Hugging Face data set needs the extra 'hub'; "
             f"check the path or install monosemy[hub]."
         ) from error
     try:
-        dataset = load_dataset(source)
+        return load_dataset(source, streaming=streaming)
     except Exception as error:  # the hub's client raises many types; each means that the data is not to be had
         raise InputError(
             f"{source} is no file or folder here and no Hugging Face data set that loads ({reason(error)}); "
             f"check the name."
         ) from error
+
+
+def table_of_hub(source: str) -> Table:
+    """All splits of a data set by its id; what was fetched before is not fetched again."""
+    dataset = hub_splits(source)
+    from datasets import ClassLabel
+    from datasets import Image as HubImage
+
     names, parts = [str(name) for name in dataset], list(dataset.values())
     features = parts[0].features
     image_columns = [name for name, kind in features.items() if isinstance(kind, HubImage)]

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from monosemy.files import atomic_path, write_text
+from monosemy.files import write_text
 from monosemy.report import tables
-from monosemy.report.figures import HOUSE_STYLE, accuracy_figure, png_bytes, svg_bytes
+from monosemy.report.figures import HOUSE_STYLE, accuracy_figure, write_figures
 from monosemy.report.page import rendered
 from monosemy.report.style import ROLES, style_of
 from monosemy.report.terminal import print_accuracies, print_gains, print_sentences, print_table
@@ -226,14 +226,7 @@ def write_adapters(result: AdapterResult) -> list[Path]:
     figures = {f"accuracy-{name}": accuracy_figure(result.summary, name) for name in tables.scenarios(result.summary)}
     if BASELINE in _clean(result.results, "held_out_perplexity"):
         figures["kept"] = kept_figure(result.results)
-    paths = [write_units(result)]
-    for stem, figure in figures.items():
-        for suffix, data in (("png", png_bytes(figure)), ("svg", svg_bytes(figure))):
-            path = result.folder / "figures" / f"{stem}.{suffix}"
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(data)
-            paths.append(path)
-    return paths
+    return [write_units(result), *write_figures(figures, result.folder)]
 
 
 @HOUSE_STYLE

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from monosemy.files import atomic_path, write_text
+from monosemy.files import write_text
 from monosemy.report.alignment_figures import alignment_figures
-from monosemy.report.figures import png_bytes, svg_bytes
+from monosemy.report.figures import write_figures
 from monosemy.report.tables import p_text
 from monosemy.report.terminal import print_sentences, print_table
 from monosemy.study.alignment.plan import BASE, BASELINE, variants
@@ -225,11 +225,4 @@ def write_alignment(result: AlignmentResult) -> list[Path]:
     """Write the verdict and the figures, as PNG and SVG."""
     lines = [*sentences(result), *(f"Warning: {warning}" for warning in warnings(result))]
     write_text(result.folder / "verdict.txt", "\n".join(lines) + "\n")
-    paths = []
-    for stem, figure in alignment_figures(result).items():
-        for suffix, data in (("png", png_bytes(figure)), ("svg", svg_bytes(figure))):
-            path = result.folder / "figures" / f"{stem}.{suffix}"
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(data)
-            paths.append(path)
-    return paths
+    return write_figures(alignment_figures(result), result.folder)

@@ -3,10 +3,10 @@
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib
 import pandas as pd
@@ -55,6 +55,7 @@ _RC: dict[Any, Any] = {
     "ytick.color": "#555555",
     "ytick.major.size": 0,
 }
+FigureKind = Literal["png", "svg", "pdf"]
 HOUSE_STYLE = matplotlib.rc_context(_RC)
 _WIDTH = 5.7
 _AXIS_LABELS = {
@@ -188,13 +189,24 @@ def save_figures(result: "StudyResult", folder: Path) -> list[Path]:
 
     Returns: the files.
     """
+    figures = {item.stem: item.figure for item in study_figures(result.results, result.summary)}
+    return write_figures(figures, folder, ("png", "svg", "pdf"))
+
+
+def write_figures(
+    figures: Mapping[str, Figure], folder: Path, kinds: Sequence[FigureKind] = ("png", "svg")
+) -> list[Path]:
+    """Write figures by the stems of their files into ``folder / "figures"``.
+
+    Returns: the files.
+    """
+    draw: dict[FigureKind, Callable[[Figure], bytes]] = {"png": png_bytes, "svg": svg_bytes, "pdf": pdf_bytes}
     paths = []
-    for item in study_figures(result.results, result.summary):
-        kinds = ((".png", png_bytes), (".svg", svg_bytes), (".pdf", pdf_bytes))
-        for suffix, content in ((suffix, draw(item.figure)) for suffix, draw in kinds):
-            path = folder / "figures" / (item.stem + suffix)
+    for stem, figure in figures.items():
+        for kind in kinds:
+            path = folder / "figures" / f"{stem}.{kind}"
             with atomic_path(path) as temporary:
-                temporary.write_bytes(content)
+                temporary.write_bytes(draw[kind](figure))
             paths.append(path)
     return paths
 

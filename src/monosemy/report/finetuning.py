@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from monosemy.files import atomic_path, write_text
+from monosemy.files import write_text
 from monosemy.report import tables
-from monosemy.report.figures import HOUSE_STYLE, accuracy_figure, png_bytes, svg_bytes
+from monosemy.report.figures import HOUSE_STYLE, accuracy_figure, write_figures
 from monosemy.report.style import ROLES, style_of
 from monosemy.report.terminal import print_accuracies, print_gains, print_sentences
 from monosemy.study.finetuning import BASELINE, FinetuneResult
@@ -126,11 +126,4 @@ def write_finetuning(result: FinetuneResult) -> list[Path]:
     }
     cells = result.summary[["scenario", "level"]].drop_duplicates().itertuples(index=False)
     figures |= {f"curves-{s}-{level:g}": curves_figure(result.curves, s, level) for s, level in cells}
-    paths = []
-    for stem, figure in figures.items():
-        for suffix, data in (("png", png_bytes(figure)), ("svg", svg_bytes(figure))):
-            path = result.folder / "figures" / f"{stem}.{suffix}"
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(data)
-            paths.append(path)
-    return paths
+    return write_figures(figures, result.folder)

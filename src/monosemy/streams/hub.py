@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monosemy.cache import fingerprint
+from monosemy.data.hub import hub_splits
 from monosemy.errors import InputError, reason
 from monosemy.streams.parquet import matrix_of, number_type, usual_column
 from monosemy.streams.rows import CHUNK, ChunkedStream, State, float_rows
@@ -137,20 +138,7 @@ def _matrix(values: list[Any], name: str, first: int) -> Tensor:
 
 def dataset_of(source: str) -> Any:
     """The train split (or the only one) of a data set by its id, streaming."""
-    try:
-        from datasets import load_dataset
-    except ImportError as error:
-        raise InputError(
-            f"{source} is no file or folder here, and to read it as a Hugging Face data set needs the extra 'hub'; "
-            f"check the path or install monosemy[hub]."
-        ) from error
-    try:
-        splits = load_dataset(source, streaming=True)
-    except Exception as error:  # the hub's client raises many types; each means that the data is not to be had
-        raise InputError(
-            f"{source} is no file or folder here and no Hugging Face data set that loads ({reason(error)}); "
-            f"check the name."
-        ) from error
+    splits = hub_splits(source, streaming=True)
     names = list(splits)
     if "train" not in names and len(names) > 1:
         raise InputError(f"{source} has the splits {', '.join(names)}, but no train; load the one you mean in Python.")
