@@ -29,6 +29,8 @@ DEAD_AFTER = 10_000
 ROUNDS = 4
 WARM_UP = 3
 """Steps that are not timed."""
+SETTLED = 100
+"""Steps of a training before its share of the matrix product is measured."""
 QUALITY = {"n_latents": 1024, "k": 16, "batch": 512, "steps": 1000}
 SPEED = {"n_latents": 4096, "k": 32, "batch": 1024, "steps": 13}
 
@@ -49,8 +51,12 @@ def speed(sides: dict[str, Any], job: dict[str, Any]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def product_share(rows: torch.Tensor, job: dict[str, Any]) -> float:
-    """Seconds of the encoder's matrix product over those of a whole step, in turns."""
+def product_share(rows: torch.Tensor, job: dict[str, Any]) -> tuple[float, float]:
+    """Seconds of the encoder's matrix product over those of a whole step, in turns, and the share of dead latents.
+
+    The batches are those of shuffled epochs, as in a training: one batch again and again leaves every latent that it
+    does not use dead, and then AuxK is measured too.
+    """
     from monosemy.features.autoencoder import Autoencoder, Trainer, TrainingConfig, initialise
     from monosemy.features.autoencoder.activations import TopK
 
@@ -59,15 +65,20 @@ def product_share(rows: torch.Tensor, job: dict[str, Any]) -> float:
     model = Autoencoder(rows.shape[1], job["n_latents"], TopK(job["n_latents"], job["k"]))
     initialise(model, rows, rng)
     trainer = Trainer(model, TrainingConfig(batch_size=job["batch"]), rng, steps=100_000)
-    x = model.scaled(rows[: job["batch"]])
+    x = model.scaled(rows)
+    order = torch.cat([torch.randperm(len(x), generator=rng) for _ in range(10)])
+    batches = iter([x[places] for places in order.split(job["batch"])])
+    for _ in range(SETTLED):
+        trainer.step(next(batches))
     medians = interleaved_medians(
         {
-            "step": lambda: trainer.step(x),
-            "product": lambda: torch.addmm(model.encoder_bias, x, model.encoder.T),
+            "step": lambda: trainer.step(next(batches)),
+            "product": lambda: torch.addmm(model.encoder_bias, x[: job["batch"]], model.encoder.T),
         },
         rounds=30,
     )
-    return medians["product"] / medians["step"]
+    dead = float((trainer.silent_for > DEAD_AFTER).float().mean())
+    return medians["product"] / medians["step"], dead
 
 
 def speed_tables(sides: dict[str, Any], file: Path, threads: tuple[int, ...]) -> str:
@@ -75,16 +86,17 @@ def speed_tables(sides: dict[str, Any], file: Path, threads: tuple[int, ...]) ->
         rows = torch.from_numpy(arrays["train"])
     lines = [
         f"| threads | {' | '.join(f'{name}, samples/s' for name in sides)} | to the fastest peer | "
-        f"share of the matrix product |",
-        "|---" * (len(sides) + 3) + "|",
+        f"share of the matrix product | dead latents there |",
+        "|---" * (len(sides) + 4) + "|",
     ]
     for count in threads:
         job = SPEED | {"file": str(file), "lr": 1e-3, "seed": 0, "threads": count}
         rates = {name: job["batch"] / value for name, value in speed(sides, job).items()}
         best = max(rate for name, rate in rates.items() if name != "monosemy")
+        share, dead = product_share(rows, job)
         lines.append(
             f"| {count} | {' | '.join(f'{rate:,.0f}' for rate in rates.values())} | "
-            f"**{rates['monosemy'] / best:.1f}x** | {100 * product_share(rows, job):.0f} % |"
+            f"**{rates['monosemy'] / best:.1f}x** | {100 * share:.0f} % | {100 * dead:.1f} % |"
         )
     return "\n".join(lines)
 
