@@ -119,5 +119,5 @@ class _AddUpdate(torch.autograd.Function):
 def _through(x: Tensor, gradient: Tensor, non_negative: NonNegative) -> Tensor:
     """The gradient behind s+, before s+: that of :mod:`monosemy.functional.nonnegative`. Overwrites x."""
     if non_negative == "rep_relu":
-        return torch.ops.aten.gelu_backward(gradient, x)
+        return torch.ops.aten.gelu_backward.grad_input(gradient, x, approximate="none", grad_input=x)
     return x.ge_(0).mul_(gradient)
