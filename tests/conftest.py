@@ -7,6 +7,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from monosemy.functional import dispatch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # Triton looks at it when it is first imported
 torch.set_num_threads(1)  # the tests' matrices are small: more threads only wait for each other
 
 settings.register_profile(
@@ -34,3 +38,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("MONOSEMY_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def triton_device(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Where Triton computes the products of sparse codes: on a GPU, else on the CPU in its interpreter."""
+    pytest.importorskip("triton", minversion="3.7")  # earlier interpreters fail with NumPy 2.4
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    monkeypatch.setattr(dispatch, "TRITON_DEVICES", (device.type,))
+    dispatch._triton_works.cache_clear()
+    assert dispatch.triton_runs(device)
+    return device

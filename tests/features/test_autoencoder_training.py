@@ -7,8 +7,8 @@ import torch
 
 from monosemy import InputError
 from monosemy.features.autoencoder import ACTIVATIONS, Autoencoder, Trainer, TrainingConfig, initialise, train
-from monosemy.features.autoencoder.objective import dense_step, sparse_pays, sparse_step
-from monosemy.functional import batch_mono_score, explained_variance, to_dense
+from monosemy.features.autoencoder.objective import dense_step, is_sparse, sparse_step
+from monosemy.functional import batch_mono_score, dispatch, explained_variance, to_dense
 from monosemy.functional.autoencoder import Terms, pre_activations
 
 N, D, M, K = 300, 6, 24, 3
@@ -58,7 +58,7 @@ def test_dense_and_sparse_steps_agree(kind: str, widths: tuple[int, ...], mono_w
 
 def test_the_sparse_path_is_taken_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     def pays(kind: str, k: int) -> bool:
-        return sparse_pays(Autoencoder(D, 100, ACTIVATIONS[kind](100, k)))
+        return is_sparse(Autoencoder(D, 100, ACTIVATIONS[kind](100, k)))
 
     assert pays("topk", 10)
     assert pays("batchtopk", 10)
@@ -85,6 +85,18 @@ def test_training_is_the_same_on_both_paths(kind: str, monkeypatch: pytest.Monke
     dense, wanted = run()
     assert losses == pytest.approx(wanted, rel=1e-6)
     torch.testing.assert_close(sparse.decoder, dense.decoder, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", SELECTING)
+def test_triton_trains_the_same(kind: str, triton_device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fresh(data(), kind, widths=(10, M))[0].double().to(triton_device)
+    x = model.scaled(data()[:9].to(triton_device))
+    dead, terms = (torch.arange(M) % 3 == 0).to(triton_device), Terms((10, M), 2, 0.4, 0, 0.5)
+    by_triton = sparse_step(model, x, dead, terms)
+    monkeypatch.setattr(dispatch, "TRITON_DEVICES", ())
+    by_torch = sparse_step(model, x, dead, terms)
+    assert by_triton.loss == pytest.approx(by_torch.loss, rel=1e-12)
+    torch.testing.assert_close(by_triton.gradients, by_torch.gradients)
 
 
 RECORDED = [0.6557386914889017, 0.6279564201831818, 0.6152415306617817]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from some_codes import some_codes
 
 from monosemy import InputError
 from monosemy.functional import (
@@ -19,7 +19,7 @@ from monosemy.functional import (
     to_dense,
     top_k,
 )
-from monosemy.functional.codes import entry_products, latents_between, product, transposed_product
+from monosemy.functional.codes import latents_between
 
 
 def dense_top_k(rows: np.ndarray, k: int) -> np.ndarray:
@@ -62,21 +62,6 @@ def test_csr_and_dense_are_the_same_matrix(n: int, m: int, k: int, seed: int) ->
     assert all((np.diff(csr.indices[a:b]) > 0).all() for a, b in zip(csr.indptr[:-1], csr.indptr[1:], strict=True))
 
 
-def some_codes(n: int, m: int, seed: int) -> tuple[SparseCodes, Tensor]:
-    """Codes with uneven numbers of entries, stored zeros and shuffled latents among them, and the same as a matrix."""
-    rng = np.random.default_rng(seed)
-    dense, values, indices, starts = np.zeros((n, m)), [], [], [0]
-    for i in range(n):
-        latents = rng.permutation(m)[: rng.integers(0, m + 1)]
-        row = rng.random(len(latents)) * (rng.random(len(latents)) < 0.8)
-        dense[i, latents] = row
-        values.append(row)
-        indices.append(latents)
-        starts.append(starts[-1] + len(latents))
-    flat = torch.from_numpy(np.concatenate(values)), torch.from_numpy(np.concatenate(indices).astype(np.int64))
-    return SparseCodes(*flat, torch.tensor(starts), m), torch.from_numpy(dense)
-
-
 cases = given(n=st.integers(1, 6), m=st.integers(1, 10), d=st.integers(1, 4), seed=st.integers(0, 199))
 
 
@@ -96,29 +81,10 @@ def test_every_form_is_the_same_matrix(n: int, m: int, d: int, seed: int) -> Non
 
 
 @cases
-def test_products_equal_the_dense_ones(n: int, m: int, d: int, seed: int) -> None:
-    codes, dense = some_codes(n, m, seed)
-    rng = torch.Generator().manual_seed(seed)
-    table, right = (torch.randn(rows, d, generator=rng, dtype=torch.float64) for rows in (m, n))
-    torch.testing.assert_close(product(codes, table), dense @ table)
-    torch.testing.assert_close(transposed_product(codes, right), dense.T @ right)
-    wanted = (right @ table.T)[codes.samples, codes.indices]
-    torch.testing.assert_close(entry_products(codes, table, right), wanted)
-
-
-@cases
 def test_a_range_of_latents_is_a_slice_of_columns(n: int, m: int, d: int, seed: int) -> None:
     codes, dense = some_codes(n, m, seed)
     first, end = sorted(np.random.default_rng(seed).integers(0, m + 1, 2).tolist())
     torch.testing.assert_close(to_dense(latents_between(codes, first, end)), dense[:, first:end])
-
-
-def test_transposed_product_keeps_signed_values_and_latents_that_never_occur() -> None:
-    codes = SparseCodes(torch.tensor([1.0, -2.0, 3.0, 0.0]), torch.tensor([4, 0, 0, 2]), torch.tensor([0, 2, 4]), 6)
-    dense = torch.tensor([[1.0, 10.0], [2.0, 20.0]])
-    assert transposed_product(codes, dense).tolist() == [
-        [4.0, 40.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [1.0, 10.0], [0.0, 0.0],
-    ]  # fmt: skip
 
 
 @given(n=st.integers(1, 6), m=st.integers(1, 9), k=st.integers(1, 9), seed=st.integers(0, 99))

@@ -12,16 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from monosemy.functional.codes import (
-    SparseCodes,
-    by_latent,
-    entry_products,
-    latents_between,
-    product,
-    to_dense,
-    top_k,
-    transposed_product,
-)
+from monosemy.functional.code_products import by_latent, entry_products, latent_sums, product, transposed_product
+from monosemy.functional.codes import SparseCodes, latents_between, to_dense, top_k
 from monosemy.functional.mono_loss import MonoSums, directions, mono_loss, score_of_sums
 
 
@@ -171,12 +163,16 @@ def _mono_term(codes: SparseCodes, x: Tensor, weight: float) -> tuple[float, Ten
     unit = directions(x)
     directed = unit.any(dim=1)[codes.samples]
     values, indices = codes.values * directed, codes.indices
+    places = by_latent(codes)
 
     def total(entries: Tensor) -> Tensor:
-        return entries.new_zeros(codes.n_latents).index_add_(0, indices, entries)
+        return latent_sums(codes._replace(values=entries), places)
 
     sums = MonoSums(
-        transposed_product(codes, unit), total(values), total(values * values), total((values > 0).to(values.dtype))
+        transposed_product(codes, unit, places),
+        total(values),
+        total(values * values),
+        total((values > 0).to(values.dtype)),
     )
     score = score_of_sums(sums)
     defined = ~score.isnan()
@@ -200,11 +196,10 @@ def _branch_gradient(
     if d_more is not None:
         d_values = d_values + d_more
     d_values = d_values * (codes.values > 0)
-    d_bias = torch.zeros_like(weights.encoder_bias)
-    d_bias.index_add_(0, codes.indices, d_values)
-    places = by_latent(codes)
+    slopes, places = codes._replace(values=d_values), by_latent(codes)
+    d_bias = latent_sums(slopes, places)
     return Weights(
-        encoder=transposed_product(codes._replace(values=d_values), centered, places),
+        encoder=transposed_product(slopes, centered, places),
         encoder_bias=d_bias,
         decoder=transposed_product(codes, d_recon, places),
         decoder_bias=-(d_bias @ weights.encoder),

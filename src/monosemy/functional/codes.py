@@ -10,7 +10,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from monosemy.errors import InputError
-from monosemy.functional.csr import csr_tensor
 from monosemy.functional.gather import all_gather
 
 
@@ -166,59 +165,3 @@ def latents_between(codes: SparseCodes, first: int, end: int) -> SparseCodes:
     before = torch.zeros(len(kept) + 1, dtype=torch.int64, device=kept.device)
     torch.cumsum(kept, dim=0, out=before[1:])
     return SparseCodes(codes.values[kept], codes.indices[kept] - first, before[codes.starts], end - first)
-
-
-def product(codes: SparseCodes, table: Tensor) -> Tensor:
-    """codes table, shape (N, D), by gathering the active rows of the table (M, D) for each sample."""
-    return torch.nn.functional.embedding_bag(
-        codes.indices,
-        table,
-        codes.starts,
-        per_sample_weights=codes.values,
-        mode="sum",
-        include_last_offset=True,
-    )
-
-
-class ByLatent(NamedTuple):
-    """The entries of codes sorted by latent: the layout of their transpose, whatever the values."""
-
-    order: Tensor
-    """(E,), the entries in their new order."""
-    samples: Tensor
-    """(E,), the sample of each."""
-    starts: Tensor
-    """(M + 1,), where the entries of each latent begin."""
-
-
-def by_latent(codes: SparseCodes) -> ByLatent:
-    """One sort, for all products with the transpose of these codes or of others at the same places."""
-    latents, order = codes.indices.sort(stable=True)
-    starts = torch.searchsorted(latents, torch.arange(codes.n_latents + 1, device=latents.device))
-    return ByLatent(order, codes.samples[order], starts)
-
-
-def transposed_product(codes: SparseCodes, dense: Tensor, places: ByLatent | None = None) -> Tensor:
-    """codes^T dense, shape (M, D), without a dense code, by a CSR product.
-
-    Args:
-        codes: N codes of width M.
-        dense: (N, D).
-        places: of :func:`by_latent`, where it is known already.
-    """
-    order, samples, starts = by_latent(codes) if places is None else places
-    return csr_tensor(starts, samples, codes.values[order], (codes.n_latents, codes.n_samples)) @ dense
-
-
-def entry_products(codes: SparseCodes, table: Tensor, dense: Tensor) -> Tensor:
-    """table[latent] . dense[sample] for each entry of the codes, shape (E,).
-
-    Args:
-        table: (M, D).
-        dense: (N, D).
-    """
-    with torch.enable_grad():  # embedding_bag's own backward is these products, and never E x D numbers
-        values = codes.values.detach().requires_grad_()
-        gathered = product(codes._replace(values=values), table.detach())
-        (products,) = torch.autograd.grad(gathered, values, dense)
-    return products

@@ -1,23 +1,18 @@
 """The loss of a batch and its gradient: densely by autograd, or in closed form where the code is sparse enough."""
 
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from monosemy.errors import InputError
 from monosemy.features.autoencoder.activations import Selecting
 from monosemy.features.autoencoder.module import Autoencoder
 from monosemy.functional import aux_k
 from monosemy.functional.autoencoder import Terms, loss_and_gradient, pre_activations
 from monosemy.functional.codes import SparseCodes, from_dense, to_dense, top_k
+from monosemy.functional.dispatch import sparse_pays
 from monosemy.functional.mono_loss import batch_mono_score, mono_loss
-
-SPARSE_FROM = {"cpu": 10, "cuda": 200}
-"""Latents for each active one from which gathers beat dense products, measured by kind of device."""
-_SWITCH = "MONOSEMY_SPARSE"
 
 
 class Step(NamedTuple):
@@ -29,22 +24,10 @@ class Step(NamedTuple):
     codes: SparseCodes
 
 
-def sparse_from(model: Autoencoder) -> int:
-    """Latents for each active one from which gathers beat dense products where the model lies."""
-    return SPARSE_FROM.get(model.encoder.device.type, SPARSE_FROM["cpu"])
-
-
-def sparse_pays(model: Autoencoder) -> bool:
-    """Whether the closed form is used: the code is sparse by selection, and sparse enough for the device.
-
-    The environment variable MONOSEMY_SPARSE=0 switches it off.
-    """
-    switch = os.environ.get(_SWITCH, "1")
-    if switch not in ("0", "1"):
-        raise InputError(f"{_SWITCH}={switch!r} is unknown; set it to 0 or 1.")
-    if switch == "0" or not isinstance(model.activation, Selecting):
-        return False
-    return model.n_latents >= sparse_from(model) * model.activation.k
+def is_sparse(model: Autoencoder) -> bool:
+    """Whether the closed form is used: the code is sparse by selection, and sparse enough for the device."""
+    activation, device = model.activation, model.encoder.device
+    return isinstance(activation, Selecting) and sparse_pays(model.n_latents, activation.k, device)
 
 
 def evaluate(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:
@@ -54,7 +37,7 @@ def evaluate(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:
         x: (B, D), scaled.
         dead: (M,) bool.
     """
-    return sparse_step(model, x, dead, terms) if sparse_pays(model) else dense_step(model, x, dead, terms)
+    return sparse_step(model, x, dead, terms) if is_sparse(model) else dense_step(model, x, dead, terms)
 
 
 def sparse_step(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:

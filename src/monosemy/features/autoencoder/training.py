@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from monosemy.errors import InputError
 from monosemy.features.autoencoder.module import Autoencoder
-from monosemy.features.autoencoder.objective import Step, evaluate, sparse_from
+from monosemy.features.autoencoder.objective import Step, evaluate
 from monosemy.functional.autoencoder import Terms
 from monosemy.functional.codes import SparseCodes
+from monosemy.functional.dispatch import sparse_from
 from monosemy.functional.gather import all_gather
 from monosemy.training.processes import ALONE, Processes
 
@@ -97,7 +98,7 @@ class Trainer:
             model.widths,
             aux_latents=max(1, min(model.n_inputs // 2, model.n_latents)),
             aux_weight=config.aux_weight if self.dead == "aux" else 0.0,
-            aux_sparse_from=sparse_from(model),
+            aux_sparse_from=sparse_from(model.encoder.device),
             mono_weight=config.mono_weight,
             total=processes.total,
         )
