@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # One worker a core, a file of tests to one of them; each works with one thread, as the library itself does.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+APT := DEBIAN_FRONTEND=noninteractive timeout 240 apt-get -qq -y --no-install-recommends -o Acquire::Retries=0 -o DPkg::Lock::Timeout=60
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test test-all lint clean
@@ -10,10 +11,10 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints
 demo: .venv/core.stamp
 	$(BIN)/monosemy study --out runs/demo
 
-test: .venv/dev.stamp
+test: .venv/dev.stamp .venv/browser.stamp
 	$(PYTEST)
 
-test-all: .venv/dev.stamp
+test-all: .venv/dev.stamp .venv/browser.stamp
 	$(PYTEST) -m "slow or not slow"
 
 lint: .venv/dev.stamp
@@ -28,6 +29,11 @@ lint: .venv/dev.stamp
 
 .venv/dev.stamp: .venv/core.stamp
 	$(INSTALL) -e ".[dev,text,lm,cleanlab,hub]"
+	touch $@
+
+# Pages are tested in a real browser. Where none can be installed these tests skip, and say so.
+.venv/browser.stamp: .venv/dev.stamp
+	command -v chromium || command -v chromium-browser || command -v google-chrome || { $(APT) update && $(APT) install chromium; } || true
 	touch $@
 
 clean:

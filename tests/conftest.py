@@ -1,10 +1,13 @@
 """What all rooms' tests share: the real data where it is there, a cache of one's own, one hypothesis profile."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from browser import DESK, WatchedPage, chromium
 from hypothesis import HealthCheck, settings
 
 from monosemy.functional import dispatch
@@ -49,3 +52,36 @@ def triton_device(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     dispatch._triton_works.cache_clear()
     assert dispatch.triton_runs(device)
     return device
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One headless Chromium for all tests; they are skipped where it is missing."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., WatchedPage]]:
+    """Open a file as a page that nothing may go wrong in: errors and network requests fail the test at its end.
+
+    ``open_page(path, window=PHONE, dark=True, javascript=False)`` returns a WatchedPage.
+    """
+    contexts, opened = [], []
+
+    def open_file(
+        path: Path, window: dict[str, int] = DESK, dark: bool = False, javascript: bool = True
+    ) -> WatchedPage:
+        context = browser.new_context(
+            viewport=window, color_scheme="dark" if dark else "light", java_script_enabled=javascript, offline=True
+        )
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        opened.append(WatchedPage(context.new_page(), path))
+        return opened[-1]
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    for watched in opened:
+        watched.assert_quiet()
