@@ -37,6 +37,7 @@ def test_a_study_is_read_back_as_it_was(study: Path) -> None:
 
 def test_the_page_and_figures_are_made_again(study: Path, monosemy, capsys: pytest.CaptureFixture[str]) -> None:
     before = (study / "report.html").read_bytes()
+    assert b'id="costs"' in before
     (study / "report.html").unlink()
     assert monosemy("report", study) == 0
     assert capsys.readouterr().out.strip().endswith("report.html")
@@ -61,6 +62,7 @@ def test_several_studies_on_one_page(study: Path, embeddings: Path, tmp_path: Pa
     assert "other/study" in page
     assert page.count("<figure>") == 2
     assert "<script" not in page
+    assert page.count('class="headline"') == 2
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,23 @@ def test_studies_of_two_versions_are_not_compared(
     environment["packages"]["monosemy"] = "99.0"
     (other / "environment.json").write_text(json.dumps(environment))
     assert monosemy("report", study, other, "--markdown") == 2
-    assert "different versions" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "different versions" in said.err
+    assert said.out.startswith("Label noise")  # of the first study
+    assert "Study" not in said.out
+
+
+def test_what_can_be_shown_is_shown(study: Path, tmp_path: Path, monosemy, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / "costs.csv").write_text("nothing")
+    (study / "report.html").unlink()
+    assert monosemy("report", study, tmp_path / "nowhere") == 2
+    said = capsys.readouterr()
+    assert "costs.csv cannot be read" in said.err
+    assert "nowhere holds no study" in said.err
+    assert said.out.strip().endswith("report.html")
+    page = (study / "report.html").read_text()
+    assert "Label noise" in page
+    assert 'id="costs"' not in page
 
 
 def test_one_format_and_each_study_once(study: Path, monosemy, capsys: pytest.CaptureFixture[str]) -> None:

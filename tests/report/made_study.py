@@ -5,9 +5,13 @@ from pathlib import Path
 import pandas as pd
 
 from monosemy.study import Plan, StudyResult, Verdict, parse_plan
+from monosemy.study.costs import costs_table
 from monosemy.study.statistics import summarise
 
 HOSTILE = "<script>alert(1)</script>"
+HEADLINE = ("sae wins over dense.", "It costs a point on clean data.")
+
+SPENT = {"fit_seconds": 2.0, "probe_seconds": 30.0, "seconds": 40.0, "peak_mib": 512.0}
 
 # Accuracy of the first seed on clean data, and what a whole step of hardness costs.
 _ACCURACY = {"dense": (0.90, 0.40), "relu": (0.89, 0.30), "sae": (0.88, 0.10), "dense+cleanlab": (0.90, 0.35)}
@@ -62,6 +66,7 @@ def make_result(
 ) -> StudyResult:
     """A finished study of `toy`; the plan is not consulted for its scenarios."""
     results = tidy(seeds, scenarios, extra, dataset)
-    verdict = verdict or Verdict(("Under 60% label noise, sae beats dense.",), ("The warning of the study.",))
+    verdict = verdict or Verdict(HEADLINE, ("Under 60% label noise, sae beats dense.",), ("The warning of the study.",))
     notices = ("Dropped 3 rows.",)
-    return StudyResult(_plan(seeds, source), results, summarise(results), verdict, notices, folder)
+    costs = costs_table([("dense", 1, SPENT), ("sae", 1, SPENT | {"fit_seconds": 4.0}), ("sae", 1, {})])
+    return StudyResult(_plan(seeds, source), results, summarise(results), verdict, notices, folder, costs)

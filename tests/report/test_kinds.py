@@ -121,7 +121,7 @@ def test_45_cells_do_not_flood_the_page_the_folder_or_the_terminal(tmp_path: Pat
         "accuracy-corruption-mean", "gain-corruption-mean", "kinds-corruption-mean", "gain-against-monosemanticity"
     }  # fmt: skip
     page = write_report(result, tmp_path).read_text(encoding="utf-8")
-    assert page.count("<h2") <= 5
+    assert page.count("<h2") <= 6
     assert "Common corruptions, mean over kinds" in page
     assert "glass blur: relu" in page, "the figure's words"
     console = Console(width=80, file=io.StringIO(), color_system=None)

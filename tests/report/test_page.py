@@ -1,17 +1,19 @@
 import base64
 import re
 from dataclasses import replace
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from made_study import HOSTILE, make_result
+from made_study import HEADLINE, HOSTILE, make_result
 
 from monosemy.report import write_report
 from monosemy.study import Verdict
+from monosemy.study.costs import costs_table
 
-VOID = {"meta", "img", "link", "br"}
+VOID = {"meta", "img", "link", "br", "input", "source"}
 
 
 class Page(HTMLParser):
@@ -38,7 +40,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.text += data
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
@@ -61,9 +63,11 @@ def test_the_page_says_everything(tmp_path: Path) -> None:
         assert said in page.text, said
 
 
-def test_the_verdict_comes_before_all_tables_and_one_picture(tmp_path: Path) -> None:
+def test_two_sentences_and_one_picture_come_before_all_else(tmp_path: Path) -> None:
     source = write_report(make_result(), tmp_path).read_text(encoding="utf-8")
-    assert source.index("sae beats dense.") < source.index("<img") < source.index("<table")
+    body = source[source.index("<body>") :]
+    assert body.index(HEADLINE[0]) < body.index(HEADLINE[1]) < body.index("<img") < body.index("<table")
+    assert body.index("<table") < body.index("sae beats dense.")
 
 
 def test_the_numbers_are_those_of_the_summary(tmp_path: Path) -> None:
@@ -88,18 +92,26 @@ def test_the_page_needs_nothing_from_outside(tmp_path: Path) -> None:
     path = write_report(make_result(), tmp_path)
     page = read(path)
     policies = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
-    assert policies == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
-    assert not page.all("script")
+    source = path.read_text(encoding="utf-8")
+    scripts = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
+    digests = " ".join(f"'sha256-{base64.b64encode(sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    assert len(scripts) == 2
+    assert policies == [
+        f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    ]
     assert not page.all("link")
-    assert "http://" not in (source := path.read_text(encoding="utf-8"))
-    assert "https://" not in source
-    assert not re.search(r"url\(|@import", source)
+    assert not any("src" in attributes for attributes in page.all("script"))
+    own = re.sub(r"<script>.*?</script>", "", source, flags=re.DOTALL)
+    assert not re.search(r"https?://|url\(|@import", own)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_every_picture_is_an_svg_with_its_words(tmp_path: Path) -> None:
-    images = read(write_report(make_result(), tmp_path)).all("img")
+    page = read(write_report(make_result(), tmp_path))
+    images = page.all("img")
     assert len(images) == 11  # two a scenario, and gain against monosemanticity
+    assert len(page.all("source")) == 1  # the first of them, for narrow windows
     assert len({image["src"] for image in images}) == len(images)
     for image in images:
         start, content = (image["src"] or "").split(",")
@@ -109,11 +121,11 @@ def test_every_picture_is_an_svg_with_its_words(tmp_path: Path) -> None:
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:
-    hostile = Verdict((f"Verdict {HOSTILE}",), (f"Warning {HOSTILE}",))
+    hostile = Verdict((f"First {HOSTILE}", "Second."), (f"Verdict {HOSTILE}",), (f"Warning {HOSTILE}",))
     result = make_result(extra=(HOSTILE, '" onload="alert(2)'), dataset=HOSTILE, source=HOSTILE, verdict=hostile)
     result.summary["scenario"] = result.summary["scenario"].replace({"shift:sketch": f"shift:{HOSTILE}"})
     page = read(write_report(result, tmp_path))
-    assert not page.all("script")
+    assert len(page.all("script")) == 3
     assert not any(key.startswith("on") for _, attributes in page.elements for key in attributes)
     assert f"Verdict {HOSTILE}" in page.text
     assert f"Warning {HOSTILE}" in page.text
@@ -145,3 +157,15 @@ def test_arrays_in_memory_are_not_promised_to_the_command_line(tmp_path: Path) -
 def test_the_same_result_gives_the_same_page(tmp_path: Path) -> None:
     first = write_report(make_result(scenarios=("label-noise",)), tmp_path / "a").read_bytes()
     assert write_report(make_result(scenarios=("label-noise",)), tmp_path / "b").read_bytes() == first
+
+
+def test_costs_are_means_over_what_was_measured(tmp_path: Path) -> None:
+    page = read(write_report(make_result(scenarios=()), tmp_path))
+    costs = page.text[page.text.index("Time and memory") :]
+    assert re.search(r"dense\s*1024\s*16.0\s*–\s*2.0 s\s*30 s\s*40 s\s*512 MiB", costs)
+    assert re.search(r"sparse autoencoder\s*1024\s*16.0\s*–\s*4.0 s\s*30 s\s*40 s\s*512 MiB", costs)
+
+
+def test_a_study_without_costs_says_nothing_of_them(tmp_path: Path) -> None:
+    result = replace(make_result(scenarios=()), costs=costs_table([]))
+    assert "Costs" not in read(write_report(result, tmp_path)).text

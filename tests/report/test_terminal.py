@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_study import HOSTILE, make_result, tidy
+from made_study import HEADLINE, HOSTILE, make_result, tidy
 from rich.console import Console
 
 from monosemy.report import print_result, result_json
@@ -26,12 +26,12 @@ def with_levels(result: StudyResult, levels: list[float]) -> StudyResult:
     clean, noisy = table[table["scenario"] == "clean"], table[table["level"] == 0.3]
     for level in levels:
         clean = pd.concat([clean, noisy.assign(level=level)], ignore_index=True)
-    return StudyResult(result.plan, clean, summarise(clean), result.verdict, (), None)
+    return StudyResult(result.plan, clean, summarise(clean), result.verdict, (), None, result.costs)
 
 
 @pytest.mark.parametrize("extra", [(), ("a-feature-set-with-a-very-long-name-indeed",)])
 def test_eighty_columns_hold(extra: tuple[str, ...]) -> None:
-    long = Verdict(("A sentence that goes on and on. " * 9,), ("A warning that goes on and on. " * 9,))
+    long = Verdict(HEADLINE, ("A sentence that goes on and on. " * 9,), ("A warning that goes on and on. " * 9,))
     text = printed(make_result(extra=extra, verdict=long))
     assert max(len(line.rstrip("\n")) for line in text.splitlines()) <= 80
     # Rich shortens what does not fit; nothing may be shortened but long names, which end in three dots.
@@ -77,7 +77,9 @@ def test_one_seed() -> None:
 
 
 def test_names_are_no_markup() -> None:
-    text = printed(make_result(extra=("[red]x[/red]", "[/]"), verdict=Verdict(("Sentence [bold]of[/bold] x.",), ())))
+    text = printed(
+        make_result(extra=("[red]x[/red]", "[/]"), verdict=Verdict(HEADLINE, ("Sentence [bold]of[/bold] x.",), ()))
+    )
     assert "[red]x[/red]" in text
     assert "[/]" in text
     assert "Sentence [bold]of[/bold] x." in text
@@ -98,6 +100,7 @@ def test_json_is_whole_and_without_nan(tmp_path: Path) -> None:
 
     result = make_result(seeds=1, extra=(HOSTILE,), folder=tmp_path)
     answer = json.loads(result_json(result), parse_constant=refuse)
+    assert answer["headline"] == list(result.verdict.headline)
     assert answer["verdict"] == list(result.verdict.sentences)
     assert answer["warnings"] == list(result.verdict.warnings)
     assert answer["notices"] == ["Dropped 3 rows."]

@@ -4,7 +4,8 @@ import pandas as pd
 from monosemy.study import parse_plan
 from monosemy.study.families import with_means
 from monosemy.study.statistics import summarise
-from monosemy.study.verdict import describe_cell, hardest_level, make_verdict
+from monosemy.study.verdict import make_verdict
+from monosemy.study.wording import describe_cell, hardest_level
 
 PLAN = parse_plan(
     {
@@ -125,7 +126,7 @@ def test_corruptions_are_judged_by_their_mean_and_every_loss_is_counted() -> Non
     first, milder, kinds = verdict.sentences[:3]
     assert first.startswith("Under common corruptions of severity 5 (mean over kinds), sae wins: +10.")
     assert "common corruptions of severity 1 (mean over kinds)" in milder
-    assert "Of the 4 kinds there, sae is better on 2, WORSE on 1, without a clear difference on 1" in kinds
+    assert "Of the 4 kinds there, sae: better on 2, WORSE on 1, no clear difference on 1" in kinds
     assert "from contrast (-10." in kinds
     assert "to fog (+30." in kinds
     assert sum("fog" in sentence for sentence in verdict.sentences) == 1

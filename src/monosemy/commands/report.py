@@ -22,42 +22,63 @@ def execute(folders: Sequence[Path], table: str | None, out: Path | None, consol
         out: where figures and page go; the study's own folder, for several runs/comparison.
 
     Raises:
-        InputError: a folder holds no finished study, or two were made by different versions.
+        InputError: a folder holds no finished study, a file of one cannot be read, or studies were made by different
+            versions; what can be shown without them was shown before.
     """
-    runs = _read(folders)
-    if table is not None:
+    faults: list[str] = []
+    runs = _read(folders, faults)
+    if table is not None and runs:
         from monosemy.report import paper
 
         print({"latex": paper.as_latex, "markdown": paper.as_markdown, "csv": paper.as_csv}[table](runs), end="")
-        return
-    if len(runs) == 1:
-        page = _one(next(iter(runs.values())), out or folders[0])
-    else:
+    elif runs:
+        console.print(Text(str(_page(runs, out))), soft_wrap=True)
+    if faults:
+        raise InputError(" ".join(faults))
+
+
+def _page(runs: dict[str, StudyResult], out: Path | None) -> Path:
+    """The page of one study with its figures, or one page for several."""
+    if len(runs) > 1:
         from monosemy.report.comparison import write_comparison
 
-        page = write_comparison(runs, out or Path("runs") / "comparison")
-    console.print(Text(str(page)), soft_wrap=True)
-
-
-def _one(result: StudyResult, folder: Path) -> Path:
+        return write_comparison(runs, out or Path("runs") / "comparison")
     from monosemy.report import save_figures, write_report
 
+    result = next(iter(runs.values()))
+    folder = out or result.folder
+    assert folder is not None
     save_figures(result, folder)
     return write_report(result, folder)
 
 
-def _read(folders: Sequence[Path]) -> dict[str, StudyResult]:
-    """Studies by the shortest ends of their paths that tell them apart."""
+def _read(folders: Sequence[Path], faults: list[str]) -> dict[str, StudyResult]:
+    """Studies by the shortest ends of their paths that tell them apart; those that cannot be read are faults."""
     places = [folder.resolve() for folder in folders]
     if len(set(places)) < len(places):
         raise InputError(f"The folder {folders[0]} is given twice; give each study once.")
-    results = [read_study(folder) for folder in folders]
-    if len(folders) > 1:
-        versions = {version_of(folder): folder for folder in folders}
-        if len(versions) > 1:
-            told = " and ".join(f"{folder} by monosemy {version}" for version, folder in sorted(versions.items()))
-            raise InputError(f"{told} were made by different versions; run one of them again before comparing.")
     depth = 1
     while len({place.parts[-depth:] for place in places}) < len(places):
         depth += 1
-    return {str(Path(*place.parts[-depth:])): result for place, result in zip(places, results, strict=True)}
+    results, first = {}, ""
+    for folder, place in zip(folders, places, strict=True):
+        try:
+            result = read_study(folder, faults)
+            if len(folders) > 1:
+                first = _same_version(folder, first)
+        except InputError as error:
+            faults.append(str(error))
+        else:
+            results[str(Path(*place.parts[-depth:]))] = result
+    return results
+
+
+def _same_version(folder: Path, first: str) -> str:
+    """The version of the studies that are compared, which the first of them sets."""
+    version = version_of(folder)
+    if version != (first or version):
+        raise InputError(
+            f"The study in {folder} is by monosemy {version} and those before it by {first}, which are different "
+            f"versions; run one of them again before comparing."
+        )
+    return version

@@ -1,6 +1,8 @@
 """The encoders of a study: one for each base representation and, where there are several of a kind, each seed."""
 
+import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -277,6 +279,12 @@ class EncoderBank:
         """(C, 1, 1), what the encoder divides pixels by."""
         return self._encoder(self._path(base, seed)).pixel_std.cpu().numpy()
 
+    def training_seconds(self, base: Base, seed: int) -> float:
+        """What training an encoder took when it was trained; NaN for one that was not trained on the spot."""
+        if self.config.name != "contrastive":
+            return math.nan
+        return float(describe_encoder(self._path(base, seed)).about.get("seconds", math.nan))
+
     def _path(self, base: Base, seed: int) -> Path:
         if self.config.name == "files":
             paths = self._files[base]
@@ -299,10 +307,12 @@ class EncoderBank:
 
 
 def _train_and_save(images: NDArray[np.float32], config: PretrainConfig, path: Path) -> None:
+    started = time.monotonic()
     with one_thread():
         encoder = pretrain(images, config)
         assert encoder is not None
-        save_encoder(encoder, path, {"pretrain": config.model_dump(mode="json")})
+    about = {"pretrain": config.model_dump(mode="json"), "seconds": round(time.monotonic() - started, 3)}
+    save_encoder(encoder, path, about)
 
 
 def _embed_splits(config: EncoderConfig, data: LabelledData, base: Base, seed: int, cache: str) -> None:

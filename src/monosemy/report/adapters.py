@@ -19,7 +19,7 @@ from monosemy.report.terminal import print_accuracies, print_gains, print_senten
 from monosemy.study.adapters.methods import BASELINE, METHODS
 from monosemy.study.adapters.run import AdapterResult
 from monosemy.study.statistics import mean_interval, paired_gain, paired_p_value
-from monosemy.study.verdict import SIGNIFICANT, describe_cell, hardest_level
+from monosemy.study.wording import SIGNIFICANT, describe_cell, hardest_level
 
 _UNIT_HEADS = {
     "hidden_zeros": "zeros: units", "update_zeros": "updates",

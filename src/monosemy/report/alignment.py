@@ -13,7 +13,7 @@ from monosemy.report.tables import p_text
 from monosemy.report.terminal import print_sentences, print_table
 from monosemy.study.alignment.plan import BASE, BASELINE, variants
 from monosemy.study.alignment.run import AlignmentResult
-from monosemy.study.verdict import SIGNIFICANT
+from monosemy.study.wording import SIGNIFICANT
 
 _HEADS = {
     "margin": "margin", "accuracy": "acc., %", "kl": "KL", "perplexity": "perpl.", "unsafe": "unsafe, %",

@@ -25,6 +25,7 @@ def write_comparison(runs: Runs, folder: Path) -> Path:
                 "dataset": str(run.results["dataset"].iloc[0]),
                 "encoder": str(run.results["encoder"].iloc[0]),
                 "seeds": run.plan.seeds,
+                "headline": [unbroken(sentence) for sentence in run.verdict.headline],
                 "verdict": [unbroken(sentence) for sentence in run.verdict.sentences],
                 "warnings": run.verdict.warnings,
             }

@@ -19,7 +19,7 @@ from monosemy.errors import InputError
 from monosemy.files import atomic_path
 from monosemy.report import tables
 from monosemy.report.kinds import draw_kinds, kinds_alt
-from monosemy.report.labels import LABEL_SIZE, Point, annotate, label_ends, short
+from monosemy.report.labels import LABEL_SIZE, LONGEST_NAME, Point, annotate, label_ends, short
 from monosemy.report.style import style_of
 from monosemy.report.tables import Cell
 
@@ -57,7 +57,8 @@ _RC: dict[Any, Any] = {
 }
 FigureKind = Literal["png", "svg", "pdf"]
 HOUSE_STYLE = matplotlib.rc_context(_RC)
-_WIDTH = 5.7
+PAGE, COLUMN = 5.5, 3.5
+"""Inches: the text of a page of NeurIPS or ICLR, and a column of two; a telephone shows as much as a column."""
 _AXIS_LABELS = {
     "label-noise": "Share of wrong train labels, %",
     "input-noise": "Level of noise in the test inputs",
@@ -66,7 +67,7 @@ _AXIS_LABELS = {
 
 
 @dataclass(frozen=True)
-class _Measure:
+class Measure:
     """One quantity of a summary: mean and interval in per cent."""
 
     name: str
@@ -78,8 +79,8 @@ class _Measure:
         return 100 * mean, 100 * low, 100 * high
 
 
-_ACCURACY = _Measure("accuracy", "Accuracy", "Accuracy on test, %")
-_GAIN = _Measure("gain", "Gain over dense", "Gain over dense, points")
+ACCURACY = Measure("accuracy", "Accuracy", "Accuracy on test, %")
+GAIN = Measure("gain", "Gain over dense", "Gain over dense, points")
 
 
 @dataclass(frozen=True)
@@ -94,23 +95,29 @@ class StudyFigure:
 
 
 @HOUSE_STYLE
-def accuracy_figure(summary: pd.DataFrame, scenario: str) -> Figure:
+def accuracy_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Figure:
     """Accuracy of every feature set: curves over levels, or a dot plot where the scenario has no levels.
+
+    Args:
+        width: in inches, of a page or a column.
 
     Raises:
         InputError: the summary holds no such scenario.
     """
-    return _figure(tables.scenario_table(summary, scenario), scenario, _ACCURACY)
+    return _figure(tables.scenario_table(summary, scenario), scenario, ACCURACY, width)
 
 
 @HOUSE_STYLE
-def gain_figure(summary: pd.DataFrame, scenario: str) -> Figure:
+def gain_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Figure:
     """Paired gain of every feature set over the dense baseline, in points.
+
+    Args:
+        width: in inches, of a page or a column.
 
     Raises:
         InputError: the summary holds no such scenario, or no feature set beside the baseline.
     """
-    return _figure(_challengers(tables.scenario_table(summary, scenario)), scenario, _GAIN)
+    return _figure(_challengers(tables.scenario_table(summary, scenario)), scenario, GAIN, width)
 
 
 @HOUSE_STYLE
@@ -138,8 +145,8 @@ def gain_against_monosemanticity_figure(results: pd.DataFrame, summary: pd.DataF
     if scenario is None:
         raise InputError("The summary holds clean data alone, so there is no gain to show; add a scenario.")
     last = tables.hardest(_challengers(tables.scenario_table(summary, scenario)))
-    measured = {cell.features: _GAIN.of(cell) for cell in tables.cells(last)} | {tables.BASELINE: (0.0, 0.0, 0.0)}
-    figure, axes = _canvas(3.7)
+    measured = {cell.features: GAIN.of(cell) for cell in tables.cells(last)} | {tables.BASELINE: (0.0, 0.0, 0.0)}
+    figure, axes = _canvas(PAGE, 3.6)
     axes.grid(True, axis="x")
     axes.axhline(0, color="#444444", linewidth=1)
     points = []
@@ -156,7 +163,7 @@ def gain_against_monosemanticity_figure(results: pd.DataFrame, summary: pd.DataF
     axes.margins(x=0.2, y=0.12)
     _title(axes, "Does monosemanticity go with gain?", last)
     axes.set_xlabel("Semantic consistency above chance, points")
-    axes.set_ylabel(f"Gain over dense, points\n({_place(scenario, tables.levels(last)[-1])})")
+    axes.set_ylabel(f"Gain over dense, points\n({place_in_words(scenario, tables.levels(last)[-1])})")
     annotate(figure, axes, points)
     return figure
 
@@ -167,11 +174,11 @@ def study_figures(results: pd.DataFrame, summary: pd.DataFrame) -> list[StudyFig
     present = tables.scenarios(summary)
     compared = not tables.challengers(summary).empty
     for scenario, slug in zip(present, _slugs(present), strict=True):
-        alt = _alt(summary, scenario, _ACCURACY)
+        alt = _alt(summary, scenario, ACCURACY)
         figure = accuracy_figure(summary, scenario)
         figures.append(StudyFigure("accuracy", scenario, f"accuracy-{slug}", alt, figure))
         if compared:
-            alt = _alt(summary, scenario, _GAIN)
+            alt = _alt(summary, scenario, GAIN)
             figures.append(StudyFigure("gain", scenario, f"gain-{slug}", alt, gain_figure(summary, scenario)))
         if compared and tables.kinds(summary, scenario):
             alt = kinds_alt(summary, scenario, tables.levels(tables.scenario_table(summary, scenario))[-1])
@@ -239,22 +246,27 @@ def _challengers(table: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _canvas(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
     return figure, figure.add_subplot()
 
 
-def _figure(table: pd.DataFrame, scenario: str, measure: _Measure) -> Figure:
+def _longest_name(figure: Figure) -> int:
+    """Letters of a name that leave room for the axes."""
+    return round(LONGEST_NAME * figure.get_figwidth() / PAGE)
+
+
+def _figure(table: pd.DataFrame, scenario: str, measure: Measure, width: float) -> Figure:
     if tables.clean_level(scenario) is not None:
-        return _curves(table, scenario, measure)
-    return _dots(table, scenario, measure)
+        return _curves(table, scenario, measure, width)
+    return _dots(table, scenario, measure, width)
 
 
-def _curves(table: pd.DataFrame, scenario: str, measure: _Measure) -> Figure:
-    figure, axes = _canvas(3.7)
+def _curves(table: pd.DataFrame, scenario: str, measure: Measure, width: float) -> Figure:
+    figure, axes = _canvas(width, 3.6)
     levels = tables.levels(table)
     ends = []
-    if measure is _GAIN:
+    if measure is GAIN:
         axes.axhline(0, color=style_of(tables.BASELINE).colour, linewidth=1.4)
         ends.append((tables.BASELINE, _position(scenario, levels[-1]), 0.0))
     for name in _weakest_first(table):
@@ -270,19 +282,19 @@ def _curves(table: pd.DataFrame, scenario: str, measure: _Measure) -> Figure:
         if not math.isnan(mean[-1]):
             ends.append((name, x[-1], mean[-1]))
     _level_axis(axes, scenario, levels)
-    if measure is _ACCURACY:
+    if measure is ACCURACY:
         bottom, top = axes.get_ylim()
         axes.set_ylim(max(bottom, -2), min(top, 102))
     axes.yaxis.set_major_locator(_ticks())
     axes.set_ylabel(measure.axis)
     _title(axes, f"{measure.title} {tables.scenario_phrase(scenario)}", table)
-    label_ends(figure, axes, ends)
+    label_ends(figure, axes, ends, _longest_name(figure))
     return figure
 
 
-def _dots(table: pd.DataFrame, scenario: str, measure: _Measure) -> Figure:
+def _dots(table: pd.DataFrame, scenario: str, measure: Measure, width: float) -> Figure:
     cells = list(tables.cells(table))
-    figure, axes = _canvas(1.35 + 0.34 * len(cells))
+    figure, axes = _canvas(width, 1.35 + 0.34 * len(cells))
     axes.grid(False)
     axes.grid(True, axis="x")
     axes.axvline(_reference(cells, measure), color="#444444", linewidth=1)
@@ -292,7 +304,7 @@ def _dots(table: pd.DataFrame, scenario: str, measure: _Measure) -> Figure:
         style = style_of(cell.features)
         axes.plot([low, high], [row, row], color=style.colour, linewidth=style.width, solid_capstyle="round")
         axes.plot(mean, row, style.marker, color=style.colour, markersize=8, markeredgecolor="white")
-        if measure is _ACCURACY:
+        if measure is ACCURACY:
             text = tables.accuracy_text(cell)
         else:
             text = tables.points(cell.gain, signed=True).replace("-", "−")
@@ -300,20 +312,23 @@ def _dots(table: pd.DataFrame, scenario: str, measure: _Measure) -> Figure:
             1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=LABEL_SIZE,
             color=style.text_colour,
         )  # fmt: skip
-    axes.set_yticks(list(rows), [short(cell.features) for cell in cells])
+    names = [short(cell.features, _longest_name(figure)) for cell in cells]
+    axes.set_yticks(list(rows), names)
     for label, cell in zip(axes.get_yticklabels(), cells, strict=True):
         label.set_color(style_of(cell.features).text_colour)
     axes.set_ylim(-0.6, len(cells) - 0.4)
     axes.margins(x=0.08)
     axes.xaxis.set_major_locator(_ticks())
     axes.set_xlabel(measure.axis)
-    _title(axes, short(f"{measure.title} {tables.scenario_phrase(scenario)}", 52), table)
+    # The title begins where the longest name ends.
+    room = round(10 * (width - 0.3) - 0.75 * max(map(len, names)))
+    _title(axes, short(f"{measure.title} {tables.scenario_phrase(scenario)}", room), table)
     return figure
 
 
-def _reference(cells: Sequence[Cell], measure: _Measure) -> float:
+def _reference(cells: Sequence[Cell], measure: Measure) -> float:
     """Where the baseline stands in a dot plot."""
-    if measure is _GAIN:
+    if measure is GAIN:
         return 0.0
     return next((100 * cell.accuracy for cell in cells if cell.features == tables.BASELINE), math.nan)
 
@@ -329,17 +344,34 @@ def _position(scenario: str, level: float) -> float:
 
 
 def _level_axis(axes: Axes, scenario: str, levels: Sequence[float]) -> None:
+    ticks = level_ticks(scenario, levels)
+    axes.set_xticks([_position(scenario, level) for level in ticks], list(ticks.values()))
+    axes.xaxis.set_minor_locator(NullLocator())
+    first, last = (_position(scenario, level) for level in (levels[0], levels[-1]))
+    span = last - first or 1.0
+    axes.set_xlim(first - 0.02 * span, last + 0.02 * span)
+    axes.set_xlabel(level_axis_title(scenario))
+
+
+def level_ticks(scenario: str, levels: Sequence[float]) -> dict[float, str]:
+    """Levels that are written at the x axis, with the text; none where it would lie on the one before."""
     places = [_position(scenario, level) for level in levels]
     span = places[-1] - places[0] or 1.0
     shown: list[int] = []
     for number in range(len(places)):
         if not shown or places[number] - places[shown[-1]] >= 0.055 * span:
             shown.append(number)
-    scale = 100 if scenario in ("label-noise", "few-labels") else 1
-    axes.set_xticks([places[n] for n in shown], [f"{scale * levels[n]:.3g}" for n in shown])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(places[0] - 0.02 * span, places[-1] + 0.02 * span)
-    axes.set_xlabel(_AXIS_LABELS.get(scenario, "Severity"))
+    return {levels[n]: f"{axis_value(scenario, levels[n]):.3g}" for n in shown}
+
+
+def axis_value(scenario: str, level: float) -> float:
+    """A level in the unit of the x axis."""
+    return 100 * level if scenario in ("label-noise", "few-labels") else level
+
+
+def level_axis_title(scenario: str) -> str:
+    """What the x axis of a scenario with levels says."""
+    return _AXIS_LABELS.get(scenario, "Severity")
 
 
 def _ticks() -> MaxNLocator:
@@ -347,7 +379,8 @@ def _ticks() -> MaxNLocator:
 
 
 def _title(axes: Axes, title: str, table: pd.DataFrame) -> None:
-    axes.set_title(title, color="#111111")
+    size = 12.5 if axes.get_figure().get_figwidth() > COLUMN else 10.5
+    axes.set_title(title, color="#111111", fontsize=size)
     seeds = int(table["seeds"].max())
     text = f"mean of {seeds} seeds with 95 % interval" if seeds > 1 else "one seed, no interval"
     axes.text(0, 1.03, text, transform=axes.transAxes, fontsize=9, color="#666666")
@@ -358,18 +391,18 @@ def _bar(mean: float, low: float, high: float) -> tuple[float, float, float]:
     return (mean, mean, mean) if math.isnan(low) else (mean, low, high)
 
 
-def _place(scenario: str, level: float) -> str:
+def place_in_words(scenario: str, level: float) -> str:
     phrase = short(tables.scenario_phrase(scenario), 48)
     return phrase if tables.clean_level(scenario) is None else f"{phrase}, {tables.level_text(scenario, level)}"
 
 
-def _alt(summary: pd.DataFrame, scenario: str, measure: _Measure) -> str:
+def _alt(summary: pd.DataFrame, scenario: str, measure: Measure) -> str:
     """What a figure shows at its hardest level, for who cannot see it."""
     last = tables.hardest(tables.scenario_table(summary, scenario))
-    if measure is _GAIN:
+    if measure is GAIN:
         last = tables.challengers(last)
     values = "; ".join(f"{cell.features} {measure.of(cell)[0]:.1f}" for cell in tables.cells(last))
-    return f"{measure.axis}, {_place(scenario, tables.levels(last)[-1])}: {values}."
+    return f"{measure.axis}, {place_in_words(scenario, tables.levels(last)[-1])}: {values}."
 
 
 def _slugs(scenarios: Sequence[str]) -> list[str]:

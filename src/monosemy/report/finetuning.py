@@ -14,7 +14,7 @@ from monosemy.report.style import ROLES, style_of
 from monosemy.report.terminal import print_accuracies, print_gains, print_sentences
 from monosemy.study.finetuning import BASELINE, FinetuneResult
 from monosemy.study.statistics import mean_interval, paired_gain
-from monosemy.study.verdict import SIGNIFICANT, describe_cell, hardest_level
+from monosemy.study.wording import SIGNIFICANT, describe_cell, hardest_level
 
 _CURVES = {
     "train_accuracy": "Train, given labels",

@@ -14,7 +14,7 @@ from sklearn.isotonic import isotonic_regression
 from monosemy.report.style import style_of
 
 LABEL_SIZE = 9.5
-_LONGEST_NAME = 26
+LONGEST_NAME = 26
 _LEADER = {
     "arrowstyle": "-",
     "color": "#bbbbbb",
@@ -38,14 +38,14 @@ class Point(NamedTuple):
     y: tuple[float, float, float]
 
 
-def short(name: str, longest: int = _LONGEST_NAME) -> str:
+def short(name: str, longest: int = LONGEST_NAME) -> str:
     """On one line, cut where it is too long for a figure."""
     name = "".join(letter for letter in " ".join(name.split()) if letter.isprintable())
     return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
-def label_ends(figure: Figure, axes: Axes, ends: Iterable[tuple[str, float, float]]) -> None:
-    """Names at the right end of their lines, moved apart where they would lie on each other."""
+def label_ends(figure: Figure, axes: Axes, ends: Iterable[tuple[str, float, float]], longest: int) -> None:
+    """Names at the right end of their lines, cut where too long, moved apart where they would lie on each other."""
     ends = sorted(ends, key=lambda end: end[2])
     figure.draw_without_rendering()  # settles the height of the axes
     low, high = axes.get_ylim()
@@ -53,8 +53,8 @@ def label_ends(figure: Figure, axes: Axes, ends: Iterable[tuple[str, float, floa
     gap = 1.4 * LABEL_SIZE / height * (high - low)
     for (name, x, y), y_label in zip(ends, spread([y for _, _, y in ends], gap), strict=True):
         axes.annotate(
-            short(name), xy=(x, y), xytext=(1.045, y_label), textcoords=axes.get_yaxis_transform(), va="center",
-            fontsize=LABEL_SIZE, color=style_of(name).text_colour,
+            short(name, longest), xy=(x, y), xytext=(1.045, y_label), textcoords=axes.get_yaxis_transform(),
+            va="center", fontsize=LABEL_SIZE, color=style_of(name).text_colour,
             fontweight="bold" if style_of(name).strong else "normal", annotation_clip=False,
             arrowprops=_LEADER,
         )  # fmt: skip

@@ -10,6 +10,14 @@ from monosemy.study.finetuning import VARIANTS
 # Okabe and Ito's palette, safe for the colour-blind.
 _STRONG = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _GREYS = ("#6b6b6b", "#8c8c8c", "#7a7a7a", "#a0a0a0")
+ON_DARK = {
+    "#0072b2": "#4ba8e0", "#d55e00": "#f5823b", "#009e73": "#2fc79c", "#cc79a7": "#e0a3c4", "#e69f00": "#f0b43c",
+    "#56b4e9": "#8fd0f5", "#6b6b6b": "#a9a9a9", "#8c8c8c": "#8f8f8f", "#7a7a7a": "#9c9c9c", "#a0a0a0": "#7f7f7f",
+    "#000000": "#f2f2f2", "#111111": "#e8eaed", "#333333": "#c9ced6", "#444444": "#c9ced6", "#555555": "#a3abb5",
+    "#5a5a5a": "#b4b4b4", "#666666": "#a3abb5", "#9a9a9a": "#6d7580", "#bbbbbb": "#5c636d", "#e4e4e4": "#343a42",
+    "#ffffff": "#1c2026",
+}  # fmt: skip
+"""What stands for a colour of a figure on a dark page; the same hue, lighter where it must be seen."""
 _DASHES: tuple[tuple[float, ...], ...] = ((5, 2), (1.5, 1.5), (6, 1.5, 1.5, 1.5), (3, 1))
 _MARKERS = ("o", "D", "s", "^", "v", "P")
 
@@ -29,6 +37,11 @@ class Style:
     marker: str
     width: float
     dashes: tuple[float, ...] = ()
+
+    @property
+    def dark_colour(self) -> str:
+        """The colour on a dark page."""
+        return ON_DARK[self.colour.lower()]
 
     @property
     def strong(self) -> bool:

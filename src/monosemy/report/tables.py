@@ -151,6 +151,30 @@ def surplus_consistency(results: pd.DataFrame, name: str) -> tuple[float, float,
     return mean_interval(surplus.to_numpy()) if len(surplus) else (math.nan, math.nan, math.nan)
 
 
+def metric_interval(results: pd.DataFrame, name: str, metric: str) -> tuple[float, float, float]:
+    """A feature metric: mean over seeds with its 95 % interval; NaN if not measured."""
+    values = results[(results["features"] == name) & (results["metric"] == metric)]["value"].dropna()
+    return mean_interval(values.to_numpy()) if len(values) else (math.nan, math.nan, math.nan)
+
+
+def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
+    """What a feature set takes: seconds for an encoder, a fit, the probes of a seed, and in all; peak memory.
+
+    Returns: a row a feature set; means over what was measured, sums of seconds in all, the largest peak.
+    """
+    rows = {}
+    for name, blocks in costs.groupby("features", sort=False):
+        measured = blocks.dropna(subset=["probe_seconds"])
+        rows[str(name)] = {
+            "encoder_seconds": blocks["encoder_seconds"].mean(),
+            "fit_seconds": blocks["fit_seconds"].mean(),
+            "probe_seconds": measured["probe_seconds"].sum() / measured["seeds"].sum() if len(measured) else math.nan,
+            "seconds": blocks["seconds"].sum(min_count=1),
+            "peak_mib": blocks["peak_mib"].max(),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
 def scenario_title(scenario: str) -> str:
     """A scenario as a heading."""
     if scenario == COMMON_CORRUPTIONS:
@@ -229,6 +253,17 @@ def p_text(p: float) -> str:
     if math.isnan(p):
         return NOTHING
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def cost_text(part: str, value: float) -> str:
+    """Seconds or MiB, with two or three digits: no more of it would be the same the next time."""
+    if math.isnan(value):
+        return NOTHING
+    if part == "peak_mib":
+        return f"{value:.0f} MiB"
+    if value < 0.1:
+        return "< 0.1 s"
+    return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
 
 
 def metric_text(metric: str, value: float) -> str:

@@ -51,6 +51,7 @@ def result_json(result: "StudyResult") -> str:
     """Verdict, warnings, notices, summary, feature metrics and folder as JSON; what is not known is null."""
     metrics = tables.feature_table(result.results)
     answer = {
+        "headline": list(result.verdict.headline),
         "verdict": list(result.verdict.sentences),
         "warnings": list(result.verdict.warnings),
         "notices": list(result.notices),

@@ -16,6 +16,7 @@ from monosemy.metrics.separability import mean_separability
 from monosemy.probes import ProbeConfig, Probes, exact_probe, predict, probes_at_once, train_probes
 from monosemy.seeding import derive_seed
 from monosemy.study.cells import Cell, Evaluation, Training, training_labels
+from monosemy.study.costs import Meter
 from monosemy.study.folder import Row
 from monosemy.study.plan import Plan, ProbePlan
 from monosemy.study.tested import TestedEmbeddings
@@ -54,13 +55,16 @@ class _Features:
     """The codes of one block, made when asked for."""
 
     def __init__(
-        self, block: Block, plan: Plan, data: LabelledData, bank: EncoderBank, embedded: TestedEmbeddings
+        self, block: Block, plan: Plan, data: LabelledData, bank: EncoderBank, embedded: TestedEmbeddings, meter: Meter
     ) -> None:
         self.block, self.plan, self.data, self.bank, self.embedded = block, plan, data, bank, embedded
         base, seed = block.feature.base, block.seeds[0]
+        meter.spent["encoder_seconds"] = bank.training_seconds(base, seed)
         embeddings = bank.encode(base, seed, data.train.inputs)
         self.transformer = block.feature.make(plan.sae, derive_seed(plan.seed, "features", seed) % 2**31)
-        self.train: Codes = self.transformer.fit(embeddings).transform(embeddings)
+        with meter.timed("fit_seconds"):
+            self.transformer.fit(embeddings)
+        self.train: Codes = self.transformer.transform(embeddings)
         self.validation: Codes = self.transformer.transform(bank.encode(base, seed, data.validation.inputs))
         self.test_embeddings = bank.encode(base, seed, data.test.inputs)
         self.test: Codes = self.transformer.transform(self.test_embeddings)
@@ -81,16 +85,17 @@ def run_block(
     cells: Sequence[Cell],
     bank: EncoderBank,
     embedded: TestedEmbeddings,
+    meter: Meter,
 ) -> list[Row]:
     """Fit the features, train all probes, choose weight decays on validation, test; rows of the tidy table."""
-    features = _Features(block, plan, data, bank, embedded)
+    features = _Features(block, plan, data, bank, embedded, meter)
     rows = _feature_rows(block, features, data) + _separability_rows(block, features, data, cells)
     jobs = [(t, seed) for seed in block.seeds for t in dict.fromkeys(cell.training for cell in cells)]
     grid = np.array(plan.probe.weight_decays)
     fitting = probes_at_once(features.train.shape[1], data.n_classes, plan.probe.batch_size)
     jobs_at_once = max(1, fitting // len(grid))
     for start in range(0, len(jobs), jobs_at_once):
-        rows += _run_group(block, features, plan, data, cells, jobs[start : start + jobs_at_once], grid)
+        rows += _run_group(block, features, plan, data, cells, jobs[start : start + jobs_at_once], grid, meter)
     if plan.probe.cross_check and 0 in block.seeds:
         rows += _cross_check(block, features, plan, data, cells, rows)
     return rows
@@ -133,17 +138,19 @@ def _run_group(
     cells: Sequence[Cell],
     jobs: Sequence[tuple[Training, int]],
     grid: NDArray[np.floating],
+    meter: Meter,
 ) -> list[Row]:
     labels = [training_labels(training, plan, data, seed) for training, seed in jobs]
     repeated = [np.repeat(np.stack(parts, axis=1), len(grid), axis=1) for parts in zip(*labels, strict=True)]
-    probes = train_probes(
-        features.train,
-        repeated[0],
-        data.n_classes,
-        np.tile(grid, len(jobs)),
-        probe_config(plan.probe),
-        derive_seed(plan.seed, "probe-order"),
-    )
+    with meter.timed("probe_seconds"):
+        probes = train_probes(
+            features.train,
+            repeated[0],
+            data.n_classes,
+            np.tile(grid, len(jobs)),
+            probe_config(plan.probe),
+            derive_seed(plan.seed, "probe-order"),
+        )
     hits = (predict(probes, features.validation) == repeated[1]).sum(axis=0) / (repeated[1] >= 0).sum(axis=0)
     correct = hits.reshape(len(jobs), len(grid))
     # Of equally good weight decays the largest: the grid is in rising order, noise should not favour none.

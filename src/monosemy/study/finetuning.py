@@ -144,7 +144,7 @@ def run_finetuning(
     on_progress("Networks", 0, len(missing))
     for done, (run, rows, seconds) in enumerate(_finetune_all(missing, plan, data, device), start=1):
         finished[run] = rows
-        store.write(run.name, rows, seconds)
+        store.write(run.name, rows, seconds=seconds)
         on_progress("Networks", done, len(missing))
     curves = _curves([row for run in runs for row in finished[run]], plan, data)
     results = _chosen_epochs(curves, plan)

@@ -1,6 +1,7 @@
 """The folder of a study: its plan, what made it, the cells that are done, a log."""
 
 import json
+import math
 import platform
 import time
 from collections.abc import Sequence
@@ -17,10 +18,12 @@ from monosemy.cache import fingerprint
 from monosemy.data.labelled import LabelledData
 from monosemy.errors import InputError
 from monosemy.files import atomic_path, write_text
+from monosemy.study.costs import Spent, logged_costs
 
 Row = dict[str, Any]
 ROW_COLUMNS = ("features", "scenario", "level", "seed", "metric", "value")
 """Keys of every row."""
+LOG = "log.jsonl"
 
 
 class StudyFolder:
@@ -65,11 +68,16 @@ class StudyFolder:
             return None
         return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
-    def write(self, name: str, rows: list[Row], seconds: float) -> None:
-        """Keep the rows of a finished cell."""
+    def write(self, name: str, rows: list[Row], **spent: float) -> None:
+        """Keep the rows of a finished cell, and log what it took."""
         with atomic_path(self._cell(name)) as temporary:
             pd.DataFrame(rows).to_parquet(temporary, index=False)
-        self._log({"event": "block", "name": name, "seconds": round(seconds, 3)})
+        known = {part: round(value, 3) for part, value in spent.items() if math.isfinite(value)}
+        self._log({"event": "block", "name": name} | known)
+
+    def costs(self) -> dict[str, Spent]:
+        """What each finished cell took, by its name."""
+        return logged_costs(self.path / LOG)
 
     def _cell(self, name: str) -> Path:
         return self.path / "cells" / f"{name}.parquet"
@@ -113,7 +121,7 @@ class StudyFolder:
 
     def _log(self, entry: dict[str, Any]) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        with (self.path / "log.jsonl").open("a", encoding="utf-8") as log:
+        with (self.path / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps({"time": stamp} | entry) + "\n")
 
 

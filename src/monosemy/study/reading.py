@@ -1,22 +1,29 @@
 """A finished study, read back from its folder."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
 
 from monosemy.errors import InputError, reason
+from monosemy.study.costs import COSTS, costs_table, read_costs
 from monosemy.study.plan import read_plan
 from monosemy.study.run import NOTICES, RESULTS, StudyResult
 from monosemy.study.statistics import summarise
 from monosemy.study.verdict import make_verdict
 
+Read = TypeVar("Read")
 _COLUMNS = {"dataset", "encoder", "features", "scenario", "level", "seed", "metric", "value"}
 
 
-def read_study(folder: Path) -> StudyResult:
+def read_study(folder: Path, faults: list[str] | None = None) -> StudyResult:
     """The result of a finished study; summary and verdict are computed again from its tidy table.
+
+    Args:
+        faults: takes a sentence for each file beside plan and results that cannot be read; without it they raise.
 
     Raises:
         InputError: the folder holds no finished study.
@@ -36,7 +43,10 @@ def read_study(folder: Path) -> StudyResult:
         what = f"lacks the column {missing[0]!r}" if missing else "is empty"
         raise InputError(f"{path} {what}, so it is no table of a study; run the study again.")
     summary = summarise(results)
-    return StudyResult(plan, results, summary, make_verdict(results, summary, plan), _notices(folder), folder)
+    verdict = make_verdict(results, summary, plan)
+    notices = _aside(_notices, folder / NOTICES, (), faults)
+    costs = _aside(read_costs, folder / COSTS, costs_table([]), faults)
+    return StudyResult(plan, results, summary, verdict, notices, folder, costs)
 
 
 def version_of(folder: Path) -> str:
@@ -48,8 +58,21 @@ def version_of(folder: Path) -> str:
         raise InputError(f"{path} does not tell what made the study ({reason(error)}); run the study again.") from error
 
 
-def _notices(folder: Path) -> tuple[str, ...]:
+def _aside(read: Callable[[Path], Read], path: Path, otherwise: Read, faults: list[str] | None) -> Read:
+    """What a file holds without which the rest can be shown; ``otherwise`` where it is missing or has a fault."""
     try:
-        return tuple((folder / NOTICES).read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError):
-        return ()
+        return read(path) if path.exists() else otherwise
+    except InputError as error:
+        if faults is None:
+            raise
+        faults.append(str(error))
+        return otherwise
+
+
+def _notices(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read ({reason(error)}), so notices are left out; run the study again."
+        ) from error

@@ -14,6 +14,7 @@ from monosemy.features.registry import FEATURE_SETS
 from monosemy.files import atomic_path, write_text
 from monosemy.study.block import Block, make_blocks
 from monosemy.study.cells import Cell, evaluation_inputs, make_cells
+from monosemy.study.costs import COSTS, costs_table
 from monosemy.study.denoising import NAME as CLEANLAB
 from monosemy.study.families import with_means
 from monosemy.study.folder import Row, StudyFolder
@@ -40,6 +41,8 @@ class StudyResult:
     verdict: Verdict
     notices: tuple[str, ...]
     folder: Path | None
+    costs: pd.DataFrame
+    """One row a block: seconds and memory; they do not repeat as the numbers do."""
 
 
 def ignore_progress(what: str, done: int, total: int) -> None:
@@ -62,7 +65,7 @@ def run_study(
     cells = make_cells(plan, data)
     store = None if folder is None else StudyFolder(folder, plan.to_yaml(), data, plan.encoder.files)
     with _place_of_embeddings(folder) as embedded:
-        blocks = _run_blocks(plan, data, cells, bank, store, embedded, on_progress)
+        blocks, costs = _run_blocks(plan, data, cells, bank, store, embedded, on_progress)
     results = with_means(pd.concat([_table(rows, plan, data) for rows in blocks], ignore_index=True))
     summary = summarise(results)
     verdict = make_verdict(results, summary, plan)
@@ -70,10 +73,11 @@ def run_study(
         with atomic_path(folder / RESULTS) as temporary:
             results.to_parquet(temporary, index=False)
         write_text(folder / "summary.csv", summary.to_csv(index=False))
+        write_text(folder / COSTS, costs.to_csv(index=False))
         verdict_lines = [*verdict.sentences, *(f"Warning: {w}" for w in verdict.warnings)]
         write_text(folder / "verdict.txt", "\n".join(verdict_lines) + "\n")
         write_text(folder / NOTICES, "".join(f"{notice}\n" for notice in data.notices))
-    return StudyResult(plan, results, summary, verdict, data.notices, folder)
+    return StudyResult(plan, results, summary, verdict, data.notices, folder, costs)
 
 
 @contextmanager
@@ -96,13 +100,15 @@ def _run_blocks(
     store: StudyFolder | None,
     embedded: TestedEmbeddings,
     on_progress: OnProgress,
-) -> list[list[Row]]:
+) -> tuple[list[list[Row]], pd.DataFrame]:
+    """The rows of each block, and what all of them took."""
     features = [FEATURE_SETS[name] for name in plan.features]
     blocks = make_blocks(plan, features, bank.seeded)
     cleanlab = {f"{CLEANLAB}-{seed}": seed for seed in range(plan.seeds) if plan.cleanlab}
     names = [*(block.name for block in blocks), *cleanlab]
     stored = {name: store.read(name) for name in names} if store is not None else {}
     finished = {name: rows for name, rows in stored.items() if rows is not None}
+    spent = store.costs() if store is not None else {}
     missing = len(names) - len(finished)
     if missing:
         bases = list(dict.fromkeys(feature.base for feature in features))
@@ -119,13 +125,15 @@ def _run_blocks(
             if stage == "blocks"
             else [CleanlabTask(seed, _dense_rows(finished, blocks, seed), name) for name, seed in cleanlab.items()]
         )
-        for name, rows, seconds in run_tasks([t for t in tasks if t.name not in finished], plan, data, cells):
-            finished[name] = rows
+        for name, rows, took in run_tasks([t for t in tasks if t.name not in finished], plan, data, cells):
+            finished[name], spent[name] = rows, took
             done += 1
             on_progress("Feature sets", done, missing)
             if store is not None:
-                store.write(name, rows, seconds)
-    return [finished[name] for name in names]
+                store.write(name, rows, **took)
+    work = [(block.feature.name, len(block.seeds), spent.get(block.name, {})) for block in blocks]
+    work += [(CLEANLAB, 1, spent.get(name, {})) for name in cleanlab]
+    return [finished[name] for name in names], costs_table(work)
 
 
 def _embed_texts(bank: EncoderBank, plan: Plan, data: LabelledData, cells: list[Cell]) -> None:

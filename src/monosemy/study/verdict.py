@@ -7,41 +7,31 @@ import pandas as pd
 
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.study.families import family_of, is_mean, single_kinds
+from monosemy.study.headline import make_headline
 from monosemy.study.plan import Plan
 from monosemy.study.prediction import describe_prediction
-from monosemy.study.statistics import paired_gain
-
-SIGNIFICANT = 0.05
-"""Of Holm's corrected p-values."""
-
-SCENARIO_WORDS = {
-    "label-noise": "{percent:.3g} % label noise",
-    "given-labels": "the given noisy labels ({percent:.3g} % wrong)",
-    "input-noise": "input noise {level:g}",
-    "few-labels": "{percent:.3g} % of the labels",
-}
+from monosemy.study.wording import (
+    cell_of,
+    describe_cell,
+    hardest_level,
+    in_points,
+    interval_of,
+    judgement,
+    kind_in_words,
+    outcomes,
+)
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What a study found."""
 
+    headline: tuple[str, str]
+    """The most important of it in two sentences."""
     sentences: tuple[str, ...]
     """The answer, best news and worst."""
     warnings: tuple[str, ...]
     """Losses, doubts and limits."""
-
-
-def describe_cell(scenario: str, level: float) -> str:
-    """A cell in words."""
-    family = family_of(scenario)
-    if family is not None:
-        what = "mean over kinds" if is_mean(scenario) else _kind(scenario)
-        where = "common corruptions" if family == "corruption:" else family.removeprefix("shift:").rstrip("/")
-        return f"{where} of severity {level:g} ({what})"
-    if scenario.startswith("shift:"):
-        return f"the shifted set {scenario.removeprefix('shift:')}" + (f", level {level:g}" if level != 1 else "")
-    return SCENARIO_WORDS[scenario].format(level=level, percent=100 * level)
 
 
 def make_verdict(results: pd.DataFrame, summary: pd.DataFrame, plan: Plan) -> Verdict:
@@ -55,61 +45,17 @@ def make_verdict(results: pd.DataFrame, summary: pd.DataFrame, plan: Plan) -> Ve
         if scenario == "clean" or scenario in single:
             continue
         for name in monosemantic:
-            sentences.append(_judge(name, controls, scenario, hardest_level(summary, scenario), results, summary))
+            sentences.append(judgement(name, controls, scenario, hardest_level(summary, scenario), results, summary))
             sentences += _milder_levels(name, scenario, summary)
             sentences += _kinds(name, scenario, summary)
     for name in monosemantic:
-        clean = _cell(summary, name, "clean", 0.0)
-        sentences.append(f"On clean data {name} stands at {_points(clean['gain'])} to dense{_interval(clean)}.")
+        clean = cell_of(summary, name, "clean", 0.0)
+        sentences.append(f"On clean data {name} stands at {in_points(clean['gain'])} to dense{interval_of(clean)}.")
     if not monosemantic:
         sentences.append("No monosemantic feature set was in the study, so there is nothing to judge.")
     sentences += describe_prediction(results)
-    return Verdict(tuple(sentences), tuple(_warnings(results, summary, plan, monosemantic)))
-
-
-def hardest_level(summary: pd.DataFrame, scenario: str) -> float:
-    """The level of a scenario that the verdict judges: the most noise, or the fewest labels."""
-    levels = summary.loc[summary["scenario"] == scenario, "level"]
-    return float(levels.min() if scenario == "few-labels" else levels.max())
-
-
-def _cell(summary: pd.DataFrame, name: str, scenario: str, level: float) -> pd.Series:
-    rows = summary[(summary["features"] == name) & (summary["scenario"] == scenario) & (summary["level"] == level)]
-    return rows.iloc[0]
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f} points"
-
-
-def _interval(cell: pd.Series) -> str:
-    if np.isnan(cell["gain_low"]):
-        return " (no interval: it does not vary with the seed, or there is only one)"
-    return f" (95 % interval {100 * cell['gain_low']:+.1f} to {100 * cell['gain_high']:+.1f})"
-
-
-def _judge(
-    name: str, controls: list[str], scenario: str, level: float, results: pd.DataFrame, summary: pd.DataFrame
-) -> str:
-    """One sentence; better or worse is said only where Holm's corrected p-value is below 5 %."""
-    cell = _cell(summary, name, scenario, level)
-    where = f"Under {describe_cell(scenario, level)}, {name}"
-    gain = f"{_points(cell['gain'])} to tuned dense{_interval(cell)}"
-    if not cell["p_holm"] < SIGNIFICANT:
-        return f"{where} makes no clear difference: {gain}."
-    if cell["gain"] < 0:
-        return f"{where} LOSES: {gain}."
-    if not controls:
-        return f"{where} wins: {gain}; no control was run."
-    margins = {control: paired_gain(results, name, control, scenario, level) for control in controls}
-    closest = min(margins, key=lambda control: margins[control][0])
-    margin, low, high = margins[closest]
-    ahead = f"{_points(margin)} (95 % interval {100 * low:+.1f} to {100 * high:+.1f}) to the closest control, {closest}"
-    if all(low > 0 for _, low, _ in margins.values()):
-        return f"{where} wins: {gain}, and {ahead}."
-    if margin > 0:
-        return f"{where} wins over dense but not clearly over every control: {gain}, {ahead}."
-    return f"{where} wins over dense but loses to a control, so monosemanticity is not the reason: {gain}, {ahead}."
+    headline = make_headline(monosemantic, controls, results, summary)
+    return Verdict(headline, tuple(sentences), tuple(_warnings(results, summary, plan, monosemantic)))
 
 
 def _milder_levels(name: str, scenario: str, summary: pd.DataFrame) -> list[str]:
@@ -119,16 +65,11 @@ def _milder_levels(name: str, scenario: str, summary: pd.DataFrame) -> list[str]
     if milder.empty:
         return []
     parts = []
-    for word, chosen in (
-        ("better", milder[(milder["p_holm"] < SIGNIFICANT) & (milder["gain"] > 0)]),
-        ("WORSE", milder[(milder["p_holm"] < SIGNIFICANT) & (milder["gain"] < 0)]),
-        ("no clear difference", milder[~(milder["p_holm"] < SIGNIFICANT)]),
-    ):
-        if len(chosen):
-            levels = [describe_cell(scenario, level) for level in chosen["level"]]
-            low, high = chosen["gain"].min(), chosen["gain"].max()
-            span = _points(low) if len(chosen) == 1 else f"{100 * low:+.1f} to {_points(high)}"
-            parts.append(f"{word} under {', '.join(levels)} ({span})")
+    for word, chosen in outcomes(milder):
+        levels = [describe_cell(scenario, level) for level in chosen["level"]]
+        low, high = chosen["gain"].min(), chosen["gain"].max()
+        span = in_points(low) if len(chosen) == 1 else f"{100 * low:+.1f} to {in_points(high)}"
+        parts.append(f"{word} under {', '.join(levels)} ({span})")
     return [f"Elsewhere {name} against dense: {'; '.join(parts)}."]
 
 
@@ -141,22 +82,9 @@ def _kinds(name: str, scenario: str, summary: pd.DataFrame) -> list[str]:
     rows = summary[
         (summary["features"] == name) & summary["scenario"].isin(kinds) & (summary["level"] == level)
     ].sort_values("gain", kind="stable")
-    clear = rows["p_holm"] < SIGNIFICANT
-    counts = [
-        f"{word} on {int(chosen.sum())}"
-        for word, chosen in (
-            ("better", clear & (rows["gain"] > 0)),
-            ("WORSE", clear & (rows["gain"] < 0)),
-            ("without a clear difference", ~clear),
-        )
-        if chosen.any()
-    ]
-    ends = [f"{_kind(row['scenario'])} ({_points(row['gain'])})" for _, row in rows.iloc[[0, -1]].iterrows()]
-    return [f"Of the {len(rows)} kinds there, {name} is {', '.join(counts)}; gains run from {ends[0]} to {ends[1]}."]
-
-
-def _kind(scenario: str) -> str:
-    return scenario.removeprefix(family_of(scenario) or "").replace("_", " ")
+    counts = [f"{word} on {len(chosen)}" for word, chosen in outcomes(rows)]
+    ends = [f"{kind_in_words(row['scenario'])} ({in_points(row['gain'])})" for _, row in rows.iloc[[0, -1]].iterrows()]
+    return [f"Of the {len(rows)} kinds there, {name}: {', '.join(counts)}; gains run from {ends[0]} to {ends[1]}."]
 
 
 def _warnings(results: pd.DataFrame, summary: pd.DataFrame, plan: Plan, monosemantic: list[str]) -> list[str]:
@@ -164,7 +92,7 @@ def _warnings(results: pd.DataFrame, summary: pd.DataFrame, plan: Plan, monosema
     if plan.seeds < 5:
         warnings.append(f"Only {plan.seeds} seed{'s' * (plan.seeds > 1)}: intervals need at least 5 to mean much.")
     for name in monosemantic:
-        clean = _cell(summary, name, "clean", 0.0)
+        clean = cell_of(summary, name, "clean", 0.0)
         if clean["gain"] < -0.01:
             warnings.append(f"{name} loses {-100 * clean['gain']:.1f} points on clean data.")
     means = results.groupby(["features", "metric"], sort=False)["value"].mean()

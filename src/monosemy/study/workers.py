@@ -5,7 +5,6 @@ a busy machine lose much, and the numbers do not depend on how many cores there 
 """
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from monosemy.data.labelled import LabelledData
 from monosemy.encoders.bank import EncoderBank
 from monosemy.study.block import Block, run_block
 from monosemy.study.cells import Cell
+from monosemy.study.costs import Meter, PeakMemory
 from monosemy.study.denoising import run_cleanlab
 from monosemy.study.folder import Row
 from monosemy.study.plan import Plan
@@ -34,8 +34,10 @@ class BlockTask:
     def name(self) -> str:
         return self.block.name
 
-    def __call__(self, plan: Plan, data: LabelledData, cells: Sequence[Cell], bank: EncoderBank) -> list[Row]:
-        return run_block(self.block, plan, data, cells, bank, self.embedded)
+    def __call__(
+        self, plan: Plan, data: LabelledData, cells: Sequence[Cell], bank: EncoderBank, meter: Meter
+    ) -> list[Row]:
+        return run_block(self.block, plan, data, cells, bank, self.embedded, meter)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ class CleanlabTask:
     dense_rows: tuple[Row, ...]
     name: str
 
-    def __call__(self, plan: Plan, data: LabelledData, cells: Sequence[Cell], bank: EncoderBank) -> list[Row]:
+    def __call__(
+        self, plan: Plan, data: LabelledData, cells: Sequence[Cell], bank: EncoderBank, meter: Meter
+    ) -> list[Row]:
+        meter.spent["encoder_seconds"] = bank.training_seconds("dense", self.seed)
         return run_cleanlab(self.seed, plan, data, cells, bank, self.dense_rows)
 
 
@@ -55,8 +60,8 @@ Task = BlockTask | CleanlabTask
 
 def run_tasks(
     tasks: Sequence[Task], plan: Plan, data: LabelledData, cells: Sequence[Cell]
-) -> Iterator[tuple[str, list[Row], float]]:
-    """Yield (name, rows, seconds) of each task as it ends; encoders must be in the cache already."""
+) -> Iterator[tuple[str, list[Row], dict[str, float]]]:
+    """Yield (name, rows, what it took, by ``costs.PARTS``) of each task as it ends; encoders must be cached already."""
     if not tasks:
         return
     workers = min(len(tasks), cpu_count())
@@ -71,9 +76,11 @@ def _n_seeds(task: Task) -> int:
     return len(task.block.seeds) if isinstance(task, BlockTask) else 1
 
 
-def _run(task: Task, plan: Plan, data: LabelledData, cells: Sequence[Cell], cache: str) -> tuple[str, list[Row], float]:
+def _run(
+    task: Task, plan: Plan, data: LabelledData, cells: Sequence[Cell], cache: str
+) -> tuple[str, list[Row], dict[str, float]]:
     os.environ["MONOSEMY_CACHE"] = cache  # a worker process may be older than the caller's setting
-    started = time.monotonic()
-    with one_thread():
-        rows = task(plan, data, cells, EncoderBank(plan.encoder, data))
-    return task.name, rows, time.monotonic() - started
+    meter, memory = Meter(), PeakMemory()
+    with meter.timed("seconds"), one_thread():
+        rows = task(plan, data, cells, EncoderBank(plan.encoder, data), meter)
+    return task.name, rows, meter.spent | {"peak_mib": memory.mib()}

@@ -78,7 +78,7 @@ def run_adapters(
     for done, (run, rows, seconds) in enumerate(ended, start=1):
         finished[run] = rows
         if store is not None:
-            store.write(run.name, rows, seconds)
+            store.write(run.name, rows, seconds=seconds)
         on_progress("Adapters", done, len(missing))
     results = _table([row for run in runs for row in finished[run]], plan, data)
     summary = summarise(results, BASELINE)

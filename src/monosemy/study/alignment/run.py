@@ -101,7 +101,7 @@ def run_alignment(
     for done, outcome in enumerate(_train_all(missing, plan, pairs, folder, device), start=1):
         rows = outcome.rows + _judged(outcome, judge, encoder, folder)
         finished[outcome.cell] = rows
-        store.write(outcome.cell.name, rows, outcome.seconds)
+        store.write(outcome.cell.name, rows, seconds=outcome.seconds)
         on_progress("Models", done, len(missing))
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     results = _table([row for cell in cells for row in finished[cell]], data)
