@@ -75,7 +75,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., WatchedPage]]:
         context = browser.new_context(
             viewport=window, color_scheme="dark" if dark else "light", java_script_enabled=javascript, offline=True
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         contexts.append(context)
         opened.append(WatchedPage(context.new_page(), path))
         return opened[-1]

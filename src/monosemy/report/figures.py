@@ -263,7 +263,7 @@ def _figure(table: pd.DataFrame, scenario: str, measure: Measure, width: float) 
 
 
 def _curves(table: pd.DataFrame, scenario: str, measure: Measure, width: float) -> Figure:
-    figure, axes = _canvas(width, 3.6)
+    figure, axes = _canvas(width, 3.6 if width > COLUMN else 2.9)
     levels = tables.levels(table)
     ends = []
     if measure is GAIN:
@@ -320,9 +320,7 @@ def _dots(table: pd.DataFrame, scenario: str, measure: Measure, width: float) ->
     axes.margins(x=0.08)
     axes.xaxis.set_major_locator(_ticks())
     axes.set_xlabel(measure.axis)
-    # The title begins where the longest name ends.
-    room = round(10 * (width - 0.3) - 0.75 * max(map(len, names)))
-    _title(axes, short(f"{measure.title} {tables.scenario_phrase(scenario)}", room), table)
+    _title(axes, f"{measure.title} {tables.scenario_phrase(scenario)}", table, 0.3 + 0.075 * max(map(len, names)))
     return figure
 
 
@@ -378,9 +376,11 @@ def _ticks() -> MaxNLocator:
     return MaxNLocator(8, steps=[1, 2, 5, 10])
 
 
-def _title(axes: Axes, title: str, table: pd.DataFrame) -> None:
-    size = 12.5 if axes.get_figure().get_figwidth() > COLUMN else 10.5
-    axes.set_title(title, color="#111111", fontsize=size)
+def _title(axes: Axes, title: str, table: pd.DataFrame, left: float = 0.6) -> None:
+    """Title and what the intervals are; ``left`` of the axes there are so many inches."""
+    width = axes.get_figure().get_figwidth()
+    size, letters_an_inch = (12.5, 10) if width > COLUMN else (10.5, 12)
+    axes.set_title(short(title, round(letters_an_inch * (width - left))), color="#111111", fontsize=size)
     seeds = int(table["seeds"].max())
     text = f"mean of {seeds} seeds with 95 % interval" if seeds > 1 else "one seed, no interval"
     axes.text(0, 1.03, text, transform=axes.transAxes, fontsize=9, color="#666666")

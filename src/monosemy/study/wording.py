@@ -92,7 +92,9 @@ def judgement(
         ahead = f"{in_points(closest)}{spread} to the closest control, {control}"
         beaten = all(bound > 0 for _, bound, _ in margins.values())
     if not cell["p_holm"] < SIGNIFICANT:
-        outcome = "makes no clear difference"
+        # An interval above 0 may stand beside it: p is corrected for all comparisons, the interval is not.
+        p = "" if np.isnan(cell["p_holm"]) else f" (Holm p {cell['p_holm']:.2f})"
+        outcome = f"makes no clear difference{p}"
     elif cell["gain"] < 0:
         outcome = "LOSES"
     elif beaten:
