@@ -8,6 +8,7 @@ from browser import PHONE, WatchedPage
 from made_study import HOSTILE, make_result
 
 from monosemy.report import write_report
+from monosemy.report.comparison import write_comparison
 from monosemy.study import Verdict
 
 NOT_SHOWN = '() => [...document.querySelectorAll("[data-feature]:not(:checked)")].map(box => box.dataset.feature)'
@@ -163,6 +164,18 @@ def test_hostile_texts_are_shown_as_texts(tmp_path: Path, open_page) -> None:
     assert not re.search("[\u200e\u200f\u202a-\u202e\u2066-\u2069]", page.content())
     assert page.locator("body b, body i, body img[onerror]").count() == 0
     assert page.locator("script").count() == 3  # the data, the library and the page's own
+
+
+def test_several_studies_on_one_page(tmp_path: Path, open_page) -> None:
+    runs = {
+        HOSTILE: make_result(scenarios=("label-noise",)),
+        TEXTS[4]: make_result(seeds=2, scenarios=("label-noise",)),
+    }
+    for dark in (False, True):
+        watched = open_page(write_comparison(runs, tmp_path), window=PHONE, dark=dark)
+        assert watched.overflow() == 0
+        assert watched.page.locator("figure img").count() == 2
+        assert HOSTILE in watched.page.locator("h1").inner_text()
 
 
 def test_a_gallery_beside_the_page_is_linked(tmp_path: Path) -> None:

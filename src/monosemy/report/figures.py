@@ -161,7 +161,7 @@ def gain_against_monosemanticity_figure(results: pd.DataFrame, summary: pd.DataF
         axes.plot(point.x[0], point.y[0], style.marker, color=style.colour, markersize=8, markeredgecolor="white")
         points.append(point)
     axes.margins(x=0.2, y=0.12)
-    _title(axes, "Does monosemanticity go with gain?", last)
+    _title(figure, axes, "Does monosemanticity go with gain?", last)
     axes.set_xlabel("Semantic consistency above chance, points")
     axes.set_ylabel(f"Gain over dense, points\n({place_in_words(scenario, tables.levels(last)[-1])})")
     annotate(figure, axes, points)
@@ -287,7 +287,7 @@ def _curves(table: pd.DataFrame, scenario: str, measure: Measure, width: float) 
         axes.set_ylim(max(bottom, -2), min(top, 102))
     axes.yaxis.set_major_locator(_ticks())
     axes.set_ylabel(measure.axis)
-    _title(axes, f"{measure.title} {tables.scenario_phrase(scenario)}", table)
+    _title(figure, axes, f"{measure.title} {tables.scenario_phrase(scenario)}", table)
     label_ends(figure, axes, ends, _longest_name(figure))
     return figure
 
@@ -320,7 +320,9 @@ def _dots(table: pd.DataFrame, scenario: str, measure: Measure, width: float) ->
     axes.margins(x=0.08)
     axes.xaxis.set_major_locator(_ticks())
     axes.set_xlabel(measure.axis)
-    _title(axes, f"{measure.title} {tables.scenario_phrase(scenario)}", table, 0.3 + 0.075 * max(map(len, names)))
+    _title(
+        figure, axes, f"{measure.title} {tables.scenario_phrase(scenario)}", table, 0.3 + 0.075 * max(map(len, names))
+    )
     return figure
 
 
@@ -376,9 +378,9 @@ def _ticks() -> MaxNLocator:
     return MaxNLocator(8, steps=[1, 2, 5, 10])
 
 
-def _title(axes: Axes, title: str, table: pd.DataFrame, left: float = 0.6) -> None:
+def _title(figure: Figure, axes: Axes, title: str, table: pd.DataFrame, left: float = 0.6) -> None:
     """Title and what the intervals are; ``left`` of the axes there are so many inches."""
-    width = axes.get_figure().get_figwidth()
+    width = figure.get_figwidth()
     size, letters_an_inch = (12.5, 10) if width > COLUMN else (10.5, 12)
     axes.set_title(short(title, round(letters_an_inch * (width - left))), color="#111111", fontsize=size)
     seeds = int(table["seeds"].max())

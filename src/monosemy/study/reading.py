@@ -44,7 +44,8 @@ def read_study(folder: Path, faults: list[str] | None = None) -> StudyResult:
         raise InputError(f"{path} {what}, so it is no table of a study; run the study again.")
     summary = summarise(results)
     verdict = make_verdict(results, summary, plan)
-    notices = _aside(_notices, folder / NOTICES, (), faults)
+    none: tuple[str, ...] = ()
+    notices = _aside(_notices, folder / NOTICES, none, faults)
     costs = _aside(read_costs, folder / COSTS, costs_table([]), faults)
     return StudyResult(plan, results, summary, verdict, notices, folder, costs)
 
