@@ -52,6 +52,8 @@ def test_the_charts_draw_the_numbers_of_the_study(report: Path, open_page) -> No
     bands = page.evaluate(
         "() => document.querySelectorAll('.chart')[0].data.filter(t => t.fill).map(t => Math.max(...t.y))"
     )
+    reach_of_axis = page.evaluate("() => document.querySelectorAll('.chart')[0].layout.yaxis.range")
+    assert -2 <= reach_of_axis[0] < reach_of_axis[1] <= 102
     assert max(bands) == pytest.approx(100 * summary["accuracy_high"][summary["scenario"] == "clean"].max(), abs=1e-3)
 
 

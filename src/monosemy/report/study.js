@@ -109,6 +109,7 @@
     if (scenario.falling) Object.assign(xaxis, { type: "log", autorange: "reversed" });
     titled(xaxis, scenario.axis);
     yaxis.range = extent(reached, 0.05);
+    if (yaxis.range && measure === "accuracy") yaxis.range = [Math.max(yaxis.range[0], -2), Math.min(yaxis.range[1], 102)];
     if (yaxis.range && chart.clientWidth >= 480) {
       figure.layout.margin.r = 26 + 7 * Math.max(0, ...ends.map((end) => end.feature.name.length));
       figure.layout.annotations = endLabels(ends, yaxis.range, figure.layout.height - 62);

@@ -14,6 +14,7 @@ from monosemy.study.wording import (
     in_points,
     interval_of,
     judgement,
+    no_difference,
     outcomes,
 )
 
@@ -68,7 +69,7 @@ def _clean_cost(name: str, summary: pd.DataFrame) -> str:
     if math.isnan(clean["p_holm"]):
         return f"On clean data it stands at {gain}"
     if not clean["p_holm"] < SIGNIFICANT:
-        return f"On clean data it makes no clear difference, {gain}"
+        return f"On clean data it {no_difference(clean)}: {gain}"
     return f"On clean data it {'costs' if clean['gain'] < 0 else 'gains as well'}: {gain}"
 
 

@@ -70,6 +70,11 @@ def outcomes(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(word, part) for word, part in parts if len(part)]
 
 
+def no_difference(cell: pd.Series) -> str:
+    """Said with p where it is known: it is corrected for all comparisons, the interval beside it is not."""
+    return "makes no clear difference" + ("" if np.isnan(cell["p_holm"]) else f" (Holm p {cell['p_holm']:.2f})")
+
+
 def judgement(
     name: str, controls: Sequence[str], scenario: str, level: float, results: pd.DataFrame, summary: pd.DataFrame,
     aside: str = "",
@@ -92,9 +97,7 @@ def judgement(
         ahead = f"{in_points(closest)}{spread} to the closest control, {control}"
         beaten = all(bound > 0 for _, bound, _ in margins.values())
     if not cell["p_holm"] < SIGNIFICANT:
-        # An interval above 0 may stand beside it: p is corrected for all comparisons, the interval is not.
-        p = "" if np.isnan(cell["p_holm"]) else f" (Holm p {cell['p_holm']:.2f})"
-        outcome = f"makes no clear difference{p}"
+        outcome = no_difference(cell)
     elif cell["gain"] < 0:
         outcome = "LOSES"
     elif beaten:
