@@ -51,6 +51,7 @@ from monosemy.functional.separability import (
     two_feature_moments,
 )
 from monosemy.functional.superposition import gauge_change, layer_gauge, neuron_gauge
+from monosemy.functional.top_samples import TopSamples, activation_histogram, merge_top_samples, top_samples
 
 __all__ = [
     "NON_NEGATIVE",
@@ -67,8 +68,10 @@ __all__ = [
     "ScoreMoments",
     "SparseCodes",
     "Sparsity",
+    "TopSamples",
     "above",
     "activation_counts",
+    "activation_histogram",
     "activation_l1",
     "activation_mass",
     "add_update",
@@ -97,6 +100,7 @@ __all__ = [
     "merge_class_moments",
     "merge_firing_counts",
     "merge_mono_moments",
+    "merge_top_samples",
     "mono_loss",
     "mono_moments",
     "mono_score",
@@ -122,5 +126,6 @@ __all__ = [
     "to_csr",
     "to_dense",
     "top_k",
+    "top_samples",
     "two_feature_moments",
 ]

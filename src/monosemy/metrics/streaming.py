@@ -38,6 +38,7 @@ from monosemy.functional.reconstruction import (
     streamed_normalized_mse,
 )
 from monosemy.functional.rows import as_codes, first_bad_row, row_blocks, take_rows
+from monosemy.functional.top_samples import TopSamples, merge_top_samples, top_samples
 
 Moments = TypeVar("Moments")
 Result = TypeVar("Result")
@@ -291,3 +292,26 @@ class FeatureDecorrelation(Accumulator[DirectionMoments, float]):
 
     def _result(self, moments: DirectionMoments) -> float:
         return streamed_feature_decorrelation(moments)
+
+
+class TopActivating(Accumulator[TopSamples, TopSamples]):
+    """The k samples that activate each dimension most, in the memory of k numbers a dimension."""
+
+    def __init__(self, k: int) -> None:
+        if k < 1:
+            raise InputError(f"k={k} is no number of samples; choose one of at least 1.")
+        self.k = k
+
+    def update(self, codes: Any, rows: NDArray[np.integer]) -> Self:
+        """Add samples: codes (N, M) and the samples' numbers (N,), no number twice."""
+        return self._add(("codes",), (codes,), np.asarray(rows, dtype=np.int64))
+
+    def _of(self, *parts: Any) -> TopSamples:
+        codes, rows = parts
+        return top_samples(codes, self.k, rows)
+
+    def _joined(self, first: TopSamples, second: TopSamples) -> TopSamples:
+        return merge_top_samples(first, second)
+
+    def _result(self, moments: TopSamples) -> TopSamples:
+        return moments
