@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,15 @@ from monosemy.encoders.bank import EncoderBank
 from monosemy.features.registry import FeatureSet
 from monosemy.functional import class_moments
 from monosemy.functional.consistency import Codes
+from monosemy.metrics.explanations import explain
 from monosemy.metrics.features import describe_features
+from monosemy.metrics.predictions import describe_predictions
 from monosemy.metrics.separability import mean_separability
 from monosemy.probes import ProbeConfig, Probes, exact_probe, predict, probes_at_once, train_probes
 from monosemy.seeding import derive_seed
 from monosemy.study.cells import Cell, Evaluation, Training, training_labels
 from monosemy.study.costs import Meter
+from monosemy.study.explanations import SEED, Explained, explained_cell, explanation_path, write_explained
 from monosemy.study.folder import Row
 from monosemy.study.plan import Plan, ProbePlan
 from monosemy.study.tested import TestedEmbeddings
@@ -68,6 +72,8 @@ class _Features:
         self.validation: Codes = self.transformer.transform(bank.encode(base, seed, data.validation.inputs))
         self.test_embeddings = bank.encode(base, seed, data.test.inputs)
         self.test: Codes = self.transformer.transform(self.test_embeddings)
+        # What MonoScore takes similarities from.
+        self.yardstick = self.test_embeddings if base == "dense" else bank.encode("dense", seed, data.test.inputs)
 
     def tested(self, evaluation: Evaluation, seed: int) -> tuple[Codes, NDArray[np.int64]]:
         """Codes and labels of a test condition."""
@@ -86,16 +92,27 @@ def run_block(
     bank: EncoderBank,
     embedded: TestedEmbeddings,
     meter: Meter,
+    folder: Path | None,
 ) -> list[Row]:
-    """Fit the features, train all probes, choose weight decays on validation, test; rows of the tidy table."""
+    """Fit the features, train all probes, choose weight decays on validation, test; rows of the tidy table.
+
+    Args:
+        folder: of the study, where the explanations of the dimensions are kept; None keeps none.
+    """
     features = _Features(block, plan, data, bank, embedded, meter)
     rows = _feature_rows(block, features, data) + _separability_rows(block, features, data, cells)
     jobs = [(t, seed) for seed in block.seeds for t in dict.fromkeys(cell.training for cell in cells)]
     grid = np.array(plan.probe.weight_decays)
     fitting = probes_at_once(features.train.shape[1], data.n_classes, plan.probe.batch_size)
     jobs_at_once = max(1, fitting // len(grid))
+    shown = explained_cell(cells)
     for start in range(0, len(jobs), jobs_at_once):
-        rows += _run_group(block, features, plan, data, cells, jobs[start : start + jobs_at_once], grid, meter)
+        group = jobs[start : start + jobs_at_once]
+        found, winners = _run_group(block, features, plan, data, cells, group, grid, meter)
+        rows += found
+        if folder is not None and (shown.training, SEED) in group:
+            probe = winners.select(np.array([group.index((shown.training, SEED))]))
+            write_explained(explanation_path(folder, block.feature.name), _explained(features, data, shown, probe))
     if plan.probe.cross_check and 0 in block.seeds:
         rows += _cross_check(block, features, plan, data, cells, rows)
     return rows
@@ -109,7 +126,7 @@ def _feature_rows(block: Block, features: _Features, data: LabelledData) -> list
         data.n_classes,
         features.test_embeddings,
         features.transformer,
-        features.bank.encode("dense", block.seeds[0], data.test.inputs),
+        features.yardstick,
     )
     clean = Cell("clean", 0.0, Training(), Evaluation())
     return [_row(block, clean, seed, metric, value) for seed in block.seeds for metric, value in measured.items()]
@@ -139,7 +156,8 @@ def _run_group(
     jobs: Sequence[tuple[Training, int]],
     grid: NDArray[np.floating],
     meter: Meter,
-) -> list[Row]:
+) -> tuple[list[Row], Probes]:
+    """Rows of the cells that train on these labels, and the probe of the chosen weight decay for each job."""
     labels = [training_labels(training, plan, data, seed) for training, seed in jobs]
     repeated = [np.repeat(np.stack(parts, axis=1), len(grid), axis=1) for parts in zip(*labels, strict=True)]
     with meter.timed("probe_seconds"):
@@ -172,7 +190,20 @@ def _run_group(
         position = {int(number): i for i, number in enumerate(numbers)}
         for cell, number in users:
             rows.append(_row(block, cell, jobs[number][1], "accuracy", float(accuracies[position[number]])))
-    return rows
+    return rows, winners
+
+
+def _explained(features: _Features, data: LabelledData, cell: Cell, probe: Probes) -> Explained:
+    """What the dimensions respond to among clean test samples, and the predictions of a cell's probe."""
+    codes, labels = features.tested(cell.evaluation, SEED)
+    return Explained(
+        cell.scenario,
+        cell.level,
+        explain(features.test, data.test.labels, data.n_classes, features.yardstick),
+        describe_predictions(
+            predict(probe, codes)[:, 0], labels, probe.weight.numpy(), codes, features.train, data.train.labels
+        ),
+    )
 
 
 def _accuracy(probes: Probes, codes: Codes, labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -50,7 +50,7 @@ class StudyFolder:
         """
         self.path = path
         self._environment = environment(packages)
-        key = fingerprint(data if isinstance(data, str) else data_fingerprint(data), *encoders)
+        key = data_key(data, encoders)
         if (path / "plan.yaml").is_file():
             self._check_same(plan, key)
             self._log({"event": "resume"})
@@ -123,6 +123,11 @@ class StudyFolder:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         with (self.path / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps({"time": stamp} | entry) + "\n")
+
+
+def data_key(data: LabelledData | str, encoders: Sequence[Path]) -> str:
+    """What the results depend on beside the plan: data, or their fingerprint, and encoder files."""
+    return fingerprint(data if isinstance(data, str) else data_fingerprint(data), *encoders)
 
 
 def data_fingerprint(data: LabelledData) -> str:

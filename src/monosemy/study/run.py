@@ -121,7 +121,7 @@ def _run_blocks(
     # cleanlab comes after the dense blocks, whose weight decays it takes over.
     for stage in ("blocks", "cleanlab"):
         tasks: list[Task] = (
-            [BlockTask(block, embedded) for block in blocks]
+            [BlockTask(block, embedded, None if store is None else store.path) for block in blocks]
             if stage == "blocks"
             else [CleanlabTask(seed, _dense_rows(finished, blocks, seed), name) for name, seed in cleanlab.items()]
         )

@@ -7,6 +7,7 @@ a busy machine lose much, and the numbers do not depend on how many cores there 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from joblib import Parallel, cpu_count, delayed
 
@@ -29,6 +30,8 @@ class BlockTask:
 
     block: Block
     embedded: TestedEmbeddings
+    folder: Path | None
+    """Of the study."""
 
     @property
     def name(self) -> str:
@@ -37,7 +40,7 @@ class BlockTask:
     def __call__(
         self, plan: Plan, data: LabelledData, cells: Sequence[Cell], bank: EncoderBank, meter: Meter
     ) -> list[Row]:
-        return run_block(self.block, plan, data, cells, bank, self.embedded, meter)
+        return run_block(self.block, plan, data, cells, bank, self.embedded, meter, self.folder)
 
 
 @dataclass(frozen=True)
