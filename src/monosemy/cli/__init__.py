@@ -9,6 +9,7 @@ from monosemy._version import __version__
 from monosemy.cli.activations import activations
 from monosemy.cli.align import align
 from monosemy.cli.finetune import finetune
+from monosemy.cli.gallery import gallery
 from monosemy.cli.gauge import gauge
 from monosemy.cli.measure import measure, stability
 from monosemy.cli.pretrain import pretrain
@@ -59,6 +60,7 @@ app.command(rich_help_panel=_TRAINING)(align)
 app.command(rich_help_panel=_TRAINING)(activations)
 app.add_typer(sae, name="sae", rich_help_panel=_TRAINING)
 app.command(rich_help_panel=_MEASURES)(measure)
+app.command(rich_help_panel=_MEASURES)(gallery)
 app.command(rich_help_panel=_MEASURES)(stability)
 app.command(rich_help_panel=_MEASURES)(gauge)
 app.command(rich_help_panel="Theory")(toy)

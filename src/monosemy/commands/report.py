@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from monosemy.errors import InputError
+from monosemy.progress import progress
 from monosemy.study.reading import read_study, version_of
 from monosemy.study.run import StudyResult
 
@@ -22,8 +23,8 @@ def execute(folders: Sequence[Path], table: str | None, out: Path | None, consol
         out: where figures and page go; the study's own folder, for several runs/comparison.
 
     Raises:
-        InputError: a folder holds no finished study, a file of one cannot be read, or studies were made by different
-            versions; what can be shown without them was shown before.
+        InputError: a folder holds no finished study, a file of one cannot be read, studies were made by different
+            versions, or a gallery cannot be made again; what can be shown without them was shown before.
     """
     faults: list[str] = []
     runs = _read(folders, faults)
@@ -32,22 +33,27 @@ def execute(folders: Sequence[Path], table: str | None, out: Path | None, consol
 
         print({"latex": paper.as_latex, "markdown": paper.as_markdown, "csv": paper.as_csv}[table](runs), end="")
     elif runs:
-        console.print(Text(str(_page(runs, out))), soft_wrap=True)
+        console.print(Text(str(_page(runs, out, faults, console))), soft_wrap=True)
     if faults:
         raise InputError(" ".join(faults))
 
 
-def _page(runs: dict[str, StudyResult], out: Path | None) -> Path:
-    """The page of one study with its figures, or one page for several."""
+def _page(runs: dict[str, StudyResult], out: Path | None, faults: list[str], console: Console) -> Path:
+    """The page of one study with its gallery and figures, or one page for several."""
     if len(runs) > 1:
         from monosemy.report.comparison import write_comparison
 
         return write_comparison(runs, out or Path("runs") / "comparison")
+    from monosemy.commands.gallery import again
     from monosemy.report import save_figures, write_report
 
     result = next(iter(runs.values()))
+    assert result.folder is not None
     folder = out or result.folder
-    assert folder is not None
+    with progress(console) as on_progress:
+        problem = again(result.plan, result.folder, folder, on_progress)
+    if problem is not None:
+        faults.append(problem)
     save_figures(result, folder)
     return write_report(result, folder)
 

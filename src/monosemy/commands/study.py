@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from monosemy.commands.gallery import write_study_gallery
 from monosemy.commands.words import data_config, numbers, words
 from monosemy.corruptions.labels import informative_rates
 from monosemy.data import digits
@@ -158,7 +159,7 @@ class StudyRequest:
 def execute(
     request: StudyRequest, plan_path: Path | None, out: Path | None, console: Console, as_json: bool = False
 ) -> StudyResult:
-    """Load, run, write the folder with figures and page, and print."""
+    """Load, run, write the folder with figures and pages, and print."""
     from monosemy.report import print_result, result_json, save_figures, write_report
 
     with progress(console) as on_progress:
@@ -172,6 +173,7 @@ def execute(
         folder = out or Path("runs") / Path(data.name).stem
         result = run_study(plan, data, folder, on_progress)
         save_figures(result, folder)
+        write_study_gallery(plan, data, folder, folder, on_progress)
         write_report(result, folder)
     if as_json:
         print(result_json(result))

@@ -70,7 +70,7 @@ def decode_parts(
     Raises:
         InputError: an image cannot be read, or none of a part can; or the cache folder is too small.
     """
-    own = _common_size(encoded, np.concatenate(list(parts.values()))) if size is None else None
+    own = common_size(encoded, np.concatenate(list(parts.values()))) if size is None else None
     if own is not None:
         try:
             return _decode_all(_Job(encoded, own, True, on_bad, on_progress), parts)
@@ -116,7 +116,7 @@ def _pixels(item: Encoded, size: Size | None) -> NDArray[np.uint8] | None:
         return None
 
 
-def _common_size(encoded: EncodedImages, rows: NDArray[np.int64]) -> Size | None:
+def common_size(encoded: EncodedImages, rows: NDArray[np.int64]) -> Size | None:
     """The size that the first images have; None if they differ."""
     sizes = set()
     for item in encoded.items(np.unique(rows)[:_PROBED]):

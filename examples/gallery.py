@@ -1,0 +1,32 @@
+"""What the latents of a sparse autoencoder respond to, as a page to look at."""
+
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from monosemy import SparseAutoencoder
+from monosemy.metrics.explanations import explain
+from monosemy.report.gallery import Gallery, GallerySet, write_gallery
+
+digits = load_digits()
+embeddings = digits.data.astype(np.float32)
+codes = SparseAutoencoder(n_latents=128, k=8, n_epochs=50, output="sparse", random_state=0).fit_transform(embeddings)
+found = explain(codes, digits.target, n_classes=10, yardstick=embeddings)
+
+path = Path("runs") / "gallery-digits.html"
+write_gallery(
+    Gallery(
+        title="Handwritten digits",
+        about="128 latents of a sparse autoencoder on pixels.",
+        n_samples=len(embeddings),
+        sets=(GallerySet("sae", "sparse autoencoder", found),),
+        labels=digits.target,
+        class_names=tuple("0123456789"),
+        inputs=(digits.images[:, None] / 16).astype(np.float32),
+    ),
+    path,
+)
+best = int(np.nanargmax(found.consistency - found.chance))
+print(f"latent {best} fires for {found.support[best]} digits, mostly {found.classes[best, 0]}s")
+print(f"open {path}")
