@@ -266,7 +266,7 @@
 
   function predictions() {
     const found = set.predictions;
-    byId("predictions").hidden = !found;
+    byId("predictions").hidden = byId("arrow").hidden = !found;
     if (!found) return;
     byId("condition").textContent = `A linear classifier on these features, trained ${found.condition}`;
     for (const end of ["worst", "best"]) {
