@@ -1,4 +1,4 @@
-"""Docstrings are written to be read in the source: formulas have bars and stars that reStructuredText takes as markup."""
+"""Docstrings are written to be read in the source: their formulas have bars and stars, which are no markup."""
 
 import re
 from typing import Any
@@ -16,10 +16,12 @@ def escape(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: l
         lines[number] = "".join(parts)
 
 
-def no_type(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """An attribute's docstring is a sentence, also where it has a colon; napoleon would take what is before for a type."""
-    if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+def whole_sentence(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """An attribute's docstring is a sentence; napoleon takes what is before a colon for a type: put it back."""
+    kinds = [line for line in lines if line.startswith(":type: ")]
+    if what in ("attribute", "data", "property") and kinds:
+        rest = [line for line in lines if line not in kinds]
+        lines[:] = [f"{kinds[0].removeprefix(':type: ')}: {rest[0]}", *rest[1:]]
 
 
 def leave_out(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
@@ -28,7 +30,8 @@ def leave_out(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.connect("autodoc-process-docstring", no_type, priority=100)
-    app.connect("autodoc-process-docstring", escape, priority=900)  # after napoleon has read the sections
+    # both after napoleon has read the sections
+    app.connect("autodoc-process-docstring", whole_sentence, priority=800)
+    app.connect("autodoc-process-docstring", escape, priority=900)
     app.connect("autodoc-skip-member", leave_out)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -67,7 +67,9 @@ def _saelens(folder: Path) -> None:
 
 
 def _texts(path: Path) -> None:
-    frame = pd.DataFrame({"text": [f"{_TOPICS[c % 4]} {i}" for i, c in enumerate(CLASS)], "label": CLASS % 4, "split": FOLD})
+    frame = pd.DataFrame(
+        {"text": [f"{_TOPICS[c % 4]} {i}" for i, c in enumerate(CLASS)], "label": CLASS % 4, "split": FOLD}
+    )
     if path.suffix == ".csv":
         frame.to_csv(path, index=False)
     elif path.suffix == ".parquet":

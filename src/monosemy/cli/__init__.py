@@ -30,7 +30,10 @@ app = typer.Typer(
         "`monosemy study` — the robustness study on digit pairs: no data, no network, a few minutes\n\n"
         "`monosemy study --data queries.csv` — on your texts, with columns text and label\n\n"
         "`monosemy sae train embeddings.npy --width 4096 --k 32` — sparse features of your embeddings\n\n"
+        "`monosemy measure embeddings.npz` — how monosemantic are they?\n\n"
+        "`monosemy finetune lm my-model/ --data sst2.jsonl.gz` — LoRA and MonoLoRA side by side\n\n"
         "`monosemy gauge gpt2 --prompts prompts.txt` — the layers of a language model\n\n"
+        "`monosemy --install-completion` — the tab key completes commands, options and names\n\n"
         "`monosemy COMMAND --help` — more examples"
     ),
 )

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from monosemy.cli.shared import resumable
+from monosemy.cli.shared import Device, Json, Quiet, resumable, said
 
 
 def activations(
@@ -26,8 +25,9 @@ def activations(
     max_tokens: Annotated[int, typer.Option(help="Longer texts are cut.")] = 512,
     batch_size: Annotated[int, typer.Option(help="Texts or images at once.")] = 32,
     precision: Annotated[str, typer.Option(help="Of the numbers on disk: float32, float16 or bfloat16.")] = "float32",
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default cuda where there is one.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    device: Device = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Write the activations of a layer to disk, to train sparse autoencoders on them.
 
@@ -48,4 +48,4 @@ def activations(
         max_tokens=max_tokens, batch_size=batch_size, precision=precision, device=device,
     )  # fmt: skip
     with resumable():
-        execute(request, Console(quiet=quiet))
+        execute(request, said(quiet, json), as_json=json)

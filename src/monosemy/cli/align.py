@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from monosemy.cli.shared import resumable
+from monosemy.cli.shared import Device, Json, PlanFile, Quiet, resumable, said
 
 
 def align(
@@ -58,10 +57,11 @@ def align(
     held_out: Annotated[
         str | None, typer.Option(help="Texts for perplexity, .txt or a table; default what the model writes itself.")
     ] = None,
-    plan: Annotated[Path | None, typer.Option(help="Run this plan.yaml; the other settings are ignored.")] = None,
+    plan: PlanFile = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/align-NAME. Resumes where it was.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default cuda where there is one.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    device: Device = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Train a language model from preferences by DPO and by DecPO: does decorrelation help, and at which weight?
 
@@ -87,4 +87,4 @@ def align(
         plan=given({"seeds": seeds, "pairs": pairs, "test_pairs": test_pairs, "held_out": held_out}),
     )  # fmt: skip
     with resumable():
-        execute(request, plan, out, device, Console(quiet=quiet))
+        execute(request, plan, out, device, said(quiet, json), as_json=json)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from monosemy.cli.shared import resumable
+from monosemy.cli.completion import several_of
+from monosemy.cli.shared import Device, Json, PlanFile, Quiet, resumable, said
 
 finetune = typer.Typer(
     no_args_is_help=True, help="Finetune networks and language models, plain and monosemantic, side by side."
@@ -20,10 +20,18 @@ def images(
     ],
     data: Annotated[str, typer.Option(help="Labelled images, as for `monosemy study`.")] = "digit-pairs",
     variants: Annotated[
-        str | None, typer.Option(help="Of ce, nce, ce-early, nce-early, ce-smooth, ce-decay; default all.")
+        str | None,
+        typer.Option(
+            help="Of ce, nce, ce-early, nce-early, ce-smooth, ce-decay; default all.",
+            autocompletion=several_of("monosemy.study.finetuning", "VARIANTS"),
+        ),
     ] = None,
     scenario: Annotated[
-        str, typer.Option(help="Comma-separated: label-noise, few-labels, given-labels.")
+        str,
+        typer.Option(
+            help="Comma-separated: label-noise, few-labels, given-labels.",
+            autocompletion=several_of("monosemy.commands.finetune", "SCENARIOS"),
+        ),
     ] = "label-noise",
     label_noise: Annotated[str | None, typer.Option(help="Rates, such as 0.3,0.9.")] = None,
     few_labels: Annotated[str | None, typer.Option(help="Fractions of the train rows, such as 0.1,0.5.")] = None,
@@ -43,10 +51,11 @@ def images(
     on_bad_image: Annotated[str, typer.Option(help="An image that cannot be read: stop, or skip and count.")] = "stop",
     given_labels: Annotated[Path | None, typer.Option(help="File with real noisy labels of the train rows.")] = None,
     given_label_column: Annotated[str | None, typer.Option(help="Column of real noisy labels.")] = None,
-    plan: Annotated[Path | None, typer.Option(help="Run this plan.yaml; the other settings are ignored.")] = None,
+    plan: PlanFile = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/finetune-NAME. Resumes where it was.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default cuda where there is one.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    device: Device = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Finetune whole image encoders by cross-entropy with and without non-negative features: which stands noisy labels?
 
@@ -71,7 +80,7 @@ def images(
         }),
     )  # fmt: skip
     with resumable():
-        execute(request, plan, out, device, Console(quiet=quiet))
+        execute(request, plan, out, device, said(quiet, json), as_json=json)
 
 
 @finetune.command()
@@ -91,11 +100,16 @@ def lm(
         str | None,
         typer.Option(
             help="Of base, lora, lora-decay, lora-half, monolora-output, -hidden, -both, -weights, each also with "
-            "-rep for rep_relu; default base,lora,monolora-output,monolora-hidden."
+            "-rep for rep_relu; default base,lora,monolora-output,monolora-hidden.",
+            autocompletion=several_of("monosemy.study.adapters.methods", "METHODS"),
         ),
     ] = None,
     scenario: Annotated[
-        str | None, typer.Option(help="Comma-separated: label-noise, few-labels; default clean labels alone.")
+        str | None,
+        typer.Option(
+            help="Comma-separated: label-noise, few-labels; default clean labels alone.",
+            autocompletion=several_of("monosemy.commands.finetune_lm", "SCENARIOS"),
+        ),
     ] = None,
     label_noise: Annotated[str | None, typer.Option(help="Rates; default 0.2,0.4.")] = None,
     few_labels: Annotated[str | None, typer.Option(help="Fractions of the train rows; default 0.1,0.5.")] = None,
@@ -142,11 +156,11 @@ def lm(
     lm_eval: Annotated[str | None, typer.Option(help="Tasks of lm-evaluation-harness, comma-separated.")] = None,
     lm_eval_limit: Annotated[int | None, typer.Option(help="At most so many questions of each.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto (the files'), float32, bfloat16, float16.")] = None,
-    plan: Annotated[Path | None, typer.Option(help="Run this plan.yaml; the other settings are ignored.")] = None,
+    plan: PlanFile = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/finetune-NAME. Resumes where it was.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default cuda where there is one.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    device: Device = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Finetune a language model with LoRA and with MonoLoRA: which learns better, stays sparser, keeps more?
 
@@ -181,4 +195,4 @@ def lm(
         }),
     )  # fmt: skip
     with resumable():
-        execute(request, plan, out, device, Console(quiet=quiet or json), as_json=json)
+        execute(request, plan, out, device, said(quiet, json), as_json=json)

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from monosemy.cli.shared import OUT
+from monosemy.cli.shared import OUT, Device, Json, Quiet, said
 
 
 def gauge(
@@ -30,9 +29,9 @@ def gauge(
     down: Annotated[str | None, typer.Option(help="Down-projection in a layer: mlp.down_proj.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longer prompts keep their last tokens.")] = None,
     out: Annotated[Path, OUT] = Path("runs/gauge"),
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default cuda where there is one.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    device: Device = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """How monosemantic are the layers of a language model, and what did training change?
 
@@ -49,6 +48,6 @@ def gauge(
 
     request = GaugeRequest(
         models=models, prompts=prompts, input_column=input_column, encoder=encoder, layers=layers, up=up, down=down,
-        max_tokens=max_tokens, out=out, device=device, as_json=json,
+        max_tokens=max_tokens, out=out, device=device,
     )  # fmt: skip
-    execute(request, Console(quiet=quiet))
+    execute(request, said(quiet, json), as_json=json)

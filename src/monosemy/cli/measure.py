@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from monosemy.cli.shared import Json, Quiet, said
 
 
 def measure(
@@ -31,7 +32,8 @@ def measure(
         Path | None, typer.Option(help="These embeddings as the codes give them back: for explained variance.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for every number as measure.parquet.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """How monosemantic and how sparse are embeddings or codes, and how well does one dimension tell classes apart?
 
@@ -47,17 +49,20 @@ def measure(
     """
     from monosemy.data.config import DataConfig
     from monosemy.metrics.measure import measure_source, write_measurement
+    from monosemy.progress import progress
     from monosemy.report import measurement_json, print_measurement
     from monosemy.theory.commands import parse_numbers
 
     config = DataConfig(source=source, input_column=input_column, label_column=label_column, labels=labels)
     rates = None if label_noise is None else parse_numbers("label_noise", label_noise)
-    found = measure_source(config, separability, rates, embeddings, reconstruction)
+    console = said(quiet, json)
+    with progress(console) as on_progress:
+        found = measure_source(
+            config, separability, rates, embeddings, reconstruction, lambda done, n: on_progress("Rows", done, n)
+        )
     path = None if out is None else write_measurement(found, out)
     if json:
         print(measurement_json(found))
-        return
-    console = Console()
     print_measurement(found, console)
     if path is not None:
         console.print(f"\nEvery number: {path}", highlight=False, markup=False, soft_wrap=True)
@@ -75,9 +80,8 @@ def stability(
         bool, typer.Option("--codes", help="The files are codes of the same rows; compare activations, not directions.")
     ] = False,
     threshold: Annotated[float, typer.Option(help="A latent is found again from this similarity on.")] = 0.7,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON, with the partner of each latent.")
-    ] = False,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Are the features real? Which latents does training with another seed find again?
 
@@ -91,4 +95,4 @@ def stability(
     """
     from monosemy.commands.stability import execute
 
-    execute(sources, codes, threshold, Console(), as_json=json)
+    execute(sources, codes, threshold, said(quiet, json), as_json=json)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from monosemy.cli.shared import resumable
+from monosemy.cli.completion import one_of
+from monosemy.cli.shared import Device, Json, Quiet, resumable, said
 
 
 def pretrain(
@@ -18,14 +18,26 @@ def pretrain(
         ),
     ] = "digit-pairs",
     method: Annotated[
-        str | None, typer.Option(help="simclr, ncl, or with labels supcon, supncl; default simclr.")
+        str | None,
+        typer.Option(
+            help="simclr, ncl, or with labels supcon, supncl; default simclr.",
+            autocompletion=one_of("monosemy.encoders.contrastive", "Method"),
+        ),
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="cifar, cifar-small, imagenet100 or digit-pairs; default by the images.")
+        str | None,
+        typer.Option(
+            help="cifar, cifar-small, imagenet100 or digit-pairs; default by the images.",
+            autocompletion=one_of("monosemy.encoders.presets", "PRESETS"),
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML with any settings, over the preset.")] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="resnet18, resnet34, resnet50, vit, convnext, mixer or conv.")
+        str | None,
+        typer.Option(
+            help="resnet18, resnet34, resnet50, vit, convnext, mixer or conv.",
+            autocompletion=one_of("monosemy.encoders.backbones", "BackboneName"),
+        ),
     ] = None,
     non_negative: Annotated[str | None, typer.Option(help="The map of ncl: relu or rep_relu.")] = None,
     n_features: Annotated[int | None, typer.Option(help="Width of the projector's output.")] = None,
@@ -46,10 +58,11 @@ def pretrain(
         Path | None, typer.Option(help="Run folder; default runs/METHOD-DATA-SEED. Goes on where it was.")
     ] = None,
     minutes: Annotated[float, typer.Option(help="Stop at a checkpoint after this time.")] = float("inf"),
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default cuda where there is one.")] = None,
+    device: Device = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's event files too.")] = False,
     wandb: Annotated[str | None, typer.Option(help="Project at Weights & Biases to log to.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Train an image encoder: SimCLR for dense features, NCL for non-negative, monosemantic ones.
 
@@ -80,4 +93,4 @@ def pretrain(
         out=out, minutes=minutes, device=device, tensorboard=tensorboard, wandb=wandb,
     )  # fmt: skip
     with resumable():
-        execute(request, Console(quiet=quiet))
+        execute(request, said(quiet, json), as_json=json)

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from monosemy.cli.shared import Json, Quiet, said
 from monosemy.errors import InputError
 
 
@@ -17,6 +17,8 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Folder for page and figures; default the study's own, or runs/comparison.")
     ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Make the report of a study again, compare several, or print the tables of a paper.
 
@@ -33,4 +35,4 @@ def report(
     wanted = [name for name, given in zip(FORMATS, (latex, markdown, csv), strict=True) if given]
     if len(wanted) > 1:
         raise InputError(f"--{wanted[0]} and --{wanted[1]} are both given; choose one format.")
-    execute(runs, wanted[0] if wanted else None, out, Console())
+    execute(runs, wanted[0] if wanted else None, out, said(quiet, json), as_json=json)

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from monosemy.cli.completion import several_of
 from monosemy.cli.sae_models import evaluate, export
-from monosemy.cli.shared import resumable
+from monosemy.cli.shared import Device, Json, Quiet, resumable, said
 
 sae = typer.Typer(no_args_is_help=True, help="Sparse autoencoders on embeddings or activations of one's own.")
 
@@ -24,7 +24,11 @@ def train(
     width: Annotated[str, typer.Option(help="Latents; several, comma-separated, for several on one reading.")] = "1024",
     k: Annotated[str, typer.Option(help="Active latents a row; several as for --width.")] = "32",
     activation: Annotated[
-        str, typer.Option(help="topk, batchtopk, matryoshka, relu, jumprelu or gated; several as for --width.")
+        str,
+        typer.Option(
+            help="topk, batchtopk, matryoshka, relu, jumprelu or gated; several as for --width.",
+            autocompletion=several_of("monosemy.features.estimators", "ActivationName"),
+        ),
     ] = "topk",
     seed: Annotated[str, typer.Option(help="Of the initialisation; several as for --width.")] = "0",
     epochs: Annotated[int, typer.Option(help="Passes over the rows.")] = 1,
@@ -36,8 +40,9 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/sae-NAME. Goes on where it was.")] = None,
     minutes: Annotated[float, typer.Option(help="Stop at a checkpoint after this time.")] = float("inf"),
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default cuda where there is one.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    device: Device = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Train one or several sparse autoencoders on rows that need not fit into memory.
 
@@ -57,7 +62,7 @@ def train(
         batch_size=batch_size, lr=lr, column=column, out=out, minutes=minutes, device=device,
     )  # fmt: skip
     with resumable():
-        execute(request, Console(quiet=quiet))
+        execute(request, said(quiet, json), as_json=json)
 
 
 sae.command("eval")(evaluate)

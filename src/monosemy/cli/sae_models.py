@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from monosemy.cli.completion import one_of
+from monosemy.cli.shared import Json, Quiet, said
 
 _DATA = "Rows: .npy, .npz, .safetensors or .parquet; a folder of them, or 'PATTERN*.npy'."
 _COLUMN = "Array or column that holds the rows, where it has an unusual name."
@@ -25,7 +27,8 @@ def evaluate(
     column: Annotated[str | None, typer.Option(help=_COLUMN)] = None,
     label_column: Annotated[str | None, typer.Option(help="Array or column that holds the labels.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for summary.csv and latents.parquet.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """How faithful, how sparse and how monosemantic are sparse autoencoders? Several side by side, in one reading.
 
@@ -38,7 +41,7 @@ def evaluate(
     from monosemy.commands.sae_eval import SaeEvalRequest, execute
 
     request = SaeEvalRequest(models=models, data=data, labels=labels, column=column, label_column=label_column, out=out)
-    execute(request, Console(), as_json=json)
+    execute(request, said(quiet, json), as_json=json)
 
 
 def export(
@@ -57,9 +60,15 @@ def export(
     ],
     data: Annotated[str | None, typer.Argument(help=_DATA, show_default=False)] = None,
     to: Annotated[
-        str | None, typer.Option(help="Write the model itself: saelens, dictionary_learning or monosemy.")
+        str | None,
+        typer.Option(
+            help="Write the model itself: saelens, dictionary_learning or monosemy.",
+            autocompletion=one_of("monosemy.commands.sae_export", "LAYOUTS"),
+        ),
     ] = None,
     column: Annotated[str | None, typer.Option(help=_COLUMN)] = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Write the codes of data, a few rows in memory at a time; or the model in another library's layout.
 
@@ -71,4 +80,4 @@ def export(
     """
     from monosemy.commands.sae_export import SaeExportRequest, execute
 
-    execute(SaeExportRequest(model=model, data=data, out=out, to=to, column=column), Console())
+    execute(SaeExportRequest(model=model, data=data, out=out, to=to, column=column), said(quiet, json), json)

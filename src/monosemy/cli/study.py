@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from monosemy.cli.shared import resumable
+from monosemy.cli.completion import one_of, several_of
+from monosemy.cli.shared import Json, PlanFile, Quiet, resumable, said
 
 
 def study(
@@ -26,10 +26,19 @@ def study(
         ),
     ] = None,
     layer: Annotated[str, typer.Option(help="Of encoder files: features or backbone.")] = "features",
-    features: Annotated[str | None, typer.Option(help="Comma-separated feature sets; default all that fit.")] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated feature sets; default all that fit.",
+            autocompletion=several_of("monosemy.features", "FEATURE_SETS"),
+        ),
+    ] = None,
     scenario: Annotated[
         str,
-        typer.Option(help="Comma-separated: label-noise, given-labels, few-labels, input-noise, corruptions, shift."),
+        typer.Option(
+            help="Comma-separated: label-noise, given-labels, few-labels, input-noise, corruptions, shift.",
+            autocompletion=several_of("monosemy.commands.study", "SCENARIOS"),
+        ),
     ] = "label-noise",
     label_noise: Annotated[str | None, typer.Option(help="Rates, such as 0.1,0.3,0.9.")] = None,
     noise_kind: Annotated[str, typer.Option(help="Label noise: symmetric, pair or matrix.")] = "symmetric",
@@ -37,9 +46,19 @@ def study(
     few_labels: Annotated[str | None, typer.Option(help="Fractions of the train rows, such as 0.1,0.5.")] = None,
     input_noise: Annotated[str | None, typer.Option(help="Levels, such as 0.1,0.3.")] = None,
     input_kind: Annotated[str | None, typer.Option(help="gaussian, uniform, typos or token-drops.")] = None,
-    protocol: Annotated[str, typer.Option(help="Image noise: default, or paper (unclipped).")] = "default",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="Image noise: default, or paper (unclipped).",
+            autocompletion=one_of("monosemy.corruptions.images", "Protocol"),
+        ),
+    ] = "default",
     corruptions: Annotated[
-        str | None, typer.Option(help="Kinds of ImageNet-C, such as fog,gaussian_noise; default all 15.")
+        str | None,
+        typer.Option(
+            help="Kinds of ImageNet-C, such as fog,gaussian_noise; default all 15.",
+            autocompletion=several_of("monosemy.corruptions.common", "KINDS"),
+        ),
     ] = None,
     severities: Annotated[str | None, typer.Option(help="Of the corruptions, 1 to 5; default 1,3,5.")] = None,
     shift: Annotated[list[str] | None, typer.Option(help="NAME=PATH of a shifted test set; may be repeated.")] = None,
@@ -57,10 +76,10 @@ def study(
     image_size: Annotated[int | None, typer.Option(help="Side that images are resized and cropped to.")] = None,
     classes: Annotated[Path | None, typer.Option(help="Text file with the class folders to use, one a line.")] = None,
     on_bad_image: Annotated[str, typer.Option(help="An image that cannot be read: stop, or skip and count.")] = "stop",
-    plan: Annotated[Path | None, typer.Option(help="Run this plan.yaml; the other settings are ignored.")] = None,
+    plan: PlanFile = None,
     out: Annotated[Path | None, typer.Option(help="Study folder; default runs/NAME. Resumes where it was.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Do monosemantic features make a classifier more robust, by how much, and at what cost?
 
@@ -84,4 +103,4 @@ def study(
         on_bad_image=on_bad_image,
     )  # fmt: skip
     with resumable():
-        execute(request, plan, out, Console(quiet=quiet or json), as_json=json)
+        execute(request, plan, out, said(quiet, json), as_json=json)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from monosemy.cli.shared import OUT
+from monosemy.cli.shared import OUT, Json, Quiet, said
 
 
 def toy(
@@ -21,18 +21,26 @@ def toy(
     importance_decay: Annotated[float, typer.Option(help="Importance of feature i is this to the power i.")] = 1.0,
     steps: Annotated[int, typer.Option(help="Training steps of the toy models.")] = 1500,
     sweep: Annotated[bool, typer.Option(help="Also compare the codes over sparsity and m / n.")] = True,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Toy model of superposition: does a code with one feature a dimension stand noise better?
 
     Trains the toy model, probes its code and the code that keeps m features as they are, clean, under label noise and
     under input noise, and draws where which of them wins.
+
+    **Examples**
+
+    `monosemy toy` — half a minute
+
+    `monosemy toy --sparsity 0.9 --no-sweep` — where features really share dimensions
     """
     from monosemy.theory.commands import toy as run_toy
 
     run_toy(
         out=out, features=features, dimensions=dimensions, sparsity=sparsity, label_noise=label_noise,
-        input_noise=input_noise, seeds=seeds, importance_decay=importance_decay, steps=steps, sweep=sweep, quiet=quiet,
+        input_noise=input_noise, seeds=seeds, importance_decay=importance_decay, steps=steps, sweep=sweep,
+        console=said(quiet, json), as_json=json,
     )  # fmt: skip
 
 
@@ -46,16 +54,23 @@ def theory(
     classes: Annotated[str, typer.Option(help="C for the simulation, one or several.")] = "2,3,5,10",
     seeds: Annotated[int, typer.Option(help="Simulations to average over.")] = 10,
     samples: Annotated[int, typer.Option(help="Samples of each simulation.")] = 100_000,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Separability J under noise: closed forms for two features, simulation for more classes.
 
     Says at which share of wrong labels the single feature x1 separates two classes better than a mixture, checks the
     closed forms against simulation, and shows what becomes of it when J's unit is taken away.
+
+    **Examples**
+
+    `monosemy theory` — seconds
+
+    `monosemy theory --sparsity 0.2,0.9 --weights 1,0.5 --input-noise 0.1`
     """
     from monosemy.theory.commands import theory as run_theory
 
     run_theory(
         out=out, sparsity=sparsity, weights=weights, input_noise=input_noise, classes=classes, seeds=seeds,
-        samples=samples, quiet=quiet,
+        samples=samples, console=said(quiet, json), as_json=json,
     )  # fmt: skip

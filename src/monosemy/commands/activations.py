@@ -17,6 +17,7 @@ from monosemy.data.splits import inputs_by_part
 from monosemy.data.tables import CANDIDATES, column, inputs_of, read_table
 from monosemy.encoders.image_encoder import ENCODER_FILE, load_encoder, to_unit
 from monosemy.errors import InputError, reason
+from monosemy.machine_readable import json_text
 from monosemy.progress import OnProgress, progress
 from monosemy.streams.activations import Precision, Tokens, cache_activations
 from monosemy.training.processes import chosen_device
@@ -39,7 +40,7 @@ class ActivationsRequest:
     device: str | None = None
 
 
-def execute(request: ActivationsRequest, console: Console) -> None:
+def execute(request: ActivationsRequest, console: Console, *, as_json: bool = False) -> None:
     """Load the model, run it over its inputs, write the rows, print."""
     if (request.texts is None) == (request.images is None):
         raise InputError("Neither or both of --texts and --images are given; give the one that the model takes.")
@@ -63,6 +64,8 @@ def execute(request: ActivationsRequest, console: Console) -> None:
             device=device,
             on_rows=lambda done, found: on_progress(what, min(done * request.batch_size, n), n, f"{found:,} rows"),
         )
+    if as_json:
+        print(json_text({"folder": request.out, "layer": request.layer, "rows": rows}))
     console.print(
         f"{rows:,} rows of {request.layer} in {request.out}\n"
         f"What it is good for: monosemy sae train {request.out} --width 4096 --k 32",

@@ -72,10 +72,16 @@ class AlignRequest:
 
 
 def execute(
-    request: AlignRequest, plan_path: Path | None, out: Path | None, device: str | None, console: Console
+    request: AlignRequest,
+    plan_path: Path | None,
+    out: Path | None,
+    device: str | None,
+    console: Console,
+    *,
+    as_json: bool = False,
 ) -> AlignmentResult:
     """Load, run, write the folder with figures, and print."""
-    from monosemy.report.alignment import print_alignment, write_alignment
+    from monosemy.report.alignment import alignment_json, print_alignment, write_alignment
 
     where = chosen_device(device)
     if plan_path is not None:
@@ -87,6 +93,8 @@ def execute(
     with progress(console) as on_progress:
         result = run_alignment(plan, data, folder, on_progress, where)
         write_alignment(result)
+    if as_json:
+        print(alignment_json(result))
     print_alignment(result, console)
     return result
 

@@ -19,6 +19,7 @@ from monosemy.settings import merged, read_yaml, validated
 from monosemy.study.finetuning import FinetunePlan, FinetuneResult, run_finetuning
 from monosemy.training.processes import chosen_device
 
+SCENARIOS = ("label-noise", "few-labels", "given-labels")
 _RATES = (0.3, 0.6, 0.9)
 _FRACTIONS = (0.1, 0.2, 0.5)
 
@@ -65,10 +66,9 @@ class FinetuneRequest:
 
     def _scenarios(self, data: LabelledData) -> dict[str, Any]:
         wanted = words(self.scenario)
-        known = ("label-noise", "few-labels", "given-labels")
         for name in wanted:
-            if name not in known:
-                raise InputError(f"The scenario {name!r} is unknown; choose among {', '.join(known)}.")
+            if name not in SCENARIOS:
+                raise InputError(f"The scenario {name!r} is unknown; choose among {', '.join(SCENARIOS)}.")
         for name, option, given in (
             ("label-noise", "--label-noise", self.label_noise),
             ("few-labels", "--few-labels", self.few_labels),
@@ -87,10 +87,16 @@ class FinetuneRequest:
 
 
 def execute(
-    request: FinetuneRequest, plan_path: Path | None, out: Path | None, device: str | None, console: Console
+    request: FinetuneRequest,
+    plan_path: Path | None,
+    out: Path | None,
+    device: str | None,
+    console: Console,
+    *,
+    as_json: bool = False,
 ) -> FinetuneResult:
     """Load, run, write the folder with figures, and print."""
-    from monosemy.report.finetuning import print_finetuning, write_finetuning
+    from monosemy.report.finetuning import finetuning_json, print_finetuning, write_finetuning
 
     where = chosen_device(device)
     if plan_path is not None:
@@ -103,5 +109,7 @@ def execute(
     with progress(console) as on_progress:
         result = run_finetuning(plan, data, folder, on_progress, where)
         write_finetuning(result)
+    if as_json:
+        print(finetuning_json(result))
     print_finetuning(result, console)
     return result

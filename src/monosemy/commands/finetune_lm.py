@@ -125,6 +125,5 @@ def execute(
                 write_adapters(result)
         if as_json and processes.writes:
             print(adapters_json(result))
-        else:
-            print_adapters(result, said)
+        print_adapters(result, said)
     return result

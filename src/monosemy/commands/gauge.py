@@ -34,25 +34,22 @@ class GaugeRequest:
     max_tokens: int | None
     out: Path
     device: str | None
-    as_json: bool
 
 
-def execute(request: GaugeRequest, console: Console) -> None:
+def execute(request: GaugeRequest, console: Console, *, as_json: bool = False) -> None:
     """Measure, write the tables and the figure, and print."""
     sources = named_models(request.models)
     names = _names(request)
     prompts = None if request.prompts is None else read_prompts(request.prompts, request.input_column)
     embed, notice = (None, None) if prompts is None else _embed(request.encoder)
-    quiet = Console(quiet=console.quiet or request.as_json)
-    with progress(quiet) as on_progress:
+    with progress(console) as on_progress:
         found = gauge(
             sources, prompts, embed=embed, names=names, max_tokens=request.max_tokens, device=request.device,
             on_progress=lambda model, done, total: on_progress(f"Prompts through {model}", done, total),
         )  # fmt: skip
     paths = write_gauges(found, request.out)
-    if request.as_json:
+    if as_json:
         print(gauges_json(found))
-        return
     print_gauges(found, console)
     if notice is not None:
         console.print(notice, highlight=False, markup=False, soft_wrap=True)

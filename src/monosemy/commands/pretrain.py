@@ -17,6 +17,7 @@ from monosemy.encoders.contrastive import PretrainConfig, check_pretraining, pre
 from monosemy.encoders.image_encoder import ENCODER_FILE, ImageEncoder, embed, save_encoder
 from monosemy.encoders.presets import IMAGE_SIZES, PRESETS
 from monosemy.errors import InputError
+from monosemy.machine_readable import json_text
 from monosemy.metrics.live import feature_statistics
 from monosemy.progress import progress
 from monosemy.settings import merged, read_yaml, validated
@@ -77,7 +78,7 @@ def _over(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return merged(values, length | given)
 
 
-def execute(request: PretrainRequest, console: Console) -> None:
+def execute(request: PretrainRequest, console: Console, *, as_json: bool = False) -> None:
     """Read the images, train or go on training, write the encoder, print."""
     with joined_processes(request.device) as processes:
         said = Console(quiet=console.quiet or not processes.writes)
@@ -93,6 +94,10 @@ def execute(request: PretrainRequest, console: Console) -> None:
             said.print(notice, highlight=False, markup=False)
         encoder = _train(request, images, config, out, processes, said)
         if processes.writes:
+            if as_json:
+                log = RunFolder.read_log(out)
+                file = out / ENCODER_FILE if encoder is not None else None
+                print(json_text({"folder": out, "encoder": file, "last_epoch": log[-1] if log else None}))
             _print(request, images, config, out, encoder is not None, said)
 
 

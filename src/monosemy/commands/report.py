@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from monosemy.errors import InputError
+from monosemy.machine_readable import json_text
 from monosemy.progress import progress
 from monosemy.study.reading import read_study, version_of
 from monosemy.study.run import StudyResult
@@ -14,7 +15,9 @@ from monosemy.study.run import StudyResult
 FORMATS = ("latex", "markdown", "csv")
 
 
-def execute(folders: Sequence[Path], table: str | None, out: Path | None, console: Console) -> None:
+def execute(
+    folders: Sequence[Path], table: str | None, out: Path | None, console: Console, *, as_json: bool = False
+) -> None:
     """Print tables where a format is given, else write figures and page.
 
     Args:
@@ -33,7 +36,10 @@ def execute(folders: Sequence[Path], table: str | None, out: Path | None, consol
 
         print({"latex": paper.as_latex, "markdown": paper.as_markdown, "csv": paper.as_csv}[table](runs), end="")
     elif runs:
-        console.print(Text(str(_page(runs, out, faults, console))), soft_wrap=True)
+        page = _page(runs, out, faults, console)
+        if as_json:
+            print(json_text({"page": page, "studies": {name: result.summary for name, result in runs.items()}}))
+        console.print(Text(str(page)), soft_wrap=True)
     if faults:
         raise InputError(" ".join(faults))
 

@@ -47,7 +47,6 @@ def execute(request: SaeEvalRequest, console: Console, *, as_json: bool) -> None
         write_evaluation(result, request.out)
     if as_json:
         print(evaluation_json(result))
-        return
     print_evaluation(result, console)
     if request.out is not None:
         console.print(f"\nEvery number: {request.out}", highlight=False, markup=False, soft_wrap=True)

@@ -11,6 +11,7 @@ from monosemy.errors import InputError
 from monosemy.features.autoencoder import Autoencoder
 from monosemy.features.exchange import from_pretrained, save_pretrained, to_dictionary_learning, to_saelens
 from monosemy.functional import to_csr
+from monosemy.machine_readable import json_text
 from monosemy.metrics.autoencoders import check_widths, rows_at_a_time
 from monosemy.progress import progress
 from monosemy.streams import open_stream
@@ -33,7 +34,7 @@ class SaeExportRequest:
     column: str | None = None
 
 
-def execute(request: SaeExportRequest, console: Console) -> None:
+def execute(request: SaeExportRequest, console: Console, as_json: bool = False) -> None:
     """Write the codes, or the model, and say where."""
     if (request.data is None) == (request.to is None):
         given = "both" if request.data is not None else "neither"
@@ -50,11 +51,16 @@ def execute(request: SaeExportRequest, console: Console) -> None:
             raise InputError(
                 f"out is {str(request.out)!r}, which is no folder one can write to; give another."
             ) from error
+        if as_json:
+            print(json_text({"out": request.out, "layout": request.to}))
         console.print(f"The model: {request.out}", highlight=False, markup=False, soft_wrap=True)
         return
     assert request.data is not None
     n_rows, n_entries = _write_codes(model, request, console)
-    text = f"{n_rows} codes of {model.n_latents} latents, {n_entries / n_rows:.1f} active a row: {request.out}"
+    active = n_entries / n_rows
+    if as_json:
+        print(json_text({"out": request.out, "rows": n_rows, "latents": model.n_latents, "active_per_row": active}))
+    text = f"{n_rows} codes of {model.n_latents} latents, {active:.1f} active a row: {request.out}"
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 

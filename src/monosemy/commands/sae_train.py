@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +13,7 @@ from monosemy.data.sources import source_name
 from monosemy.errors import InputError
 from monosemy.features.estimators import ActivationName, SparseAutoencoder
 from monosemy.features.streamed import names_of, train_many, trained_files
+from monosemy.machine_readable import json_text
 from monosemy.progress import progress
 from monosemy.streams import RowStream, open_stream, shuffled
 from monosemy.training.processes import Processes, joined_processes
@@ -71,7 +72,7 @@ def whole_numbers(text: str, option: str) -> tuple[int, ...]:
     return found
 
 
-def execute(request: SaeTrainRequest, console: Console) -> None:
+def execute(request: SaeTrainRequest, console: Console, *, as_json: bool = False) -> None:
     """Open the rows, train or go on training, write the autoencoders, print."""
     saes = request.saes()
     out = request.out or Path("runs") / f"sae-{Path(source_name(request.source)).stem}"
@@ -82,6 +83,8 @@ def execute(request: SaeTrainRequest, console: Console) -> None:
         said.print(f"Rows: {rows.name}, {size}{rows.width}", highlight=False, markup=False, soft_wrap=True)
         finished = _train(request, saes, rows, out, processes, said)
         if processes.writes:
+            if as_json:
+                print(json_text(_record(saes, out, finished)))
             _print(request, saes, out, finished, said)
 
 
@@ -118,6 +121,16 @@ def _train(
             on_step=on_step,
             on_log=on_log,
         )
+
+
+def _record(saes: list[SparseAutoencoder], out: Path, finished: bool) -> dict[str, Any]:
+    log = RunFolder.read_log(out)
+    return {
+        "folder": out,
+        "finished": finished,
+        "models": trained_files(out, saes) if finished else {},
+        "last_batch": log[-1] if log else None,
+    }
 
 
 def _print(request: SaeTrainRequest, saes: list[SparseAutoencoder], out: Path, finished: bool, to: Console) -> None:

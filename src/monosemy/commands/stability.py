@@ -1,7 +1,7 @@
 """``monosemy stability``: are the latents of one seed found again by another?"""
 
-import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from monosemy.data.config import DataConfig
 from monosemy.errors import InputError
 from monosemy.features.exchange import own_models
 from monosemy.functional import orthogonality_error
+from monosemy.machine_readable import json_text
 from monosemy.metrics.stability import Stability, activation_stability, decoder_stability
+from monosemy.progress import progress
 
 _ROWS = ("decoder", "W_dec", "dictionary")
 """Arrays (M, D) with one direction a row, by the name that monosemy, SAELens and others give them."""
@@ -34,7 +36,12 @@ def execute(sources: Sequence[str], codes: bool, threshold: float, console: Cons
         raise InputError(f"stability was given {len(sources)} file; name two or more, of different seeds.")
     loaded = [load_codes(DataConfig(source=name)).codes if codes else read_decoder(Path(name)) for name in sources]
     compare = activation_stability if codes else decoder_stability
-    pairs = {(i, j): compare(loaded[i], loaded[j], threshold) for i, j in combinations(range(len(sources)), 2)}
+    pairs, todo = {}, list(combinations(range(len(sources)), 2))
+    with progress(console) as on_progress:
+        for done, (i, j) in enumerate(todo, start=1):
+            on_progress("Pairs", done - 1, len(todo))
+            pairs[i, j] = compare(loaded[i], loaded[j], threshold)
+            on_progress("Pairs", done, len(todo))
     angles = None if codes else [orthogonality_error(decoder) for decoder in loaded]
     sizes = [part.shape[1] if codes else part.shape[0] for part in loaded]
     if as_json:
@@ -44,8 +51,7 @@ def execute(sources: Sequence[str], codes: bool, threshold: float, console: Cons
         ]
         found = [_record(i, j, pair) for (i, j), pair in pairs.items()]
         answer = {"threshold": threshold, "files": about, "found": _mean_found(pairs), "pairs": found}
-        print(json.dumps(_plain(answer), indent=2, ensure_ascii=False, allow_nan=False))
-        return
+        print(json_text(answer))
     _print_files(sources, sizes, console)
     _print_pairs(pairs, "correlation" if codes else "cosine", console)
     console.print(
@@ -92,25 +98,7 @@ def _mean_found(pairs: dict[tuple[int, int], Stability]) -> float:
 
 
 def _record(first: int, second: int, pair: Stability) -> dict[str, Any]:
-    return {
-        "first": first,
-        "second": second,
-        "found": pair.found,
-        "mean": pair.mean,
-        "chance": pair.chance,
-        "chance_found": pair.chance_found,
-        "match": pair.match.tolist(),
-        "similarity": pair.similarity.tolist(),
-    }
-
-
-def _plain(value: Any) -> Any:
-    """With null for what is undefined."""
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return {"first": first, "second": second, "found": pair.found, "mean": pair.mean} | asdict(pair)
 
 
 def _print_files(sources: Sequence[str], sizes: Sequence[int], console: Console) -> None:

@@ -177,6 +177,5 @@ def execute(
         write_report(result, folder)
     if as_json:
         print(result_json(result))
-    else:
-        print_result(result, console)
+    print_result(result, console)
     return result

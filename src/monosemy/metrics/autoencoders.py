@@ -1,6 +1,6 @@
 """Sparse autoencoders measured side by side on one reading of the data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +14,10 @@ from monosemy.features.autoencoder import Autoencoder
 from monosemy.features.autoencoder.activations import Selecting
 from monosemy.functional import Orthogonality, orthogonality_error, to_csr
 from monosemy.functional.consistency import Codes
-from monosemy.metrics.one_pass import WIDEST, OnePass
+from monosemy.metrics.one_pass import WIDEST, OnePass, OnRows
 from monosemy.metrics.recovered import probed_rows, recovered_accuracies
 from monosemy.streams import RowStream
 
-OnRows = Callable[[int, int], None]
 _BLOCK = 2**24
 """Pre-activations that are in memory at a time."""
 _MOST_ROWS = 4096

@@ -21,7 +21,7 @@ from monosemy.functional import ClassMoments, class_moments, class_separability,
 from monosemy.functional.consistency import Codes
 from monosemy.functional.rows import as_codes, first_bad_row, row_blocks, take_rows
 from monosemy.functional.separability import check_label_noise
-from monosemy.metrics.one_pass import WIDEST, OnePass, sparse_where_sparse
+from monosemy.metrics.one_pass import WIDEST, OnePass, OnRows, sparse_where_sparse
 from monosemy.metrics.recovered import probed_rows, recovered_accuracies
 from monosemy.metrics.separability import class_dimensions, dimension_separability
 
@@ -66,6 +66,7 @@ def measure(
     source: str = "arrays",
     separability: bool = False,
     label_noise: Sequence[float] | None = None,
+    on_rows: OnRows | None = None,
 ) -> Measurement:
     """All metrics of embeddings or codes (N, M): dense, CSR, ``SparseCodes`` or a memory map.
 
@@ -77,6 +78,7 @@ def measure(
         reconstruction: (N, D) of the yardstick, for explained variance and normalised MSE.
         label_noise: for ``separability`` (J and d), rates of symmetric noise beside none; default those of
             ``LABEL_NOISES`` that leave information.
+        on_rows: told how many rows have been read, and how many there are.
 
     Raises:
         InputError: one class only, a rate at which labels carry no information, shapes that do not fit, or NaN.
@@ -111,6 +113,8 @@ def measure(
         if separability and own is not None:
             found = class_moments(few, own, n_classes)
             moments = found if moments is None else merge_class_moments(moments, found)
+        if on_rows is not None:
+            on_rows(block.stop, n)
     metrics, parts = state.summary()
     if of_one_piece and n <= WIDEST:
         metrics["effective_rank"] = effective_rank(take_rows(codes, slice(n)))
@@ -133,6 +137,7 @@ def measure_source(
     label_noise: Sequence[float] | None = None,
     yardstick: Path | None = None,
     reconstruction: Path | None = None,
+    on_rows: OnRows | None = None,
 ) -> Measurement:
     """:func:`measure` for all rows of a file, whatever their split, and files that belong to them row by row."""
     loaded = load_codes(config)
@@ -148,6 +153,7 @@ def measure_source(
         source=config.source,
         separability=separability,
         label_noise=label_noise,
+        on_rows=on_rows,
     )
 
 

@@ -1,5 +1,6 @@
 """All metrics of codes whose rows go by once: what is kept does not grow with their number."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from monosemy.metrics.streaming import (
     SemanticConsistency,
 )
 
+OnRows = Callable[[int, int], None]
+"""Told how many rows have been read, and how many there are."""
 WIDEST = 4096
 """Dimensions up to which effective rank and MonoScore by the rows themselves are measured: both fill a square."""
 _SPARSE_BELOW = 0.2

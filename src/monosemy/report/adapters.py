@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from monosemy.files import write_text
+from monosemy.machine_readable import outcome_json
 from monosemy.report import tables
 from monosemy.report.figures import HOUSE_STYLE, accuracy_figure, write_figures
 from monosemy.report.page import rendered
@@ -208,15 +209,9 @@ def adapters_json(result: AdapterResult) -> str:
     """Verdict, warnings, notices, summary, mean metrics and folder as JSON; what is not known is null."""
     keys = ["features", "scenario", "level", "metric"]
     metrics = result.results.groupby(keys, sort=False)["value"].mean().reset_index()
-    answer = {
-        "verdict": sentences(result),
-        "warnings": warnings(result),
-        "notices": list(result.data.notices),
-        "summary": json.loads(result.summary.to_json(orient="records")),
-        "metrics": json.loads(metrics.to_json(orient="records")),
-        "folder": str(result.folder),
-    }
-    return json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False)
+    return outcome_json(
+        sentences(result), warnings(result), result.data.notices, result.summary, result.folder, metrics=metrics
+    )
 
 
 def write_adapters(result: AdapterResult) -> list[Path]:

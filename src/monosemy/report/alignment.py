@@ -7,6 +7,7 @@ import pandas as pd
 from rich.console import Console
 
 from monosemy.files import write_text
+from monosemy.machine_readable import outcome_json
 from monosemy.report.alignment_figures import alignment_figures
 from monosemy.report.figures import write_figures
 from monosemy.report.tables import p_text
@@ -211,6 +212,11 @@ def print_alignment(result: AlignmentResult, console: Console) -> None:
     print_sentences("Warnings", warnings(result), "bold yellow", console)
     print_sentences("Notices", result.notices, "bold", console)
     console.print(f"\nResults in {result.folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+def alignment_json(result: AlignmentResult) -> str:
+    """Verdict, warnings, notices, summary and folder as JSON; what is not known is null."""
+    return outcome_json(sentences(result), warnings(result), result.notices, result.summary, result.folder)
 
 
 def _p(row: pd.Series) -> str:

@@ -1,7 +1,5 @@
 """Sparse autoencoders side by side, in the terminal and as JSON."""
 
-import json
-import math
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -9,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from monosemy.machine_readable import json_text
 from monosemy.report.measured import METRIC_NAMES, metric_text
 
 if TYPE_CHECKING:
@@ -50,12 +49,12 @@ def evaluation_json(found: "Evaluation") -> str:
             "n_inputs": model.n_inputs,
             "n_latents": model.n_latents,
             "k": model.k,
-            "metrics": {key: value if math.isfinite(value) else None for key, value in model.metrics.items()},
+            "metrics": model.metrics,
         }
         for name, model in found.models.items()
     ]
     answer = {"source": found.source, "rows": found.n_rows, "classes": list(found.class_names), "models": models}
-    return json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False)
+    return json_text(answer)
 
 
 def _about(model: "Evaluated") -> str:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from monosemy.files import write_text
+from monosemy.machine_readable import outcome_json
 from monosemy.report import tables
 from monosemy.report.figures import HOUSE_STYLE, accuracy_figure, write_figures
 from monosemy.report.style import ROLES, style_of
@@ -88,6 +89,11 @@ def print_finetuning(result: FinetuneResult, console: Console) -> None:
     print_sentences("Warnings", warnings(result), "bold yellow", console)
     print_sentences("Notices", result.notices, "bold", console)
     console.print(f"\nResults in {result.folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+def finetuning_json(result: FinetuneResult) -> str:
+    """Verdict, warnings, notices, summary and folder as JSON; what is not known is null."""
+    return outcome_json(sentences(result), warnings(result), result.notices, result.summary, result.folder)
 
 
 @HOUSE_STYLE

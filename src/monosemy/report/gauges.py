@@ -1,10 +1,8 @@
 """Gauges of language models: in the terminal, as JSON, and as curves over depth."""
 
-import json
 import math
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from monosemy.files import atomic_path
+from monosemy.machine_readable import json_text
 from monosemy.report.figures import HOUSE_STYLE
 from monosemy.report.tables import NOTHING
 
@@ -71,13 +70,13 @@ def print_gauges(found: "Gauges", console: Console) -> None:
 def gauges_json(found: "Gauges") -> str:
     """Models, and every metric of every layer; what is not known is null."""
     answer = {
-        "models": [asdict(model) for model in found.models],
+        "models": found.models,
         "prompts": found.n_prompts,
-        "prompt_similarity": _known(found.prompt_similarity),
+        "prompt_similarity": found.prompt_similarity,
         "notices": list(found.notices),
-        "layers": [{str(k): _known(v) for k, v in row.items()} for row in found.layers.to_dict("records")],
+        "layers": found.layers,
     }
-    return json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False)
+    return json_text(answer)
 
 
 def write_gauges(found: "Gauges", folder: Path) -> list[Path]:
@@ -157,7 +156,3 @@ def _table(heads: list[str], rows: list[list[str]]) -> Table:
 
 def _number(value: float) -> str:
     return NOTHING if math.isnan(value) else f"{value:.4g}"
-
-
-def _known(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

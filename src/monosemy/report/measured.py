@@ -1,6 +1,5 @@
 """What was measured in a file, in the terminal and as JSON."""
 
-import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from monosemy.machine_readable import json_text
 from monosemy.report.tables import NOTHING, percent
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ def measurement_json(found: "Measurement") -> str:
         "source": found.source,
         "rows": found.n_rows,
         "classes": list(found.class_names),
-        "metrics": {name: _known(value) for name, value in found.metrics.items()},
+        "metrics": found.metrics,
     }
     if found.separability is not None:
-        answer["separability"] = _records(found.separability.means)
-        answer["best_dimensions"] = _records(_best_dimensions(found).reset_index())
-        answer["class_dimensions"] = _records(found.separability.classes)
-    return json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False)
+        answer["separability"] = found.separability.means
+        answer["best_dimensions"] = _best_dimensions(found).reset_index()
+        answer["class_dimensions"] = found.separability.classes
+    return json_text(answer)
 
 
 def _best_dimensions(found: "Measurement") -> pd.DataFrame:
@@ -184,11 +184,3 @@ def _number(value: float) -> str:
 
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
-
-
-def _known(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): _known(value) for key, value in row.items()} for row in table.to_dict("records")]

@@ -1,9 +1,7 @@
 """A finished study in the terminal, in tables of at most 80 columns; and the same for machines."""
 
-import json
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich import box
@@ -11,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from monosemy.machine_readable import outcome_json
 from monosemy.report import tables
 from monosemy.report.style import ROLES
 
@@ -50,26 +49,15 @@ def print_result(result: "StudyResult", console: Console) -> None:
 def result_json(result: "StudyResult") -> str:
     """Verdict, warnings, notices, summary, feature metrics and folder as JSON; what is not known is null."""
     metrics = tables.feature_table(result.results)
-    answer = {
-        "headline": list(result.verdict.headline),
-        "verdict": list(result.verdict.sentences),
-        "warnings": list(result.verdict.warnings),
-        "notices": list(result.notices),
-        "summary": _records(result.summary),
-        "features": _records(metrics.reset_index()),
-        "folder": None if result.folder is None else str(result.folder),
-    }
-    return json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {
-            str(key): None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in row.items()
-        }
-        for row in table.to_dict("records")
-    ]
+    return outcome_json(
+        result.verdict.sentences,
+        result.verdict.warnings,
+        result.notices,
+        result.summary,
+        result.folder,
+        headline=result.verdict.headline,
+        features=metrics.reset_index(),
+    )
 
 
 def print_accuracies(table: pd.DataFrame, scenario: str, console: Console) -> None:

@@ -19,6 +19,7 @@ from monosemy.functional.separability import (
     score_separability,
     two_feature_moments,
 )
+from monosemy.machine_readable import json_text
 from monosemy.progress import progress
 from monosemy.seeding import numpy_rng
 
@@ -35,7 +36,8 @@ def toy(
     importance_decay: float,
     steps: int,
     sweep: bool,
-    quiet: bool,
+    console: Console,
+    as_json: bool = False,
 ) -> None:
     """Toy model of superposition: does a code with one feature a dimension stand noise better?
 
@@ -54,7 +56,7 @@ def toy(
         features, dimensions, sparsity, seeds, importance_decay, task=task, training=ToyConfig(steps=steps)
     )
     setting.check()
-    folder, console = _folder(out), Console(quiet=quiet)
+    folder = _folder(out)
     with progress(console) as tell:
         run = run_toy(setting, tell)
         _write(run.results, folder / "results.parquet")
@@ -67,7 +69,7 @@ def toy(
             _write(swept, folder / "sweep.parquet")
             figures.save(figures.phase_figure(swept, grid), folder, "phase")
             sentences += answers.sweep_answer(swept)
-    _conclude(answers.toy_tables(run), sentences, folder, console)
+    _conclude(answers.toy_tables(run), sentences, folder, console, as_json)
 
 
 def theory(
@@ -79,7 +81,8 @@ def theory(
     classes: str,
     seeds: int,
     samples: int,
-    quiet: bool,
+    console: Console,
+    as_json: bool = False,
 ) -> None:
     """Separability J under noise: closed forms for two features, simulation for more classes.
 
@@ -93,7 +96,7 @@ def theory(
     poly = parse_weights(weights)
     check_input_noise(input_noise)
     numbers = _check_simulation(parse_numbers("classes", classes), seeds, samples)
-    folder, console = _folder(out), Console(quiet=quiet)
+    folder = _folder(out)
     with progress(console) as tell:
         simulated: dict[int, list[Any]] = {}
         for row, c in enumerate(numbers):
@@ -112,7 +115,7 @@ def theory(
     figures.save(figures.classes_figure(chosen, sparsities[middle]), folder, "classes")
     check_words = _check_sentence(check, poly, input_noise)
     tables = [answers.theory_table(sparsities, poly, input_noise), answers.classes_table(sparsities, simulated)]
-    _conclude(tables, [*answers.theory_answer(sparsities, poly, input_noise), check_words], folder, console)
+    _conclude(tables, [*answers.theory_answer(sparsities, poly, input_noise), check_words], folder, console, as_json)
 
 
 def parse_numbers(name: str, text: str) -> tuple[float, ...]:
@@ -234,7 +237,9 @@ def _theory_frame(
     return pd.DataFrame(rows + check)
 
 
-def _conclude(tables: list[Any], sentences: list[str], folder: Path, console: Console) -> None:
+def _conclude(tables: list[Any], sentences: list[str], folder: Path, console: Console, as_json: bool) -> None:
+    if as_json:
+        print(json_text({"answer": sentences, "results": folder / "results.parquet", "folder": folder}))
     for table in tables:
         console.print(table)
     for sentence in sentences:
