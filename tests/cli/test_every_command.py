@@ -90,9 +90,9 @@ LINES = {
     "toy": ("--features", "6", "--dimensions", "3", "--seeds", "2", "--steps", "20",
             "--label-noise", "0.3", "--no-sweep", "--out", "toy"),
     "theory": ("--sparsity", "0.2", "--classes", "2", "--seeds", "2", "--samples", "500", "--out", "theory"),
-    "study": ("--data", "z.npz", "--features", "dense,relu", "--label-noise", "0.4", "--seeds", "2", "--out", "run"),
 }  # fmt: skip
-"""Small calls; the other commands are called with --json in their own tests."""
+"""Small calls of the commands that need no model and no images."""
+STUDY = ("--data", "z.npz", "--features", "dense,relu", "--label-noise", "0.4", "--seeds", "2", "--out", "run")
 
 
 @pytest.mark.parametrize("command", LINES)
@@ -108,7 +108,7 @@ def test_json_is_one_document_and_quiet_is_silence(
 
 
 def test_reports_are_json_too(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(monkeypatch, "study", *LINES["study"], "--quiet") == 0
+    assert run(monkeypatch, "study", *STUDY, "--quiet") == 0
     assert run(monkeypatch, "report", "run", "--json") == 0
     told = json.loads(capfd.readouterr().out)
     assert told["page"] == "run/report.html"

@@ -109,12 +109,14 @@ def parse(words: list[str]) -> None:
     """Read the words as the command line does, without running anything."""
     command: Any = get_command(app)
     rest = list(words)
+    if rest[:1] in (["--help"], ["--version"], ["--install-completion"]):
+        return
     while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
         name = rest.pop(0)
         assert name in command.commands, f"monosemy has no command {name!r}"
         command = command.commands[name]
     assert not hasattr(command, "commands") or rest[:1] == ["--help"], f"{words} names no command"
-    if rest[:1] not in (["--help"], ["--install-completion"]):
+    if rest[:1] != ["--help"]:
         command.make_context(words[0], rest)
 
 

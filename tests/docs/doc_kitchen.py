@@ -174,6 +174,10 @@ def namespace(page: str, text: str) -> dict[str, Any]:
         codes = _sae().transform(x)
         names |= {"this_shard": [(codes[:100], x[:100])], "that_shard": [(codes[100:], x[100:])], "codes": codes}
         names |= {"embeddings": x, "labels": CLASS, "class_names": tuple(map(str, range(CLASSES)))}
+    if page == "own-texts":
+        names["embed"] = lambda texts: np.array(
+            [[len(text), len(set(text)), text.count("a")] for text in texts], "float32"
+        )
     if page == "sae_models":
         names["sae"] = _sae()
     if page == "streams":

@@ -110,7 +110,8 @@ def run_block(block: Block, names: dict[str, Any], monkeypatch: pytest.MonkeyPat
             except SystemExit as stop:
                 code = int(stop.code or 0)
         assert code == 0, f"{block.place}: {' '.join(command)}: {complained.getvalue()}"
-        assert said.getvalue().strip(), f"{block.place}: {' '.join(command)} printed nothing"
+        silent = not said.getvalue().strip()
+        assert silent == ("--quiet" in words), f"{block.place}: {' '.join(command)}: {said.getvalue()!r}"
 
 
 def run_page(page: Path, marks: tuple[str | None, ...], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
