@@ -42,8 +42,10 @@ for weight in (0.0, 1e-3, 1e-2):  # a weight of 0 is DPO, bit for bit
             learning_rate=3e-3, logging_steps=24,
             report_to=[], save_strategy="no", disable_tqdm=True, bf16=False, use_cpu=True, seed=0,
         )  # fmt: skip
+        LlamaForCausalLM(shape).save_pretrained(f"{folder}/base")  # TRL opens the reference where the model came from
+        model = LlamaForCausalLM.from_pretrained(f"{folder}/base")
         trainer = DecPOTrainer(
-            LlamaForCausalLM(shape), args=settings, train_dataset=pairs, eval_dataset=pairs, processing_class=tokenizer
+            model, args=settings, train_dataset=pairs, eval_dataset=pairs, processing_class=tokenizer
         )
         trainer.train()
         found = trainer.evaluate()
