@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from monosemy.cli.shared import Json, Quiet, said
 
 
 def gallery(
@@ -28,7 +29,8 @@ def gallery(
     input_column: Annotated[str | None, typer.Option(help="Column of the images or texts.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("gallery.html"),
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """What does each dimension respond to? Its strongest images or texts, classes and scores, on one page to search.
 
@@ -43,4 +45,4 @@ def gallery(
     from monosemy.commands.gallery import GalleryRequest, execute
 
     request = GalleryRequest(codes, inputs, labels, embeddings, column, input_column, label_column, out)
-    execute(request, Console(quiet=quiet))
+    execute(request, said(quiet, json), as_json=json)

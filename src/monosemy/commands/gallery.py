@@ -15,6 +15,7 @@ from monosemy.data.labelled import LabelledData, encode_labels
 from monosemy.data.rows import Rows, ordered_classes
 from monosemy.data.sources import load_data, source_name
 from monosemy.errors import InputError
+from monosemy.machine_readable import json_text
 from monosemy.metrics.explanations import explain
 from monosemy.progress import OnProgress, progress
 from monosemy.report.gallery import Gallery, GallerySet, ordered_sets, write_gallery
@@ -41,7 +42,7 @@ class GalleryRequest:
     out: Path = Path(GALLERY)
 
 
-def execute(request: GalleryRequest, console: Console) -> None:
+def execute(request: GalleryRequest, console: Console, *, as_json: bool = False) -> None:
     """Explain the dimensions of a file and write the page.
 
     Raises:
@@ -78,6 +79,9 @@ def execute(request: GalleryRequest, console: Console) -> None:
     )
     with progress(console) as on_progress:
         problems = write_gallery(gallery, request.out, on_progress)
+    if as_json:
+        dimensions = {"dimensions": len(found.support), "samples": gallery.n_samples}
+        print(json_text({"page": request.out} | dimensions | {"problems": problems}))
     console.print(Text(str(request.out)), soft_wrap=True)
     if problems:
         raise InputError(f"{' '.join(problems)} The page {request.out} shows the rest.")
