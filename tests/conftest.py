@@ -1,7 +1,11 @@
-"""What all rooms' tests share: the real data where it is there, a cache of one's own, one hypothesis profile."""
+"""What all rooms' tests share: the real data where it is there, a cache of one's own, one hypothesis profile,
+and what every complaint about bad input must look like.
+"""
 
 import os
+import re
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import torch
 from browser import DESK, WatchedPage, chromium
 from hypothesis import HealthCheck, settings
 
+from monosemy import InputError
 from monosemy.functional import dispatch
 
 if not torch.cuda.is_available():
@@ -23,6 +28,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("monosemy")
+
+Refuses = Callable[..., AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="session")
@@ -85,3 +92,21 @@ def open_page(browser: Any) -> Iterator[Callable[..., WatchedPage]]:
         context.close()
     for watched in opened:
         watched.assert_quiet()
+
+
+@pytest.fixture
+def refuses() -> Refuses:
+    """``with refuses("value", ...)``: InputError in one sentence that names every given text."""
+
+    @contextmanager
+    def check(*named: object) -> Iterator[None]:
+        with pytest.raises(InputError) as caught:
+            yield
+        message = str(caught.value)
+        assert message.endswith("."), message
+        assert "\n" not in message, message
+        assert not re.search(r"[.!?]\s+\S", message), f"more than one sentence: {message}"
+        for text in named:
+            assert str(text) in message, f"{text!r} is not named in: {message}"
+
+    return check

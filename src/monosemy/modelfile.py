@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -44,7 +44,7 @@ def _read(path: Path, file_format: str, tensors: bool) -> tuple[dict[str, Any], 
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get(_KEY, "{}"))
             read = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    except Exception as error:  # damaged files raise nearly every type; each means just that
         raise InputError(f"{path} is no readable safetensors file ({reason(error)}); give a saved model.") from error
     if not isinstance(about, dict) or about.get("format") != file_format:
         raise InputError(f"{path} is no {file_format} file; give one that monosemy wrote.")

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, reason, shown
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -22,8 +22,8 @@ def validated(model: type[Model], values: Any, where: str) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
-        given = str(first.get("input"))[:60]
-        raise InputError(f"{where}: {place} is {given!r}, but: {first['msg'].lower()}; correct it.") from error
+        given = shown(first.get("input"))
+        raise InputError(f"{where}: {place} is {given}, but: {first['msg'].lower()}; correct it.") from error
 
 
 def read_yaml(path: Path, what: str) -> Any:
@@ -32,7 +32,7 @@ def read_yaml(path: Path, what: str) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The {what} {path} cannot be read ({reason(error)}); give a YAML file.") from error
-    except yaml.YAMLError as error:
+    except Exception as error:  # the parser's constructors raise nearly every type
         raise InputError(f"The {what} {path} is no valid YAML ({reason(error)}); correct it.") from error
 
 

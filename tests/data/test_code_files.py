@@ -97,14 +97,14 @@ def test_npy_files_that_hold_no_embeddings(tmp_path: Path, refuses) -> None:
     whole = path.read_bytes()
     for part in (b"", whole[:10], whole[: len(whole) // 2], b"something else"):
         path.write_bytes(part)
-        with refuses(path, "cannot be read as arrays"):
+        with refuses(path, "cannot be read as an array"):
             load(path)
     np.save(path, np.array([{}, {}], dtype=object), allow_pickle=True)
     with refuses(path):
         load(path)
     np.savez(tmp_path / "b.npz", embeddings=MATRIX)
     (tmp_path / "b.npz").rename(path)
-    with refuses(path, "several arrays"):
+    with refuses(path, "it holds no array"):
         load(path)
 
 

@@ -47,7 +47,8 @@ def test_images_with_the_names_of_their_classes(hub: dict) -> None:
     assert load_unlabelled(DataConfig(source="me/fruits")).train.shape == (27, 3, 8, 8)
 
 
-def test_images_that_are_files(hub: dict, tmp_path: Path, refuses) -> None:
+def test_images_that_are_files(hub: dict, tmp_path: Path, refuses, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
     paths = sorted(class_folders(tmp_path, {"a": 24}).rglob("*.png"))
     rows = {"image": [str(path) for path in paths], "label": [i % 3 for i in range(24)]}
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
@@ -58,6 +59,15 @@ def test_images_that_are_files(hub: dict, tmp_path: Path, refuses) -> None:
     paths[3].write_bytes(b"broken")
     with refuses("Image 3 of train of me/files"):
         load("me/files")
+
+
+def test_files_that_came_with_no_data_set_are_not_opened(hub: dict, tmp_path: Path, refuses) -> None:
+    paths = sorted(class_folders(tmp_path, {"a": 24}).rglob("*.png"))
+    rows = {"image": [str(path) for path in paths], "label": [i % 3 for i in range(24)]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    hub["me/spy"] = datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features=features)})
+    with refuses("Image 0 of train of me/spy cannot be read"):
+        load("me/spy")
 
 
 def test_texts(hub: dict) -> None:

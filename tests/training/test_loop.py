@@ -264,6 +264,13 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         folder(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["{", "3", '{"loss": 1}', '{"step": "x"}', "[" * 5000 + "]" * 5000, "\x80"])
+def test_a_log_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "log.jsonl").write_bytes(text.encode("latin1"))
+    with pytest.raises(InputError, match=r"log\.jsonl is no log of a training"):
+        RunFolder.read_log(tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "other network"])
 def test_a_wrong_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
     train(job(folder=folder(tmp_path)))

@@ -1,21 +1,20 @@
 """Embeddings and labels from array files."""
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from monosemy.data.config import DataConfig
+from monosemy.data.growth import check_zip
 from monosemy.data.rows import Rows, label_texts
 from monosemy.data.tables import LABEL_CANDIDATES, column, read_table
 from monosemy.errors import InputError, reason
 
 ARRAY_SUFFIXES = (".npz", ".safetensors", ".npy")
+_LAST_CHARACTER = 0x10FFFF
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -23,32 +22,58 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise InputError(f"The file {path} does not exist; give the path of a data file.")
     try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"embeddings": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        SafetensorError,
-    ) as error:
+        if path.suffix.lower() == ".safetensors":
+            arrays = dict(load_file(path))
+        elif path.suffix.lower() == ".npz":
+            check_zip(path)
+            with np.load(path, allow_pickle=False) as loaded:
+                arrays = {name: loaded[name] for name in loaded.files}
+        else:
+            arrays = {"embeddings": np.load(path, allow_pickle=False)}
+        for name, array in arrays.items():
+            _check_plain(array, name)
+    except InputError:
+        raise
+    except Exception as error:  # damaged files raise nearly every type; each means just that
         raise InputError(f"{path} cannot be read as arrays ({reason(error)}); save plain numbers or texts.") from error
+    return arrays
+
+
+def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
+    """The array of an .npy file; nothing is ever unpickled.
+
+    Args:
+        mapped: as a memory map, read a page at a time.
+    """
+    if not path.is_file():
+        raise InputError(f"The file {path} does not exist; give the path of a data file.")
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        _check_plain(array, "it")
+    except Exception as error:  # damaged files raise nearly every type; each means just that
+        raise InputError(
+            f"{path} cannot be read as an array ({reason(error)}); save plain numbers or texts."
+        ) from error
+    return array
+
+
+def _check_plain(array: Any, name: str) -> None:
+    """Raise where a file's part is no array, or holds texts of characters that do not exist."""
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} holds no array")
+    if array.dtype.kind == "U" and array.size:
+        characters = np.ascontiguousarray(array).view(f"{array.dtype.str[0]}u4")
+        if characters.max() > _LAST_CHARACTER:
+            raise ValueError(f"{name} holds no texts")
 
 
 def read_labels(path: Path) -> NDArray[Any]:
     """Labels in the order of the embeddings: .npy, or a table with a label column or a single column."""
     if path.suffix == ".npy":
-        return next(iter(read_arrays(path).values()))
+        return read_npy(path)
     table = read_table(path)
-    name = table.columns[0] if len(table.columns) == 1 else column(table, None, LABEL_CANDIDATES, "label")
+    only = table.columns[0] if len(table.columns) == 1 else None
+    name = column(table, only, LABEL_CANDIDATES, "label")
     return table.frame[name].to_numpy()
 
 
@@ -91,7 +116,7 @@ def rows_of_array_file(path: Path, config: DataConfig, labelled: bool = True) ->
 
 
 def _matrix(values: np.ndarray, path: Path) -> np.ndarray:
-    if values.ndim != 2 or not np.issubdtype(values.dtype, np.number) or values.shape[1] == 0:
+    if values.ndim != 2 or values.dtype.kind not in "fiu" or values.shape[1] == 0:
         raise InputError(
             f"{path} holds embeddings of shape {values.shape} and type {values.dtype}; give numbers (N, D)."
         )

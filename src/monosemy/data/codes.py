@@ -7,18 +7,20 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from monosemy.data import digits
-from monosemy.data.arrays import read_arrays, read_labels
+from monosemy.data.arrays import read_arrays, read_labels, read_npy
 from monosemy.data.config import DataConfig
 from monosemy.data.formats import read_rows
 from monosemy.data.labelled import Kind, encode_labels
 from monosemy.data.rows import label_texts, ordered_classes
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, reason, shown
 from monosemy.functional.consistency import Codes
 
 _CSR_PARTS = ("data", "indices", "indptr", "shape")
+_MOST_LATENTS = 2**26
+"""Four times as many as the widest autoencoder that was ever published; what is measured of each fills memory."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,11 @@ def load_codes(config: DataConfig) -> LoadedCodes:
 
 def _mapped(path: Path) -> NDArray[np.floating]:
     """An .npy file as a memory map, read a page at a time."""
-    if not path.is_file():
-        raise InputError(f"The file {path} does not exist; give the path of a data file.")
-    try:
-        values: NDArray[np.floating] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as arrays ({reason(error)}); save plain numbers or texts.") from error
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiub":
-        about = f"shape {values.shape} and type {values.dtype}" if isinstance(values, np.ndarray) else "several arrays"
-        raise InputError(f"{path} holds embeddings of {about}; give numbers (N, D).")
+    values = read_npy(path, mapped=True)
+    if values.ndim != 2 or values.dtype.kind not in "fiub":
+        raise InputError(
+            f"{path} holds embeddings of shape {values.shape} and type {values.dtype}; give numbers (N, D)."
+        )
     return values
 
 
@@ -99,18 +97,21 @@ def _is_csr(path: Path) -> bool:
                 return set(_CSR_PARTS) <= set(tensors.keys())
         with zipfile.ZipFile(path) as file:
             return "shape.npy" in file.namelist() and "format.npy" in file.namelist()
-    except (OSError, zipfile.BadZipFile, SafetensorError):
+    except Exception:  # damaged files raise nearly every type; whoever reads it says what is wrong
         return False
 
 
 def _csr(arrays: dict[str, NDArray], path: Path) -> sp.csr_array:
-    form = arrays["format"].item() if "format" in arrays else "csr"
+    form = arrays["format"].tolist() if "format" in arrays else "csr"
     if form not in (b"csr", "csr"):
-        name = form.decode(errors="replace") if isinstance(form, bytes) else str(form)
-        raise InputError(f"{path} holds a sparse matrix of format {name[:20]!r}; save its .tocsr().")
+        name = form.decode(errors="replace") if isinstance(form, bytes) else form
+        raise InputError(f"{path} holds a sparse matrix of format {shown(name)}; save its .tocsr().")
     try:
         data, indices, indptr, shape = (arrays[name] for name in _CSR_PARTS)
-        codes = sp.csr_array((data, indices, indptr), shape=tuple(int(size) for size in shape))
+        n_rows, width = (int(size) for size in shape)
+        if width > _MOST_LATENTS:
+            raise ValueError(f"it is {width:,} latents wide")
+        codes = sp.csr_array((data, indices, indptr), shape=(n_rows, width))
         codes.check_format(full_check=True)  # an index outside the matrix would read foreign memory later
         if codes.dtype.kind not in "fiub":
             raise ValueError(f"type {codes.dtype}")

@@ -41,7 +41,7 @@ def given_labels(path: Path, wanted: str | None, rows: Rows, development: NDArra
 def _label_column(table: Table, wanted: str | None) -> str:
     others = [name for name in table.columns if name != "index"]
     if wanted is None and len(others) == 1:
-        return others[0]
+        wanted = others[0]
     return column(table, wanted, CANDIDATES, "given label")
 
 

@@ -34,10 +34,21 @@ class HubImages:
 
     def items(self, rows: NDArray[np.int64]) -> Iterator[Encoded]:
         parts = np.searchsorted(self._starts, rows, side="right") - 1
+        caches = _caches()
         for row, part in zip(rows, parts, strict=True):
             image = self._parts[part][int(row - self._starts[part])][self.column] or {}
-            path = image.get("path")
-            yield image.get("bytes") or (Path(path) if path else None)
+            path = Path(image.get("path") or "").resolve()
+            # A row may name any file of this machine; only those that came with a data set are opened.
+            inside = path.is_file() and any(path.is_relative_to(cache) for cache in caches)
+            yield image.get("bytes") or (path if inside else None)
+
+
+def _caches() -> list[Path]:
+    """Where fetched data sets lie."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    return [Path(name).resolve() for name in (config.HF_CACHE_HOME, config.HF_DATASETS_CACHE, constants.HF_HUB_CACHE)]
 
 
 def hub_splits(source: str, streaming: bool = False) -> Any:

@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 
 from monosemy.data.encoded import EncodedImages
 from monosemy.data.labelled import Inputs, Kind
-from monosemy.errors import InputError
+from monosemy.errors import InputError, shown
 
 SPLIT_ROLES = {
     "train": "train", "training": "train",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
+
+
+_MOST_DIGITS = 100
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,12 @@ class Rows:
 
 def label_texts(values: Iterable[Any]) -> list[str]:
     """Labels as text; 3.0 is the label 3, as some writers make whole numbers floats."""
+    if isinstance(values, np.ndarray) and values.ndim == 0:
+        raise InputError(f"The labels are the one value {shown(values.item())}; give one label for each row.")
     texts = []
     for value in values:
         if isinstance(value, list | tuple | dict | set | np.ndarray):
-            raise InputError(f"The label {str(value)[:40]!r} is no single value; give one label for each row.")
+            raise InputError(f"The label {shown(value)} is no single value; give one label for each row.")
         if isinstance(value, float | np.floating):
             if not np.isfinite(value):
                 raise InputError(f"The label {value} is no class; drop rows without a label.")
@@ -57,7 +62,7 @@ def label_texts(values: Iterable[Any]) -> list[str]:
 
 def named(labels: Sequence[str], vocabulary: Sequence[str] | None) -> list[str]:
     """Labels that are all integers of the vocabulary as the names of their classes; others as they are."""
-    if vocabulary is None or not all(label.isdecimal() and int(label) < len(vocabulary) for label in labels):
+    if vocabulary is None or not all(_is_number(label) and int(label) < len(vocabulary) for label in labels):
         return list(labels)
     return [vocabulary[int(label)] for label in labels]
 
@@ -73,7 +78,12 @@ def ordered_classes(labels: Iterable[str], vocabulary: Sequence[str] | None) -> 
     present = set(labels)
     if vocabulary is not None:
         return tuple(name for name in vocabulary if name in present)
-    return tuple(sorted(present, key=lambda label: (0, int(label), label) if label.isdecimal() else (1, 0, label)))
+    return tuple(sorted(present, key=lambda label: (0, int(label), label) if _is_number(label) else (1, 0, label)))
+
+
+def _is_number(label: str) -> bool:
+    """Whether a label is a whole number; Python reads none of thousands of digits."""
+    return label.isdecimal() and len(label) <= _MOST_DIGITS
 
 
 def rows_by_split(splits: Sequence[str]) -> tuple[dict[str, NDArray[np.int64]], dict[str, int]]:

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from monosemy.data.arrays import read_npy
 from monosemy.data.config import DataConfig
 from monosemy.data.formats import read_rows
 from monosemy.data.labelled import LabelledData, Split, encode_labels
 from monosemy.data.rows import Rows, named, rows_by_split
 from monosemy.data.splits import check_shift_kind, inputs_by_part, shifted_split
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError
 from monosemy.progress import OnProgress
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -88,7 +89,7 @@ def is_corruption_folder(folder: Path) -> bool:
 def _corruptions(name: str, folder: Path, data: LabelledData, vocabulary: Sequence[str] | None) -> dict[str, Split]:
     """A split for each corruption and severity; the images stay in their files."""
     check_shift_kind(name, "images", data.kind)
-    labels = _load(folder / "labels.npy")
+    labels = read_npy(folder / "labels.npy")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"{folder / 'labels.npy'} holds no list of whole numbers; download CIFAR-10-C again.")
     texts = [str(label) for label in labels]
@@ -98,7 +99,7 @@ def _corruptions(name: str, folder: Path, data: LabelledData, vocabulary: Sequen
     for path in sorted(folder.glob("*.npy")):
         if path.name == "labels.npy":
             continue
-        images = _load(path, mapped=True)
+        images = read_npy(path, mapped=True)
         if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or len(images) % len(SEVERITIES):
             raise InputError(
                 f"{path} holds {images.dtype} of shape {images.shape}, not bytes (5 N, height, width, 3) as in "
@@ -113,11 +114,3 @@ def _corruptions(name: str, folder: Path, data: LabelledData, vocabulary: Sequen
             shift = f"{name}/{path.stem}@{severity}"
             shifts[shift] = shifted_split(shift, split, data.test, data.name)
     return shifts
-
-
-def _load(path: Path, mapped: bool = False) -> NDArray:
-    try:
-        array: NDArray = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as an array ({reason(error)}); download it again.") from error
-    return array

@@ -1,6 +1,5 @@
 """Labels of rows that are streamed: from a file of their own, or from the file of the rows, which stays on the disk."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from monosemy.data.arrays import read_labels
+from monosemy.data.growth import check_parquet, check_zip, checked_batches
 from monosemy.data.labelled import encode_labels
 from monosemy.data.rows import label_texts, ordered_classes
 from monosemy.data.tables import LABEL_CANDIDATES, column_labels
@@ -63,18 +63,26 @@ def _of_source(path: Path, rows_column: str | None, label_column: str | None) ->
         if suffix == ".parquet":
             return _of_parquet(path, candidates)
         values = _of_npz(path, candidates) if suffix == ".npz" else _of_safetensors(path, candidates)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, SafetensorError, pa.ArrowException) as error:
+    except InputError:
+        raise
+    except Exception as error:  # damaged files raise nearly every type; each means just that
         raise InputError(f"{path} holds labels that cannot be read ({reason(error)}); save plain ones.") from error
     return None if values is None else label_texts(values.ravel())
 
 
 def _of_parquet(path: Path, candidates: list[str]) -> list[str] | None:
-    present = pq.read_schema(path).names
-    name = next((name for name in candidates if name in present), None)
-    return None if name is None else column_labels(pq.read_table(path, columns=[name]).to_pandas()[name])
+    with pq.ParquetFile(path) as file:
+        check_parquet(path, file.metadata)
+        name = next((name for name in candidates if name in file.schema_arrow.names), None)
+        if name is None:
+            return None
+        table = pa.Table.from_batches(checked_batches(path, file.iter_batches(columns=[name])))
+        table.validate(full=True)
+        return column_labels(table.to_pandas(ignore_metadata=True)[name])
 
 
 def _of_npz(path: Path, candidates: list[str]) -> NDArray[Any] | None:
+    check_zip(path)
     with np.load(path, allow_pickle=False) as file:
         name = next((name for name in candidates if name in file.files), None)
         return None if name is None else np.asarray(file[name])

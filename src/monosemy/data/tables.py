@@ -3,6 +3,7 @@
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 
 from monosemy.data.config import DataConfig
 from monosemy.data.encoded import EncodedImages, ParquetImages, is_image_type
+from monosemy.data.growth import check_gzip, check_parquet, checked_batches
 from monosemy.data.labelled import Inputs, Kind
 from monosemy.data.rows import SPLIT_ROLES, Rows, distinct_names, label_texts, named
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, reason, shown
 
 TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".jsonl.gz", ".csv.gz")
 CANDIDATES: dict[Kind, tuple[str, ...]] = {
@@ -26,6 +28,9 @@ CANDIDATES: dict[Kind, tuple[str, ...]] = {
     "images": ("image", "img"),
     "texts": ("text", "sentence"),
 }
+_INPUT = "input"
+_BATCH = 4096
+"""Rows of parquet that are read at a time."""
 LABEL_CANDIDATES = ("label", "labels", "fine_label", "intent", "class")
 
 
@@ -53,6 +58,8 @@ def read_table(path: Path) -> Table:
     if not path.is_file():
         raise InputError(f"The file {path} does not exist; give the path of a data file.")
     name = path.name.lower()
+    if name.endswith(".gz"):
+        _check_gzip(path)
     try:
         if name.endswith(".parquet"):
             table = _read_parquet(path)
@@ -65,26 +72,48 @@ def read_table(path: Path) -> Table:
             table = Table(pd.read_csv(path, sep=separator, keep_default_na=False, dtype=str), str(path))
         else:
             raise InputError(f"{path} has none of the known endings {', '.join(TABLE_SUFFIXES)}; convert it to one.")
-    except (OSError, EOFError, ValueError, KeyError, zlib.error, pa.ArrowException) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{path} cannot be read as a table ({reason(error)}); check that the file is whole."
-        ) from error
+    except InputError:
+        raise
+    except Exception as error:  # damaged files raise nearly every type; each means just that
+        raise _unreadable(path, error) from error
     if not isinstance(table.frame.index, pd.RangeIndex):  # pandas took a CSV's surplus first fields as an index
         raise InputError(f"{path} has rows with more fields than its header; quote the fields that hold a separator.")
     if len(table.frame) == 0:
         raise InputError(f"{path} has no rows; give a table with at least one.")
+    table.frame.columns = table.frame.columns.map(str)
+    _check_once([str(name) for name in table.frame], path)
     return table
+
+
+def _check_once(names: Sequence[str], path: Path) -> None:
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"{path} has the column {shown(twice)} twice; rename one.")
+
+
+def _check_gzip(path: Path) -> None:
+    try:
+        check_gzip(path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} cannot be read as a table ({reason(error)}); check that the file is whole.")
 
 
 def _read_parquet(path: Path) -> Table:
     with pq.ParquetFile(path) as file:
         schema = file.schema_arrow
+        _check_once(schema.names, path)
         images = [entry.name for entry in schema if is_image_type(entry.type)]
         # pandas stores the row numbers of a filtered table under such a name.
         plain = [name for name in schema.names if name not in images and not name.startswith("__index_level_")]
-        frame = file.read(plain).to_pandas(ignore_metadata=True)
+        check_parquet(path, file.metadata)
+        batches = checked_batches(path, file.iter_batches(_BATCH, columns=plain))
+        rows = pa.Table.from_batches(batches, pa.schema([schema.field(name) for name in plain]))
+        rows.validate(full=True)  # texts that are no UTF-8 fail somewhere later else
+        frame = rows.to_pandas(ignore_metadata=True)
     return Table(frame, str(path), {name: ParquetImages([path], name) for name in images}, _class_names(schema))
 
 
@@ -97,7 +126,7 @@ def _class_names(schema: Any) -> dict[str, tuple[str, ...]]:
             for column, feature in features.items()
             if feature.get("_type") == "ClassLabel" and feature.get("names")
         }
-    except (KeyError, TypeError, AttributeError, ValueError):  # another writer's, or none
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):  # another writer's, or none
         return {}
 
 
@@ -141,6 +170,13 @@ def _splits_by_name(paths: Sequence[Path]) -> list[str] | None:
 
 def column(table: Table, wanted: str | None, candidates: Sequence[str], role: str) -> str:
     """The column that plays a role: the one the user named, or the first candidate that is there."""
+    name = _column(table, wanted, candidates, role)
+    if name in table.images and role != _INPUT:
+        raise InputError(f"{table.where} has images in the column {name!r}, which should hold {role}s; name another.")
+    return name
+
+
+def _column(table: Table, wanted: str | None, candidates: Sequence[str], role: str) -> str:
     names = table.columns
     if wanted is not None:
         if wanted not in names:
@@ -169,7 +205,7 @@ def input_column(table: Table, wanted: str | None) -> tuple[str, Kind]:
             f"{table.where} has no input column (looked for {known}); its columns are {', '.join(table.columns)}; "
             f"name yours with --input-column."
         )
-    name = column(table, wanted, (), "input")
+    name = column(table, wanted, (), _INPUT)
     if name in table.images:
         return name, "images"
     return name, "texts" if isinstance(table.frame[name].iloc[0], str) else "embeddings"
@@ -206,8 +242,6 @@ def _labels(table: Table, wanted: str | None, labelled: bool) -> tuple[list[str]
     if not labelled and wanted is None and not any(name in table.columns for name in LABEL_CANDIDATES):
         return None, None
     name = column(table, wanted, LABEL_CANDIDATES, "label")
-    if name in table.images:
-        raise InputError(f"{table.where} has images in the column {name!r}, which should hold labels; name another.")
     texts = column_labels(table.frame[name])
     vocabulary = table.class_names.get(name)
     if vocabulary is not None:
@@ -247,6 +281,12 @@ def _images(table: Table, name: str) -> EncodedImages:
 def inputs_of(values: pd.Series, kind: Kind, where: str) -> Inputs:
     """The inputs of a column: texts as a tuple, embeddings as one array."""
     if kind == "texts":
+        odd = next((value for value in values if not pd.api.types.is_scalar(value)), None)
+        if odd is not None:
+            raise InputError(
+                f"{where} has values of type {type(odd).__name__} in the column {values.name!r}, which should hold "
+                f"texts; give one a row."
+            )
         texts = tuple("" if pd.isna(value) else str(value) for value in values)
         empty = sum(not text.strip() for text in texts)
         if empty:
@@ -254,7 +294,7 @@ def inputs_of(values: pd.Series, kind: Kind, where: str) -> Inputs:
         return texts
     try:
         stacked = np.stack([np.asarray(value, dtype=np.float32) for value in values])
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{where} has embeddings of unequal length or type; give equal lists of numbers.") from error
     if stacked.ndim != 2:
         raise InputError(

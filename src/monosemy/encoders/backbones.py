@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
@@ -31,7 +31,7 @@ class BackboneConfig(BaseModel):
     width: Annotated[int, Ge(1)] | None = None
     """Channels of the first stage (default 16 of conv, 64 of ResNets, 96 of ConvNeXt, 48 below 64 pixels), or of every
     patch (default 384 of ViT, 512 of mixer; below 64 pixels 192 and 256)."""
-    depth: Annotated[int, Ge(1)] | None = None
+    depth: Annotated[int, Ge(1), Le(1000)] | None = None
     """Blocks of ViT (default 12) and mixer (default 8); of ConvNeXt's stages but the third, which has thrice as many
     (default 3; below 64 pixels 2)."""
     patch_size: Annotated[int, Ge(1)] | None = None

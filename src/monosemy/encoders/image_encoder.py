@@ -16,6 +16,17 @@ from monosemy.errors import InputError
 from monosemy.functional import NON_NEGATIVE, NonNegative
 from monosemy.modelfile import read_about, read_model_file, write_model_file
 
+__all__ = [
+    "Description",
+    "EncoderSpec",
+    "ImageEncoder",
+    "ProjectorConfig",
+    "describe_encoder",
+    "embed",
+    "load_encoder",
+    "save_encoder",
+]
+
 FORMAT = "monosemy.image-encoder.v1"
 ENCODER_FILE = "encoder.safetensors"
 """Its name in the folder of a training run."""
@@ -156,10 +167,15 @@ def load_encoder(path: Path) -> ImageEncoder:
         InputError: the file is missing, damaged, of another format, or its weights do not fit its description.
     """
     note, tensors = read_model_file(path, FORMAT)
-    encoder = ImageEncoder(_description(note, path).spec)
+    spec = _description(note, path).spec
     try:
+        with torch.device("meta"):  # at no memory: a description may ask for more than the file has weights for
+            described = {name: value.shape for name, value in ImageEncoder(spec).state_dict().items()}
+        if described != {name: value.shape for name, value in tensors.items()}:
+            raise ValueError("its weights are others than it describes")
+        encoder = ImageEncoder(spec)
         encoder.load_state_dict(tensors)
-    except RuntimeError as error:
+    except Exception as error:  # networks of impossible shapes raise nearly every type
         raise InputError(f"{path} holds no whole encoder; give a file that `monosemy pretrain` wrote.") from error
     return channels_last(encoder).eval()
 

@@ -20,6 +20,8 @@ from monosemy.streams.rows import RowStream, State
 from monosemy.training.processes import ALONE, Processes
 from monosemy.training.run_folder import RunFolder
 
+__all__ = ["names_of", "train_many", "trained_files"]
+
 FORMAT = "monosemy.sae-training-state.v1"
 SAMPLE = 8192
 """Rows that scale and bias start from: the first of the first pass."""

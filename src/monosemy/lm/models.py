@@ -13,6 +13,16 @@ from monosemy.cache import fingerprint
 from monosemy.errors import InputError, reason
 from monosemy.seeding import derive_seed
 
+__all__ = [
+    "Dtype",
+    "LoadedModel",
+    "context_length",
+    "load_any_model",
+    "load_causal_model",
+    "load_classifier",
+    "load_tokenizer",
+]
+
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 """`auto` is what the model's files have."""
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, reason, shown
 from monosemy.files import write_text
 from monosemy.modelfile import write_model_file
 from monosemy.streams.opening import INDEX_FILE
@@ -224,7 +224,7 @@ class _Shards:
             half_written.unlink()
         while self._path(self._count).exists():
             about = _about(self._path(self._count))
-            self.rows, self.batches, self._digest = int(about["rows"]), int(about["batches"]), str(about["digest"])
+            self.rows, self.batches, self._digest = about["rows"], about["batches"], about["digest"]
             self._count += 1
 
     def _path(self, number: int) -> Path:
@@ -241,12 +241,12 @@ class _Shards:
             return None
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read, so nothing tells what made it; choose another folder.") from error
         for name, value in self._settings.items():
             if not isinstance(known, dict) or known.get(name) != value:
                 old = known.get(name) if isinstance(known, dict) else None
-                what = "another model" if name == "model" else f"{name} = {old}, not {value}"
+                what = "another model" if name == "model" else f"{name} = {shown(old)}, not {value}"
                 raise InputError(f"The folder {folder} holds activations with {what}; choose another.")
         return dict(known)
 
@@ -292,6 +292,6 @@ def _about(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="np") as file:
             about = json.loads((file.metadata() or {})["monosemy"])
-            return {name: about[name] for name in ("rows", "batches", "digest")}
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            return {"rows": int(about["rows"]), "batches": int(about["batches"]), "digest": str(about["digest"])}
+    except Exception as error:  # damaged files raise nearly every type; each means just that
         raise InputError(f"{path} is no whole shard ({reason(error)}); remove it and all after it.") from error

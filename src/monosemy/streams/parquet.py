@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monosemy.cache import fingerprint
+from monosemy.data.growth import check_parquet
 from monosemy.errors import InputError, reason
 from monosemy.seeding import torch_rng
 from monosemy.streams.rows import CHUNK, ChunkedStream, State, float_rows
@@ -48,6 +49,8 @@ class ParquetStream(ChunkedStream):
                     raise InputError(
                         f"{path} has no column {self._column!r}; its columns are {', '.join(schema.names)}."
                     )
+                if schema.names.count(self._column) > 1:
+                    raise InputError(f"{path} has the column {self._column!r} twice; rename one.")
                 kinds.append(number_type(schema.field(self._column).type, f"{path}: {self._column}"))
                 self.length += file.metadata.num_rows
                 self._groups += [(number, group) for group in range(file.metadata.num_row_groups)]
@@ -59,10 +62,9 @@ class ParquetStream(ChunkedStream):
 
     def _find_width(self) -> int:
         for number, group in self._groups:
-            with _opened(self._paths[number]) as file:
-                for batch in file.iter_batches(1, [group], [self._column]):
-                    where = str(self._paths[number])
-                    return float_rows(matrix_of(batch.column(0), where), where, [0]).shape[1]
+            for batch in self._batches(number, group, 1):
+                where = str(self._paths[number])
+                return float_rows(matrix_of(batch.column(0), where), where, [0]).shape[1]
         raise InputError(f"{self.name} has no rows; give a table with at least one.")
 
     def with_seed(self, seed: int) -> "ParquetStream":
@@ -86,12 +88,18 @@ class ParquetStream(ChunkedStream):
         path = self._paths[number]
         with _opened(path) as file:
             start = sum(file.metadata.row_group(before).num_rows for before in range(group))
+        for chunk, batch in enumerate(self._batches(number, group, CHUNK)):
+            if chunk >= skipped:
+                yield chunk, self._rows(batch.column(0), path, start)
+            start += len(batch)
+
+    def _batches(self, number: int, group: int, n_rows: int) -> Iterator[Any]:
+        """A row group, some rows at a time."""
+        path = self._paths[number]
+        with _opened(path) as file:
             try:
-                for chunk, batch in enumerate(file.iter_batches(CHUNK, [group], [self._column])):
-                    if chunk >= skipped:
-                        yield chunk, self._rows(batch.column(0), path, start)
-                    start += len(batch)
-            except (OSError, pa.ArrowException) as error:
+                yield from file.iter_batches(n_rows, [group], [self._column])
+            except Exception as error:  # damaged files raise nearly every type; each means just that
                 raise InputError(f"{path} cannot be read ({reason(error)}); check that the file is whole.") from error
 
     def _rows(self, column: Any, path: Path, start: int) -> Tensor:
@@ -120,8 +128,12 @@ def _tail(path: Path) -> bytes:
 
 def _opened(path: Path) -> Any:
     try:
-        return pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
+        file = pq.ParquetFile(path)
+        check_parquet(path, file.metadata)
+        return file
+    except InputError:
+        raise
+    except Exception as error:  # damaged files raise nearly every type; each means just that
         raise InputError(
             f"{path} cannot be read as parquet ({reason(error)}); check that the file is whole."
         ) from error

@@ -13,10 +13,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from monosemy.corruptions import common
 from monosemy.corruptions.images import Protocol
 from monosemy.corruptions.labels import check_rate, check_symmetric_rate, check_transition_matrix
+from monosemy.data.arrays import read_npy
 from monosemy.data.labelled import LabelledData
 from monosemy.data.sources import DataConfig
 from monosemy.encoders.bank import Base, EncoderConfig
-from monosemy.errors import InputError
+from monosemy.errors import InputError, reason
 from monosemy.features.registry import FEATURE_SETS, SaeConfig
 from monosemy.settings import read_yaml, validated
 
@@ -146,11 +147,15 @@ def noise_matrix(noise: LabelNoise, n_classes: int) -> np.ndarray:
         raise InputError("label_noise.kind is 'matrix' but label_noise.matrix is not given; name its file.")
     try:
         if noise.matrix.suffix == ".npy":
-            matrix = np.load(noise.matrix, allow_pickle=False)
+            matrix = read_npy(noise.matrix)
         else:
             matrix = np.loadtxt(noise.matrix, delimiter=",", ndmin=2)
-    except (OSError, EOFError, ValueError) as error:
-        raise InputError(f"The noise matrix {noise.matrix} cannot be read ({error}); give .npy or .csv.") from error
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"The noise matrix {noise.matrix} cannot be read ({reason(error)}); give .npy or .csv."
+        ) from error
     check_transition_matrix(matrix, n_classes)
     return matrix
 

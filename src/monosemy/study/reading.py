@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
-import pyarrow as pa
 
 from monosemy.errors import InputError, reason
 from monosemy.study.costs import COSTS, costs_table, read_costs
@@ -16,6 +15,7 @@ from monosemy.study.statistics import summarise
 from monosemy.study.verdict import make_verdict
 
 Read = TypeVar("Read")
+_NUMBERS = {"level", "seed", "value"}
 _COLUMNS = {"dataset", "encoder", "features", "scenario", "level", "seed", "metric", "value"}
 
 
@@ -36,12 +36,19 @@ def read_study(folder: Path, faults: list[str] | None = None) -> StudyResult:
     plan = read_plan(folder / "plan.yaml")
     try:
         results = pd.read_parquet(path)
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
+    except Exception as error:  # damaged files raise nearly every type; each means just that
         raise InputError(f"{path} cannot be read ({reason(error)}); run the study again.") from error
     missing = sorted(_COLUMNS - set(results.columns))
     if missing or results.empty:
         what = f"lacks the column {missing[0]!r}" if missing else "is empty"
         raise InputError(f"{path} {what}, so it is no table of a study; run the study again.")
+    for name in sorted(_COLUMNS):
+        if name in _NUMBERS:
+            sound = pd.api.types.is_numeric_dtype(results[name])
+        else:
+            sound = all(isinstance(value, str) for value in results[name])
+        if not sound:
+            raise InputError(f"{path} holds values of another type in {name!r} than a study; run the study again.")
     summary = summarise(results)
     verdict = make_verdict(results, summary, plan)
     none: tuple[str, ...] = ()
@@ -55,7 +62,7 @@ def version_of(folder: Path) -> str:
     path = folder / "environment.json"
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["packages"]["monosemy"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} does not tell what made the study ({reason(error)}); run the study again.") from error
 
 

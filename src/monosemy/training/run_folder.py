@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import nn
 
-from monosemy.errors import InputError
+from monosemy.errors import InputError, reason, shown
 from monosemy.files import write_text
 from monosemy.training.state import load_state, save_state
 from monosemy.training.trackers import Tracker
@@ -96,7 +96,13 @@ class RunFolder:
         log = path / "log.jsonl"
         if not log.exists():
             return []
-        return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        try:
+            rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+            return [{"step": float(row["step"])} | row for row in rows]
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise InputError(
+                f"{log} is no log of a training ({reason(error)}); remove it, and it starts anew."
+            ) from error
 
 
 def _read_config(path: Path) -> dict[str, Any] | None:
@@ -104,7 +110,7 @@ def _read_config(path: Path) -> dict[str, Any] | None:
         return None
     try:
         known = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except Exception as error:  # the parser's constructors raise nearly every type
         raise InputError(f"{path} cannot be read, so nothing tells what made it; choose another --out.") from error
     return known if isinstance(known, dict) else {}
 
@@ -113,7 +119,9 @@ def _check_same(path: Path, known: dict[str, Any], wanted: dict[str, Any]) -> No
     old, new = _flat(known), _flat(wanted)
     for name in dict.fromkeys([*new, *old]):
         if old.get(name) != new.get(name):
-            what = "other data" if name == "data_key" else f"{name} = {old.get(name)}, not {new.get(name)}"
+            what = (
+                "other data" if name == "data_key" else f"{name} = {shown(old.get(name))}, not {shown(new.get(name))}"
+            )
             raise InputError(f"The folder {path} holds a run with {what}; choose another --out, or the same again.")
 
 

@@ -34,14 +34,14 @@ def load_state(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) 
     about, tensors = read_model_file(path, FORMAT)
     try:
         module.load_state_dict(_part(tensors, "module."))
-    except RuntimeError as error:
+        state: dict[int, dict[str, Any]] = {}
+        for name, tensor in _part(tensors, "optimizer.").items():
+            number, _, slot = name.partition(".")
+            state.setdefault(int(number), {})[slot] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        return int(about["step"])
+    except (RuntimeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path} is the state of another network; choose another --out.") from error
-    state: dict[int, dict[str, Any]] = {}
-    for name, tensor in _part(tensors, "optimizer.").items():
-        number, _, slot = name.partition(".")
-        state.setdefault(int(number), {})[slot] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(about["step"])
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

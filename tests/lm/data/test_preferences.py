@@ -168,3 +168,11 @@ def test_real_pairs(name: str, found: str, n_read: int, dropped: dict[str, int],
     assert all(row["prompt"].strip() and row["chosen"].split() != row["rejected"].split() for row in rows)
     prompts = [{row["prompt"] for row in part} for part in data.splits().values()]
     assert sum(map(len, prompts)) == len(set.union(*prompts)), "no prompt in two splits"
+
+
+@pytest.mark.parametrize("odd", [None, 3.5, [], [None], [[]]])
+def test_rewrites_that_are_none_are_counted(odd: Any, tmp_path: Path) -> None:
+    rows = [{"toxic": f"bad {i}", "neutral": [f"good {i}"]} for i in range(10)]
+    data = load([*rows, {"toxic": "bad", "neutral": odd}], tmp_path)
+    assert data.format == "paradetox"
+    assert len(all_rows(data)) == (11 if odd == 3.5 else 10)

@@ -100,7 +100,7 @@ class Autoencoder(nn.Module):
         try:
             model = cls._of_file(about, tensors)
             model.load_state_dict(tensors)
-        except (KeyError, TypeError, IndexError, RuntimeError, InputError) as error:
+        except Exception as error:  # what a stranger wrote there is wrong in nearly every way
             raise InputError(
                 f"{path} does not describe a sparse autoencoder ({reason(error)}); give one that monosemy wrote."
             ) from error
@@ -109,5 +109,7 @@ class Autoencoder(nn.Module):
     @classmethod
     def _of_file(cls, about: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
         n_latents, n_inputs = tensors["encoder"].shape
+        if 0 in (n_latents, n_inputs):
+            raise InputError(f"its encoder has the shape {n_latents} x {n_inputs}")  # of any length, and no bytes
         activation = ACTIVATIONS[about["activation"]](n_latents, **about["settings"])
         return cls(n_inputs, n_latents, activation, about["widths"])

@@ -104,5 +104,10 @@ def checked_text(value: Any, where: str) -> Text:
     return messages
 
 
+def cell_text(cells: Row, column: str, where: str) -> str:
+    """The words of a row's cell, without the space around them; "" where it is missing."""
+    return content_text(checked_text(cells.get(column), f"{where}, {column},")).strip()
+
+
 def _message(role: str, content: str) -> Message:
     return {"role": role, "content": content}

@@ -10,7 +10,16 @@ from monosemy.data.sources import source_name
 from monosemy.data.tables import LABEL_CANDIDATES, Table
 from monosemy.errors import InputError
 from monosemy.lm.data.classification import load_classification, prompt_splits
-from monosemy.lm.data.forms import Form, Row, checked_text, content_text, dialogue_prompt, instruction_row, pair_row
+from monosemy.lm.data.forms import (
+    Form,
+    Row,
+    cell_text,
+    checked_text,
+    content_text,
+    dialogue_prompt,
+    instruction_row,
+    pair_row,
+)
 from monosemy.lm.data.rows import (
     Kind,
     TextData,
@@ -140,17 +149,13 @@ def _check_columns(table: Table, chosen: InstructionFormat, config: InstructionC
             )
 
 
-def _text(cells: Row, column: str, where: str) -> str:
-    return content_text(checked_text(cells.get(column), f"{where}, {column},")).strip()
-
-
 def _dolly(cells: Row, config: InstructionConfig, where: str) -> Row:
-    question, context, answer = (_text(cells, column, where) for column in ("instruction", "context", "response"))
+    question, context, answer = (cell_text(cells, column, where) for column in ("instruction", "context", "response"))
     return instruction_row(question, context, answer, config.form)
 
 
 def _alpaca(cells: Row, config: InstructionConfig, where: str) -> Row:
-    question, context, answer = (_text(cells, column, where) for column in ("instruction", "input", "output"))
+    question, context, answer = (cell_text(cells, column, where) for column in ("instruction", "input", "output"))
     return instruction_row(question, context, answer, config.form)
 
 

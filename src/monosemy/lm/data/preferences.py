@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
 from annotated_types import Ge, Gt, Lt
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +19,7 @@ from monosemy.lm.data.forms import (
     Row,
     Text,
     as_messages,
+    cell_text,
     checked_text,
     content_text,
     dialogue_messages,
@@ -198,17 +200,18 @@ def _hh_rlhf(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair
 
 
 def _paradetox(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
-    toxic = str(cells["toxic"] or "").strip()
-    neutral = [cells["neutral"]] if isinstance(cells["neutral"], str) else list(cells["neutral"])
+    toxic, given = cell_text(cells, "toxic", where), cells["neutral"]
+    neutral = list(given) if isinstance(given, list | tuple | np.ndarray) else [given]
     for rewrite in neutral[:1] if config.rewrites == "first" else neutral:
-        yield _Pair(DETOX_PROMPT.format(text=toxic), f" {str(rewrite or '').strip()}", f" {toxic}")
+        said = cell_text({"neutral": rewrite}, "neutral", where)
+        yield _Pair(DETOX_PROMPT.format(text=toxic), f" {said}", f" {toxic}")
 
 
 def _sycophancy(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
     matching, other = (
-        f" {str(cells[name] or '').strip()}" for name in ("answer_matching_behavior", "answer_not_matching_behavior")
+        f" {cell_text(cells, name, where)}" for name in ("answer_matching_behavior", "answer_not_matching_behavior")
     )
-    question = str(cells["question"] or "").strip().removesuffix("\n\nAnswer:")
+    question = cell_text(cells, "question", where).removesuffix("\n\nAnswer:")
     chosen, rejected = (matching, other) if config.sycophantic else (other, matching)
     yield _Pair(SYCOPHANCY_PROMPT.format(text=question) if question else "", chosen, rejected)
 

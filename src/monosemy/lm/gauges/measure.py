@@ -135,7 +135,7 @@ def open_model(source: str, device: str | None = None) -> LoadedModel:
 
     try:
         base = json.loads(about.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{about} does not name its base model ({reason(error)}); save the adapter again.") from error
     adapted = load_adapter(load_causal_model(str(base), device=device), Path(source))
     try:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from monosemy.cache import cache_folder, fingerprint
 from monosemy.encoders.text import MINILM, TextEncoder
-from monosemy.errors import InputError
+from monosemy.errors import InputError, reason
 from monosemy.lm.batches import OnTexts
 from monosemy.lm.data.preferences import PreferenceConfig, load_preferences
 from monosemy.lm.data.rows import TextData
@@ -93,9 +93,11 @@ class ToxicityJudge:
             InputError: the file is missing, damaged, or of another format.
         """
         about, tensors = read_model_file(path, _FORMAT)
-        return cls(
-            tensors["weight"].numpy(), float(tensors["bias"]), str(about["encoder"]), HeldOut(**about["held_out"])
-        )
+        try:
+            weight, bias = tensors["weight"].numpy(), float(tensors["bias"])
+            return cls(weight, bias, str(about["encoder"]), HeldOut(**about["held_out"]))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{path} holds no whole judge ({reason(error)}); fit it again.") from error
 
 
 def toxicity_judge(source: str, *, encoder: str = MINILM, seed: int = 0) -> ToxicityJudge:

@@ -135,6 +135,9 @@ def checked_pairs(
             fits.
     """
     names = [Path(name).name for name in plan.models]
+    for source, name in zip(plan.models, names, strict=True):
+        if name in ("", ".."):  # it names a folder of the comparison
+            raise InputError(f"The model {source!r} ends in no name; write the name of its folder.")
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise InputError(f"Two models are called {repeated!r}, so tables could not tell them apart; rename a folder.")
