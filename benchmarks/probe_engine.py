@@ -16,7 +16,8 @@ from torch import nn
 
 from monosemy.corruptions.labels import symmetric_noise
 from monosemy.probes import ProbeConfig, predict, train_probes
-from monosemy.probes.engine import DenseInputs, largest_eigenvalue
+from monosemy.probes.engine import largest_eigenvalue
+from monosemy.probes.inputs import DenseInputs
 
 N_PROBES, N_CLASSES, N_FEATURES, N_TRAIN, N_TEST = 50, 10, 512, 8192, 2000
 CONFIG = ProbeConfig()

@@ -19,6 +19,7 @@ from safetensors.torch import save_file as save_torch_file
 from monosemy import InputError
 from monosemy.streams import BlockPermuted, Buffered, Permuted, RowStream, open_stream, shuffled
 from monosemy.streams import parquet as parquet_module
+from monosemy.streams.arrays import FileTable, TableStream
 
 datasets = pytest.importorskip("datasets")
 N, D = 61, 5
@@ -398,3 +399,18 @@ def test_a_column_by_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(open_stream(tmp_path / "rows.parquet", "y"), 7), 2 * ROWS)
     with pytest.raises(InputError, match="has no column 'z'; its columns are x, y"):
         open_stream(tmp_path / "rows.parquet", "z")
+
+
+def test_a_part_of_a_memory_map_is_read_from_its_file(tmp_path: Path) -> None:
+    values = np.arange(120, dtype=np.float32).reshape(40, 3)
+    np.save(tmp_path / "rows.npy", values)
+    whole = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    for part in (whole[5:30], np.asarray(whole)[5:30], whole[10:]):
+        stream = open_stream(part)
+        assert isinstance(stream, TableStream)
+        assert isinstance(stream.tables[0], FileTable)
+        np.testing.assert_array_equal(stream.open().read(100), part)
+    assert open_stream(whole[5:30]).key() != open_stream(whole[5:31]).key()
+    assert open_stream(whole).key() == open_stream(tmp_path / "rows.npy").key()
+    columns = open_stream(whole[:, :2])  # its rows are no neighbours in the file
+    np.testing.assert_array_equal(columns.open().read(100), values[:, :2])

@@ -1,5 +1,6 @@
 """Codes in whatever form they come, and their rows some at a time."""
 
+import mmap
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,16 +44,37 @@ def take_rows(codes: Codes, block: slice | NDArray[np.integer]) -> Codes:
     return rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float32)
 
 
+def memory_map(values: Any) -> np.memmap | None:
+    """The read-only memory map that an array is a part of; None where there is none."""
+    part: Any = values
+    while isinstance(part, np.ndarray):
+        whole: Any = part.base
+        if isinstance(part, np.memmap) and isinstance(whole, mmap.mmap):
+            return part if part.mode == "r" else None
+        part = whole
+    return None
+
+
+def forget_pages(values: Any) -> None:
+    """Give back what was read of a memory map: each page that was touched counts as this process' memory."""
+    found = memory_map(values)
+    if found is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages: Any = found.base
+        pages.madvise(mmap.MADV_DONTNEED)
+
+
 def row_blocks(*parts: Codes) -> Iterator[slice]:
     """Consecutive rows of matrices of N rows each, so few at a time that float64 copies of them stay small.
 
-    Nothing is yielded for N = 0.
+    The pages of memory maps are given back after each block. Nothing is yielded for N = 0.
     """
     n = parts[0].shape[0]
     bytes_a_row = sum(8 * p.shape[1] if isinstance(p, np.ndarray) else 16 * p.nnz / max(n, 1) for p in parts)
     step = max(1, int(_BLOCK / max(bytes_a_row, 1)))
     for start in range(0, n, step):
         yield slice(start, min(start + step, n))
+        for part in parts:
+            forget_pages(part)
 
 
 def first_bad_row(codes: Codes) -> int | None:

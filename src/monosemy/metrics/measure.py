@@ -25,6 +25,8 @@ from monosemy.metrics.one_pass import WIDEST, OnePass, OnRows, sparse_where_spar
 from monosemy.metrics.recovered import probed_rows, recovered_accuracies
 from monosemy.metrics.separability import class_dimensions, dimension_separability
 
+__all__ = ["Measurement", "Separability", "measure", "measure_source", "write_measurement"]
+
 FILE_NAME = "measure.parquet"
 LABEL_NOISES = (0.3, 0.9)
 

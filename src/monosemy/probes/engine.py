@@ -7,7 +7,7 @@ Labels of -1 leave a sample out of a probe, so that few labels need no data of t
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,14 +17,12 @@ from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor
 
 from monosemy.functional.consistency import Codes
-from monosemy.functional.csr import csr_tensor
+from monosemy.functional.rows import forget_pages
+from monosemy.probes.inputs import MOMENTUM, Inputs, as_tensor, inputs_of, positive
 
-_MOMENTUM = 0.9
 _FEW_CLASSES = 32
 _MEMORY_BUDGET = 64 * 2**20
 """Bytes for weights, momentum and activations of the probes that are trained together."""
-
-Vector = NDArray[np.floating]
 
 
 class Probes(NamedTuple):
@@ -61,121 +59,25 @@ class ProbeConfig:
     """Small data gets more epochs until this many steps are made."""
 
 
-class _Inputs(Protocol):
-    """Centred and scaled features; ``x @ W`` and ``x^T @ P`` of a minibatch, dense or sparse."""
-
-    n: int
-    center: Tensor
-    scale: float
-
-    def matvec(self, vector: Vector) -> Vector: ...
-
-    def rmatvec(self, vector: Vector) -> Vector: ...
-
-    def batch(self, rows: Tensor) -> "_Batch": ...
-
-
-class _Batch(Protocol):
-    def times(self, weight: Tensor, out: Tensor) -> None: ...
-
-    def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None:
-        """momentum <- 0.9 momentum + x^T right / B, in place."""
-        ...
-
-
-class DenseInputs:
-    def __init__(self, features: NDArray[np.floating]) -> None:
-        x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
-        self.center = x.mean(dim=0, dtype=torch.float64).float()
-        x = x - self.center
-        self.scale = _positive(float(x.square().sum(dim=1, dtype=torch.float64).mean().sqrt()))
-        self.x = x.div_(self.scale)
-        self.n = len(x)
-
-    def matvec(self, vector: Vector) -> Vector:
-        return self.x.numpy() @ vector.astype(np.float32)
-
-    def rmatvec(self, vector: Vector) -> Vector:
-        return self.x.numpy().T @ vector.astype(np.float32)
-
-    def batch(self, rows: Tensor) -> "_DenseBatch":
-        return _DenseBatch(self.x[rows])
-
-
-class _DenseBatch:
-    def __init__(self, x: Tensor) -> None:
-        self.x = x
-
-    def times(self, weight: Tensor, out: Tensor) -> None:
-        torch.mm(self.x, weight, out=out)
-
-    def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None:
-        momentum.addmm_(self.x.T, right, beta=_MOMENTUM, alpha=1 / len(right))
-
-
-class SparseInputs:
-    """The centre is kept apart, as a rank-one term: subtracting it would make the codes dense."""
-
-    def __init__(self, features: sp.csr_array) -> None:
-        x = sp.csr_array(features, dtype=np.float32)
-        mean = np.asarray(x.mean(axis=0, dtype=np.float64)).ravel()
-        self.center = torch.from_numpy(mean.astype(np.float32))
-        energy = float(x.multiply(x).sum(dtype=np.float64)) / x.shape[0] - float(mean @ mean)
-        self.scale = _positive(math.sqrt(max(energy, 0.0)))
-        self.x = sp.csr_array((x.data / np.float32(self.scale), x.indices, x.indptr), shape=x.shape)
-        self.n = x.shape[0]
-
-    def matvec(self, vector: Vector) -> Vector:
-        return self.x @ vector - self.center.numpy() @ vector / self.scale
-
-    def rmatvec(self, vector: Vector) -> Vector:
-        return self.x.T @ vector - self.center.numpy() * (vector.sum() / self.scale)
-
-    def batch(self, rows: Tensor) -> "_SparseBatch":
-        return _SparseBatch(sp.csr_array(self.x[rows.numpy()]), self.center / self.scale)
-
-
-class _SparseBatch:
-    def __init__(self, x: sp.csr_array, center: Tensor) -> None:
-        self.x = _to_torch(x)
-        self.transposed = _to_torch(sp.csr_array(x.T))
-        self.center = center
-
-    def times(self, weight: Tensor, out: Tensor) -> None:
-        out.copy_((self.center @ weight).neg_().expand_as(out))
-        torch.addmm(out, self.x, weight, out=out)
-
-    def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None:
-        torch.addmm(momentum, self.transposed, right, beta=_MOMENTUM, alpha=1 / len(right), out=momentum)
-        momentum.addr_(self.center, right.sum(dim=0), alpha=-1 / len(right))
-
-
-def _to_torch(x: sp.csr_array) -> Tensor:
-    shape = (int(x.shape[0]), int(x.shape[1]))
-    return csr_tensor(torch.from_numpy(x.indptr), torch.from_numpy(x.indices), torch.from_numpy(x.data), shape)
-
-
-def _positive(value: float) -> float:
-    return value if value > 0 else 1.0
-
-
-def largest_eigenvalue(inputs: _Inputs, n_features: int) -> float:
+def largest_eigenvalue(inputs: Inputs, n_features: int) -> float:
     """Of the covariance X^T X / N of the centred and scaled features."""
-    if min(inputs.n, n_features) == 1:
+    if min(inputs.n_sampled, n_features) == 1:
         return 1.0  # one direction holds all of the variance, which the scale makes 1
-    operator = LinearOperator((inputs.n, n_features), matvec=inputs.matvec, rmatvec=inputs.rmatvec, dtype=np.float64)
-    product = operator.matvec if n_features <= inputs.n else operator.rmatvec
-    start = np.linspace(1, 2, min(inputs.n, n_features))  # fixed, so that runs repeat bit for bit
+    operator = LinearOperator(
+        (inputs.n_sampled, n_features), matvec=inputs.matvec, rmatvec=inputs.rmatvec, dtype=np.float64
+    )
+    product = operator.matvec if n_features <= inputs.n_sampled else operator.rmatvec
+    start = np.linspace(1, 2, min(inputs.n_sampled, n_features))  # fixed, so that runs repeat bit for bit
     if not product(start).any():  # at right angles to all features: take another
         start = np.random.default_rng(0).standard_normal(len(start))
     if not product(start).any():
         return 1.0  # the features do not vary
     (largest,) = svds(operator, k=1, v0=start, return_singular_vectors=False, tol=1e-3)
-    return _positive(float(largest) ** 2 / inputs.n)
+    return positive(float(largest) ** 2 / inputs.n_sampled)
 
 
 def _curvature(
-    inputs: _Inputs,
+    inputs: Inputs,
     n_features: int,
     batch_size: int,
     share_used: NDArray[np.floating],
@@ -205,22 +107,23 @@ def train_probes(
     momentum 0.9 on minibatches that all probes share. The result is rewritten for features as they come.
 
     Args:
-        features: (N, D), dense or CSR.
-        labels: (N, P), integers in [0, n_classes); -1 leaves the sample out of that probe.
+        features: (N, D), dense, CSR or a memory map, of which one batch is read at a time.
+        labels: (N, P), integers of any type in [0, n_classes); -1 leaves the sample out of that probe.
         weight_decay: (P,), >= 0.
         seed: of the order of the samples.
     """
-    inputs: _Inputs = SparseInputs(features) if sp.issparse(features) else DenseInputs(np.asarray(features))
+    inputs = inputs_of(features)
     n_features, n_probes = features.shape[1], labels.shape[1]
     if labels.shape[0] != inputs.n or len(weight_decay) != n_probes:
         raise ValueError(f"features, labels and weight_decay disagree: {inputs.n}, {labels.shape}, {len(weight_decay)}")
-    share_used = (labels >= 0).mean(axis=0)
+    share_used: NDArray[np.float64] = np.array([(column >= 0).mean() for column in labels.T])
     if not share_used.all():
         raise ValueError(f"probe {int(share_used.argmin())} has no labelled row; give every probe at least one")
     weight = torch.zeros(n_features, n_probes * n_classes)
     bias = _descend(
         inputs,
-        torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64)),
+        torch.from_numpy(np.ascontiguousarray(labels)),
+        torch.from_numpy(share_used.astype(np.float32)),
         weight,
         torch.from_numpy(np.asarray(weight_decay, dtype=np.float32)),
         config.lr / torch.from_numpy(_curvature(inputs, n_features, config.batch_size, share_used, weight_decay)),
@@ -238,8 +141,9 @@ def probes_at_once(n_features: int, n_classes: int, batch_size: int) -> int:
 
 
 def _descend(
-    inputs: _Inputs,
+    inputs: Inputs,
     labels: Tensor,
+    share_used: Tensor,
     weight: Tensor,
     weight_decay: Tensor,
     step_size: Tensor,
@@ -262,10 +166,7 @@ def _descend(
     decay_of_column, step_of_column = (
         values.unsqueeze(class_axis - 1).expand(columns).reshape(-1) for values in (weight_decay, step_size)
     )
-    used = labels >= 0
-    everything_used = bool(used.all())
-    # The expected, not the actual, share of used samples in a batch: unbiased, and never zero.
-    share_used = used.float().mean(dim=0)
+    everything_used = bool((share_used == 1).all())
     probe, stride = torch.arange(n_probes), n_probes if class_major else 1
     first_column = probe if class_major else probe * n_classes
     logits = torch.empty(batch_size, n_probes * n_classes)
@@ -279,13 +180,15 @@ def _descend(
             x.times(weight, logits)
             residual = torch.softmax(logits.view(batch_size, *columns).add_(bias), dim=class_axis)
             flat = residual.view(batch_size, -1)
-            wanted = labels[rows].clamp(min=0) * stride + first_column
+            given = labels[rows].long()
+            wanted = given.clamp(min=0) * stride + first_column
             flat.scatter_add_(1, wanted, flat.new_full((1, 1), -1.0).expand_as(wanted))
             if not everything_used:
-                residual.mul_((used[rows] / share_used).unsqueeze(class_axis))
+                # The expected, not the actual, share of used samples in a batch: unbiased, and never zero.
+                residual.mul_(((given >= 0) / share_used).unsqueeze(class_axis))
             x.add_transposed_product(momentum, flat)
             momentum.addcmul_(weight, decay_of_column)
-            bias_momentum.mul_(_MOMENTUM).add_(residual.sum(dim=0), alpha=1 / batch_size)
+            bias_momentum.mul_(MOMENTUM).add_(residual.sum(dim=0), alpha=1 / batch_size)
             now = min(1.0, (step + 1) / max(1.0, 0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
             weight.addcmul_(momentum, step_of_column, value=-now)
             bias.sub_(bias_momentum, alpha=config.lr * now)  # a constant feature of mean square 1: curvature 1
@@ -303,8 +206,11 @@ def predict(probes: Probes, features: Codes, chunk: int = 512) -> NDArray[np.int
     weight = probes.weight
     for start in range(0, features.shape[0], chunk):
         rows = features[start : start + chunk]
-        x = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)) if isinstance(rows, np.ndarray) else None
-        logits = x @ weight if x is not None else _to_torch(sp.csr_array(rows, dtype=np.float32)) @ weight
+        if isinstance(rows, np.ndarray):
+            logits = torch.from_numpy(np.require(rows, np.float32, ["C", "W"])) @ weight
+            forget_pages(rows)
+        else:
+            logits = as_tensor(sp.csr_array(rows, dtype=np.float32)) @ weight
         logits = logits.view(-1, n_probes, n_classes).add_(probes.bias)
         result[start : start + chunk] = logits.argmax(dim=-1).numpy()
     return result

@@ -7,9 +7,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from monosemy.errors import InputError
+from monosemy.functional.rows import first_bad_row, memory_map, row_blocks, take_rows
 from monosemy.probes.engine import ProbeConfig, train_probes
 
 
@@ -41,7 +42,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit features (N, D), dense or sparse, to labels (N,)."""
-        X, y = validate_data(self, X, y, dtype=np.float32, accept_sparse="csr")
+        X, y = self._checked(X, y)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -56,11 +57,29 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         )
         return self
 
+    def _checked(self, X: Any, y: Any = None) -> tuple[Any, Any]:
+        """Features and, for a fit, labels as scikit-learn checks them; a memory map without loading it."""
+        if memory_map(X) is None or X.ndim != 2 or X.dtype.kind not in "fiu":
+            if y is None:
+                return validate_data(self, X, dtype=np.float32, accept_sparse="csr", reset=False), None
+            checked: tuple[Any, Any] = validate_data(self, X, y, dtype=np.float32, accept_sparse="csr")
+            return checked
+        validate_data(self, X, reset=y is not None, skip_check_array=True)
+        for block in row_blocks(X):
+            bad = first_bad_row(take_rows(X, block))
+            if bad is not None:
+                raise InputError(f"X has NaN or infinity in row {block.start + bad}; fill or remove such rows.")
+        if y is not None:
+            y = column_or_1d(y, warn=True)
+            check_consistent_length(X, y)
+        return X, y
+
     def decision_function(self, X: ArrayLike) -> NDArray[np.float32]:
         """Logits (N, C); for two classes their difference (N,)."""
         check_is_fitted(self, "probes_")
-        X = validate_data(self, X, dtype=np.float32, accept_sparse="csr", reset=False)
-        logits = X @ self.probes_.weight.numpy() + self.probes_.bias.numpy()
+        X, _ = self._checked(X)
+        weight = self.probes_.weight.numpy()
+        logits = np.concatenate([take_rows(X, block) @ weight for block in row_blocks(X)]) + self.probes_.bias.numpy()
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:

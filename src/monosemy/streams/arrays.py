@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from monosemy.cache import fingerprint
+from monosemy.data.arrays import read_npy
 from monosemy.errors import InputError, reason
 from monosemy.streams.rows import Reader, RowStream, State, float_rows
 
@@ -135,7 +136,7 @@ class FileTable:
 
     def key(self) -> str:
         size = self._path.stat().st_size
-        digest = hashlib.sha256(f"{self.kind} {self.width} {size};".encode())
+        digest = hashlib.sha256(f"{self.kind} {self.width} {self._n} {self._offset} {size};".encode())
         with self._path.open("rb") as file:
             digest.update(file.read(_HEAD))
             file.seek(max(0, size - _HEAD))
@@ -149,22 +150,15 @@ def _bytes_of(values: NDArray[Any]) -> memoryview:
 
 def npy_table(path: Path) -> FileTable:
     """The matrix of an .npy file; nothing is unpickled."""
-    values = _opened(path)
+    values = read_npy(path, mapped=True)
     if not isinstance(values, np.memmap) or values.ndim != 2 or 0 in values.shape or not _is_plain(values):
-        about = f"shape {values.shape} and type {values.dtype}" if isinstance(values, np.ndarray) else "several arrays"
-        raise InputError(f"{path} holds an array of {about}; give numbers (N, D) with a row and a column.")
+        raise InputError(
+            f"{path} holds an array of shape {values.shape} and type {values.dtype}; give numbers (N, D) with a row "
+            f"and a column."
+        )
     if not values.flags.c_contiguous:
         raise InputError(f"{path} is stored column by column; save np.ascontiguousarray of it.")
     return FileTable(path, values.offset, (values.shape[0], values.shape[1]), values.dtype.str)
-
-
-def _opened(path: Path) -> Any:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read as an array ({reason(error)}); check that the file is whole."
-        ) from error
 
 
 class _Stored(NamedTuple):
@@ -200,7 +194,7 @@ def _header(path: Path) -> dict[str, _Stored]:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size))
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is no whole safetensors file ({reason(error)}); copy or make it again.") from error
     header.pop("__metadata__", None)
     return {

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from monosemy.data.arrays import read_arrays
 from monosemy.errors import InputError
+from monosemy.functional.rows import memory_map
 from monosemy.streams.arrays import (
     TENSOR_NAMES,
     FileTable,
@@ -57,14 +58,14 @@ def open_stream(source: Any, column: str | None = None, *, length: int | None = 
 
 
 def _mapped(values: Any) -> FileTable | None:
-    """A read-only memory map of a whole file's rest as that file, which needs no memory."""
-    if not isinstance(values, np.memmap) or values.mode != "r" or values.ndim != 2 or values.filename is None:
+    """Neighbouring rows of a read-only memory map as a part of its file, which needs no memory."""
+    whole = memory_map(values)
+    if whole is None or whole.filename is None or values.ndim != 2 or 0 in values.shape:
         return None
-    path = Path(values.filename)
-    whole = values.flags.c_contiguous and values.offset + values.nbytes == path.stat().st_size
-    if not whole or 0 in values.shape or values.dtype.kind not in "fiu":
+    if not values.flags.c_contiguous or values.dtype.kind not in "fiu":
         return None
-    return FileTable(path, values.offset, (values.shape[0], values.shape[1]), values.dtype.str)
+    start = whole.offset + values.ctypes.data - whole.ctypes.data  # of a part, NumPy tells the offset of the whole
+    return FileTable(Path(whole.filename), start, (values.shape[0], values.shape[1]), values.dtype.str)
 
 
 def _of_dataset(dataset: Any, column: str | None) -> RowStream:
@@ -122,7 +123,7 @@ def _check_finished(folder: Path) -> None:
         return
     try:
         finished = bool(json.loads(index.read_text(encoding="utf-8"))["finished"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{index} cannot be read; make the activations again, or remove it.") from error
     if not finished:
         raise InputError(
