@@ -4,9 +4,11 @@ BIN := .venv/bin
 # One worker a core, a file of tests to one of them; each works with one thread, as the library itself does.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 APT := DEBIAN_FRONTEND=noninteractive timeout 240 apt-get -qq -y --no-install-recommends -o Acquire::Retries=0 -o DPkg::Lock::Timeout=60
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+QUIET := --quiet --disable-pip-version-check
+INSTALL := $(BIN)/pip install $(QUIET) -c constraints.txt
+EXTRAS := dev,text,lm,cleanlab,hub
 
-.PHONY: demo test test-all lint docs clean
+.PHONY: demo test test-all test-newest wheel-test lint docs locks licences audit clean
 
 demo: .venv/core.stamp
 	$(BIN)/monosemy study --out runs/demo
@@ -17,9 +19,36 @@ test: .venv/dev.stamp .venv/browser.stamp
 test-all: .venv/dev.stamp .venv/browser.stamp
 	$(PYTEST) -m "slow or not slow"
 
+# The newest versions that there are, but torch's, which is large: what users get who know nothing of constraints.txt.
+test-newest:
+	rm -rf .venv-newest
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/pip install $(QUIET) -e ".[$(EXTRAS)]" "$(shell grep '^torch==' constraints.txt)"
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n auto --dist loadfile
+
+# The tests against the wheel, from a copy outside the sources.
+wheel-test: .venv/dev.stamp
+	rm -rf build dist
+	$(BIN)/python -m build --quiet
+	$(PYTHON) -m venv build/venv
+	build/venv/bin/pip install $(QUIET) -c constraints.txt "$$(echo dist/*.whl)[$(EXTRAS)]"
+	cp -r tests examples pyproject.toml build/venv
+	cd build/venv && OMP_NUM_THREADS=1 bin/python -m pytest -n auto --dist loadfile tests
+
+locks: .venv/dev.stamp
+	$(BIN)/python tools/locks.py
+
+licences: .venv/dev.stamp
+	$(BIN)/python tools/licences.py
+
+# In an environment of its own; asks PyPI for known vulnerabilities of every pin.
+audit:
+	test -x .venv-audit/bin/pip-audit || ($(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install $(QUIET) pip-audit)
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
 lint: .venv/dev.stamp
-	$(BIN)/ruff format --check src tests benchmarks examples docs
-	$(BIN)/ruff check src tests benchmarks examples docs
+	$(BIN)/ruff format --check src tests benchmarks examples docs tools
+	$(BIN)/ruff check src tests benchmarks examples docs tools
 	$(BIN)/mypy
 
 # The site, in build/docs. A warning, a broken link among them, stops it.
@@ -32,7 +61,7 @@ docs: .venv/docs.stamp
 	touch $@
 
 .venv/dev.stamp: .venv/core.stamp
-	$(INSTALL) -e ".[dev,text,lm,cleanlab,hub]"
+	$(INSTALL) -e ".[$(EXTRAS)]"
 	touch $@
 
 # Pages are tested in a real browser. Where none can be installed these tests skip, and say so.
@@ -45,4 +74,4 @@ docs: .venv/docs.stamp
 	touch $@
 
 clean:
-	rm -rf .venv runs build docs/generated .pytest_cache .ruff_cache
+	rm -rf .venv .venv-newest .venv-audit build dist docs/generated runs .pytest_cache .ruff_cache
