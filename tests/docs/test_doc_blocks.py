@@ -151,4 +151,6 @@ def test_a_block_that_fails_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if target.startswith("generated/"):
+                continue  # made by `make docs`, which stops at a link that leads nowhere
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}, which is not there"

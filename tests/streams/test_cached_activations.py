@@ -167,7 +167,7 @@ def test_a_folder_holds_one_thing(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         cache_activations(Language(), "blocks.0", cut_at(5), tmp_path / "a", shard_rows=7)
     for layer, model, given, message in [
-        ("blocks.1", Language(), batches(), "holds activations with layer = blocks.0, not blocks.1"),
+        ("blocks.1", Language(), batches(), "holds activations with layer = 'blocks.0', not blocks.1"),
         ("blocks.0", Language(1), batches(), "holds activations with another model"),
         ("blocks.0", Language(), batches(seed=1), "was made from other batches"),
         ("blocks.0", Language(), batches(1), "batches ended after 1, but .* was made from more"),
