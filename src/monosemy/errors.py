@@ -1,4 +1,10 @@
-"""The one kind of error that is the user's to mend."""
+"""The two kinds of error that are said in one sentence: the user's to mend, and the machine's."""
+
+import errno
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_WORDS = ("No space left on device", "Disk quota exceeded")
+_MEMORY_WORDS = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 
 
 class InputError(ValueError):
@@ -8,7 +14,41 @@ class InputError(ValueError):
     """
 
 
+class ResourceError(RuntimeError):
+    """The machine gave out: a full disk, too little memory, a lost worker.
+
+    The command line prints the sentence and exits with 1. What was finished before stays, and the same call goes on
+    from there.
+    """
+
+
 def reason(error: BaseException) -> str:
     """The first sentence of another library's message, to stand in brackets in one of ours."""
     lines = str(error).strip().splitlines()
     return lines[0].split(". ")[0].rstrip(".")[:120] if lines else type(error).__name__
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether that is what an error says; libraries wrap the system's number in messages of their own."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    text = str(error)
+    return any(words in text for words in _FULL_WORDS) or ("requested and" in text and "written" in text)
+
+
+def as_resource_error(error: BaseException) -> ResourceError | None:
+    """The one sentence for an error that means a full disk or too little memory; None for all others."""
+    if isinstance(error, ResourceError):
+        return error
+    if disk_is_full(error):
+        name = getattr(error, "filename", None)
+        where = "" if name is None else f", so {name} could not be written"
+        return ResourceError(f"The disk is full{where}; make room, what was finished is kept.")
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY_WORDS)
+    ):
+        return ResourceError(
+            f"The memory does not suffice ({reason(error)}); give more, or use fewer --workers; what was finished is "
+            f"kept."
+        )
+    return None

@@ -6,8 +6,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monosemy.cli.shared import resumable
-
 
 def activations(
     model: Annotated[
@@ -47,5 +45,4 @@ def activations(
         model=model, layer=layer, out=out, texts=texts, images=images, column=column, tokens=tokens,
         max_tokens=max_tokens, batch_size=batch_size, precision=precision, device=device,
     )  # fmt: skip
-    with resumable():
-        execute(request, Console(quiet=quiet))
+    execute(request, Console(quiet=quiet))

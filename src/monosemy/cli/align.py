@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monosemy.cli.shared import resumable
+from monosemy.cli.shared import EXECUTOR, EXECUTOR_CONFIG, WORKERS
 
 
 def align(
@@ -61,6 +61,9 @@ def align(
     plan: Annotated[Path | None, typer.Option(help="Run this plan.yaml; the other settings are ignored.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/align-NAME. Resumes where it was.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default cuda where there is one.")] = None,
+    executor: Annotated[str | None, EXECUTOR] = None,
+    workers: Annotated[int | None, WORKERS] = None,
+    executor_config: Annotated[Path | None, EXECUTOR_CONFIG] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
     """Train a language model from preferences by DPO and by DecPO: does decorrelation help, and at which weight?
@@ -73,6 +76,7 @@ def align(
     """
     from monosemy.commands.align import AlignRequest, execute
     from monosemy.commands.words import given
+    from monosemy.executors import executor_settings
 
     request = AlignRequest(
         models=model or "",
@@ -86,5 +90,4 @@ def align(
         measuring=given({"answers": answers, "max_new_tokens": max_new_tokens, "temperature": temperature}),
         plan=given({"seeds": seeds, "pairs": pairs, "test_pairs": test_pairs, "held_out": held_out}),
     )  # fmt: skip
-    with resumable():
-        execute(request, plan, out, device, Console(quiet=quiet))
+    execute(request, plan, out, executor_settings(executor, workers, executor_config), device, Console(quiet=quiet))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monosemy.cli.shared import resumable
+from monosemy.cli.shared import EXECUTOR, EXECUTOR_CONFIG, WORKERS
 
 finetune = typer.Typer(
     no_args_is_help=True, help="Finetune networks and language models, plain and monosemantic, side by side."
@@ -46,6 +46,9 @@ def images(
     plan: Annotated[Path | None, typer.Option(help="Run this plan.yaml; the other settings are ignored.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/finetune-NAME. Resumes where it was.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default cuda where there is one.")] = None,
+    executor: Annotated[str | None, EXECUTOR] = None,
+    workers: Annotated[int | None, WORKERS] = None,
+    executor_config: Annotated[Path | None, EXECUTOR_CONFIG] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
     """Finetune whole image encoders by cross-entropy with and without non-negative features: which stands noisy labels?
@@ -58,6 +61,7 @@ def images(
     """
     from monosemy.commands.finetune import FinetuneRequest, execute
     from monosemy.commands.words import data_config, given
+    from monosemy.executors import executor_settings
 
     request = FinetuneRequest(
         encoder=encoder,
@@ -70,8 +74,7 @@ def images(
             "layer": layer, "augmentation": augmentation, "precision": precision,
         }),
     )  # fmt: skip
-    with resumable():
-        execute(request, plan, out, device, Console(quiet=quiet))
+    execute(request, plan, out, executor_settings(executor, workers, executor_config), device, Console(quiet=quiet))
 
 
 @finetune.command()
@@ -145,6 +148,9 @@ def lm(
     plan: Annotated[Path | None, typer.Option(help="Run this plan.yaml; the other settings are ignored.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/finetune-NAME. Resumes where it was.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default cuda where there is one.")] = None,
+    executor: Annotated[str | None, EXECUTOR] = None,
+    workers: Annotated[int | None, WORKERS] = None,
+    executor_config: Annotated[Path | None, EXECUTOR_CONFIG] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -160,6 +166,7 @@ def lm(
     """
     from monosemy.commands.finetune_lm import FinetuneLmRequest, execute
     from monosemy.commands.words import given
+    from monosemy.executors import executor_settings
 
     request = FinetuneLmRequest(
         model=model or "",
@@ -180,5 +187,12 @@ def lm(
             "max_new_tokens": max_new_tokens, "lm_eval_limit": lm_eval_limit, "dtype": precision,
         }),
     )  # fmt: skip
-    with resumable():
-        execute(request, plan, out, device, Console(quiet=quiet or json), as_json=json)
+    execute(
+        request,
+        plan,
+        out,
+        executor_settings(executor, workers, executor_config),
+        device,
+        Console(quiet=quiet or json),
+        as_json=json,
+    )

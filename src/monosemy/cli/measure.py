@@ -46,6 +46,7 @@ def measure(
     `monosemy measure embeddings.parquet --separability --out runs/measured`
     """
     from monosemy.data.config import DataConfig
+    from monosemy.environment import write_environment
     from monosemy.metrics.measure import measure_source, write_measurement
     from monosemy.report import measurement_json, print_measurement
     from monosemy.theory.commands import parse_numbers
@@ -53,7 +54,10 @@ def measure(
     config = DataConfig(source=source, input_column=input_column, label_column=label_column, labels=labels)
     rates = None if label_noise is None else parse_numbers("label_noise", label_noise)
     found = measure_source(config, separability, rates, embeddings, reconstruction)
-    path = None if out is None else write_measurement(found, out)
+    path = None
+    if out is not None:
+        path = write_measurement(found, out)
+        write_environment(out, {})
     if json:
         print(measurement_json(found))
         return

@@ -6,8 +6,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monosemy.cli.shared import resumable
-
 
 def pretrain(
     data: Annotated[
@@ -79,5 +77,4 @@ def pretrain(
         }),
         out=out, minutes=minutes, device=device, tensorboard=tensorboard, wandb=wandb,
     )  # fmt: skip
-    with resumable():
-        execute(request, Console(quiet=quiet))
+    execute(request, Console(quiet=quiet))

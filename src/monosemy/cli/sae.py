@@ -7,7 +7,6 @@ import typer
 from rich.console import Console
 
 from monosemy.cli.sae_models import evaluate, export
-from monosemy.cli.shared import resumable
 
 sae = typer.Typer(no_args_is_help=True, help="Sparse autoencoders on embeddings or activations of one's own.")
 
@@ -56,8 +55,7 @@ def train(
         source=source, width=width, k=k, activation=activation, seed=seed, epochs=epochs, steps=steps,
         batch_size=batch_size, lr=lr, column=column, out=out, minutes=minutes, device=device,
     )  # fmt: skip
-    with resumable():
-        execute(request, Console(quiet=quiet))
+    execute(request, Console(quiet=quiet))
 
 
 sae.command("eval")(evaluate)

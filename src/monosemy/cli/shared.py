@@ -1,19 +1,11 @@
 """What several commands need."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import typer
 
 OUT = typer.Option("--out", help="Folder for results and figures; made if missing.")
-
-
-@contextmanager
-def resumable() -> Iterator[None]:
-    """Interrupt keys end a command with one sentence."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("Interrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
-        raise typer.Exit(130) from None
+EXECUTOR = typer.Option(
+    "--executor",
+    help="What computes the cells: joblib (processes, the default), in-process, submitit (Slurm) or ray.",
+)
+WORKERS = typer.Option("--workers", help="Cells at a time; default one a core, on a cluster all.")
+EXECUTOR_CONFIG = typer.Option("--executor-config", help="YAML: partition, gpus, memory_gb, ... of each cell's job.")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from monosemy.cli.shared import resumable
+from monosemy.cli.shared import EXECUTOR, EXECUTOR_CONFIG, WORKERS
 
 
 def study(
@@ -59,6 +59,9 @@ def study(
     on_bad_image: Annotated[str, typer.Option(help="An image that cannot be read: stop, or skip and count.")] = "stop",
     plan: Annotated[Path | None, typer.Option(help="Run this plan.yaml; the other settings are ignored.")] = None,
     out: Annotated[Path | None, typer.Option(help="Study folder; default runs/NAME. Resumes where it was.")] = None,
+    executor: Annotated[str | None, EXECUTOR] = None,
+    workers: Annotated[int | None, WORKERS] = None,
+    executor_config: Annotated[Path | None, EXECUTOR_CONFIG] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -73,6 +76,7 @@ def study(
     `monosemy study --data embeddings.npz --label-noise 0.2,0.4 --k 16`
     """
     from monosemy.commands.study import StudyRequest, execute
+    from monosemy.executors import executor_settings
 
     request = StudyRequest(
         source=data, encoder=encoder, layer=layer, features=features, scenario=scenario, label_noise=label_noise,
@@ -83,5 +87,5 @@ def study(
         given_label_column=given_label_column, labels=labels, image_size=image_size, classes=classes,
         on_bad_image=on_bad_image,
     )  # fmt: skip
-    with resumable():
-        execute(request, plan, out, Console(quiet=quiet or json), as_json=json)
+    runs_on = executor_settings(executor, workers, executor_config)
+    execute(request, plan, out, runs_on, Console(quiet=quiet or json), as_json=json)
