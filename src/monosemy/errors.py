@@ -3,7 +3,7 @@
 import errno
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_FULL_WORDS = ("No space left on device", "Disk quota exceeded")
+_FULL_WORDS = ("No space left on device", "Disk quota exceeded", "inline_container.cc")  # the last is torch.save's
 _MEMORY_WORDS = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 
 

@@ -81,7 +81,7 @@ def main() -> None:
         _end(f"Error: {error}", 2)
     except Stopped as stop:
         _end("Interrupted. What was finished is kept; the same command goes on from there.", stop.exit_code)
-    except (OSError, MemoryError, RuntimeError) as error:
+    except Exception as error:
         said = as_resource_error(error)
         if said is not None:
             _end(f"Error: {said}", 1)

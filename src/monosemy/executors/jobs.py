@@ -60,7 +60,7 @@ class Job:
                 result = self.work(item, *shared)
         except InputError as error:
             return Outcome(number, None, 0.0, input_error=str(error))
-        except (ResourceError, MemoryError, OSError, RuntimeError) as error:
+        except Exception as error:
             said = as_resource_error(error)
             if said is None:
                 raise

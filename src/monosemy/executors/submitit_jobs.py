@@ -36,10 +36,12 @@ def outcomes(
     # An array is Slurm's to pace; on one machine submitit starts whatever it is given.
     at_once = len(items) if executor.cluster == "slurm" else config.workers or cpu_count()
     waiting = iter(enumerate(items))
-    running: list[Any] = []
     try:
         with executor.batch() if executor.cluster == "slurm" else nullcontext():
-            running += [executor.submit(_call, folder, *numbered) for numbered in islice(waiting, at_once)]
+            running = [executor.submit(_call, folder, *numbered) for numbered in islice(waiting, at_once)]
+    except submitit.core.utils.FailedJobError as error:
+        raise InputError(f"Slurm did not take the jobs ({_last(error)}); correct --executor-config.") from error
+    try:
         while running:
             ended = next(submitit.helpers.as_completed(running, poll_frequency=_ASK_EVERY[executor.cluster]))
             running.remove(ended)
@@ -81,6 +83,11 @@ def _call(folder: Path, number: int, item: Any) -> Outcome:
         job, shared = cloudpickle.load(file)
     outcome: Outcome = job(number, item, *shared)
     return outcome
+
+
+def _last(error: BaseException) -> str:
+    """The last line that sbatch said."""
+    return str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ").rstrip(".")
 
 
 def _outcome(job: Any) -> Outcome:
