@@ -85,6 +85,7 @@ def test_a_worker_without_memory_is_said_and_goes_on() -> None:
     assert {done.result for done in run_jobs(JOBLIB, made_jobs.killed, [2, 3])} == {2, 3}
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_caller(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; import made_jobs\n"
@@ -117,7 +118,7 @@ def test_settings_come_from_a_file_and_from_options_over_it(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name: submitit\ngpus: 0.5", "whole GPUs"),
+        ("name: submitit\ngpus: 0.5", "slurm gives out whole gpus"),
         ("gpus: 1", "only the executors submitit and ray"),
         ("name: fork", "'fork'"),
         ("threads: 3", "threads"),

@@ -3,8 +3,8 @@
 import os
 import threading
 import time
+import warnings
 from collections.abc import Generator, Sequence
-from contextlib import closing
 from typing import Any
 
 from joblib import Parallel, cpu_count, delayed
@@ -26,14 +26,19 @@ def outcomes(
     workers = min(len(items), config.workers or cpu_count())
     calls = (delayed(_call)(os.getpid(), job, number, item, *shared) for number, item in enumerate(items))
     pool = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="n_jobs")
+    ended = pool(calls)
     try:
-        with closing(pool(calls)) as ended:
-            yield from ended
+        for outcome in ended:  # not `yield from`, which would close it, with joblib's warning that jobs were left
+            yield outcome
     except BrokenProcessPool as error:
         raise ResourceError(
             "A worker process was killed, perhaps by the system because memory ran out; what was finished is kept, "
             "the same command goes on from there, with fewer --workers where memory is short."
         ) from error
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            ended.close()
 
 
 def _call(caller: int, job: Job, number: int, item: Any, *shared: Any) -> Outcome:

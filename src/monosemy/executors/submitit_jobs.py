@@ -95,11 +95,11 @@ def _outcome(job: Any) -> Outcome:
 
     try:
         outcome: Outcome = job.result()
+    except FailedJobError as error:  # a mistake of ours; before the other, which it is a kind of
+        raise RuntimeError(f"A job failed; its log: {job.paths.stderr}\n{error}") from error
     except UncompletedJobError as error:
         raise ResourceError(
             f"The job {job.job_id} was lost (killed, out of memory or out of time; its log: {job.paths.stderr}); what "
             f"was finished is kept, the same command goes on from there."
         ) from error
-    except FailedJobError as error:
-        raise RuntimeError(f"A job failed; its log: {job.paths.stderr}\n{error}") from error
     return outcome
