@@ -28,7 +28,7 @@ def outcomes(
     pool = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="n_jobs")
     ended = pool(calls)
     try:
-        for outcome in ended:  # not `yield from`, which would close it, with joblib's warning that jobs were left
+        for outcome in ended:  # noqa: UP028  # `yield from` would close it, with joblib's warning that jobs were left
             yield outcome
     except BrokenProcessPool as error:
         raise ResourceError(
