@@ -107,6 +107,7 @@ def test_what_is_open_can_be_read_after_its_entry_was_removed(store: Store) -> N
 
 def _use(store: Store, seed: int) -> int:
     """Reads, makes, damages and removes a few entries over and over; how often a wrong array was read."""
+    logging.getLogger("monosemy.store").setLevel(logging.ERROR)
     rng, wrong = np.random.default_rng(seed), 0
     for _ in range(60):
         key = int(rng.integers(4))
@@ -123,7 +124,6 @@ def _use(store: Store, seed: int) -> int:
 
 
 def test_many_processes_at_once_never_read_anything_wrong(store: Store) -> None:
-    logging.getLogger("monosemy.store").setLevel(logging.ERROR)
     wrong = Parallel(n_jobs=8)(delayed(_use)(store, seed) for seed in range(8))
     assert wrong == [0] * 8
     assert store.unfinished() == [], "nobody left anything half-made"

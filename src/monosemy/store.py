@@ -132,11 +132,11 @@ class Store:
     def remove(self, name: str) -> None:
         """Take an entry away; whoever has its files open keeps them."""
         folder = self.root / name
-        try:
-            aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-            folder.rename(aside)  # at once, so that nobody finds half of it
-        except FileNotFoundError:
+        if not folder.is_dir():
             return
+        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        with suppress(FileNotFoundError):  # another process was first
+            folder.rename(aside)  # at once, so that nobody finds half of it
         shutil.rmtree(aside, ignore_errors=True)
 
     def entries(self) -> list[Entry]:
