@@ -16,7 +16,7 @@ def run_jobs(
 
     Args:
         work: a function of a module. It runs on one thread.
-        shared: what all jobs take; it is handed to each worker once, not with every job.
+        shared: what all jobs take. Slurm and Ray get it once, not with every job; joblib maps its large arrays.
 
     Raises:
         InputError: a job met bad input, or the executor is not installed or not to be reached.
