@@ -22,18 +22,26 @@ def in_processes(work: Callable[..., Any], *args: Any, n: int = 2) -> list[Any]:
 
 
 def through_kills(
-    script: str, arguments: Sequence[str | Path], seconds: tuple[float, float], kills: int, rooms: Sequence[Path]
-) -> None:
+    script: str,
+    arguments: Sequence[str | Path],
+    seconds: tuple[float, float],
+    kills: int,
+    rooms: Sequence[Path],
+    seed: int = 0,
+) -> int:
     """Run a script again and again until it ends by itself; the first ``kills`` runs at most are killed by SIGKILL.
+
+    Returns how many were.
 
     Args:
         script: prints a line when it is ready; the clock runs from there.
         seconds: between which a run is killed, drawn for each.
         rooms: folders that the script imports tests from.
+        seed: of the draws.
     """
-    rng, killed = np.random.default_rng(0), 0
+    rng, killed = np.random.default_rng(seed), 0
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    path = os.pathsep.join(map(str, (Path(__file__).parent, *rooms)))
+    path = os.pathsep.join([str(Path(__file__).parent), *map(str, rooms), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     while True:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
@@ -48,6 +56,7 @@ def through_kills(
             killed += 1
     assert process.returncode == 0
     assert killed >= 1, "it ended before it could be killed"
+    return killed
 
 
 def _in_group(rank: int, folder: Path, n: int, work: Callable[..., Any], args: tuple[Any, ...]) -> None:

@@ -1,14 +1,15 @@
 """The cache: named by content, made again when damaged."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.numpy import load_file, save_file
 
-from monosemy.cache import cache_folder, cached_array, fingerprint
+from monosemy.cache import Stage, cache_folder, cached_array, fingerprint, is_current
+from monosemy.store import Store
 
 
 class Counted:
@@ -23,6 +24,7 @@ class Counted:
 
 
 ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3)
+STAGE = Stage("kind", "monosemy.seeding", ("numpy",))
 
 
 def test_the_folder_is_the_one_of_the_environment(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,38 +36,32 @@ def test_the_folder_is_the_one_of_the_environment(cache: Path, monkeypatch: pyte
 
 def test_a_stored_array_is_not_computed_again(cache: Path) -> None:
     compute = Counted(ARRAY)
-    first, second = (cached_array("kind", "key", compute) for _ in range(2))
+    first, second = (cached_array(STAGE, ("input",), {"rows": 2}, compute) for _ in range(2))
     assert compute.runs == 1
     np.testing.assert_array_equal(first, ARRAY)
     np.testing.assert_array_equal(second, ARRAY)
     assert second.dtype == np.float32
-    assert [p.relative_to(cache).as_posix() for p in cache.rglob("*.*")] == ["kind/key.safetensors"]
+    (entry,) = Store(cache).entries()
+    assert entry.name == STAGE.entry("input")
+    assert entry.about["rows"] == 2
 
 
-def test_other_keys_and_kinds_are_other_entries() -> None:
-    for kind, key in (("a", "x"), ("a", "y"), ("b", "x")):
-        compute = Counted(ARRAY)
-        cached_array(kind, key, compute)
-        assert compute.runs == 1
+def test_other_inputs_code_and_libraries_are_other_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = [STAGE, replace(STAGE, name="other"), replace(STAGE, module="monosemy.files"), replace(STAGE, packages=())]
+    names = [stage.entry(*inputs) for stage in stages for inputs in (("a",), ("b",), ("a", "b"), (("a", "b"),))]
+    assert len(set(names)) == len(names)
+    about = STAGE.about(rows=1)
+    assert is_current(about)
+    assert not is_current(about | {"packages": {"numpy": "0.1"}})
+    assert not is_current({"rows": 1})
+    monkeypatch.setattr("monosemy.cache.code_version", lambda module: f"changed {module}")
+    assert STAGE.entry("a") not in names
+    assert not is_current(about)
 
 
 def test_arrays_that_are_not_contiguous_come_back_as_they_were() -> None:
     for _ in range(2):
-        np.testing.assert_array_equal(cached_array("kind", "t", lambda: ARRAY.T), ARRAY.T)
-
-
-@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "other-name"])
-def test_a_damaged_entry_is_computed_again_and_repaired(cache: Path, damage: str) -> None:
-    compute = Counted(ARRAY)
-    cached_array("kind", "key", compute)
-    path = cache / "kind" / "key.safetensors"
-    if damage == "other-name":
-        save_file({"something": ARRAY}, path)
-    else:
-        path.write_bytes({"truncated": path.read_bytes()[:-5], "empty": b"", "foreign": b"not a tensor" * 20}[damage])
-    np.testing.assert_array_equal(cached_array("kind", "key", compute), ARRAY)
-    assert compute.runs == 2
-    np.testing.assert_array_equal(load_file(path)["array"], ARRAY)
+        np.testing.assert_array_equal(cached_array(STAGE, ("t",), {}, lambda: ARRAY.T), ARRAY.T)
 
 
 def test_a_failing_computation_stores_nothing(cache: Path) -> None:
@@ -73,8 +69,8 @@ def test_a_failing_computation_stores_nothing(cache: Path) -> None:
         raise RuntimeError("no model")
 
     with pytest.raises(RuntimeError, match="no model"):
-        cached_array("kind", "key", fail)
-    assert not list(cache.rglob("*.*"))
+        cached_array(STAGE, ("key",), {}, fail)
+    assert Store(cache).entries() == []
 
 
 def test_fingerprints_tell_apart_what_differs(tmp_path: Path) -> None:

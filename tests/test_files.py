@@ -1,10 +1,16 @@
 """Files that are whole or not there."""
 
+import errno
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
-from monosemy.files import atomic_path, write_text
+from monosemy.errors import InputError, as_resource_error
+from monosemy.files import FolderLock, append_line, atomic_path, write_text
 
 
 def test_writes_into_folders_that_do_not_exist_yet(tmp_path: Path) -> None:
@@ -50,3 +56,65 @@ def test_the_old_file_stands_until_the_block_ends(tmp_path: Path) -> None:
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o777 == 0o644
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError("160000 requested and 16352 written"),  # numpy.save
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),  # torch.save
+    ],
+)
+def test_a_full_disk_is_named_whatever_a_library_made_of_it(tmp_path: Path, said: Exception) -> None:
+    path = tmp_path / "file.bin"
+
+    def write() -> None:
+        with atomic_path(path):
+            raise said
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        write()
+    assert caught.value.errno == errno.ENOSPC
+    assert str(as_resource_error(caught.value)).startswith(f"The disk is full, so {path} could not be written; ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_are_no_full_disk() -> None:
+    for error in (OSError(errno.EROFS, "Read-only file system"), RuntimeError("shapes differ"), KeyError("x")):
+        assert as_resource_error(error) is None
+
+
+@pytest.mark.parametrize("left", [b"", b'{"event": "sta', '{"ü'.encode()[:-1], b"x" * 5000])
+def test_half_a_last_line_is_replaced(tmp_path: Path, left: bytes) -> None:
+    path = tmp_path / "log.jsonl"
+    append_line(path, "one")
+    with path.open("ab") as file:
+        file.write(left)
+    append_line(path, "zwei ü")
+    assert path.read_text(encoding="utf-8") == "one\nzwei ü\n"
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from monosemy.files import FolderLock
+lock = FolderLock(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_folder_is_one_process_own_until_that_ends_however_it_ends(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(InputError, match=r"^Another run is writing into .*; wait until it has ended"):
+        FolderLock(tmp_path / "run")
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    lock = FolderLock(tmp_path / "run")  # the file of the lock is still there
+    lock.release()
+    FolderLock(tmp_path / "run").release()

@@ -1,10 +1,15 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and folders that one run at a time writes into."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from monosemy.errors import InputError, disk_is_full
 
 
 @contextmanager
@@ -12,6 +17,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that is renamed to it when the block ends without an error.
 
     A killed or failing writer leaves the old file, or none, never half of one.
+
+    Raises:
+        OSError: with the path and ENOSPC where the disk is full, whatever the library that wrote made of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
@@ -21,6 +29,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+    except Exception as error:
+        if disk_is_full(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -29,3 +41,41 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text through :func:`atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append to a file of lines; what a killed or failing writer left of its last line is removed first."""
+    with path.open("a+b") as file:
+        end = file.tell()
+        whole = end
+        while whole > 0:
+            file.seek(whole - 1)
+            if file.read(1) == b"\n":
+                break
+            whole -= 1
+        if whole < end:
+            file.truncate(whole)
+        file.write(line.encode() + b"\n")
+
+
+class FolderLock:
+    """Keeps another process out of a folder; the system frees it when this one ends, however it ends."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the lock; the folder is made if it is not there.
+
+        Raises:
+            InputError: another run has it.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / ".lock", thread_local=False, is_singleton=True)
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            raise InputError(
+                f"Another run is writing into {folder}; wait until it has ended, or choose another --out."
+            ) from error
+
+    def release(self) -> None:
+        """Let others in."""
+        self._lock.release()

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("trl")
 from lm.tiny_models import save_causal, save_classifier
 
-from monosemy.study.adapters import run as run_module
+from monosemy.executors import joblib_processes
 
 METHODS = "lora,monolora-output,monolora-hidden"
 QUICK = ("--epochs", 1, "--min-steps", 2, "--batch-size", 8, "--lr", "0.01", "--seeds", 2)
@@ -24,7 +24,7 @@ QUICK = ("--epochs", 1, "--min-steps", 2, "--batch-size", 8, "--lr", "0.01", "--
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other processes would take longer to start than to work."""
-    monkeypatch.setattr(run_module, "cpu_count", lambda: 1)
+    monkeypatch.setattr(joblib_processes, "cpu_count", lambda: 1)
 
 
 @pytest.fixture

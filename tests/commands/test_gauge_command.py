@@ -55,7 +55,9 @@ def test_two_models(
     assert "base: " in said
     assert "Mean over layers" in said
     assert "No weight gauge of base, again: The MLPs of this llama model have no bias" in said
-    assert {path.name for path in out.iterdir()} == {f"gauges.{end}" for end in ("parquet", "csv", "png", "svg")}
+    assert {path.name for path in out.iterdir()} == {
+        "environment.json", *(f"gauges.{end}" for end in ("parquet", "csv", "png", "svg"))
+    }  # fmt: skip
     table = pd.read_parquet(out / "gauges.parquet")
     assert list(table) == ["model", "layer", "depth", "metric", "value"]
     pd.testing.assert_frame_equal(pd.read_csv(out / "gauges.csv"), table, check_dtype=False)

@@ -14,31 +14,28 @@ ROWS = np.random.default_rng(0).integers(0, 256, (20, 3, 4, 5)).astype(np.uint8)
 
 
 def blocks():
-    yield ROWS[:7]
-    yield ROWS[7:7]
-    yield ROWS[7:15]
+    yield ROWS[:7], list(range(7))
+    yield ROWS[7:7], []
+    yield ROWS[7:15], list(range(8, 16))
 
 
-def test_fewer_rows_than_announced_are_a_shorter_array(cache: Path) -> None:
-    found = maps.mapped("a", (100, 3, 4, 5), ROWS.dtype, blocks)
+def test_fewer_rows_than_announced_are_a_shorter_array_and_named(cache: Path) -> None:
+    found, kept = maps.mapped(("a",), (100, 3, 4, 5), ROWS.dtype, blocks)
     np.testing.assert_array_equal(found, ROWS[:15])
-    np.testing.assert_array_equal(np.load(maps.map_path("a")), ROWS[:15])
-    assert maps.map_path("a").parent == cache / "images"
-
-
-def test_an_array_of_another_shape_or_type_is_made_again() -> None:
-    maps.mapped("a", (100, 3, 4, 5), ROWS.dtype, blocks)
-    other = maps.mapped("a", (2, 4), np.dtype(np.float32), lambda: iter([np.ones((2, 4), dtype=np.float32)]))
-    assert other.tolist() == np.ones((2, 4)).tolist()
+    assert kept.tolist() == [*range(7), *range(8, 16)]
+    again, _ = maps.mapped(("a",), (100, 3, 4, 5), ROWS.dtype, lambda: pytest.fail("written again"))
+    assert isinstance(again, np.memmap)
+    np.testing.assert_array_equal(again, ROWS[:15])
+    assert maps.map_folder() == cache / "images"
 
 
 def test_a_failing_writer_leaves_nothing(cache: Path) -> None:
     def failing():
-        yield ROWS
+        yield ROWS, list(range(20))
         raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
-        maps.mapped("a", ROWS.shape, ROWS.dtype, failing)
+        maps.mapped(("a",), ROWS.shape, ROWS.dtype, failing)
     assert list((cache / "images").iterdir()) == []
 
 
@@ -46,7 +43,7 @@ def test_a_full_disk_is_said_before_anything_is_written(refuses, cache: Path, mo
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(maps.shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 1000, 1000))
     with refuses("GB", cache / "images", "MONOSEMY_CACHE"):
-        maps.mapped("a", ROWS.shape, ROWS.dtype, lambda: pytest.fail("written"))
+        maps.mapped(("a",), ROWS.shape, ROWS.dtype, lambda: pytest.fail("written"))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from monosemy.encoders.bank import EncoderBank
 from monosemy.encoders.contrastive import PretrainConfig, make_encoder
 from monosemy.encoders.image_encoder import save_encoder
 from monosemy.errors import InputError
+from monosemy.executors import ExecutorConfig
 from monosemy.study import Plan, Study, parse_plan, tested
 from monosemy.study.cells import Evaluation, evaluation_inputs, make_cells
 from monosemy.study.tested import TestedEmbeddings
@@ -68,7 +69,7 @@ def bank(plan, data) -> EncoderBank:
 
 def test_they_are_those_of_the_images_embedded_at_once(plan, data, bank, tmp_path: Path) -> None:
     embedded = TestedEmbeddings(tmp_path / "tested")
-    embedded.prepare(plan, data, make_cells(plan, data), ("dense", "ncl"), bank, lambda *_: None)
+    embedded.prepare(plan, data, make_cells(plan, data), ("dense", "ncl"), bank, lambda *_: None, ExecutorConfig())
     # 4 corruptions and a shift by 2 x 2 encoders; noise of seed s by the 2 encoders of seed s.
     assert len(list(embedded.folder.rglob("*.safetensors"))) == 5 * 4 + 2 * 2
     for evaluation in (Evaluation("corruption:fog", 5.0), Evaluation("gaussian", 0.2), Evaluation("shift:dark")):
@@ -107,9 +108,9 @@ def test_a_full_disk_is_said_before_the_work(plan, data, bank, tmp_path: Path, m
     embedded = TestedEmbeddings(tmp_path / "tested")
     with pytest.raises(InputError, match=r"need 0\.0 GB.*fewer corruptions"):
         # 24 arrays of 30 rows of 8 numbers of 4 bytes are 23,040 bytes.
-        embedded.prepare(plan, data, make_cells(plan, data), ("dense", "ncl"), bank, lambda *_: None)
+        embedded.prepare(plan, data, make_cells(plan, data), ("dense", "ncl"), bank, lambda *_: None, ExecutorConfig())
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=24_000))
-    embedded.prepare(plan, data, make_cells(plan, data), ("dense", "ncl"), bank, lambda *_: None)
+    embedded.prepare(plan, data, make_cells(plan, data), ("dense", "ncl"), bank, lambda *_: None, ExecutorConfig())
 
 
 def test_a_study_of_corruptions_leaves_tables_and_no_embeddings(encoder, tmp_path: Path) -> None:

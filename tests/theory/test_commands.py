@@ -44,7 +44,7 @@ def test_theory(run, tmp_path):
     assert "from the start" in result.output
     assert "never" in result.output
     assert "halving a score doubles" in result.output.replace("\n", " ")
-    names = {"answer.txt", "results.parquet"} | {
+    names = {"answer.txt", "environment.json", "results.parquet"} | {
         f"{n}.{s}" for n in ("separability", "threshold", "classes") for s in ("png", "svg")
     }
     assert {p.name for p in (tmp_path / "t").iterdir()} == names
@@ -80,7 +80,9 @@ def test_toy(run, tmp_path, monkeypatch):
     assert "features a dimension" in result.output
     assert "rotated" in result.output
     figures = {f"{n}.{s}" for n in ("superposition", "accuracy", "phase") for s in ("png", "svg")}
-    assert {p.name for p in tmp_path.iterdir()} == {"answer.txt", "results.parquet", "sweep.parquet"} | figures
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "answer.txt", "environment.json", "results.parquet", "sweep.parquet", *figures
+    }  # fmt: skip
     assert set(pd.read_parquet(tmp_path / "results.parquet").query("scenario == 'input-noise'")["level"]) == {0.1, 0.4}
 
 

@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Every module here declares a command; what it does is in ``commands``."""
 
+import errno
 import sys
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from monosemy._version import __version__
 from monosemy.cli.activations import activations
 from monosemy.cli.align import align
+from monosemy.cli.cache import cache
 from monosemy.cli.finetune import finetune
 from monosemy.cli.gallery import gallery
 from monosemy.cli.gauge import gauge
@@ -15,9 +17,10 @@ from monosemy.cli.measure import measure, stability
 from monosemy.cli.pretrain import pretrain
 from monosemy.cli.report import report
 from monosemy.cli.sae import sae
+from monosemy.cli.signals import Stopped, stopped_by_signals
 from monosemy.cli.study import study
 from monosemy.cli.theory import theory, toy
-from monosemy.errors import InputError
+from monosemy.errors import InputError, as_resource_error
 
 app = typer.Typer(
     add_completion=True,
@@ -70,15 +73,30 @@ app.command(rich_help_panel=_MEASURES)(stability)
 app.command(rich_help_panel=_MEASURES)(gauge)
 app.command(rich_help_panel="Theory")(toy)
 app.command(rich_help_panel="Theory")(theory)
+app.add_typer(cache, name="cache", rich_help_panel="Housekeeping")
+
+
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def main() -> None:
-    """Entry point: bad input becomes one sentence and exit code 2."""
+    """Entry point: bad input, a machine that gives out and a signal end in one sentence, with 2, 1 and 128 + signal."""
     try:
-        app(prog_name="monosemy")
+        with stopped_by_signals():
+            app(prog_name="monosemy")
     except InputError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except PermissionError as error:
-        print(f"Error: {error.filename} may not be written ({error.strerror}); choose another folder.", file=sys.stderr)
-        sys.exit(2)
+        _end(f"Error: {error}", 2)
+    except Stopped as stop:
+        _end("Interrupted. What was finished is kept; the same command goes on from there.", stop.exit_code)
+    except Exception as error:
+        said = as_resource_error(error)
+        if said is not None:
+            _end(f"Error: {said}", 1)
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+            _end(f"Error: {error.filename} may not be written ({error.strerror}); choose another folder.", 2)
+        raise
+
+
+def _end(sentence: str, code: int) -> None:
+    print(sentence, file=sys.stderr)
+    sys.exit(code)

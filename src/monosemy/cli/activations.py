@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from monosemy.cli.shared import Device, Json, Quiet, resumable, said
+from monosemy.cli.shared import Device, Json, Quiet, said
 
 
 def activations(
@@ -47,5 +47,4 @@ def activations(
         model=model, layer=layer, out=out, texts=texts, images=images, column=column, tokens=tokens,
         max_tokens=max_tokens, batch_size=batch_size, precision=precision, device=device,
     )  # fmt: skip
-    with resumable():
-        execute(request, said(quiet, json), as_json=json)
+    execute(request, said(quiet, json), as_json=json)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from monosemy.cli.shared import Device, Json, PlanFile, Quiet, resumable, said
+from monosemy.cli.shared import Device, Executor, ExecutorFile, Json, PlanFile, Quiet, Workers, said
 
 
 def align(
@@ -60,6 +60,9 @@ def align(
     plan: PlanFile = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/align-NAME. Resumes where it was.")] = None,
     device: Device = None,
+    executor: Executor = None,
+    workers: Workers = None,
+    executor_config: ExecutorFile = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -73,6 +76,7 @@ def align(
     """
     from monosemy.commands.align import AlignRequest, execute
     from monosemy.commands.words import given
+    from monosemy.executors import executor_settings
 
     request = AlignRequest(
         models=model or "",
@@ -86,5 +90,12 @@ def align(
         measuring=given({"answers": answers, "max_new_tokens": max_new_tokens, "temperature": temperature}),
         plan=given({"seeds": seeds, "pairs": pairs, "test_pairs": test_pairs, "held_out": held_out}),
     )  # fmt: skip
-    with resumable():
-        execute(request, plan, out, device, said(quiet, json), as_json=json)
+    execute(
+        request,
+        plan,
+        out,
+        executor_settings(executor, workers, executor_config),
+        device,
+        said(quiet, json),
+        as_json=json,
+    )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from monosemy.cli.completion import several_of
-from monosemy.cli.shared import Device, Json, PlanFile, Quiet, resumable, said
+from monosemy.cli.shared import Device, Executor, ExecutorFile, Json, PlanFile, Quiet, Workers, said
 
 finetune = typer.Typer(
     no_args_is_help=True, help="Finetune networks and language models, plain and monosemantic, side by side."
@@ -54,6 +54,9 @@ def images(
     plan: PlanFile = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/finetune-NAME. Resumes where it was.")] = None,
     device: Device = None,
+    executor: Executor = None,
+    workers: Workers = None,
+    executor_config: ExecutorFile = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -67,6 +70,7 @@ def images(
     """
     from monosemy.commands.finetune import FinetuneRequest, execute
     from monosemy.commands.words import data_config, given
+    from monosemy.executors import executor_settings
 
     request = FinetuneRequest(
         encoder=encoder,
@@ -79,8 +83,15 @@ def images(
             "layer": layer, "augmentation": augmentation, "precision": precision,
         }),
     )  # fmt: skip
-    with resumable():
-        execute(request, plan, out, device, said(quiet, json), as_json=json)
+    execute(
+        request,
+        plan,
+        out,
+        executor_settings(executor, workers, executor_config),
+        device,
+        said(quiet, json),
+        as_json=json,
+    )
 
 
 @finetune.command()
@@ -159,6 +170,9 @@ def lm(
     plan: PlanFile = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/finetune-NAME. Resumes where it was.")] = None,
     device: Device = None,
+    executor: Executor = None,
+    workers: Workers = None,
+    executor_config: ExecutorFile = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -174,6 +188,7 @@ def lm(
     """
     from monosemy.commands.finetune_lm import FinetuneLmRequest, execute
     from monosemy.commands.words import given
+    from monosemy.executors import executor_settings
 
     request = FinetuneLmRequest(
         model=model or "",
@@ -194,5 +209,12 @@ def lm(
             "max_new_tokens": max_new_tokens, "lm_eval_limit": lm_eval_limit, "dtype": precision,
         }),
     )  # fmt: skip
-    with resumable():
-        execute(request, plan, out, device, said(quiet, json), as_json=json)
+    execute(
+        request,
+        plan,
+        out,
+        executor_settings(executor, workers, executor_config),
+        device,
+        said(quiet, json),
+        as_json=json,
+    )

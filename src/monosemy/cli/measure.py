@@ -48,6 +48,7 @@ def measure(
     `monosemy measure embeddings.parquet --separability --out runs/measured`
     """
     from monosemy.data.config import DataConfig
+    from monosemy.environment import write_environment
     from monosemy.metrics.measure import measure_source, write_measurement
     from monosemy.progress import progress
     from monosemy.report import measurement_json, print_measurement
@@ -60,7 +61,10 @@ def measure(
         found = measure_source(
             config, separability, rates, embeddings, reconstruction, lambda done, n: on_progress("Rows", done, n)
         )
-    path = None if out is None else write_measurement(found, out)
+    path = None
+    if out is not None:
+        path = write_measurement(found, out)
+        write_environment(out, {})
     if json:
         print(measurement_json(found))
     print_measurement(found, console)

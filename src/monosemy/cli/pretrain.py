@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from monosemy.cli.completion import one_of
-from monosemy.cli.shared import Device, Json, Quiet, resumable, said
+from monosemy.cli.shared import Device, Json, Quiet, said
 
 
 def pretrain(
@@ -92,5 +92,4 @@ def pretrain(
         }),
         out=out, minutes=minutes, device=device, tensorboard=tensorboard, wandb=wandb,
     )  # fmt: skip
-    with resumable():
-        execute(request, said(quiet, json), as_json=json)
+    execute(request, said(quiet, json), as_json=json)

@@ -7,7 +7,7 @@ import typer
 
 from monosemy.cli.completion import several_of
 from monosemy.cli.sae_models import evaluate, export
-from monosemy.cli.shared import Device, Json, Quiet, resumable, said
+from monosemy.cli.shared import Device, Json, Quiet, said
 
 sae = typer.Typer(no_args_is_help=True, help="Sparse autoencoders on embeddings or activations of one's own.")
 
@@ -61,8 +61,7 @@ def train(
         source=source, width=width, k=k, activation=activation, seed=seed, epochs=epochs, steps=steps,
         batch_size=batch_size, lr=lr, column=column, out=out, minutes=minutes, device=device,
     )  # fmt: skip
-    with resumable():
-        execute(request, said(quiet, json), as_json=json)
+    execute(request, said(quiet, json), as_json=json)
 
 
 sae.command("eval")(evaluate)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from monosemy.cli.completion import one_of, several_of
-from monosemy.cli.shared import Json, PlanFile, Quiet, resumable, said
+from monosemy.cli.shared import Executor, ExecutorFile, Json, PlanFile, Quiet, Workers, said
 
 
 def study(
@@ -78,6 +78,9 @@ def study(
     on_bad_image: Annotated[str, typer.Option(help="An image that cannot be read: stop, or skip and count.")] = "stop",
     plan: PlanFile = None,
     out: Annotated[Path | None, typer.Option(help="Study folder; default runs/NAME. Resumes where it was.")] = None,
+    executor: Executor = None,
+    workers: Workers = None,
+    executor_config: ExecutorFile = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -92,6 +95,7 @@ def study(
     `monosemy study --data embeddings.npz --label-noise 0.2,0.4 --k 16`
     """
     from monosemy.commands.study import StudyRequest, execute
+    from monosemy.executors import executor_settings
 
     request = StudyRequest(
         source=data, encoder=encoder, layer=layer, features=features, scenario=scenario, label_noise=label_noise,
@@ -102,5 +106,5 @@ def study(
         given_label_column=given_label_column, labels=labels, image_size=image_size, classes=classes,
         on_bad_image=on_bad_image,
     )  # fmt: skip
-    with resumable():
-        execute(request, plan, out, said(quiet, json), as_json=json)
+    runs_on = executor_settings(executor, workers, executor_config)
+    execute(request, plan, out, runs_on, said(quiet, json), as_json=json)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from monosemy.commands.words import numbers, words
 from monosemy.errors import InputError
+from monosemy.executors import ExecutorConfig
 from monosemy.lm.data import load_preferences
 from monosemy.lm.judges import judge_config
 from monosemy.progress import progress
@@ -75,6 +76,7 @@ def execute(
     request: AlignRequest,
     plan_path: Path | None,
     out: Path | None,
+    executor: ExecutorConfig,
     device: str | None,
     console: Console,
     *,
@@ -91,7 +93,7 @@ def execute(
     data = load_preferences(plan.data, plan.seed)
     folder = out or Path("runs") / f"align-{Path(data.name).stem}"
     with progress(console) as on_progress:
-        result = run_alignment(plan, data, folder, on_progress, where)
+        result = run_alignment(plan, data, folder, on_progress, where, executor)
         write_alignment(result)
     if as_json:
         print(alignment_json(result))

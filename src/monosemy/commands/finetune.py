@@ -14,6 +14,7 @@ from monosemy.data.sources import DataConfig, load_data
 from monosemy.encoders.bank import encoder_files, image_side
 from monosemy.encoders.finetune import FinetuneConfig
 from monosemy.errors import InputError
+from monosemy.executors import ExecutorConfig
 from monosemy.progress import progress
 from monosemy.settings import merged, read_yaml, validated
 from monosemy.study.finetuning import FinetunePlan, FinetuneResult, run_finetuning
@@ -90,6 +91,7 @@ def execute(
     request: FinetuneRequest,
     plan_path: Path | None,
     out: Path | None,
+    executor: ExecutorConfig,
     device: str | None,
     console: Console,
     *,
@@ -107,7 +109,7 @@ def execute(
         plan = request.plan(data)
     folder = out or Path("runs") / f"finetune-{Path(data.name).stem}"
     with progress(console) as on_progress:
-        result = run_finetuning(plan, data, folder, on_progress, where)
+        result = run_finetuning(plan, data, folder, on_progress, where, executor)
         write_finetuning(result)
     if as_json:
         print(finetuning_json(result))

@@ -9,6 +9,7 @@ from rich.console import Console
 from monosemy.commands.words import numbers, words
 from monosemy.corruptions.labels import informative_rates
 from monosemy.errors import InputError
+from monosemy.executors import ExecutorConfig
 from monosemy.lm.judges import judge_config
 from monosemy.progress import progress
 from monosemy.settings import read_yaml, validated
@@ -102,6 +103,7 @@ def execute(
     request: FinetuneLmRequest,
     plan_path: Path | None,
     out: Path | None,
+    executor: ExecutorConfig,
     device: str | None,
     console: Console,
     as_json: bool = False,
@@ -120,7 +122,7 @@ def execute(
             plan = request.fitting(plan, data)
         folder = out or Path("runs") / f"finetune-{Path(data.name).stem}"
         with progress(said) as on_progress:
-            result = run_adapters(plan, data, folder, on_progress, processes.device.type, processes)
+            result = run_adapters(plan, data, folder, on_progress, processes.device.type, processes, executor)
             if processes.writes:
                 write_adapters(result)
         if as_json and processes.writes:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from monosemy.environment import write_environment
 from monosemy.errors import InputError, reason
 from monosemy.lm.architectures import MlpNames
 from monosemy.lm.gauges import gauge
@@ -48,6 +49,7 @@ def execute(request: GaugeRequest, console: Console, *, as_json: bool = False) -
             on_progress=lambda model, done, total: on_progress(f"Prompts through {model}", done, total),
         )  # fmt: skip
     paths = write_gauges(found, request.out)
+    write_environment(request.out, {}, ("transformers",))  # nothing here is drawn
     if as_json:
         print(gauges_json(found))
     print_gauges(found, console)

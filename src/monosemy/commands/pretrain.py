@@ -118,10 +118,6 @@ def _train(
     }
     check_pretraining(images.train, config, images.train_labels)
     labels = [images.train_labels] if config.supervised and images.train_labels is not None else []
-    folder = RunFolder(out, values, fingerprint(images.train, *labels), writes=processes.writes)
-    processes.wait()  # until the folder is there for all
-    if processes.writes:
-        folder.tell(make_trackers(out, values, tensorboard=request.tensorboard, wandb=request.wandb))
 
     def statistics(encoder: ImageEncoder) -> dict[str, float]:
         features = embed(encoder, images.held_out)
@@ -130,7 +126,15 @@ def _train(
     batch = min(config.batch_size, len(images.train))
     # A second thread gains the small network nothing, and on a busy machine the two wait for each other.
     small = config.backbone.name == "conv" and processes.device.type == "cpu"
-    with progress(console) as on_progress, one_thread() if small else nullcontext():
+    key, seeds = fingerprint(images.train, *labels), {"seed": config.seed}
+    with (
+        RunFolder(out, values, key, seeds, writes=processes.writes) as folder,
+        progress(console) as on_progress,
+        one_thread() if small else nullcontext(),
+    ):
+        processes.wait()  # until the folder is there for all
+        if processes.writes:
+            folder.tell(make_trackers(out, values, tensorboard=request.tensorboard, wandb=request.wandb))
         encoder = pretrain(
             images.train,
             config,
@@ -143,8 +147,8 @@ def _train(
             ),
             on_epoch=statistics if len(images.held_out) else None,
         )
-    if encoder is not None and processes.writes:
-        save_encoder(encoder, out / ENCODER_FILE, values)
+        if encoder is not None and processes.writes:
+            save_encoder(encoder, out / ENCODER_FILE, values)
     return encoder
 
 

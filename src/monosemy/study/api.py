@@ -8,6 +8,7 @@ from monosemy.corruptions.labels import informative_rates
 from monosemy.data.labelled import Inputs, LabelledData
 from monosemy.data.sources import from_arrays
 from monosemy.encoders.bank import EncoderConfig, bases_of, named_encoder
+from monosemy.executors import ExecutorConfig
 from monosemy.settings import validated
 from monosemy.study.folder import data_fingerprint
 from monosemy.study.plan import LABEL_NOISE_LEVELS, Plan, default_features, parse_plan
@@ -89,12 +90,17 @@ class Study:
         shifts: Mapping[str, tuple[Inputs, Any]] | None = None,
         out: str | Path | None = None,
         on_progress: OnProgress = ignore_progress,
+        executor: str | Mapping[str, Any] = "joblib",
     ) -> StudyResult:
         """Run on embeddings (N, D), images (N, C, H, W) in [0, 1] or lists of texts.
 
         Args:
             shifts: shifted test sets by name.
             out: study folder; without it nothing is written.
+            executor: `in-process`, `joblib` (processes, one a core), `submitit` (Slurm) or `ray`; or its settings, such
+                as ``{"name": "ray", "workers": 8}``.
         """
         data = from_arrays(X_train, y_train, X_test, y_test, shifts=shifts)
-        return run_study(self.plan(data), data, None if out is None else Path(out), on_progress)
+        settings = {"name": executor} if isinstance(executor, str) else executor
+        runs_on = validated(ExecutorConfig, settings, "Study: executor")
+        return run_study(self.plan(data), data, None if out is None else Path(out), on_progress, runs_on)

@@ -1,7 +1,5 @@
 """The robustness of finetuned networks: CE against NCE and plain regularisers, under label noise and few labels."""
 
-import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +8,6 @@ import numpy as np
 import pandas as pd
 import yaml
 from annotated_types import Ge, Len
-from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +17,7 @@ from monosemy.encoders.bank import files_by_base
 from monosemy.encoders.finetune import Classifier, FinetuneConfig, finetune
 from monosemy.encoders.image_encoder import describe_encoder, load_encoder
 from monosemy.errors import InputError
+from monosemy.executors import ExecutorConfig, run_jobs
 from monosemy.features.registry import Role
 from monosemy.files import atomic_path, write_text
 from monosemy.progress import OnProgress
@@ -29,7 +27,6 @@ from monosemy.study.cells import Cell, Evaluation, Training, make_cells, trainin
 from monosemy.study.folder import Row, StudyFolder
 from monosemy.study.plan import Scenarios, check_labels
 from monosemy.study.statistics import summarise
-from monosemy.threads import one_thread
 
 BASELINE = "ce"
 _LOOKED_AT = 5_000
@@ -129,24 +126,41 @@ class _Run:
 
 
 def run_finetuning(
-    plan: FinetunePlan, data: LabelledData, folder: Path, on_progress: OnProgress, device: str = "cpu"
+    plan: FinetunePlan,
+    data: LabelledData,
+    folder: Path,
+    on_progress: OnProgress,
+    device: str = "cpu",
+    executor: ExecutorConfig | None = None,
 ) -> FinetuneResult:
     """Finetune every network that the folder does not hold yet, and write tables.
 
+    Args:
+        executor: what finetunes them; by default processes, one a core, and on a GPU one after another.
+
     Raises:
-        InputError: the plan does not fit the data, or the folder holds another plan or other data.
+        InputError: the plan does not fit the data, or the folder holds another plan or other data, or is in use.
+        ResourceError: the disk or the memory does not suffice, or a worker was lost; the folder can be resumed.
     """
     _check(plan, data)
-    store = StudyFolder(folder, plan.to_yaml(), data, plan.encoders)
-    runs = _make_runs(plan, data)
-    finished = {run: rows for run in runs if (rows := store.read(run.name)) is not None}
-    missing = [run for run in runs if run not in finished]
-    on_progress("Networks", 0, len(missing))
-    for done, (run, rows, seconds) in enumerate(_finetune_all(missing, plan, data, device), start=1):
-        finished[run] = rows
-        store.write(run.name, rows, seconds=seconds)
-        on_progress("Networks", done, len(missing))
-    curves = _curves([row for run in runs for row in finished[run]], plan, data)
+    executor = (executor or ExecutorConfig()).on(device)
+    seeds = {"seed": plan.seed, "repetitions": plan.seeds}
+    with StudyFolder(folder, plan.to_yaml(), data, executor, plan.encoders, seeds=seeds) as store:
+        runs = _make_runs(plan, data)
+        finished = {run: rows for run in runs if (rows := store.read(run.name)) is not None}
+        missing = [run for run in runs if run not in finished]
+        on_progress("Networks", 0, len(missing))
+        ended = run_jobs(executor, _learning_curve, missing, plan, data, executor.job_device(device))
+        for done, job in enumerate(ended, start=1):
+            finished[job.item] = job.result
+            store.write(job.item.name, job.result, seconds=job.seconds)
+            on_progress("Networks", done, len(missing))
+        return _concluded([row for run in runs for row in finished[run]], plan, data, folder)
+
+
+def _concluded(rows: list[Row], plan: FinetunePlan, data: LabelledData, folder: Path) -> FinetuneResult:
+    """Tables of all rows, also as files."""
+    curves = _curves(rows, plan, data)
     results = _chosen_epochs(curves, plan)
     summary = summarise(results, BASELINE)
     for name, table in (("curves", curves), ("results", results)):
@@ -187,24 +201,6 @@ def _make_runs(plan: FinetunePlan, data: LabelledData) -> list[_Run]:
     return [
         _Run(change, cell, seed) for cell in by_training.values() for seed in range(plan.seeds) for change in changes
     ]
-
-
-def _finetune_all(
-    runs: Sequence[_Run], plan: FinetunePlan, data: LabelledData, device: str
-) -> Iterator[tuple[_Run, list[Row], float]]:
-    """(run, rows, seconds) of each run as it ends: one process a core, or one after another on a GPU."""
-    if not runs:
-        return
-    workers = min(len(runs), cpu_count()) if device == "cpu" else 1
-    jobs = (delayed(_finetune_one)(run, plan, data, device) for run in runs)
-    yield from Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="n_jobs")(jobs)
-
-
-def _finetune_one(run: _Run, plan: FinetunePlan, data: LabelledData, device: str) -> tuple[_Run, list[Row], float]:
-    started = time.monotonic()
-    with one_thread():
-        rows = _learning_curve(run, plan, data, device)
-    return run, rows, time.monotonic() - started
 
 
 def _learning_curve(run: _Run, plan: FinetunePlan, data: LabelledData, device: str) -> list[Row]:

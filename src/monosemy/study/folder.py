@@ -1,25 +1,26 @@
 """The folder of a study: its plan, what made it, the cells that are done, a log."""
 
 import json
+import logging
 import math
-import platform
 import time
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import pyarrow as pa
-import torch
+import pyarrow.parquet as pq
 
-from monosemy._version import __version__
 from monosemy.cache import fingerprint
 from monosemy.data.labelled import LabelledData
-from monosemy.errors import InputError
-from monosemy.files import atomic_path, write_text
+from monosemy.environment import ENVIRONMENT, environment
+from monosemy.errors import InputError, reason
+from monosemy.executors import ExecutorConfig
+from monosemy.files import FolderLock, append_line, atomic_path, write_text
 from monosemy.study.costs import Spent, logged_costs
 
+_logger = logging.getLogger(__name__)
 Row = dict[str, Any]
 ROW_COLUMNS = ("features", "scenario", "level", "seed", "metric", "value")
 """Keys of every row."""
@@ -27,51 +28,81 @@ LOG = "log.jsonl"
 
 
 class StudyFolder:
-    """What is finished lies in ``cells/NAME.parquet``; a killed study goes on from there."""
+    """What is finished lies in ``cells/NAME.parquet``; a killed study goes on from there.
+
+    As a context it keeps other runs out until the block ends.
+    """
 
     def __init__(
         self,
         path: Path,
         plan: str,
         data: LabelledData | str,
+        executor: ExecutorConfig,
         encoders: Sequence[Path] = (),
         packages: Sequence[str] = (),
+        seeds: Mapping[str, Any] | None = None,
     ) -> None:
         """Open a folder, new or of the same plan, data and versions.
 
         Args:
             plan: as YAML.
             data: or its fingerprint, where it is of another kind.
+            executor: for the log; results do not depend on it.
             encoders: files that the results depend on as well.
             packages: libraries beside the usual ones whose versions must stay the same.
+            seeds: that all random numbers come from, for the record.
 
         Raises:
-            InputError: the folder holds another study or something else, or cannot be made.
+            InputError: the folder holds another study or something else, cannot be made, or another run writes into it.
         """
         self.path = path
         self._environment = environment(packages)
+        self._began = time.monotonic()
         key = data_key(data, encoders)
-        if (path / "plan.yaml").is_file():
-            self._check_same(plan, key)
-            self._log({"event": "resume"})
-        else:
-            self._start(plan, key)
-            self._log({"event": "start"})
+        self._check_ours()
+        self._lock = self._locked()
+        try:
+            known = (path / "plan.yaml").is_file()
+            if known:
+                self._check_same(plan, key)
+                self._sweep()
+            else:
+                self._start(plan, self._environment | {"seeds": dict(seeds or {}), "data": key})
+            what = {"executor": executor.model_dump(mode="json", exclude_defaults=True) | {"name": executor.name}}
+            self._log({"event": "resume" if known else "start", "cpu": self._environment["cpu"]} | what)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
     def read(self, name: str) -> list[Row] | None:
-        """The rows of a cell; None where it is not there yet, or damaged."""
+        """The rows of a cell; None where it is not there yet, or damaged, which is said."""
         try:
-            frame = pd.read_parquet(self._cell(name))
-        except (OSError, ValueError, pa.ArrowInvalid):
+            frame = pq.read_table(self._cell(name), page_checksum_verification=True).to_pandas()
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, pa.ArrowException) as error:
+            self._say_damaged(name, reason(error))
             return None
         if not set(ROW_COLUMNS) <= set(frame.columns):
+            self._say_damaged(name, "columns are missing")
             return None
         return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+
+    def _say_damaged(self, name: str, why: str) -> None:
+        _logger.warning("The cell %s is damaged (%s); it is made again.", self._cell(name), why)
+        self._log({"event": "damaged", "name": name})
 
     def write(self, name: str, rows: list[Row], **spent: float) -> None:
         """Keep the rows of a finished cell, and log what it took."""
         with atomic_path(self._cell(name)) as temporary:
-            pd.DataFrame(rows).to_parquet(temporary, index=False)
+            pd.DataFrame(rows).to_parquet(temporary, index=False, write_page_checksum=True)
         known = {part: round(value, 3) for part, value in spent.items() if math.isfinite(value)}
         self._log({"event": "block", "name": name} | known)
 
@@ -96,21 +127,32 @@ class StudyFolder:
                 f"that no results of two versions mix."
             )
 
-    def _start(self, plan: str, data_key: str) -> None:
+    def _check_ours(self) -> None:
+        if not self.path.is_dir() or (self.path / "plan.yaml").is_file():
+            return
+        # A start that was killed between its first two files leaves environment.json, which is written anew.
+        if any(file.name != ENVIRONMENT and not file.name.startswith(".") for file in self.path.iterdir()):
+            raise InputError(f"The folder {self.path} is not empty and holds no study; choose another --out.")
+
+    def _locked(self) -> FolderLock:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            return FolderLock(self.path)
         except OSError as error:
             raise InputError(
-                f"The folder {self.path} cannot be made ({error.strerror}); choose another --out."
+                f"The folder {self.path} cannot be written ({error.strerror}); choose another --out."
             ) from error
-        # A start that was killed between its first two files leaves environment.json, which is written anew.
-        if any(file.name != "environment.json" and not file.name.startswith(".") for file in self.path.iterdir()):
-            raise InputError(f"The folder {self.path} is not empty and holds no study; choose another --out.")
-        write_text(self.path / "environment.json", json.dumps(self._environment | {"data": data_key}, indent=2) + "\n")
+
+    def _sweep(self) -> None:
+        """Remove what a killed run left half-written; nobody else writes here now."""
+        for left in (self.path / "cells").glob(".*"):
+            left.unlink()
+
+    def _start(self, plan: str, known: dict[str, Any]) -> None:
+        write_text(self.path / ENVIRONMENT, json.dumps(known, indent=2) + "\n")
         write_text(self.path / "plan.yaml", plan)
 
     def _known_environment(self) -> dict[str, Any]:
-        path = self.path / "environment.json"
+        path = self.path / ENVIRONMENT
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -120,9 +162,10 @@ class StudyFolder:
         return known if isinstance(known, dict) else {}
 
     def _log(self, entry: dict[str, Any]) -> None:
+        # A clock may be set back: the order is that of the lines, and times between them are those since the start.
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        with (self.path / LOG).open("a", encoding="utf-8") as log:
-            log.write(json.dumps({"time": stamp} | entry) + "\n")
+        elapsed = round(time.monotonic() - self._began, 3)
+        append_line(self.path / LOG, json.dumps({"time": stamp, "elapsed": elapsed} | entry))
 
 
 def data_key(data: LabelledData | str, encoders: Sequence[Path]) -> str:
@@ -135,14 +178,3 @@ def data_fingerprint(data: LabelledData) -> str:
     given = data.given_labels or ()
     parts = [part for split in data.splits().values() for part in (split.inputs, split.labels)]
     return fingerprint(*parts, *given, data.class_names)
-
-
-def environment(more: Sequence[str] = ()) -> dict[str, Any]:
-    """Versions and machine, for whoever wonders where a number comes from."""
-    packages = ("torch", "numpy", "scipy", "scikit-learn", "pandas", *more)
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "packages": {"monosemy": __version__} | {name: version(name) for name in packages},
-    }

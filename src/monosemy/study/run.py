@@ -1,7 +1,7 @@
 """Run a plan into a folder, block by block; a killed run goes on where it was."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +10,7 @@ import pandas as pd
 
 from monosemy.data.labelled import LabelledData
 from monosemy.encoders.bank import EncoderBank
+from monosemy.executors import ExecutorConfig
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.files import atomic_path, write_text
 from monosemy.study.block import Block, make_blocks
@@ -50,34 +51,49 @@ def ignore_progress(what: str, done: int, total: int) -> None:
 
 
 def run_study(
-    plan: Plan, data: LabelledData, folder: Path | None = None, on_progress: OnProgress = ignore_progress
+    plan: Plan,
+    data: LabelledData,
+    folder: Path | None = None,
+    on_progress: OnProgress = ignore_progress,
+    executor: ExecutorConfig | None = None,
 ) -> StudyResult:
     """Run every block that the folder does not hold yet, and write the study folder.
 
     Args:
         folder: where to keep blocks, tables and the plan; None keeps all in memory.
+        executor: what computes the blocks; by default processes, one a core.
 
     Raises:
-        InputError: the plan does not fit the data, or the folder holds another plan or other data.
+        InputError: the plan does not fit the data, or the folder holds another plan or other data, or is in use.
+        ResourceError: the disk or the memory does not suffice, or a worker was lost; the folder can be resumed.
     """
+    executor = executor or ExecutorConfig()
     bank = EncoderBank(plan.encoder, data, on_progress)
     check_plan(plan, data, bank.bases)
     cells = make_cells(plan, data)
-    store = None if folder is None else StudyFolder(folder, plan.to_yaml(), data, plan.encoder.files)
-    with _place_of_embeddings(folder) as embedded:
-        blocks, costs = _run_blocks(plan, data, cells, bank, store, embedded, on_progress)
-    results = with_means(pd.concat([_table(rows, plan, data) for rows in blocks], ignore_index=True))
-    summary = summarise(results)
-    verdict = make_verdict(results, summary, plan)
-    if folder is not None:
-        with atomic_path(folder / RESULTS) as temporary:
-            results.to_parquet(temporary, index=False)
-        write_text(folder / "summary.csv", summary.to_csv(index=False))
-        write_text(folder / COSTS, costs.to_csv(index=False))
-        verdict_lines = [*verdict.sentences, *(f"Warning: {w}" for w in verdict.warnings)]
-        write_text(folder / "verdict.txt", "\n".join(verdict_lines) + "\n")
-        write_text(folder / NOTICES, "".join(f"{notice}\n" for notice in data.notices))
-    return StudyResult(plan, results, summary, verdict, data.notices, folder, costs)
+    opened = nullcontext() if folder is None else StudyFolder(
+        folder, plan.to_yaml(), data, executor, plan.encoder.files, seeds={"seed": plan.seed, "repetitions": plan.seeds}
+    )  # fmt: skip
+    with opened as store:
+        with _place_of_embeddings(folder) as embedded:
+            blocks, costs = _run_blocks(plan, data, cells, bank, store, embedded, on_progress, executor)
+        results = with_means(pd.concat([_table(rows, plan, data) for rows in blocks], ignore_index=True))
+        summary = summarise(results)
+        verdict = make_verdict(results, summary, plan)
+        result = StudyResult(plan, results, summary, verdict, data.notices, folder, costs)
+        if folder is not None:
+            _write(result, folder)
+    return result
+
+
+def _write(result: StudyResult, folder: Path) -> None:
+    with atomic_path(folder / RESULTS) as temporary:
+        result.results.to_parquet(temporary, index=False)
+    write_text(folder / "summary.csv", result.summary.to_csv(index=False))
+    write_text(folder / COSTS, result.costs.to_csv(index=False))
+    verdict_lines = [*result.verdict.sentences, *(f"Warning: {w}" for w in result.verdict.warnings)]
+    write_text(folder / "verdict.txt", "\n".join(verdict_lines) + "\n")
+    write_text(folder / NOTICES, "".join(f"{notice}\n" for notice in result.notices))
 
 
 @contextmanager
@@ -100,6 +116,7 @@ def _run_blocks(
     store: StudyFolder | None,
     embedded: TestedEmbeddings,
     on_progress: OnProgress,
+    executor: ExecutorConfig,
 ) -> tuple[list[list[Row]], pd.DataFrame]:
     """The rows of each block, and what all of them took."""
     features = [FEATURE_SETS[name] for name in plan.features]
@@ -112,10 +129,10 @@ def _run_blocks(
     missing = len(names) - len(finished)
     if missing:
         bases = list(dict.fromkeys(feature.base for feature in features))
-        bank.prepare(bases, range(plan.seeds))
+        bank.prepare(bases, range(plan.seeds), executor)
         if data.kind == "texts":
             _embed_texts(bank, plan, data, cells)
-        embedded.prepare(plan, data, cells, bases, bank, on_progress)
+        embedded.prepare(plan, data, cells, bases, bank, on_progress, executor)
     done = 0
     on_progress("Feature sets", done, missing)
     # cleanlab comes after the dense blocks, whose weight decays it takes over.
@@ -125,7 +142,9 @@ def _run_blocks(
             if stage == "blocks"
             else [CleanlabTask(seed, _dense_rows(finished, blocks, seed), name) for name, seed in cleanlab.items()]
         )
-        for name, rows, took in run_tasks([t for t in tasks if t.name not in finished], plan, data, cells):
+        left = [task for task in tasks if task.name not in finished]
+        for ended in run_tasks(executor, left, plan, data, cells):
+            name, (rows, took) = ended.item.name, ended.result
             finished[name], spent[name] = rows, took
             done += 1
             on_progress("Feature sets", done, missing)

@@ -1,23 +1,22 @@
 """What probes are tested on beside clean data: embedded once for all feature sets, and kept until the study is done."""
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 
-from monosemy.cache import cache_folder, fingerprint, store_array, stored_array
+from monosemy.cache import fingerprint
 from monosemy.data.labelled import LabelledData
 from monosemy.data.pixels import Images
 from monosemy.encoders.bank import Base, EncoderBank, OnProgress
 from monosemy.errors import InputError
+from monosemy.executors import ExecutorConfig, run_jobs
+from monosemy.store import Store
 from monosemy.study.cells import Cell, Evaluation, corrupted, corruption_rng, evaluation_inputs, tested_split
 from monosemy.study.plan import Plan
-from monosemy.threads import one_thread
 
 _VALUES_AT_ONCE = 2**25
 """Of images that are corrupted and embedded at a time: 128 MiB."""
@@ -55,14 +54,15 @@ class TestedEmbeddings:
             inputs, labels = evaluation_inputs(evaluation, plan, data, seed, None)
             return bank.encode(base, encoder_seed, inputs), labels
         job = _Job(evaluation, seed if evaluation.seeded else 0, ((base, encoder_seed if bank.seeded else 0),))
-        path = self.path(job, job.encoders[0])
-        return stored_array(path, lambda: _embed(job, plan, data, bank)[0]), tested_split(evaluation, data).labels
+        name = self.name(job, job.encoders[0])
+        made = Store(self.folder).array(name, {}, lambda: _embed(job, plan, data, bank)[0])
+        return made, tested_split(evaluation, data).labels
 
     def prepare(
         self, plan: Plan, data: LabelledData, cells: Iterable[Cell], bases: Sequence[Base], bank: EncoderBank,
-        on_progress: OnProgress,
+        on_progress: OnProgress, executor: ExecutorConfig,
     ) -> None:  # fmt: skip
-        """Make what is missing, one process a core; encoders must be trained.
+        """Make what is missing; encoders must be trained.
 
         Raises:
             InputError: the disk has too little room.
@@ -79,27 +79,23 @@ class TestedEmbeddings:
                 jobs += [_Job(evaluation, seed, ((base, own),)) for seed, base, own in pairs]
             elif evaluation != Evaluation():
                 jobs.append(_Job(evaluation, 0, encoders))
-        jobs = [job for job in jobs if not all(self.path(job, e).is_file() for e in job.encoders)]
+        jobs = [job for job in jobs if not all(Store(self.folder).find(self.name(job, e)) for e in job.encoders)]
         if not jobs:
             return
         self._check_room(jobs, data, bank)
         on_progress("Test conditions", 0, len(jobs))
-        cache = str(cache_folder())
-        work = (delayed(_keep)(self, job, plan, data, cache) for job in jobs)
-        workers = min(len(jobs), cpu_count())
-        ends = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="n_jobs")(work)
-        for done, _ in enumerate(ends, start=1):
+        for done, _ in enumerate(run_jobs(executor, _keep, jobs, self, plan, data), start=1):
             on_progress("Test conditions", done, len(jobs))
 
     def remove(self) -> None:
         """Free the disk when the study is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def path(self, job: _Job, encoder: tuple[Base, int]) -> Path:
-        """The file of what one encoder makes of a job's images."""
+    def name(self, job: _Job, encoder: tuple[Base, int]) -> str:
+        """The entry of what one encoder makes of a job's images."""
         # Not the condition's own name: that of a shifted set may hold anything.
-        name = fingerprint(job.evaluation.kind, job.evaluation.level, job.seed)
-        return self.folder / "-".join(map(str, encoder)) / f"{name}.safetensors"
+        condition = fingerprint(job.evaluation.kind, job.evaluation.level, job.seed)
+        return f"{'-'.join(map(str, encoder))}/{condition}"
 
     def _check_room(self, jobs: Sequence[_Job], data: LabelledData, bank: EncoderBank) -> None:
         sample = data.test.inputs[:1]
@@ -116,13 +112,11 @@ class TestedEmbeddings:
             )
 
 
-def _keep(tested: TestedEmbeddings, job: _Job, plan: Plan, data: LabelledData, cache: str) -> None:
+def _keep(job: _Job, tested: TestedEmbeddings, plan: Plan, data: LabelledData) -> None:
     """Embed by all encoders of a job at once, then store."""
-    os.environ["MONOSEMY_CACHE"] = cache  # a worker process may be older than the caller's setting
-    with one_thread():
-        arrays = _embed(job, plan, data, EncoderBank(plan.encoder, data))
+    arrays = _embed(job, plan, data, EncoderBank(plan.encoder, data))
     for encoder, array in zip(job.encoders, arrays, strict=True):
-        store_array(tested.path(job, encoder), array)
+        Store(tested.folder).put_array(tested.name(job, encoder), {}, array)
 
 
 def _embed(job: _Job, plan: Plan, data: LabelledData, bank: EncoderBank) -> list[NDArray[np.float32]]:

@@ -1,27 +1,19 @@
-"""Tasks of a study side by side, one process a core.
+"""What a study computes at a time, and in which order."""
 
-Each process computes on one thread. Small products gain little from a second one, threads that wait for each other on
-a busy machine lose much, and the numbers do not depend on how many cores there are.
-"""
-
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from joblib import Parallel, cpu_count, delayed
-
-from monosemy.cache import cache_folder
 from monosemy.data.labelled import LabelledData
 from monosemy.encoders.bank import EncoderBank
+from monosemy.executors import Done, ExecutorConfig, run_jobs
 from monosemy.study.block import Block, run_block
 from monosemy.study.cells import Cell
-from monosemy.study.costs import Meter, PeakMemory
+from monosemy.study.costs import Meter, PeakMemory, Spent
 from monosemy.study.denoising import run_cleanlab
 from monosemy.study.folder import Row
 from monosemy.study.plan import Plan
 from monosemy.study.tested import TestedEmbeddings
-from monosemy.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -62,28 +54,20 @@ Task = BlockTask | CleanlabTask
 
 
 def run_tasks(
-    tasks: Sequence[Task], plan: Plan, data: LabelledData, cells: Sequence[Cell]
-) -> Iterator[tuple[str, list[Row], dict[str, float]]]:
-    """Yield (name, rows, what it took, by ``costs.PARTS``) of each task as it ends; encoders must be cached already."""
-    if not tasks:
-        return
-    workers = min(len(tasks), cpu_count())
+    executor: ExecutorConfig, tasks: Sequence[Task], plan: Plan, data: LabelledData, cells: Sequence[Cell]
+) -> Iterator[Done[Task, tuple[list[Row], Spent]]]:
+    """Yield rows and what they took (by ``costs.PARTS``) of each task as it ends; encoders must be cached already."""
     # The longest tasks are those of many seeds; started first, they do not keep one core busy at the end alone.
     ordered = sorted(tasks, key=_n_seeds, reverse=True)
-    cache = str(cache_folder())
-    jobs = (delayed(_run)(task, plan, data, cells, cache) for task in ordered)
-    yield from Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="n_jobs")(jobs)
+    yield from run_jobs(executor, _run, ordered, plan, data, cells)
 
 
 def _n_seeds(task: Task) -> int:
     return len(task.block.seeds) if isinstance(task, BlockTask) else 1
 
 
-def _run(
-    task: Task, plan: Plan, data: LabelledData, cells: Sequence[Cell], cache: str
-) -> tuple[str, list[Row], dict[str, float]]:
-    os.environ["MONOSEMY_CACHE"] = cache  # a worker process may be older than the caller's setting
+def _run(task: Task, plan: Plan, data: LabelledData, cells: Sequence[Cell]) -> tuple[list[Row], Spent]:
     meter, memory = Meter(), PeakMemory()
-    with meter.timed("seconds"), one_thread():
+    with meter.timed("seconds"):
         rows = task(plan, data, cells, EncoderBank(plan.encoder, data), meter)
-    return task.name, rows, meter.spent | {"peak_mib": memory.mib()}
+    return rows, meter.spent | {"peak_mib": memory.mib()}

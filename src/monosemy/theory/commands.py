@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
+from monosemy.environment import write_environment
 from monosemy.errors import InputError
 from monosemy.files import atomic_path, write_text
 from monosemy.functional.separability import (
@@ -56,7 +57,7 @@ def toy(
         features, dimensions, sparsity, seeds, importance_decay, task=task, training=ToyConfig(steps=steps)
     )
     setting.check()
-    folder = _folder(out)
+    folder = _folder(out, {"repetitions": seeds})
     with progress(console) as tell:
         run = run_toy(setting, tell)
         _write(run.results, folder / "results.parquet")
@@ -96,7 +97,7 @@ def theory(
     poly = parse_weights(weights)
     check_input_noise(input_noise)
     numbers = _check_simulation(parse_numbers("classes", classes), seeds, samples)
-    folder = _folder(out)
+    folder = _folder(out, {"repetitions": seeds})
     with progress(console) as tell:
         simulated: dict[int, list[Any]] = {}
         for row, c in enumerate(numbers):
@@ -148,11 +149,12 @@ def _check_simulation(classes: tuple[float, ...], seeds: int, samples: int) -> l
     return [int(c) for c in classes]
 
 
-def _folder(out: Path) -> Path:
+def _folder(out: Path, seeds: dict[str, int]) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"out is {str(out)!r}, which is no folder one can write to; give another.") from error
+    write_environment(out, seeds)
     return out
 
 

@@ -2,16 +2,17 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import yaml
 from torch import nn
 
+from monosemy.environment import write_environment
 from monosemy.errors import InputError, reason, shown
-from monosemy.files import write_text
+from monosemy.files import FolderLock, write_text
 from monosemy.training.state import load_state, save_state
 from monosemy.training.trackers import Tracker
 
@@ -20,20 +21,33 @@ _SAVE_EVERY = 60.0
 
 
 class RunFolder:
-    """``config.yaml``, ``checkpoint.safetensors`` and ``log.jsonl`` (a row an epoch) of one run."""
+    """``config.yaml``, ``environment.json``, ``checkpoint.safetensors`` and ``log.jsonl`` (a row an epoch) of one run.
 
-    def __init__(self, path: Path, config: dict[str, Any], data_key: str, writes: bool = True) -> None:
+    As a context it keeps other processes out until the block ends.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: dict[str, Any],
+        data_key: str,
+        seeds: Mapping[str, Any] | None = None,
+        writes: bool = True,
+    ) -> None:
         """Open a folder, new or of the same settings and data; one without a checkpoint takes new settings.
 
         Args:
             config: all settings of the run, plain values.
             data_key: fingerprint of what it trains on.
+            seeds: that all random numbers come from, for the record.
             writes: False in all but one of several processes.
 
         Raises:
-            InputError: the folder holds a run of other settings or data, or something else.
+            InputError: the folder holds a run of other settings or data, or something else, or another process writes
+                into it.
         """
         self.path, self._trackers = path, list[Tracker]()
+        self._lock: FolderLock | None = None
         self._saved_step, self._saved_at = 0, time.monotonic()
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; choose a folder as --out.")
@@ -45,10 +59,19 @@ class RunFolder:
             raise InputError(f"The folder {path} is not empty and holds no training run; choose another --out.")
         if not writes:
             return
+        self._lock = FolderLock(path)
         for half_written in path.glob(".checkpoint.safetensors.*"):  # a kill left it; nobody else writes here
             half_written.unlink()
         if known != values:
             write_text(path / "config.yaml", yaml.safe_dump(values, sort_keys=False))
+            write_environment(path, seeds or {})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def tell(self, trackers: Sequence[Tracker]) -> None:
         """Let trackers know each further row of the log too."""

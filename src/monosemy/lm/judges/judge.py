@@ -8,11 +8,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from monosemy.cache import cached_array, fingerprint
+from monosemy.cache import Stage, cached_array
 from monosemy.errors import InputError
 from monosemy.lm.batches import OnTexts
 
 Scores = NDArray[np.float32]
+_JUDGEMENTS = Stage("judgements", "monosemy.lm.judges", ("torch", "transformers", "scikit-learn"))
 Verdict = Callable[[Sequence[str], Sequence[str]], Any]
 """A user's own judge: prompts and answers to one number in [0, 1] each."""
 
@@ -108,4 +109,4 @@ def cached_scores(
     key: str, prompts: Sequence[str], answers: Sequence[str], compute: Callable[[], Scores]
 ) -> NDArray[np.float32]:
     """Scores from the cache, named by the judge's key and the texts; computed and stored where they are not there."""
-    return cached_array("judgements", fingerprint("judge-v1", key, tuple(prompts), tuple(answers)), compute)
+    return cached_array(_JUDGEMENTS, (key, tuple(prompts), tuple(answers)), {"rows": len(answers)}, compute)

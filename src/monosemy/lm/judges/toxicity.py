@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monosemy.cache import cache_folder, fingerprint
+from monosemy.cache import Stage, cache
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError, reason
 from monosemy.lm.batches import OnTexts
@@ -27,7 +27,8 @@ from monosemy.lm.judges.judge import Scores
 from monosemy.modelfile import read_model_file, write_model_file
 
 _FORMAT = "toxicity-judge"
-_VERSION = "toxicity-v1"
+_FILE = "judge.safetensors"
+_JUDGES = Stage("judges", __name__, ("scikit-learn", "sentence-transformers"))
 _COSTS = (0.1, 1.0, 10.0, 100.0)
 """Inverse strengths of the penalty, of which the validation part chooses."""
 _TEST_FRACTION = 0.1
@@ -113,13 +114,14 @@ def toxicity_judge(source: str, *, encoder: str = MINILM, seed: int = 0) -> Toxi
     config = PreferenceConfig(source=source, test_fraction=_TEST_FRACTION, validation_fraction=0.1)
     data = load_preferences(config, seed)
     texts = [tuple(row[name] for row in rows) for rows in data.splits().values() for name in ("chosen", "rejected")]
-    path = cache_folder() / "judges" / f"{fingerprint(_VERSION, encoder, *texts)}.safetensors"
-    try:
-        return ToxicityJudge.load(path)
-    except InputError:  # not there yet, or damaged
-        judge = fit_toxicity_judge(data, encoder=encoder)
-        judge.save(path)
-        return judge
+    name = _JUDGES.entry(encoder, *texts)
+    kept = cache().find(name)
+    if kept is not None:
+        return ToxicityJudge.load(kept / _FILE)
+    judge = fit_toxicity_judge(data, encoder=encoder)
+    with cache().new(name, _JUDGES.about(encoder=encoder, pairs=sum(map(len, data.splits().values())))) as folder:
+        judge.save(folder / _FILE)
+    return judge
 
 
 def fit_toxicity_judge(data: TextData, *, encoder: str = MINILM) -> ToxicityJudge:

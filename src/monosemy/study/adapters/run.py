@@ -1,17 +1,17 @@
 """Run a comparison of adapters into a folder, cell by cell; a killed run goes on where it was."""
 
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch.distributed as dist
-from joblib import Parallel, cpu_count, delayed
 
-from monosemy.cache import cache_folder, fingerprint
+from monosemy.cache import fingerprint
+from monosemy.executors import Done, ExecutorConfig, run_jobs
 from monosemy.files import atomic_path, write_text
 from monosemy.lm.alignment import own_texts
 from monosemy.lm.data.held_out import held_out_texts
@@ -51,43 +51,62 @@ def run_adapters(
     on_progress: OnProgress,
     device: str = "cpu",
     processes: Processes = ALONE,
+    executor: ExecutorConfig | None = None,
 ) -> AdapterResult:
     """Finetune every model that the folder does not hold yet, and write tables, adapters and their units.
 
-    Processes that torchrun started train each adapter together; otherwise, on a CPU, each core trains one of its own.
+    Processes that torchrun started train each adapter together, one adapter after another.
+
+    Args:
+        executor: what trains them otherwise; by default processes, one a core, and on a GPU one after another.
 
     Raises:
-        InputError: the plan does not fit the data or the model, or the folder holds another plan or other data.
+        InputError: the plan does not fit the data or the model, or the folder holds another plan or other data, or is
+            in use.
+        ResourceError: the disk or the memory does not suffice, or a worker was lost; the folder can be resumed.
     """
     check_plan(plan, data)
     if plan.judge is not None:
         make_judge(plan.judge)  # faults show before the first training
     data, held_out = _prepared(plan, data, device)
     runs = make_runs(plan, data)
-    finished: dict[AdapterRun, list[Row]] = {}
-    store: StudyFolder | None = None
-    if processes.writes:
-        prompts = [] if plan.judge_prompts is None else [plan.judge_prompts]
-        key = fingerprint(data.key(), held_out, model_fingerprint(plan.model))
-        store = StudyFolder(folder, plan.to_yaml(), key, prompts, _PACKAGES)
-        finished = {run: rows for run in runs if (rows := store.read(run.name)) is not None}
-    finished = _told(finished, processes)
-    missing = [run for run in runs if run not in finished]
-    on_progress("Adapters", 0, len(missing))
-    ended = _run_all(missing, plan, data, held_out, folder, device, on_progress, processes)
-    for done, (run, rows, seconds) in enumerate(ended, start=1):
-        finished[run] = rows
+    executor = (executor or ExecutorConfig()).on(device)
+    with _opened(plan, data, held_out, folder, processes, executor) as store:
+        found = {} if store is None else {run: rows for run in runs if (rows := store.read(run.name)) is not None}
+        finished = _told(found, processes)
+        missing = [run for run in runs if run not in finished]
+        on_progress("Adapters", 0, len(missing))
+        ended = _run_all(missing, plan, data, held_out, folder, device, on_progress, processes, executor)
+        for done, job in enumerate(ended, start=1):
+            finished[job.item] = job.result
+            if store is not None:
+                store.write(job.item.name, job.result, seconds=job.seconds)
+            on_progress("Adapters", done, len(missing))
+        results = _table([row for run in runs for row in finished[run]], plan, data)
+        summary = summarise(results, BASELINE)
         if store is not None:
-            store.write(run.name, rows, seconds=seconds)
-        on_progress("Adapters", done, len(missing))
-    results = _table([row for run in runs for row in finished[run]], plan, data)
-    summary = summarise(results, BASELINE)
-    if processes.writes:
-        with atomic_path(folder / "results.parquet") as temporary:
-            results.to_parquet(temporary, index=False)
-        write_text(folder / "summary.csv", summary.to_csv(index=False))
-        shutil.rmtree(folder / "training", ignore_errors=True)
+            with atomic_path(folder / "results.parquet") as temporary:
+                results.to_parquet(temporary, index=False)
+            write_text(folder / "summary.csv", summary.to_csv(index=False))
+            shutil.rmtree(folder / "training", ignore_errors=True)
     return AdapterResult(plan, data, results, summary, folder)
+
+
+def _opened(
+    plan: AdapterPlan,
+    data: AdapterData,
+    held_out: tuple[str, ...],
+    folder: Path,
+    processes: Processes,
+    executor: ExecutorConfig,
+) -> AbstractContextManager[StudyFolder | None]:
+    """The folder, for the one process that writes."""
+    if not processes.writes:
+        return nullcontext()
+    prompts = [] if plan.judge_prompts is None else [plan.judge_prompts]
+    key = fingerprint(data.key(), held_out, model_fingerprint(plan.model))
+    seeds = {"seed": plan.seed, "repetitions": plan.seeds}
+    return StudyFolder(folder, plan.to_yaml(), key, executor, prompts, _PACKAGES, seeds)
 
 
 def make_runs(plan: AdapterPlan, data: AdapterData) -> list[AdapterRun]:
@@ -137,32 +156,19 @@ def _run_all(
     device: str,
     on_progress: OnProgress,
     processes: Processes,
-) -> Iterator[tuple[AdapterRun, list[Row], float]]:
-    """(run, rows, seconds) of each run as it ends."""
-    if device != "cpu" or processes.world > 1:
+    executor: ExecutorConfig,
+) -> Iterator[Done[AdapterRun, list[Row]]]:
+    """Each run as it ends."""
+    if executor.name == "in-process" or processes.world > 1:
         for run in runs:
             started = time.monotonic()
-            rows = run_cell(run, plan, data, held_out, folder, device, writes=processes.writes,
-                on_step=lambda done, total: on_progress("Steps", done, total),
-            )  # fmt: skip
-            yield run, rows, time.monotonic() - started
+            with one_thread() if device == "cpu" and processes.world == 1 else nullcontext():
+                rows = run_cell(run, plan, data, held_out, folder, device, writes=processes.writes,
+                    on_step=lambda done, total: on_progress("Steps", done, total),
+                )  # fmt: skip
+            yield Done(run, rows, time.monotonic() - started)
         return
-    if not runs:
-        return
-    cache = str(cache_folder())
-    jobs = (delayed(_run_one)(run, plan, data, held_out, folder, cache) for run in runs)
-    workers = min(len(runs), cpu_count())
-    yield from Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="n_jobs")(jobs)
-
-
-def _run_one(
-    run: AdapterRun, plan: AdapterPlan, data: AdapterData, held_out: tuple[str, ...], folder: Path, cache: str
-) -> tuple[AdapterRun, list[Row], float]:
-    os.environ["MONOSEMY_CACHE"] = cache  # a worker process may be older than the caller's setting
-    started = time.monotonic()
-    with one_thread():
-        rows = run_cell(run, plan, data, held_out, folder, "cpu")
-    return run, rows, time.monotonic() - started
+    yield from run_jobs(executor, run_cell, runs, plan, data, held_out, folder, executor.job_device(device))
 
 
 def _table(rows: list[Row], plan: AdapterPlan, data: AdapterData) -> pd.DataFrame:

@@ -2,18 +2,17 @@
 
 import json
 import shutil
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from joblib import Parallel, cpu_count, delayed
 
 from monosemy.cache import fingerprint
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError
+from monosemy.executors import ExecutorConfig, run_jobs
 from monosemy.files import atomic_path, write_text
 from monosemy.lm.alignment import align, measure_alignment, pair_likelihoods
 from monosemy.lm.alignment.starts import resized_config
@@ -73,44 +72,71 @@ class _Outcome:
     rows: list[Row]
     prompts: list[str]
     answers: list[str]
-    seconds: float
 
 
 def run_alignment(
-    plan: AlignmentPlan, data: TextData, folder: Path, on_progress: OnProgress, device: str = "cpu"
+    plan: AlignmentPlan,
+    data: TextData,
+    folder: Path,
+    on_progress: OnProgress,
+    device: str = "cpu",
+    executor: ExecutorConfig | None = None,
 ) -> AlignmentResult:
     """Train and measure every model that the folder does not hold yet, and write tables.
 
     The models of the first seed are kept in ``models/``, all answers in ``answers/``.
 
+    Args:
+        executor: what trains them; by default processes, one a core, and on a GPU one after another.
+
     Raises:
-        InputError: the plan does not fit the models or the data, or the folder holds another plan or other data.
+        InputError: the plan does not fit the models or the data, or the folder holds another plan or other data, or is
+            in use.
+        ResourceError: the disk or the memory does not suffice, or a worker was lost; the folder can be resumed.
     """
     if len(data.test) < 2:
         raise InputError(f"{data.name} has {len(data.test)} test pairs; raise its test fraction, or give more pairs.")
     pairs, notices = checked_pairs(plan, data)
-    encoder = TextEncoder(MINILM)  # of the answers, for their diversity
+    executor = (executor or ExecutorConfig()).on(device)
     judge = None if (folder / "results.parquet").is_file() else _asked_judge(plan)
     key = fingerprint(*(json.dumps(rows, sort_keys=True) for rows in data.splits().values()))
-    store = StudyFolder(folder, plan.to_yaml(), key, _files(plan), _PACKAGES)
-    starts = make_starts(plan, {model: train for model, (train, _) in pairs.items()}, folder, on_progress, device)
+    seeds = {"seed": plan.seed, "repetitions": plan.seeds}
+    with StudyFolder(folder, plan.to_yaml(), key, executor, _files(plan), _PACKAGES, seeds) as store:
+        to_start = {model: train for model, (train, _) in pairs.items()}
+        starts = make_starts(plan, to_start, folder, on_progress, executor.job_device(device), executor)
+        rows = _rows(plan, pairs, starts, judge, store, on_progress, executor.job_device(device), executor)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        results = _table(rows, data)
+        summary = summarise_alignment(results)
+        with atomic_path(folder / "results.parquet") as temporary:
+            results.to_parquet(temporary, index=False)
+        write_text(folder / "summary.csv", summary.to_csv(index=False))
+    sizes = {start.name: start.n_parameters for start in starts}
+    return AlignmentResult(plan, results, summary, sizes, (*data.notices, *notices), folder)
+
+
+def _rows(
+    plan: AlignmentPlan,
+    pairs: dict[str, tuple[list[Pair], list[Pair]]],
+    starts: Sequence[Start],
+    judge: Judge | None,
+    store: StudyFolder,
+    on_progress: OnProgress,
+    device: str,
+    executor: ExecutorConfig,
+) -> list[Row]:
+    """The rows of all models; those that are not in the folder yet are trained."""
+    encoder = TextEncoder(MINILM)  # of the answers, for their diversity
     cells = [Cell(start, variant, seed) for start in starts for seed in range(plan.seeds) for variant in variants(plan)]
     finished = {cell: rows for cell in cells if (rows := store.read(cell.name)) is not None}
     missing = [cell for cell in cells if cell not in finished]
     on_progress("Models", 0, len(missing))
-    for done, outcome in enumerate(_train_all(missing, plan, pairs, folder, device), start=1):
-        rows = outcome.rows + _judged(outcome, judge, encoder, folder)
-        finished[outcome.cell] = rows
-        store.write(outcome.cell.name, rows, seconds=outcome.seconds)
+    for done, ended in enumerate(run_jobs(executor, _train_one, missing, plan, pairs, store.path, device), start=1):
+        outcome = ended.result
+        finished[ended.item] = outcome.rows + _judged(outcome, judge, encoder, store.path)
+        store.write(ended.item.name, finished[ended.item], seconds=ended.seconds)
         on_progress("Models", done, len(missing))
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    results = _table([row for cell in cells for row in finished[cell]], data)
-    summary = summarise_alignment(results)
-    with atomic_path(folder / "results.parquet") as temporary:
-        results.to_parquet(temporary, index=False)
-    write_text(folder / "summary.csv", summary.to_csv(index=False))
-    sizes = {start.name: start.n_parameters for start in starts}
-    return AlignmentResult(plan, results, summary, sizes, (*data.notices, *notices), folder)
+    return [row for cell in cells for row in finished[cell]]
 
 
 def _asked_judge(plan: AlignmentPlan) -> Judge | None:
@@ -168,30 +194,14 @@ def _files(plan: AlignmentPlan) -> list[Path]:
     return [Path(name) for name in named if Path(name).exists()]
 
 
-def _train_all(
-    cells: Sequence[Cell],
-    plan: AlignmentPlan,
-    pairs: dict[str, tuple[list[Pair], list[Pair]]],
-    folder: Path,
-    device: str,
-) -> Iterator[_Outcome]:
-    """The outcome of each cell as it ends: one process a core, or one after another on a GPU."""
-    if not cells:
-        return
-    workers = min(len(cells), cpu_count()) if device == "cpu" else 1
-    jobs = (delayed(_train_one)(cell, plan, *pairs[cell.start.model], folder, device) for cell in cells)
-    yield from Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="n_jobs")(jobs)
-
-
 def _train_one(
-    cell: Cell, plan: AlignmentPlan, train: list[Pair], test: list[Pair], folder: Path, device: str
+    cell: Cell, plan: AlignmentPlan, pairs: dict[str, tuple[list[Pair], list[Pair]]], folder: Path, device: str
 ) -> _Outcome:
-    started = time.monotonic()
-    with one_thread():
-        try:
-            loaded, measured = train_and_measure(cell, plan, train, test, folder / "checkpoints" / cell.name, device)
-        except InputError as error:
-            raise InputError(f"{cell.variant.name} of {cell.start.name}, seed {cell.seed}: {error}") from error
+    train, test = pairs[cell.start.model]
+    try:
+        loaded, measured = train_and_measure(cell, plan, train, test, folder / "checkpoints" / cell.name, device)
+    except InputError as error:
+        raise InputError(f"{cell.variant.name} of {cell.start.name}, seed {cell.seed}: {error}") from error
     if cell.seed == 0 and cell.variant.objective is not None:
         _keep(loaded, folder / "models" / f"{cell.start.name}-{cell.variant.name}")
     place = {"encoder": cell.start.name, "features": cell.variant.name, "seed": cell.seed}
@@ -205,7 +215,7 @@ def _train_one(
         for number, layer in enumerate(measured.layers)
         for metric, value in layer.items()
     ]
-    return _Outcome(cell, rows, measured.prompts, measured.answers, time.monotonic() - started)
+    return _Outcome(cell, rows, measured.prompts, measured.answers)
 
 
 def train_and_measure(

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from joblib import Parallel, cpu_count, delayed
-
+from monosemy.executors import ExecutorConfig, run_jobs
 from monosemy.files import write_text
 from monosemy.lm.alignment import own_texts, resized, warm_up
 from monosemy.lm.data import Row as Pair
@@ -16,7 +15,6 @@ from monosemy.lm.models import LoadedModel, load_causal_model
 from monosemy.lm.trainers import quiet_libraries
 from monosemy.progress import OnProgress
 from monosemy.study.alignment.plan import AlignmentPlan
-from monosemy.threads import one_thread
 
 _HELD_OUT = "held_out.json"
 
@@ -48,7 +46,12 @@ class Start:
 
 
 def make_starts(
-    plan: AlignmentPlan, train: Mapping[str, Sequence[Pair]], folder: Path, on_progress: OnProgress, device: str
+    plan: AlignmentPlan,
+    train: Mapping[str, Sequence[Pair]],
+    folder: Path,
+    on_progress: OnProgress,
+    device: str,
+    executor: ExecutorConfig,
 ) -> list[Start]:
     """The starting model of each name or width; what the folder has already is not made again.
 
@@ -62,30 +65,30 @@ def make_starts(
         [(plan.models[0], width) for width in plan.widths] or [(name, None) for name in plan.models]
     )  # fmt: skip
     on_progress("References", 0, len(wanted))
-    workers = min(len(wanted), cpu_count()) if device == "cpu" else 1
-    jobs = (
-        delayed(_make_start)(name, width, plan, train[name], folder / "references", device) for name, width in wanted
-    )
-    starts = []
-    for start in Parallel(n_jobs=workers, return_as="generator", pre_dispatch="n_jobs")(jobs):
-        starts.append(start)
+    starts: dict[tuple[str, int | None], Start] = {}
+    for ended in run_jobs(executor, _make_start, wanted, plan, dict(train), folder / "references", device):
+        starts[ended.item] = ended.result
         on_progress("References", len(starts), len(wanted))
-    return starts
+    return [starts[item] for item in wanted]
 
 
 def _make_start(
-    source: str, width: int | None, plan: AlignmentPlan, train: Sequence[Pair], root: Path, device: str
+    wanted: tuple[str, int | None],
+    plan: AlignmentPlan,
+    train: Mapping[str, Sequence[Pair]],
+    root: Path,
+    device: str,
 ) -> Start:
+    source, width = wanted
     name = Path(source).name + (f"-w{width}" if width is not None else "")
     folder, made = root / name, plan.warm_up is not None
     if not (folder / _HELD_OUT).is_file():
-        with one_thread():
-            loaded = load_causal_model(source, dtype="float32", device=device)
-            if width is not None:
-                loaded = resized(loaded, width, plan.seed)
-            if plan.warm_up is not None:
-                loaded = warm_up(loaded, train, plan.warm_up, seed=plan.seed)
-            texts = [] if plan.held_out is not None else own_texts(loaded, seed=plan.seed)
+        loaded = load_causal_model(source, dtype="float32", device=device)
+        if width is not None:
+            loaded = resized(loaded, width, plan.seed)
+        if plan.warm_up is not None:
+            loaded = warm_up(loaded, train[source], plan.warm_up, seed=plan.seed)
+        texts = [] if plan.held_out is not None else own_texts(loaded, seed=plan.seed)
         if made:
             shutil.rmtree(folder, ignore_errors=True)
             with quiet_libraries():

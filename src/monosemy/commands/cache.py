@@ -1,0 +1,105 @@
+"""`monosemy cache`: list, remove and verify what is kept between runs."""
+
+import json
+import shutil
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from monosemy.cache import cache, is_current
+from monosemy.errors import InputError
+from monosemy.store import Entry
+
+_KEY_SHOWN = 12
+_MADE_BY = ("module", "code", "packages")
+
+
+def print_entries(*, as_json: bool) -> None:
+    """One line an entry."""
+    store = cache()
+    entries = store.entries()
+    if as_json:
+        values = [
+            {"name": e.name, "bytes": e.size, "made": e.made, "current": is_current(e.about), "about": e.about}
+            for e in entries
+        ]
+        print(json.dumps({"folder": str(store.root), "entries": values}, indent=1))
+        return
+    console = Console()
+    table = Table(box=None, pad_edge=False)
+    for title in ("entry", "what", "made"):
+        table.add_column(title)
+    table.add_column("MB", justify="right")
+    table.add_column("current")
+    for entry in entries:
+        stage, _, key = entry.name.partition("/")
+        table.add_row(
+            f"{stage}/{key[:_KEY_SHOWN]}", _what(entry), entry.made, f"{entry.size / 1e6:,.1f}",
+            "yes" if is_current(entry.about) else "no",
+        )  # fmt: skip
+    if entries:
+        console.print(table, highlight=False, markup=False)
+    total = sum(entry.size for entry in entries)
+    line = f"{len(entries)} entries, {total / 1e6:,.1f} MB in {store.root}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _what(entry: Entry) -> str:
+    return ", ".join(f"{name} {value}" for name, value in entry.about.items() if name not in _MADE_BY)
+
+
+def remove_entries(names: Sequence[str], *, everything: bool, stale: bool) -> None:
+    """Remove the named entries and stages, those of other code, or all.
+
+    Raises:
+        InputError: nothing is named, or a name fits no entry, or several.
+    """
+    store = cache()
+    if not (names or everything or stale):
+        raise InputError("rm is told nothing to remove; name entries or stages of `monosemy cache ls`, or give --all.")
+    entries = store.entries()
+    chosen = {entry.name for entry in entries if everything or (stale and not is_current(entry.about))}
+    for name in names:
+        chosen |= _named(name, entries)
+    for name in sorted(chosen):
+        store.remove(name)
+    if everything:
+        for folder in [*store.unfinished(), *(store.root / name for name in store.without_note())]:
+            shutil.rmtree(folder, ignore_errors=True)
+    freed = sum(entry.size for entry in entries if entry.name in chosen)
+    print(f"Removed {len(chosen)} entries, {freed / 1e6:,.1f} MB.")
+
+
+def _named(name: str, entries: Sequence[Entry]) -> set[str]:
+    """A stage's entries, or the one that begins so."""
+    stage, slash, key = name.strip("/").partition("/")
+    found = {entry.name for entry in entries if entry.name.startswith(f"{stage}/{key}")}
+    if not found:
+        raise InputError(f"The cache has no entry {name!r}; `monosemy cache ls` names them.")
+    if slash and len(found) > 1:
+        raise InputError(f"{len(found)} entries begin with {name!r}; give more of the name.")
+    return found
+
+
+def verify_entries() -> bool:
+    """Whether all entries are whole; those that are not are named and removed."""
+    store, damaged = cache(), 0
+    entries = store.entries()
+    for entry in entries:
+        damage = entry.damage()
+        if damage is not None:
+            damaged += 1
+            print(f"Damaged, removed: {entry.name} ({damage}).")
+            store.remove(entry.name)
+    for name in store.without_note():
+        damaged += 1
+        print(f"Damaged, removed: {name} (it has no readable note).")
+        store.remove(name)
+    unfinished = store.unfinished()
+    if unfinished:
+        print(
+            f"{len(unfinished)} more are being written, or left by killed runs, which `monosemy cache rm --all` takes."
+        )
+    print(f"{len(entries)} entries looked at, {damaged} damaged.")
+    return damaged == 0

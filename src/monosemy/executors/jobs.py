@@ -1,0 +1,68 @@
+"""A job, as every executor runs it."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from monosemy.errors import InputError, ResourceError, as_resource_error
+from monosemy.threads import one_thread
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Done(Generic[Item, Result]):
+    """A job that has ended well."""
+
+    item: Item
+    result: Result
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What comes back from a worker; what went wrong as plain text, which every executor carries alike."""
+
+    number: int
+    result: Any
+    seconds: float
+    input_error: str | None = None
+    resource_error: str | None = None
+
+    def raised(self) -> "Outcome":
+        """Itself, unless the job failed.
+
+        Raises:
+            InputError, ResourceError: what the job said.
+        """
+        if self.input_error is not None:
+            raise InputError(self.input_error)
+        if self.resource_error is not None:
+            raise ResourceError(self.resource_error)
+        return self
+
+
+@dataclass(frozen=True)
+class Job:
+    """Does a piece of work on one thread, with the caller's cache."""
+
+    work: Callable[..., Any]
+    cache: str
+
+    def __call__(self, number: int, item: Any, *shared: Any) -> Outcome:
+        os.environ["MONOSEMY_CACHE"] = self.cache  # a worker may be older than the caller's setting
+        started = time.monotonic()
+        try:
+            with one_thread():
+                result = self.work(item, *shared)
+        except InputError as error:
+            return Outcome(number, None, 0.0, input_error=str(error))
+        except Exception as error:
+            said = as_resource_error(error)
+            if said is None:
+                raise
+            return Outcome(number, None, 0.0, resource_error=str(said))
+        return Outcome(number, result, time.monotonic() - started)
