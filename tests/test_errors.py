@@ -36,7 +36,7 @@ def test_it_crosses_processes() -> None:
 
 def test_values_are_shown_by_their_beginning() -> None:
     assert shown("fast") == "'fast'"
-    assert shown(0.5) == "'0.5'"
+    assert shown(0.5) == "0.5"
     assert shown("x" * 1000) == repr("x" * 60)
     assert "thousands of digits" in shown(10**5000)
     nested: list[object] = ["x"]
