@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from monosemy.cache import Stage, cached_array
 from monosemy.cache import cache as cache_store
-from monosemy.commands.cache import print_entries, remove_entries, verify_entries
+from monosemy.commands.cache import list_entries, remove_entries, verify_entries
 from monosemy.errors import InputError
 
 NEW = Stage("embeddings", "monosemy.seeding", ("numpy",))
@@ -25,12 +26,12 @@ def three_entries(cache: Path) -> Path:
 def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, bool]:
     """Whether each entry is current, by name."""
     capsys.readouterr()
-    print_entries(as_json=True)
+    list_entries(Console(quiet=True), as_json=True)
     return {entry["name"]: entry["current"] for entry in json.loads(capsys.readouterr().out)["entries"]}
 
 
 def test_entries_are_listed_with_what_they_are(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_entries(as_json=False)
+    list_entries(Console(), as_json=False)
     said = capsys.readouterr().out
     assert "rows 1000" in said
     assert "3 entries, 3.0 MB" in said
@@ -38,11 +39,11 @@ def test_entries_are_listed_with_what_they_are(cache: Path, capsys: pytest.Captu
 
 
 def test_entries_go_by_name_or_stage(capsys: pytest.CaptureFixture[str]) -> None:
-    remove_entries([NEW.entry("a")[:20]], everything=False, stale=False)
+    remove_entries([NEW.entry("a")[:20]], Console(), everything=False, stale=False)
     assert set(listed(capsys)) == {NEW.entry("b"), TEXTS.entry("a")}
-    remove_entries(["judgements"], everything=False, stale=False)
+    remove_entries(["judgements"], Console(), everything=False, stale=False)
     assert set(listed(capsys)) == {NEW.entry("b")}
-    remove_entries([], everything=True, stale=False)
+    remove_entries([], Console(), everything=True, stale=False)
     assert listed(capsys) == {}
 
 
@@ -50,7 +51,7 @@ def test_stale_entries_are_those_of_other_code(cache: Path, capsys: pytest.Captu
     note = cache / NEW.entry("a") / "entry.json"
     note.write_text(note.read_text().replace(NEW.about()["code"], "0" * 16))
     assert listed(capsys) == {NEW.entry("a"): False, NEW.entry("b"): True, TEXTS.entry("a"): True}
-    remove_entries([], everything=False, stale=True)
+    remove_entries([], Console(), everything=False, stale=True)
     assert set(listed(capsys)) == {NEW.entry("b"), TEXTS.entry("a")}
 
 
@@ -64,12 +65,12 @@ def test_what_names_nothing_or_too_much_is_refused(
     for name in ("embeddings/xa1", "embeddings/xa2"):
         cache_store().put_array(name, {}, np.zeros((1, 1), dtype=np.float32))
     with pytest.raises(InputError, match=words):
-        remove_entries(names, everything=False, stale=False)
+        remove_entries(names, Console(), everything=False, stale=False)
     assert len(listed(capsys)) == 5
 
 
 def test_damage_is_found_named_and_mended_at_the_next_use(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verify_entries()
+    assert verify_entries(Console())
     path = cache / NEW.entry("a") / "array.safetensors"
     raw = bytearray(path.read_bytes())
     raw[-3] ^= 4
@@ -77,11 +78,11 @@ def test_damage_is_found_named_and_mended_at_the_next_use(cache: Path, capsys: p
     (cache / TEXTS.entry("a") / "entry.json").unlink()
     (cache / "embeddings" / ".left.by.a.kill").mkdir()
     capsys.readouterr()
-    assert not verify_entries()
+    assert not verify_entries(Console())
     said = capsys.readouterr().out
     assert f"{NEW.entry('a')} (the checksum of array.safetensors differs)" in said
     assert f"{TEXTS.entry('a')} (it has no readable note)" in said
-    assert "1 more are being written, or left by killed runs" in said
+    assert "1 more are being written, or left by killed runs;" in said
     assert "2 damaged" in said
     assert set(listed(capsys)) == {NEW.entry("b")}
-    assert verify_entries()
+    assert verify_entries(Console())

@@ -18,9 +18,9 @@ def doubled(item: int, added: np.ndarray) -> float:
     return 2 * item + float(added.sum())
 
 
-def circumstances(item: int) -> tuple[int, str, int]:
-    """Threads, cache and process."""
-    return torch.get_num_threads(), str(cache_folder()), os.getpid()
+def circumstances(item: int) -> tuple[int, str, str, int]:
+    """Threads, cache, place and process."""
+    return torch.get_num_threads(), str(cache_folder()), os.getcwd(), os.getpid()
 
 
 def failing(item: str) -> None:

@@ -40,14 +40,16 @@ def test_every_item_comes_back_once_with_its_result(executor: ExecutorConfig) ->
     assert list(run_jobs(executor, made_jobs.doubled, [], ADDED)) == []
 
 
-def test_jobs_run_on_one_thread_with_the_callers_cache(
+def test_jobs_run_on_one_thread_with_the_callers_cache_and_place(
     executor: ExecutorConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder in ("a", "b"):  # a worker may live on from an earlier call
+        (tmp_path / folder).mkdir()
         monkeypatch.setenv("MONOSEMY_CACHE", str(tmp_path / folder))
+        monkeypatch.chdir(tmp_path / folder)
         found = [done.result for done in run_jobs(executor, made_jobs.circumstances, [0, 1])]
-        assert [(threads, cache) for threads, cache, _ in found] == [(1, str(tmp_path / folder))] * 2
-        assert all((process == os.getpid()) == (executor is IN_PROCESS) for _, _, process in found)
+        assert [place[:3] for place in found] == [(1, str(tmp_path / folder), str(tmp_path / folder))] * 2
+        assert all((place[3] == os.getpid()) == (executor is IN_PROCESS) for place in found)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from monosemy.cache import cache, is_current
@@ -15,7 +16,7 @@ _KEY_SHOWN = 12
 _MADE_BY = ("module", "code", "packages")
 
 
-def print_entries(*, as_json: bool) -> None:
+def list_entries(console: Console, *, as_json: bool) -> None:
     """One line an entry."""
     store = cache()
     entries = store.entries()
@@ -25,8 +26,6 @@ def print_entries(*, as_json: bool) -> None:
             for e in entries
         ]
         print(json.dumps({"folder": str(store.root), "entries": values}, indent=1))
-        return
-    console = Console()
     table = Table(box=None, pad_edge=False)
     for title in ("entry", "what", "made"):
         table.add_column(title)
@@ -35,13 +34,16 @@ def print_entries(*, as_json: bool) -> None:
     for entry in entries:
         stage, _, key = entry.name.partition("/")
         table.add_row(
-            f"{stage}/{key[:_KEY_SHOWN]}", _what(entry), entry.made, f"{entry.size / 1e6:,.1f}",
+            f"{stage}/{key[:_KEY_SHOWN]}", escape(_what(entry)), entry.made, f"{entry.size / 1e6:,.1f}",
             "yes" if is_current(entry.about) else "no",
         )  # fmt: skip
     if entries:
-        console.print(table, highlight=False, markup=False)
+        console.print(table, highlight=False)
     total = sum(entry.size for entry in entries)
-    line = f"{len(entries)} entries, {total / 1e6:,.1f} MB in {store.root}"
+    _say(console, f"{len(entries)} entries, {total / 1e6:,.1f} MB in {store.root}")
+
+
+def _say(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -49,7 +51,9 @@ def _what(entry: Entry) -> str:
     return ", ".join(f"{name} {value}" for name, value in entry.about.items() if name not in _MADE_BY)
 
 
-def remove_entries(names: Sequence[str], *, everything: bool, stale: bool) -> None:
+def remove_entries(
+    names: Sequence[str], console: Console, *, everything: bool, stale: bool, as_json: bool = False
+) -> None:
     """Remove the named entries and stages, those of other code, or all.
 
     Raises:
@@ -68,7 +72,9 @@ def remove_entries(names: Sequence[str], *, everything: bool, stale: bool) -> No
         for folder in [*store.unfinished(), *(store.root / name for name in store.without_note())]:
             shutil.rmtree(folder, ignore_errors=True)
     freed = sum(entry.size for entry in entries if entry.name in chosen)
-    print(f"Removed {len(chosen)} entries, {freed / 1e6:,.1f} MB.")
+    if as_json:
+        print(json.dumps({"removed": sorted(chosen), "bytes": freed}, indent=1))
+    _say(console, f"Removed {len(chosen)} entries, {freed / 1e6:,.1f} MB.")
 
 
 def _named(name: str, entries: Sequence[Entry]) -> set[str]:
@@ -82,24 +88,22 @@ def _named(name: str, entries: Sequence[Entry]) -> set[str]:
     return found
 
 
-def verify_entries() -> bool:
+def verify_entries(console: Console, *, as_json: bool = False) -> bool:
     """Whether all entries are whole; those that are not are named and removed."""
-    store, damaged = cache(), 0
+    store = cache()
     entries = store.entries()
-    for entry in entries:
-        damage = entry.damage()
-        if damage is not None:
-            damaged += 1
-            print(f"Damaged, removed: {entry.name} ({damage}).")
-            store.remove(entry.name)
-    for name in store.without_note():
-        damaged += 1
-        print(f"Damaged, removed: {name} (it has no readable note).")
+    damaged = {entry.name: damage for entry in entries if (damage := entry.damage()) is not None}
+    damaged |= dict.fromkeys(store.without_note(), "it has no readable note")
+    for name, damage in damaged.items():
+        _say(console, f"Damaged, removed: {name} ({damage}).")
         store.remove(name)
-    unfinished = store.unfinished()
+    unfinished = len(store.unfinished())
     if unfinished:
-        print(
-            f"{len(unfinished)} more are being written, or left by killed runs, which `monosemy cache rm --all` takes."
+        _say(
+            console,
+            f"{unfinished} more are being written, or left by killed runs; `monosemy cache rm --all` takes them.",
         )
-    print(f"{len(entries)} entries looked at, {damaged} damaged.")
-    return damaged == 0
+    _say(console, f"{len(entries)} entries looked at, {len(damaged)} damaged.")
+    if as_json:
+        print(json.dumps({"entries": len(entries), "damaged": damaged, "unfinished": unfinished}, indent=1))
+    return not damaged

@@ -47,13 +47,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """Does a piece of work on one thread, with the caller's cache."""
+    """Does a piece of work on one thread, with the caller's cache and where the caller is."""
 
     work: Callable[..., Any]
     cache: str
+    here: str
+    """The folder that relative paths are meant from."""
 
     def __call__(self, number: int, item: Any, *shared: Any) -> Outcome:
-        os.environ["MONOSEMY_CACHE"] = self.cache  # a worker may be older than the caller's setting
+        # A worker may be older than the caller's setting and place.
+        os.environ["MONOSEMY_CACHE"] = self.cache
+        if os.getcwd() != self.here:
+            os.chdir(self.here)
         started = time.monotonic()
         try:
             with one_thread():

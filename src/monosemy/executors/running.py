@@ -1,5 +1,6 @@
 """One way to run jobs, whatever runs them."""
 
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Any
@@ -24,7 +25,7 @@ def run_jobs(
     """
     if not items:
         return
-    with closing(_outcomes(config, Job(work, str(cache_folder())), items, shared)) as outcomes:
+    with closing(_outcomes(config, Job(work, str(cache_folder().absolute()), os.getcwd()), items, shared)) as outcomes:
         for outcome in outcomes:
             outcome.raised()
             yield Done(items[outcome.number], outcome.result, outcome.seconds)
