@@ -124,7 +124,7 @@ def test_settings_come_from_a_file_and_from_options_over_it(tmp_path: Path) -> N
         ("gpus: 1", "only the executors submitit and ray"),
         ("name: fork", "'fork'"),
         ("threads: 3", "threads"),
-        ("workers: 0", "workers is '0'"),
+        ("workers: 0", "workers is 0, but"),
         ("- 1", "the whole"),
     ],
 )

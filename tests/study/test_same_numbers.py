@@ -76,12 +76,14 @@ np.save(sys.argv[2], sae.transform(rows[:200]))
 """,
     "encoder": """
 import sys, numpy as np, torch
+from monosemy.encoders.backbones import BackboneConfig
 from monosemy.encoders.contrastive import PretrainConfig, pretrain
 from monosemy.encoders.image_encoder import embed
 torch.set_num_threads(int(sys.argv[1]))
 images = np.random.default_rng(0).random((512, 1, 16, 16)).astype(np.float32)
 # One step: contrastive training magnifies a rounding with each further one.
-np.save(sys.argv[2], embed(pretrain(images, PretrainConfig(method="ncl", steps=1, batch_size=128)), images[:50]))
+config = PretrainConfig(method="ncl", steps=1, batch_size=128, backbone=BackboneConfig(name="conv", width=16))
+np.save(sys.argv[2], embed(pretrain(images, config), images[:50]))
 """,
     "probes": """
 import sys, numpy as np, torch
