@@ -1,5 +1,6 @@
 """What the latents of a sparse autoencoder respond to, as a page to look at."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ embeddings = digits.data.astype(np.float32)
 codes = SparseAutoencoder(n_latents=128, k=8, n_epochs=50, output="sparse", random_state=0).fit_transform(embeddings)
 found = explain(codes, digits.target, n_classes=10, yardstick=embeddings)
 
-path = Path("runs") / "gallery-digits.html"
+path = Path(tempfile.gettempdir()) / "gallery-digits.html"
 write_gallery(
     Gallery(
         title="Handwritten digits",

@@ -29,7 +29,7 @@ def test_sections_are_laid_over_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "named"), [({"inner": {"lr": "fast"}}, "inner.lr is 'fast'"), (3, "the whole is '3'")]
+    ("values", "named"), [({"inner": {"lr": "fast"}}, "inner.lr is 'fast'"), (3, "the whole is 3")]
 )
 def test_the_first_fault_is_said(values: object, named: str) -> None:
     with pytest.raises(InputError) as caught:
