@@ -27,6 +27,7 @@ def test_example_runs(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.simplefilter("ignore", ResourceWarning)  # Python's own default
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")  # as the library does
         runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out.strip()
     ours = [
