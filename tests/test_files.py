@@ -118,3 +118,11 @@ def test_a_folder_is_one_process_own_until_that_ends_however_it_ends(tmp_path: P
     lock = FolderLock(tmp_path / "run")  # the file of the lock is still there
     lock.release()
     FolderLock(tmp_path / "run").release()
+
+
+def test_two_runs_of_one_process_are_kept_apart_too(tmp_path: Path) -> None:
+    first = FolderLock(tmp_path)
+    with pytest.raises(InputError, match="Another run is writing into"):
+        FolderLock(tmp_path)
+    first.release()
+    FolderLock(tmp_path).release()

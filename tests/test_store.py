@@ -129,3 +129,31 @@ def test_many_processes_at_once_never_read_anything_wrong(store: Store) -> None:
     assert store.unfinished() == [], "nobody left anything half-made"
     assert all(entry.damage() in (None, "array.safetensors cannot be read: No such file or directory")
                for entry in store.entries())  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"bytes": 1e999}, {"name": "../../outside"}, {"name": "f\0"}, {"text": "[" * 100_000}],
+    ids=["infinite", "elsewhere", "nul", "nested"],
+)
+def test_a_note_that_lies_is_no_note(store: Store, damage: dict) -> None:
+    folder = put(store)
+    path = folder / "entry.json"
+    note = json.loads(path.read_text())
+    (file,) = note["files"].values()
+    if "bytes" in damage:
+        file["bytes"] = damage["bytes"]
+    if "name" in damage:
+        note["files"] = {damage["name"]: file}
+    path.write_text(damage.get("text") or json.dumps(note))
+    assert store.entries() == []
+    assert store.without_note() == ["stage/key"]
+    np.testing.assert_array_equal(store.array("stage/key", {}, lambda: ARRAY + 1), ARRAY + 1)
+
+
+def test_removing_needs_no_new_folder(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store)
+    monkeypatch.setattr("os.mkdir", never)
+    store.remove("stage/key")
+    assert store.entries() == []
+    assert store.unfinished() == []

@@ -65,7 +65,7 @@ def is_current(about: Mapping[str, Any]) -> bool:
     """Whether an entry with this note was made by the present code and libraries."""
     try:
         packages = {name: _version(name) for name in about["packages"]}
-        return bool(packages == about["packages"] and code_version(about["module"]) == about["code"])
+        return bool(packages == about["packages"] and code_version(str(about["module"])) == about["code"])
     except (KeyError, TypeError, ValueError):
         return False
 

@@ -4,6 +4,7 @@ import errno
 import reprlib
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 _FULL_WORDS = ("No space left on device", "Disk quota exceeded", "inline_container.cc")  # the last is torch.save's
 _MEMORY_WORDS = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 
@@ -53,6 +54,13 @@ def disk_is_full(error: BaseException) -> bool:
         return error.errno in _FULL
     text = str(error)
     return any(words in text for words in _FULL_WORDS) or ("requested and" in text and "written" in text)
+
+
+def as_unwritable(error: BaseException) -> InputError | None:
+    """The one sentence for a place that may not be written; None for all other errors."""
+    if not isinstance(error, OSError) or error.errno not in _UNWRITABLE:
+        return None
+    return InputError(f"{error.filename} may not be written ({error.strerror}); choose another folder.")
 
 
 def as_resource_error(error: BaseException) -> ResourceError | None:

@@ -28,6 +28,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.chmod(temporary, 0o644)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())  # else a power cut may leave the new name on an empty file
         os.replace(temporary, path)
     except Exception as error:
         if disk_is_full(error):
@@ -68,7 +70,7 @@ class FolderLock:
             InputError: another run has it.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / ".lock", thread_local=False, is_singleton=True)
+        self._lock = FileLock(folder / ".lock", thread_local=False)
         try:
             self._lock.acquire(blocking=False)
         except Timeout as error:

@@ -60,4 +60,6 @@ def _short(number: float) -> str:
     """At most five characters and a letter: 7, 0.42, 12.3k, 60.0k, 1.2M."""
     unit, suffix = pick_unit_and_suffix(int(number), ["", "k", "M", "G", "T"], 1000)
     value = number / unit
-    return f"{value:,.1f}{suffix}" if suffix else f"{value:,.0f}" if value == int(value) else f"{value:.2g}"
+    if suffix:
+        return f"{value:,.1f}{suffix}"
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"

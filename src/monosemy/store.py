@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -77,13 +78,14 @@ class Store:
     def find(self, name: str, thorough: bool = True) -> Path | None:
         """The folder of an entry, or None. One that is damaged is said and removed, so that it is made again."""
         folder = self.root / name
+        if not folder.is_dir():  # before its note is read: what appears after this is whole
+            return None
         entry = _read(name, folder)
         damage = f"it has no {_NOTE}" if entry is None else entry.damage(thorough)
         if damage is None:
             return folder
-        if folder.is_dir():
-            _log.warning("The entry %s is damaged (%s); it is made again.", folder, damage)
-            self.remove(name)
+        _log.warning("The entry %s is damaged (%s); it is made again.", folder, damage)
+        self.remove(name)
         return None
 
     @contextmanager
@@ -134,7 +136,7 @@ class Store:
         folder = self.root / name
         if not folder.is_dir():
             return
-        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")  # only a rename: a full disk has room for it
         with suppress(FileNotFoundError):  # another process was first
             folder.rename(aside)  # at once, so that nobody finds half of it
         shutil.rmtree(aside, ignore_errors=True)
@@ -174,8 +176,9 @@ def _read(name: str, folder: Path) -> Entry | None:
     try:
         note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
         files = {str(key): {"bytes": int(v["bytes"]), "sha256": str(v["sha256"])} for key, v in note["files"].items()}
-        return Entry(name, folder, dict(note["about"]), str(note["made"]), files) if files else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        plain = all("\0" not in key and Path(key).name == key for key in files)  # no file of another folder
+        return Entry(name, folder, dict(note["about"]), str(note["made"]), files) if files and plain else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

@@ -113,5 +113,21 @@ def test_what_can_be_shown_is_shown(study: Path, tmp_path: Path, monosemy, capsy
 def test_one_format_and_each_study_once(study: Path, monosemy, capsys: pytest.CaptureFixture[str]) -> None:
     assert monosemy("report", study, "--latex", "--csv") == 2
     assert "choose one format" in capsys.readouterr().err
+    assert monosemy("report", study, "--json", "--csv") == 2
+    assert "choose one format" in capsys.readouterr().err
     assert monosemy("report", study, study) == 2
     assert "given twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("left", [None, "{", "[]"])
+def test_without_its_environment_a_study_has_a_report_but_no_new_gallery(
+    study: Path, left: str | None, monosemy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (study / "environment.json").unlink()
+    if left is not None:
+        (study / "environment.json").write_text(left)
+    assert (study / "explanations").is_dir()
+    (study / "gallery.html").unlink()
+    assert monosemy("report", study) == 2
+    assert "The gallery was not made" in capsys.readouterr().err
+    assert (study / "report.html").is_file()

@@ -121,6 +121,7 @@ def test_settings_come_from_a_file_and_from_options_over_it(tmp_path: Path) -> N
     ("text", "words"),
     [
         ("name: submitit\ngpus: 0.5", "slurm gives out whole gpus"),
+        ("name: submitit\ngpus: .inf", "gpus is inf, but"),
         ("gpus: 1", "only the executors submitit and ray"),
         ("name: fork", "'fork'"),
         ("threads: 3", "threads"),

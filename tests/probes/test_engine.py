@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 
 from monosemy.probes import ProbeConfig, Probes, exact_probe, predict, probes_at_once, train_probes
+from monosemy.probes.engine import largest_eigenvalue
+from monosemy.probes.inputs import inputs_of
 
 N, D, C = 240, 6, 3
 DECAY = 0.02
@@ -273,3 +275,9 @@ def test_select_takes_probes_in_order() -> None:
 def test_fewer_probes_fit_at_once_where_they_are_larger() -> None:
     assert probes_at_once(10**9, 1000, 256) == 1
     assert probes_at_once(64, 10, 256) > probes_at_once(1024, 10, 256) > probes_at_once(1024, 100, 256) > 1
+
+
+def test_sparse_inputs_of_more_columns_than_rows_have_the_dense_eigenvalue() -> None:
+    x = sp.random_array((50, 80), density=0.1, rng=np.random.default_rng(0), dtype=np.float32).tocsr()
+    sparse, dense = (largest_eigenvalue(inputs_of(given), 80) for given in (x, x.toarray()))
+    assert sparse == pytest.approx(dense, rel=1e-4)

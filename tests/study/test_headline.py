@@ -78,3 +78,11 @@ def test_no_control_no_noise_and_nothing_to_judge() -> None:
     first, second = headline({("clean", 0.0): {"dense": 0.9, "relu": 0.8}}, [], ["relu"])
     assert "nothing to judge" in first
     assert "2 feature sets" in second
+
+
+def test_a_control_that_is_ahead_by_chance_is_no_loss_to_it() -> None:
+    first, _ = headline(
+        {("clean", 0.0): CLEAN, ("label-noise", 0.9): {"dense": 0.3, "relu": 0.601, "sae": 0.6}}, ["sae"], ["relu"]
+    )
+    assert "loses to a control" not in first
+    assert "relu" in first

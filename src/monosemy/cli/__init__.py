@@ -1,6 +1,5 @@
 """The command line: parse, call, print. Every module here declares a command; what it does is in ``commands``."""
 
-import errno
 import sys
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from monosemy.cli.sae import sae
 from monosemy.cli.signals import Stopped, stopped_by_signals
 from monosemy.cli.study import study
 from monosemy.cli.theory import theory, toy
-from monosemy.errors import InputError, as_resource_error
+from monosemy.errors import InputError, as_resource_error, as_unwritable
 
 app = typer.Typer(
     add_completion=True,
@@ -76,9 +75,6 @@ app.command(rich_help_panel="Theory")(theory)
 app.add_typer(cache, name="cache", rich_help_panel="Housekeeping")
 
 
-_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
-
-
 def main() -> None:
     """Entry point: bad input, a machine that gives out and a signal end in one sentence, with 2, 1 and 128 + signal."""
     try:
@@ -92,8 +88,9 @@ def main() -> None:
         said = as_resource_error(error)
         if said is not None:
             _end(f"Error: {said}", 1)
-        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
-            _end(f"Error: {error.filename} may not be written ({error.strerror}); choose another folder.", 2)
+        refused = as_unwritable(error)
+        if refused is not None:
+            _end(f"Error: {refused}", 2)
         raise
 
 

@@ -35,4 +35,6 @@ def report(
     wanted = [name for name, given in zip(FORMATS, (latex, markdown, csv), strict=True) if given]
     if len(wanted) > 1:
         raise InputError(f"--{wanted[0]} and --{wanted[1]} are both given; choose one format.")
+    if json and wanted:
+        raise InputError(f"--json and --{wanted[0]} are both given; choose one format.")
     execute(runs, wanted[0] if wanted else None, out, said(quiet, json), as_json=json)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from monosemy.cache import cache, is_current
 from monosemy.errors import InputError
+from monosemy.executors.submitit_jobs import JOBS
 from monosemy.store import Entry
 
 _KEY_SHOWN = 12
@@ -34,7 +35,7 @@ def list_entries(console: Console, *, as_json: bool) -> None:
     for entry in entries:
         stage, _, key = entry.name.partition("/")
         table.add_row(
-            f"{stage}/{key[:_KEY_SHOWN]}", escape(_what(entry)), entry.made, f"{entry.size / 1e6:,.1f}",
+            escape(f"{stage}/{key[:_KEY_SHOWN]}"), escape(_what(entry)), escape(entry.made), f"{entry.size / 1e6:,.1f}",
             "yes" if is_current(entry.about) else "no",
         )  # fmt: skip
     if entries:
@@ -69,7 +70,8 @@ def remove_entries(
     for name in sorted(chosen):
         store.remove(name)
     if everything:
-        for folder in [*store.unfinished(), *(store.root / name for name in store.without_note())]:
+        without_note = [store.root / name for name in store.without_note()]
+        for folder in [*store.unfinished(), *without_note, store.root / JOBS]:
             shutil.rmtree(folder, ignore_errors=True)
     freed = sum(entry.size for entry in entries if entry.name in chosen)
     if as_json:

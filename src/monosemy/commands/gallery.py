@@ -14,7 +14,7 @@ from monosemy.data.formats import read_rows
 from monosemy.data.labelled import LabelledData, encode_labels
 from monosemy.data.rows import Rows, ordered_classes
 from monosemy.data.sources import load_data, source_name
-from monosemy.errors import InputError
+from monosemy.errors import InputError, reason
 from monosemy.machine_readable import json_text
 from monosemy.metrics.explanations import explain
 from monosemy.progress import OnProgress, progress
@@ -130,6 +130,7 @@ def write_study_gallery(plan: Plan, data: LabelledData, study: Path, out: Path, 
         labels=data.test.labels,
         class_names=data.class_names,
         inputs=data.test.inputs,
+        row_name="test sample",
     )
     write_gallery(gallery, out / GALLERY, on_progress)
 
@@ -148,9 +149,13 @@ def again(plan: Plan, study: Path, out: Path, on_progress: OnProgress) -> str | 
     kept = any(explanation_path(study, name).is_file() for name in plan.features)
     if not kept or plan.data.source.startswith(_IN_MEMORY):
         return None
+    environment = study / "environment.json"
+    try:
+        known = json.loads(environment.read_text(encoding="utf-8"))["data"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return f"The gallery was not made: {environment} cannot be read ({reason(error)}); run the study again."
     try:
         data = load_data(plan.data, plan.seed, on_progress)
-        known = json.loads((study / "environment.json").read_text(encoding="utf-8")).get("data")
         if data_key(data, plan.encoder.files) != known:
             return f"The gallery was not made: {plan.data.source} is no longer the data of the study in {study}."
         write_study_gallery(plan, data, study, out, on_progress)

@@ -14,7 +14,7 @@ ExecutorName = Literal["in-process", "joblib", "submitit", "ray"]
 class ExecutorConfig(BaseModel):
     """How jobs run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: ExecutorName = "joblib"
     """`in-process`: one after another; `joblib`: processes of this machine; `submitit`: Slurm; `ray`: a Ray cluster."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from monosemy.errors import InputError, ResourceError, as_resource_error
+from monosemy.errors import InputError, ResourceError, as_resource_error, as_unwritable
 from monosemy.threads import one_thread
 
 Item = TypeVar("Item")
@@ -66,7 +66,9 @@ class Job:
         except InputError as error:
             return Outcome(number, None, 0.0, input_error=str(error))
         except Exception as error:
-            said = as_resource_error(error)
+            refused, said = as_unwritable(error), as_resource_error(error)
+            if refused is not None:
+                return Outcome(number, None, 0.0, input_error=str(refused))
             if said is None:
                 raise
             return Outcome(number, None, 0.0, resource_error=str(said))

@@ -1,6 +1,8 @@
 """Jobs as tasks of a Ray cluster."""
 
 import os
+import signal
+import threading
 from collections.abc import Generator, Sequence
 from itertools import islice
 from typing import Any
@@ -40,9 +42,10 @@ def _connected(config: ExecutorConfig) -> Any:
     if ray.is_initialized():
         return ray
     cores = None if config.address or config.workers is None else config.workers * config.cpus
+    before = signal.getsignal(signal.SIGTERM)  # ray.init puts its own there
     try:
         ray.init(
-            address=config.address,
+            address=config.address or "local",
             num_cpus=cores,
             include_dashboard=None if config.address else False,
             log_to_driver=False,
@@ -53,6 +56,9 @@ def _connected(config: ExecutorConfig) -> Any:
             f"The Ray cluster {config.address or 'of this machine'} cannot be reached ({reason(error)}); give the "
             f"address of a running one, or choose another --executor."
         ) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
     return ray
 
 

@@ -19,6 +19,10 @@ _ASK_EVERY = {"slurm": 10.0, "local": 0.2}
 """Seconds between looks at whether a job has ended."""
 
 
+JOBS = ".jobs"
+"""The folder in the cache where jobs find what they share, and leave their logs."""
+
+
 def outcomes(
     config: ExecutorConfig, job: Job, items: Sequence[Any], shared: tuple[Any, ...]
 ) -> Generator[Outcome, None, None]:
@@ -28,20 +32,21 @@ def outcomes(
         import submitit
     except ImportError as error:
         raise InputError("The executor submitit needs the extra 'scale'; install monosemy[scale].") from error
-    folder = cache_folder() / ".jobs" / uuid.uuid4().hex
+    folder = cache_folder() / JOBS / uuid.uuid4().hex
+    executor = _executor(config, folder)
     folder.mkdir(parents=True, mode=0o700)  # pickles of our own: nobody else may write here
     with (folder / "shared.pkl").open("wb") as file:
         cloudpickle.dump((job, shared), file)
-    executor = _executor(config, folder)
     # An array is Slurm's to pace; on one machine submitit starts whatever it is given.
     at_once = len(items) if executor.cluster == "slurm" else config.workers or cpu_count()
     waiting = iter(enumerate(items))
+    running: list[Any] = []
     try:
-        with executor.batch() if executor.cluster == "slurm" else nullcontext():
-            running = [executor.submit(_call, folder, *numbered) for numbered in islice(waiting, at_once)]
-    except submitit.core.utils.FailedJobError as error:
-        raise InputError(f"Slurm did not take the jobs ({_last(error)}); correct --executor-config.") from error
-    try:
+        try:
+            with executor.batch() if executor.cluster == "slurm" else nullcontext():
+                running = [executor.submit(_call, folder, *numbered) for numbered in islice(waiting, at_once)]
+        except submitit.core.utils.FailedJobError as error:
+            raise InputError(f"Slurm did not take the jobs ({_last(error)}); correct --executor-config.") from error
         while running:
             ended = next(submitit.helpers.as_completed(running, poll_frequency=_ASK_EVERY[executor.cluster]))
             running.remove(ended)
@@ -50,6 +55,7 @@ def outcomes(
     finally:
         for job_left in running:
             job_left.cancel()
+        (folder / "shared.pkl").unlink(missing_ok=True)  # the data; logs of a lost job stay
     shutil.rmtree(folder, ignore_errors=True)
 
 

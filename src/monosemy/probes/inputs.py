@@ -130,7 +130,8 @@ class SparseInputs:
         return self.x @ vector - self.center.numpy() @ vector / self.scale
 
     def rmatvec(self, vector: Vector) -> Vector:
-        return self.x.T @ vector - self.center.numpy() * (vector.sum() / self.scale)
+        # svds also asks by columns, (n, 1)
+        return self.x.T @ vector.ravel() - self.center.numpy() * (vector.sum() / self.scale)
 
     def batch(self, rows: Tensor) -> "_SparseBatch":
         return _SparseBatch(sp.csr_array(self.x[rows.numpy()]), self.center / self.scale)

@@ -118,7 +118,7 @@
     const verdict = guess === undefined ? "" : `predicted ${guess}`;
     const name = (hidden) => element("span", { class: "label", ...hidden }, element("bdi", { text: label }),
       ...(verdict ? [" → ", element("bdi", { text: guess })] : []));
-    const said = [label && `class ${label}`, `row ${samples.row[sample]}`, score, verdict].filter(Boolean).join(", ");
+    const said = [label && `class ${label}`, `${page.rowName} ${samples.row[sample]}`, score, verdict].filter(Boolean).join(", ");
     const item = element("li", { class: `sample ${tint}`, title: said });
     if (page.kind === "images") {
       item.append(thumbnail(sample, said), element("span", { class: "score", text: score, "aria-hidden": "true" }));
@@ -127,7 +127,7 @@
     }
     const head = element("span", { class: "head" }, element("span", { class: "score", text: score }));
     if (label) head.append(name());
-    const words = page.kind === "texts" ? texts[sample] : `row ${samples.row[sample]}`;
+    const words = page.kind === "texts" ? texts[sample] : `${page.rowName} ${samples.row[sample]}`;
     item.append(element("span", { class: "words", dir: "auto", text: words }), head);
     return item;
   }
@@ -268,7 +268,7 @@
     const found = set.predictions;
     byId("predictions").hidden = byId("arrow").hidden = !found;
     if (!found) return;
-    byId("condition").textContent = `A linear classifier on these features, trained ${found.condition}`;
+    byId("condition").textContent = `Predictions ${found.condition} of a linear classifier on these features`;
     for (const end of ["worst", "best"]) {
       const { label, accuracy, dimensions, weights } = found[end];
       byId(`${end}-title`).replaceChildren(end === "worst" ? "Least accurate class: " : "Most accurate class: ",

@@ -21,7 +21,7 @@ from monosemy.metrics.explanations import Explanations
 from monosemy.metrics.features import MIN_SUPPORT
 from monosemy.metrics.predictions import Predictions, extreme_classes
 from monosemy.progress import OnProgress
-from monosemy.report.page import rendered
+from monosemy.report.page import rendered, visible
 from monosemy.report.sprites import Pixels, Sheets, sprite_sheets, thumbnail_size, thumbnails
 
 MOST_SAMPLES = 50_000
@@ -66,6 +66,8 @@ class Gallery:
     class_names: tuple[str, ...] = ()
     inputs: Inputs | EncodedImages | None = None
     """Of the samples: images or texts; embeddings, or None, show numbers of rows alone."""
+    row_name: str = "row"
+    """What the numbers count: rows of a file, or the samples of a study's test split in their order."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ def write_gallery(gallery: Gallery, path: Path, on_progress: OnProgress | None =
     values: dict[str, Any] = {
         "kind": shown.kind,
         "n": gallery.n_samples,
-        "classes": gallery.class_names,
+        "rowName": gallery.row_name,
+        "classes": [visible(name) for name in gallery.class_names],
         "minSupport": MIN_SUPPORT,
         "samples": samples,
         "sets": sets,
@@ -274,7 +277,7 @@ def _shown(
     nothing = np.full(len(rows), -1)
     if isinstance(inputs, tuple):
         longest = max(40, min(_LONGEST_TEXT, _MOST_CHARACTERS // max(len(rows), 1)))
-        return _Shown("texts", [_cut(inputs[row], longest) for row in rows], None, nothing, ())
+        return _Shown("texts", [visible(_cut(inputs[row], longest)) for row in rows], None, nothing, ())
     if inputs is None or (isinstance(inputs, np.ndarray) and inputs.ndim == 2) or not len(rows):
         return _Shown("none", [], None, nothing, ())
     if isinstance(inputs, np.ndarray):

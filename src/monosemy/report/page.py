@@ -72,7 +72,7 @@ def rendered(template: str, context: dict[str, Any], scripts: Sequence[str] = ()
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
-        finalize=lambda value: _visible(value) if type(value) is str else value,
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     texts = [(files("monosemy.report") / name).read_text(encoding="utf-8").strip() for name in scripts]
     allowed = " ".join(f"'sha256-{_digest(text)}'" for text in texts) or "'none'"
@@ -88,7 +88,7 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """With what would be invisible, and could turn the text around it, written out."""
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -212,7 +212,7 @@ def _all_visible(value: Any) -> Any:
         return {key: _all_visible(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_all_visible(item) for item in value]
-    return _visible(value) if isinstance(value, str) else value
+    return visible(value) if isinstance(value, str) else value
 
 
 def row_head(name: str) -> dict[str, str]:

@@ -48,7 +48,7 @@ def in_points(difference: float) -> str:
 
 def interval_of(cell: pd.Series) -> str:
     if np.isnan(cell["gain_low"]):
-        return " (no interval: it does not vary with the seed, or there is only one)"
+        return f" (no interval: {'only one seed' if cell['seeds'] < 2 else 'it does not vary with the seed'})"
     return f" (95 % interval {100 * cell['gain_low']:+.1f} to {100 * cell['gain_high']:+.1f})"
 
 
@@ -65,14 +65,17 @@ def outcomes(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     parts = (
         ("better", rows[clear & (rows["gain"] > 0)]),
         ("WORSE", rows[clear & (rows["gain"] < 0)]),
-        ("no clear difference", rows[~clear]),
+        ("no clear difference", rows[~clear & rows["p_holm"].notna()]),
+        ("not testable", rows[rows["p_holm"].isna()]),
     )
     return [(word, part) for word, part in parts if len(part)]
 
 
 def no_difference(cell: pd.Series) -> str:
     """Said with p where it is known: it is corrected for all comparisons, the interval beside it is not."""
-    return "makes no clear difference" + ("" if np.isnan(cell["p_holm"]) else f" (Holm p {cell['p_holm']:.2f})")
+    if np.isnan(cell["p_holm"]):
+        return "cannot be tested"
+    return f"makes no clear difference (Holm p {cell['p_holm']:.2f})"
 
 
 def judgement(
@@ -89,20 +92,21 @@ def judgement(
     gain = f"{in_points(cell['gain'])} to tuned dense{interval_of(cell)}"
     margins = {control: paired_gain(results, name, control, scenario, level) for control in controls}
     if not margins:
-        ahead, closest, beaten = "no control was run", 0.0, True
+        ahead, beaten, behind = "no control was run", True, False
     else:
         control = min(margins, key=lambda other: margins[other][0])
         closest, low, high = margins[control]
         spread = "" if np.isnan(low) else f" (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
         ahead = f"{in_points(closest)}{spread} to the closest control, {control}"
         beaten = all(bound > 0 for _, bound, _ in margins.values())
+        behind = any(bound < 0 for _, _, bound in margins.values())
     if not cell["p_holm"] < SIGNIFICANT:
         outcome = no_difference(cell)
     elif cell["gain"] < 0:
         outcome = "LOSES"
     elif beaten:
         outcome = "wins"
-    elif closest > 0:
+    elif not behind:
         outcome = "wins over dense but not clearly over every control"
     else:
         outcome = "wins over dense but loses to a control, so monosemanticity is not the reason"
