@@ -152,7 +152,10 @@ def test_every_source_gives_the_rows(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [*SOURCES, "buffered streaming"])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_a_stream_goes_on_from_every_place(kind: str, shuffle: bool, tmp_path: Path) -> None:
+def test_a_stream_goes_on_from_every_place(
+    kind: str, shuffle: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.05)  # it sleeps 5 s after each reading
     if kind == "iterator":
         pytest.skip("an iterator cannot be started again; see below")
     stream = open_stream(buffered_streaming(tmp_path) if kind == "buffered streaming" else SOURCES[kind](tmp_path))
