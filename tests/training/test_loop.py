@@ -57,8 +57,15 @@ def job(network: nn.Module | None = None, **changes) -> Training:
     return Training(network=network or Network(), name="toy", **(fields | changes))
 
 
+OPENED: list[RunFolder] = []
+
+
 def folder(path: Path) -> RunFolder:
-    return RunFolder(path, CONFIG.model_dump(mode="json"), "data")
+    """Open it as the next process would: locks of those before are gone with them."""
+    while OPENED:
+        OPENED.pop().__exit__()
+    OPENED.append(RunFolder(path, CONFIG.model_dump(mode="json"), "data"))
+    return OPENED[-1]
 
 
 @pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])
