@@ -54,6 +54,10 @@ def closure(roots: set[str]) -> dict[str, Distribution]:
     return dict(sorted(found.items()))
 
 
+TOOLS = ("dev", "docs")
+"""Extras of those who work on monosemy; nothing of them comes with it."""
+
+
 def requirements() -> tuple[set[str], set[str]]:
     """What monosemy needs at run time: always, and with some extra that is for users."""
     always, extra = set(), set()
@@ -62,7 +66,7 @@ def requirements() -> tuple[set[str], set[str]]:
         name = f"{requirement.name}[{','.join(requirement.extras)}]" if requirement.extras else requirement.name
         if requirement.marker is None:
             always.add(name)
-        elif 'extra == "dev"' not in str(requirement.marker):
+        elif not any(f'extra == "{tools}"' in str(requirement.marker) for tools in TOOLS):
             extra.add(name)
     return always, extra
 
