@@ -199,7 +199,7 @@ def input_column(table: Table, wanted: str | None) -> tuple[str, Kind]:
         for kind, candidates in CANDIDATES.items():
             for name in candidates:
                 if name in table.columns:
-                    return name, kind
+                    return name, "images" if name in table.images else kind
         known = ", ".join(name for names in CANDIDATES.values() for name in names)
         raise InputError(
             f"{table.where} has no input column (looked for {known}); its columns are {', '.join(table.columns)}; "
