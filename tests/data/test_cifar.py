@@ -285,6 +285,16 @@ def test_pickles_are_refused_and_never_run(tmp_path: Path, refuses, name: str) -
     assert not exploded.exists()
 
 
+@pytest.mark.parametrize("kept", [b"p1000000000\n", b"r\x00\xca\x9a\x3b", b"q\x09"])
+def test_a_pickle_cannot_ask_for_room_by_a_number(tmp_path: Path, refuses, kept: bytes) -> None:
+    """Python's unpickler makes a table as long as the number under which a value is kept."""
+    (tmp_path / "a").write_bytes(b"}" + kept + b".")
+    with refuses(tmp_path / "a", "is kept as number"):
+        read_pickle(tmp_path / "a")
+    (tmp_path / "a").write_bytes(b"}q\x01.")
+    assert read_pickle(tmp_path / "a") == {}
+
+
 @pytest.mark.parametrize("name", ["path", "system", "eval", "subprocess", "dtype of objects"])
 def test_the_bombs_are_real(tmp_path: Path, name: str) -> None:
     exploded = tmp_path / "exploded"

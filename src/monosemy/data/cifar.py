@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import pickletools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,12 +157,24 @@ def read_pickle(path: Path) -> dict[bytes, Any]:
         InputError: the file names anything else, or is no such pickle.
     """
     try:
-        content = _Unpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        raw = path.read_bytes()
+        _check_memo(raw)
+        content = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
         if not isinstance(content, dict):
             raise pickle.UnpicklingError("it holds no dictionary")
         return {_as_bytes(key): _plain(value) for key, value in content.items()}
     except Exception as error:  # damaged pickles raise nearly every type
         raise InputError(f"{path} cannot be read as a CIFAR pickle ({reason(error)}); download it again.") from error
+
+
+def _check_memo(raw: bytes) -> None:
+    """Raise where a pickle keeps a value under a number that no writer had reached.
+
+    The unpickler makes room up to that number, so six bytes of a file would fill 64 GB.
+    """
+    for count, (opcode, number, _) in enumerate(pickletools.genops(raw)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(number) > count:
+            raise pickle.UnpicklingError(f"value {count} is kept as number {number}")
 
 
 def _as_bytes(value: Any) -> Any:
