@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from monosemy.data.parquet_footer import ColumnChunk, column_chunks
 from monosemy.errors import InputError
 
 _ALWAYS = 2**30
@@ -13,7 +14,8 @@ _ALWAYS = 2**30
 _TIMES = 100
 """Larger files may grow to so many times their size; real data does not come near."""
 _PIECE = 2**20
-_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
+_WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}
+"""Bytes of a value by the physical type of parquet's numbers."""
 
 
 def check_growth(path: Path, n_bytes: int) -> None:
@@ -41,14 +43,9 @@ def check_gzip(path: Path) -> None:
             check_growth(path, n_bytes)
 
 
-def check_parquet(path: Path, metadata: Any) -> None:
+def check_parquet(path: Path) -> None:
     """:func:`check_growth` for the numbers of a parquet file; of texts, only what the pages hold is known before."""
-    chunks = (
-        metadata.row_group(group).column(column)
-        for group in range(metadata.num_row_groups)
-        for column in range(metadata.num_columns)
-    )
-    check_growth(path, sum(_chunk_size(chunk) for chunk in chunks))
+    check_growth(path, sum(_chunk_size(chunk) for chunk in column_chunks(path)))
 
 
 def checked_batches(path: Path, batches: Iterable[Any]) -> list[Any]:
@@ -61,5 +58,5 @@ def checked_batches(path: Path, batches: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _chunk_size(chunk: Any) -> int:
-    return max(int(chunk.total_uncompressed_size), int(chunk.num_values) * _WIDTHS.get(chunk.physical_type, 1))
+def _chunk_size(chunk: ColumnChunk) -> int:
+    return max(chunk.uncompressed_size, chunk.num_values * _WIDTHS.get(chunk.type, 1))

@@ -72,7 +72,7 @@ def _of_source(path: Path, rows_column: str | None, label_column: str | None) ->
 
 def _of_parquet(path: Path, candidates: list[str]) -> list[str] | None:
     with pq.ParquetFile(path) as file:
-        check_parquet(path, file.metadata)
+        check_parquet(path)
         name = next((name for name in candidates if name in file.schema_arrow.names), None)
         if name is None:
             return None

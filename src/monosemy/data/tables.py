@@ -109,7 +109,7 @@ def _read_parquet(path: Path) -> Table:
         images = [entry.name for entry in schema if is_image_type(entry.type)]
         # pandas stores the row numbers of a filtered table under such a name.
         plain = [name for name in schema.names if name not in images and not name.startswith("__index_level_")]
-        check_parquet(path, file.metadata)
+        check_parquet(path)
         batches = checked_batches(path, file.iter_batches(_BATCH, columns=plain))
         rows = pa.Table.from_batches(batches, pa.schema([schema.field(name) for name in plain]))
         rows.validate(full=True)  # texts that are no UTF-8 fail somewhere later else

@@ -43,6 +43,7 @@ class ParquetStream(ChunkedStream):
         self.length: int = 0
         for number, path in enumerate(paths):
             with _opened(path) as file:
+                _check_growth(path)
                 schema = file.schema_arrow
                 self._column = self._column or usual_column(schema, str(path))
                 if self._column not in schema.names:
@@ -128,15 +129,23 @@ def _tail(path: Path) -> bytes:
 
 def _opened(path: Path) -> Any:
     try:
-        file = pq.ParquetFile(path)
-        check_parquet(path, file.metadata)
-        return file
+        return pq.ParquetFile(path)
+    except Exception as error:  # damaged files raise nearly every type; each means just that
+        raise _unreadable(path, error) from error
+
+
+def _check_growth(path: Path) -> None:
+    """Once a file: the footer of a wide table takes a while."""
+    try:
+        check_parquet(path)
     except InputError:
         raise
-    except Exception as error:  # damaged files raise nearly every type; each means just that
-        raise InputError(
-            f"{path} cannot be read as parquet ({reason(error)}); check that the file is whole."
-        ) from error
+    except Exception as error:  # as above
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} cannot be read as parquet ({reason(error)}); check that the file is whole.")
 
 
 def usual_column(schema: Any, where: str) -> str:
