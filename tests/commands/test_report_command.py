@@ -1,9 +1,11 @@
 """`monosemy report`: pages, comparisons and tables from folders of studies."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from monosemy.study.reading import read_study
@@ -65,6 +67,10 @@ def test_several_studies_on_one_page(study: Path, embeddings: Path, tmp_path: Pa
     assert page.count('class="headline"') == 2
 
 
+def _changed(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    change(pd.read_parquet(folder / "results.parquet")).to_parquet(folder / "results.parquet")
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -72,6 +78,8 @@ def test_several_studies_on_one_page(study: Path, embeddings: Path, tmp_path: Pa
         (lambda path: (path / "results.parquet").unlink(), "is not finished"),
         (lambda path: (path / "results.parquet").write_bytes(b"PAR1 and nothing"), "cannot be read"),
         (lambda path: (path / "summary.csv").rename(path / "results.parquet"), "cannot be read"),
+        (lambda path: _changed(path, lambda rows: pd.concat([rows, rows])), "is no table of a study"),
+        (lambda path: _changed(path, lambda rows: rows.assign(value="a")), "values of another type"),
     ],
 )
 def test_what_is_no_study(study: Path, damage, said: str, monosemy, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ Prints a JSON line a reader: cases, how many were read and how many refused, sec
 that does anything but give a value or one sentence of refusal ends the process with the case that shows it.
 """
 
+import importlib
 import json
 import os
 import re
@@ -201,6 +202,8 @@ def main() -> None:
     n, number, names = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGPROF, on_alarm)
+    for name in ("torch.distributed.nn", "torch.distributed.checkpoint"):  # they run code and open libc on import
+        importlib.import_module(name)
     guard = Guard()
     campaigns = [Campaign(name, ALL[name], guard) for name in names]
     room = int(memory_mb("VmSize") * 2**20) + ROOM

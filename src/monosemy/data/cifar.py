@@ -173,7 +173,7 @@ def _check_memo(raw: bytes) -> None:
     The unpickler makes room up to that number, so six bytes of a file would fill 64 GB.
     """
     for count, (opcode, number, _) in enumerate(pickletools.genops(raw)):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(number) > count:
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and number is not None and number > count:
             raise pickle.UnpicklingError(f"value {count} is kept as number {number}")
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
+import pyarrow.parquet as pq
 
+from monosemy.data.growth import check_parquet
 from monosemy.errors import InputError, reason
 from monosemy.study.costs import COSTS, costs_table, read_costs
 from monosemy.study.plan import read_plan
@@ -35,7 +37,12 @@ def read_study(folder: Path, faults: list[str] | None = None) -> StudyResult:
         raise InputError(f"The study in {folder} is not finished (no {RESULTS}); run its command again.")
     plan = read_plan(folder / "plan.yaml")
     try:
-        results = pd.read_parquet(path)
+        check_parquet(path)
+        table = pq.read_table(path)
+        table.validate(full=True)  # texts that are no UTF-8 fail somewhere later else
+        results = table.to_pandas()
+    except InputError:
+        raise
     except Exception as error:  # damaged files raise nearly every type; each means just that
         raise InputError(f"{path} cannot be read ({reason(error)}); run the study again.") from error
     missing = sorted(_COLUMNS - set(results.columns))
@@ -49,8 +56,11 @@ def read_study(folder: Path, faults: list[str] | None = None) -> StudyResult:
             sound = all(isinstance(value, str) for value in results[name])
         if not sound:
             raise InputError(f"{path} holds values of another type in {name!r} than a study; run the study again.")
-    summary = summarise(results)
-    verdict = make_verdict(results, summary, plan)
+    try:
+        summary = summarise(results)
+        verdict = make_verdict(results, summary, plan)
+    except Exception as error:  # rows that are there twice, or of no scenario, fail in as many ways
+        raise InputError(f"{path} is no table of a study ({reason(error)}); run the study again.") from error
     none: tuple[str, ...] = ()
     notices = _aside(_notices, folder / NOTICES, none, faults)
     costs = _aside(read_costs, folder / COSTS, costs_table([]), faults)
