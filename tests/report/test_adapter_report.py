@@ -1,6 +1,7 @@
 """What a comparison of adapters says: wins, losses and doubts, from made tables."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,22 @@ def test_better_and_worse_are_said_alike(tmp_path: Path, gain: float, word: str)
     (sentence,) = [one for one in said if one.startswith("On answers of d, monolora-output")]
     assert word in sentence
     assert "no control was run" in sentence
+
+
+def test_a_clear_loss_at_a_milder_level_is_said(tmp_path: Path) -> None:
+    """The hardest level alone would hide it."""
+    clean = made(tmp_path, {})
+    parts = [clean.results]
+    for level, gain in ((0.2, -0.05), (0.3, 0.0), (0.4, 0.0)):
+        parts.append(made(tmp_path, {"accuracy": gain}).results.assign(scenario="label-noise", level=level))
+    results = pd.concat(parts, ignore_index=True)
+    labelled: Any = object()  # that there are labels is all that is asked
+    data = replace(clean.data, task="classification", labelled=labelled)
+    said = sentences(AdapterResult(clean.plan, data, results, summarise(results, "lora"), tmp_path))
+    noisy = [one for one in said if one.startswith("Under")]
+    assert [one.split(" label noise")[0] for one in noisy] == ["Under 40 %", "Under 20 %"]
+    assert "no clear difference" in noisy[0]
+    assert "LOSES: -5" in noisy[1]
 
 
 @pytest.mark.parametrize(

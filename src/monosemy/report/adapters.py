@@ -32,17 +32,26 @@ _SMALL_TRAIN = 2_000
 
 
 def sentences(result: AdapterResult) -> list[str]:
-    """Every MonoLoRA against LoRA where it is hardest and clean; sparsity, monosemanticity and what is kept."""
+    """Every MonoLoRA against LoRA where it is hardest and clean, and wherever else the two differ clearly; sparsity,
+    monosemanticity and what is kept."""
     said = []
     present = list(dict.fromkeys(result.summary["features"]))
     monosemantic = [name for name in present if ROLES[name] == "monosemantic"]
     for scenario in dict.fromkeys([*tables.scenarios(result.summary), "clean"]):
-        said += [_judge(result, name, scenario, hardest_level(result.summary, scenario)) for name in monosemantic]
+        for name in monosemantic:
+            said += [_judge(result, name, scenario, level) for level in _telling_levels(result.summary, name, scenario)]
     said += [_sparsity(result.results, name) for name in monosemantic]
     said += [_consistency(result.results, name) for name in [*monosemantic, BASELINE]]
     said += [_kept(result.results, name) for name in monosemantic]
     said += [_harmless(result.results, name) for name in monosemantic]
     return [sentence for sentence in said if sentence]
+
+
+def _telling_levels(summary: pd.DataFrame, name: str, scenario: str) -> list[float]:
+    """The hardest, and milder ones with a clear win or loss."""
+    hardest = hardest_level(summary, scenario)
+    rows = summary[(summary["features"] == name) & (summary["scenario"] == scenario) & (summary["level"] != hardest)]
+    return [hardest, *rows.loc[rows["p_holm"] < SIGNIFICANT, "level"]]
 
 
 def warnings(result: AdapterResult) -> list[str]:
