@@ -126,3 +126,31 @@ def test_two_runs_of_one_process_are_kept_apart_too(tmp_path: Path) -> None:
         FolderLock(tmp_path)
     first.release()
     FolderLock(tmp_path).release()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from monosemy.files import atomic_path
+with atomic_path(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("name", ["results.parquet", "log.jsonl", "activations-00000.safetensors", "a.b c.csv"])
+def test_the_next_run_removes_what_a_killed_one_left_half_written(tmp_path: Path, name: str) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / name)], check=False)
+    (left,) = tmp_path.iterdir()
+    assert left.read_text() == "half"
+    FolderLock(tmp_path).release()
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_hidden_files_of_the_user_stay(tmp_path: Path) -> None:
+    mine = [".gitignore", ".notes.settings", ".results.parquet", ".results.parquet.old_copy", "x.csv.abcdefgh.csv"]
+    for name in mine:
+        (tmp_path / name).touch()
+    (tmp_path / ".a.csv.abcdefgh.csv").mkdir()
+    FolderLock(tmp_path).release()
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*mine, ".a.csv.abcdefgh.csv", ".lock"])

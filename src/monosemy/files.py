@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from monosemy.errors import InputError, disk_is_full
+
+_HALF_WRITTEN = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")
+"""Names that :func:`atomic_path` gives: `.results.parquet.k3v_90ab.parquet`."""
 
 
 @contextmanager
@@ -60,11 +64,18 @@ def append_line(path: Path, line: str) -> None:
         file.write(line.encode() + b"\n")
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left half-written in a folder that nobody else writes into now."""
+    for path in folder.glob(".*"):
+        if _HALF_WRITTEN.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
 class FolderLock:
     """Keeps another process out of a folder; the system frees it when this one ends, however it ends."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the lock; the folder is made if it is not there.
+        """Take the lock; the folder is made if it is not there, and swept if it is.
 
         Raises:
             InputError: another run has it.
@@ -77,6 +88,7 @@ class FolderLock:
             raise InputError(
                 f"Another run is writing into {folder}; wait until it has ended, or choose another --out."
             ) from error
+        sweep(folder)
 
     def release(self) -> None:
         """Let others in."""

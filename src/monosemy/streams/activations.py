@@ -225,8 +225,6 @@ class _Shards:
             write_environment(folder, {})  # nothing here is drawn
             self._write_index(False)
             return
-        for half_written in folder.glob(".activations-*"):  # a kill left it; nobody else writes here
-            half_written.unlink()
         while self._path(self._count).exists():
             about = _about(self._path(self._count))
             self.rows, self.batches, self._digest = about["rows"], about["batches"], about["digest"]

@@ -17,7 +17,7 @@ from monosemy.data.labelled import LabelledData
 from monosemy.environment import ENVIRONMENT, environment
 from monosemy.errors import InputError, reason
 from monosemy.executors import ExecutorConfig
-from monosemy.files import FolderLock, append_line, atomic_path, write_text
+from monosemy.files import FolderLock, append_line, atomic_path, sweep, write_text
 from monosemy.study.costs import Spent, logged_costs
 
 _logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class StudyFolder:
             known = (path / "plan.yaml").is_file()
             if known:
                 self._check_same(plan, key)
-                self._sweep()
+                sweep(path / "cells")
             else:
                 self._start(plan, self._environment | {"seeds": dict(seeds or {}), "data": key})
             what = {"executor": executor.model_dump(mode="json", exclude_defaults=True) | {"name": executor.name}}
@@ -141,11 +141,6 @@ class StudyFolder:
             raise InputError(
                 f"The folder {self.path} cannot be written ({error.strerror}); choose another --out."
             ) from error
-
-    def _sweep(self) -> None:
-        """Remove what a killed run left half-written; nobody else writes here now."""
-        for left in (self.path / "cells").glob(".*"):
-            left.unlink()
 
     def _start(self, plan: str, known: dict[str, Any]) -> None:
         write_text(self.path / ENVIRONMENT, json.dumps(known, indent=2) + "\n")

@@ -60,8 +60,6 @@ class RunFolder:
         if not writes:
             return
         self._lock = FolderLock(path)
-        for half_written in path.glob(".checkpoint.safetensors.*"):  # a kill left it; nobody else writes here
-            half_written.unlink()
         if known != values:
             write_text(path / "config.yaml", yaml.safe_dump(values, sort_keys=False))
             write_environment(path, seeds or {})
