@@ -45,7 +45,8 @@ def test_trainings_and_what_is_made_of_them(tmp_path: Path) -> None:
 
 
 def test_theory(tmp_path: Path) -> None:
-    run("toy", "--no-sweep", "--features", 6, "--dimensions", 3, "--steps", 20, "--seeds", 1, "--out", tmp_path / "toy")
+    run("toy", "--no-sweep", "--features", 6, "--dimensions", 3, "--label-noise", 0.3, "--steps", 20, "--seeds", 1,
+        "--out", tmp_path / "toy")  # fmt: skip
     check(tmp_path / "toy", repetitions=1)
     run("theory", "--classes", 2, "--seeds", 1, "--samples", 300, "--out", tmp_path / "theory")
     check(tmp_path / "theory", repetitions=1)

@@ -1,5 +1,6 @@
 """Faults that hostile tables and arrays were found to cause; tests/fuzz finds such."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from made_files import EMBEDDINGS, LABELS, TEXTS, load, texts, write
 
-from monosemy.data.arrays import read_labels, read_npy
+from monosemy.data.arrays import read_arrays, read_labels, read_npy
 from monosemy.data.codes import load_codes
 from monosemy.data.config import DataConfig
 from monosemy.data.growth import check_growth
 from monosemy.data.rows import label_texts, ordered_classes
+from monosemy.data.stored_labels import stored_labels
 from monosemy.streams import open_stream
 
 
@@ -106,6 +108,22 @@ def test_arrays_that_are_none(tmp_path: Path, refuses) -> None:
     (tmp_path / "e.npz").rename(path)
     with refuses(path, "holds no array"):
         read_npy(path)
+
+
+@pytest.mark.parametrize("dtype", ["<U0", "|S0", "|V0"])
+def test_values_of_no_size(dtype: str, tmp_path: Path, refuses) -> None:
+    """An empty file holds any number of them."""
+    path = tmp_path / "e.npy"
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": (3_000_000_000,)})
+    with refuses(path, "values of 0 bytes"):
+        read_npy(path)
+    with zipfile.ZipFile(tmp_path / "e.npz", "w") as archive:
+        archive.write(path, "labels.npy")
+    with refuses(tmp_path / "e.npz", "values of 0 bytes"):
+        read_arrays(tmp_path / "e.npz")
+    with refuses(tmp_path / "e.npz", "values of 0 bytes"):
+        stored_labels(str(tmp_path / "e.npz"), None, None, None)
 
 
 def test_what_a_file_may_grow_to(tmp_path: Path, refuses) -> None:

@@ -102,9 +102,12 @@ def _pairs(path: Path) -> None:
 
 
 def _causal(folder: Path) -> None:
-    from tiny_models import save_causal, tiny_tokenizer
+    from tiny_models import save_causal, tiny_tokenizer, with_biases
 
-    save_causal(folder, "gpt2" if folder.name == "gpt2" else "llama", tiny_tokenizer(), context=64)
+    if folder.name == "gpt2":
+        with_biases(save_causal(folder, "gpt2", tiny_tokenizer(), context=64))
+    else:
+        save_causal(folder, "llama", tiny_tokenizer(), context=64)
 
 
 def _stories(folder: Path) -> None:

@@ -80,6 +80,16 @@ def save_causal(
     return str(folder)
 
 
+def with_biases(folder: str) -> str:
+    """A saved GPT-2 whose MLPs have biases, as trained ones do."""
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        for block in model.transformer.h:
+            block.mlp.c_fc.bias.copy_(torch.linspace(-1, 0.1, len(block.mlp.c_fc.bias)))
+    model.save_pretrained(folder)
+    return folder
+
+
 def save_classifier(folder: Path, labels: Sequence[str], problem_type: str | None = None, kind: str = "roberta") -> str:
     """A random sequence classifier and its tokenizer in a folder."""
     tokenizer = tiny_tokenizer()

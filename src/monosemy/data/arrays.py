@@ -31,7 +31,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         else:
             arrays = {"embeddings": np.load(path, allow_pickle=False)}
         for name, array in arrays.items():
-            _check_plain(array, name)
+            check_plain(array, name)
     except InputError:
         raise
     except Exception as error:  # damaged files raise nearly every type; each means just that
@@ -49,7 +49,7 @@ def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
         raise InputError(f"The file {path} does not exist; give the path of a data file.")
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-        _check_plain(array, "it")
+        check_plain(array, "it")
     except Exception as error:  # damaged files raise nearly every type; each means just that
         raise InputError(
             f"{path} cannot be read as an array ({reason(error)}); save plain numbers or texts."
@@ -57,10 +57,12 @@ def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
     return array
 
 
-def _check_plain(array: Any, name: str) -> None:
-    """Raise where a file's part is no array, or holds texts of characters that do not exist."""
+def check_plain(array: Any, name: str) -> None:
+    """Raise where a file's part is no array, or holds texts of characters that do not exist, or values of no size."""
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{name} holds no array")
+    if array.size and not array.dtype.itemsize:  # of which an empty file can hold any number
+        raise ValueError(f"{name} has values of 0 bytes")
     if array.dtype.kind == "U" and array.size:
         characters = np.ascontiguousarray(array).view(f"{array.dtype.str[0]}u4")
         if characters.max() > _LAST_CHARACTER:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from monosemy.data.arrays import read_labels
+from monosemy.data.arrays import check_plain, read_labels
 from monosemy.data.growth import check_parquet, check_zip, checked_batches
 from monosemy.data.labelled import encode_labels
 from monosemy.data.rows import label_texts, ordered_classes
@@ -85,7 +85,11 @@ def _of_npz(path: Path, candidates: list[str]) -> NDArray[Any] | None:
     check_zip(path)
     with np.load(path, allow_pickle=False) as file:
         name = next((name for name in candidates if name in file.files), None)
-        return None if name is None else np.asarray(file[name])
+        if name is None:
+            return None
+        array = file[name]
+    check_plain(array, name)
+    return array
 
 
 def _of_safetensors(path: Path, candidates: list[str]) -> NDArray[Any] | None:

@@ -33,15 +33,15 @@ def outcomes(
     except ImportError as error:
         raise InputError("The executor submitit needs the extra 'scale'; install monosemy[scale].") from error
     folder = cache_folder() / JOBS / uuid.uuid4().hex
-    executor = _executor(config, folder)
     folder.mkdir(parents=True, mode=0o700)  # pickles of our own: nobody else may write here
-    with (folder / "shared.pkl").open("wb") as file:
-        cloudpickle.dump((job, shared), file)
-    # An array is Slurm's to pace; on one machine submitit starts whatever it is given.
-    at_once = len(items) if executor.cluster == "slurm" else config.workers or cpu_count()
-    waiting = iter(enumerate(items))
     running: list[Any] = []
     try:
+        executor = _executor(config, folder)
+        with (folder / "shared.pkl").open("wb") as file:
+            cloudpickle.dump((job, shared), file)
+        # An array is Slurm's to pace; on one machine submitit starts whatever it is given.
+        at_once = len(items) if executor.cluster == "slurm" else config.workers or cpu_count()
+        waiting = iter(enumerate(items))
         try:
             with executor.batch() if executor.cluster == "slurm" else nullcontext():
                 running = [executor.submit(_call, folder, *numbered) for numbered in islice(waiting, at_once)]
@@ -52,6 +52,9 @@ def outcomes(
             running.remove(ended)
             running += [executor.submit(_call, folder, *numbered) for numbered in islice(waiting, 1)]
             yield _outcome(ended)
+    except InputError:  # no job was taken
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     finally:
         for job_left in running:
             job_left.cancel()

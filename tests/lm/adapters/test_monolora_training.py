@@ -3,12 +3,15 @@
 import copy
 from pathlib import Path
 
+import peft
 import pytest
 import torch
 from made_adapters import adapted, config, filled, llama, token_batch
+from packaging.version import Version
 from peft import LoraConfig, PeftModel, get_peft_model
 from processes import in_processes
 from torch import nn
+from transformers.integrations.peft import MIN_PEFT_VERSION
 
 from monosemy.functional.low_rank import PLACEMENTS
 
@@ -236,6 +239,8 @@ def test_minilm(tmp_path: Path, placement: str) -> None:
 
 def test_lora_beside_monolora_by_transformers() -> None:
     """transformers' own ``add_adapter`` takes both kinds on one model, each with its own update."""
+    if Version(peft.__version__) < Version(MIN_PEFT_VERSION):
+        pytest.skip(f"transformers' own add_adapter refuses every PEFT below {MIN_PEFT_VERSION}")
     model, tokens = llama(), token_batch()
     model.add_adapter(LoraConfig(r=4, target_modules=["q_proj"]), "plain")
     model.add_adapter(config(target_modules=["q_proj"], placement="output"), "mono")

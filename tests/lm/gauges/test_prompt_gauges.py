@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 from test_architectures import tiny
-from tiny_models import save_causal, tiny_tokenizer
+from tiny_models import save_causal, tiny_tokenizer, with_biases
 
 from monosemy.errors import InputError
 from monosemy.functional import effective_rank, feature_decorrelation, gauge_change, hoyer_sparsity
@@ -99,12 +99,8 @@ def test_relu_models_are_sparse(tmp_path: Path) -> None:
 
 
 def test_models_side_by_side(tmp_path: Path) -> None:
-    base = save_causal(tmp_path / "base", "gpt2")
+    base = with_biases(save_causal(tmp_path / "base", "gpt2"))
     model = load_causal_model(base, device="cpu")
-    with torch.no_grad():
-        for block in model.model.transformer.h:
-            block.mlp.c_fc.bias.copy_(torch.linspace(-1, 0.1, len(block.mlp.c_fc.bias)))
-    model.model.save_pretrained(base)
     before = layer_weight_gauges(model.model)
     with torch.no_grad():
         model.model.transformer.h[1].mlp.c_fc.bias[:3] += 0.5
@@ -133,6 +129,15 @@ def test_models_side_by_side(tmp_path: Path) -> None:
     assert weights_alone.layers["value"].abs().max() >= 1
     with pytest.raises(InputError, match="have no bias"):
         gauge({"llama": llama}, device="cpu")
+
+
+def test_biases_that_nobody_trained_give_no_weight_gauge(tmp_path: Path) -> None:
+    fresh = save_causal(tmp_path / "fresh", "gpt2")
+    with pytest.raises(InputError, match=r"^The median weight gauge of this gpt2 model is 0"):
+        gauge({"fresh": fresh}, device="cpu")
+    found = gauge({"fresh": fresh}, TEXTS, device="cpu")
+    assert found.notices[0].startswith("No weight gauge of fresh: The median")
+    assert "weight_gauge" not in set(found.layers["metric"])
 
 
 def test_adapters_are_opened_with_their_base(tmp_path: Path) -> None:

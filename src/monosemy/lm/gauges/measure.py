@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import nn
 
 from monosemy.errors import InputError, reason
 from monosemy.functional.superposition import gauge_change, layer_gauge
@@ -81,7 +82,7 @@ def gauge(
         loaded = open_model(source, device) if isinstance(source, str) else source
         neurons: list[NDArray[np.float64]] | None = None
         try:
-            neurons = layer_weight_gauges(loaded.model, names)
+            neurons = _telling_gauges(loaded.model, names)
         except InputError as error:
             if prompts is None:
                 raise
@@ -109,6 +110,16 @@ def gauge(
         tuple(f"No weight gauge of {', '.join(names)}: {why}" for why, names in without.items()),
         float("nan") if similar.moments is None else 1 - similar.compute(),
     )
+
+
+def _telling_gauges(model: nn.Module, names: MlpNames | None) -> list[NDArray[np.float64]]:
+    neurons = layer_weight_gauges(model, names)
+    if not any(np.median(layer) for layer in neurons):
+        raise InputError(
+            f"The median weight gauge of this {model_type(model)} model is 0 in every layer, as before any training, "
+            f"when biases are 0; measure by prompts, or take a trained model."
+        )
+    return neurons
 
 
 def _noting(embed: Embed, similar: FeatureDecorrelation) -> Embed:
