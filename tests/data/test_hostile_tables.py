@@ -126,6 +126,15 @@ def test_values_of_no_size(dtype: str, tmp_path: Path, refuses) -> None:
         stored_labels(str(tmp_path / "e.npz"), None, None, None)
 
 
+def test_values_of_any_size(tmp_path: Path, refuses) -> None:
+    """An array without values can promise them; NumPy makes room for one where it converts."""
+    path = tmp_path / "e.npy"
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<U100000000", "fortran_order": False, "shape": (0,)})
+    with refuses(path, "values of 400,000,000 bytes"):
+        read_npy(path)
+
+
 def test_what_a_file_may_grow_to(tmp_path: Path, refuses) -> None:
     path = tmp_path / "x"
     path.write_bytes(bytes(1000))

@@ -178,6 +178,23 @@ def test_interrupt_keys_end_it_in_one_sentence(
     assert same_results(out, calm)
 
 
+def test_interrupt_keys_end_jobs_of_submitit_too(data: Path, calm: Path, tmp_path: Path) -> None:
+    out, config = tmp_path / "run", tmp_path / "local.yaml"
+    config.write_text("name: submitit\ncluster: local\nworkers: 2\n")
+    env = os.environ | {"MONOSEMY_CACHE": str(tmp_path / "cache")}
+    process = started(data, out, "--executor-config", str(config), env=env)
+    until(lambda: cells(out), process)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert workers
+    os.killpg(process.pid, signal.SIGINT)
+    assert end_of(process) == (130, "Interrupted. What was finished is kept; the same command goes on from there.")
+    psutil.wait_procs(workers, timeout=60)
+    assert not [worker for worker in workers if worker.is_running()], "nothing goes on in the background"
+    assert not list((tmp_path / "cache" / ".jobs").iterdir()), "nor is anything left of it"
+    assert end_of(started(data, out, "--executor-config", str(config), env=env)) == (0, "")
+    assert same_results(out, calm)
+
+
 def test_a_killed_worker_ends_it_in_one_sentence(data: Path, calm: Path, tmp_path: Path) -> None:
     """As the system does when memory runs out."""
     out = tmp_path / "run"

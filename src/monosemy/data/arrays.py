@@ -15,6 +15,8 @@ from monosemy.errors import InputError, reason
 
 ARRAY_SUFFIXES = (".npz", ".safetensors", ".npy")
 _LAST_CHARACTER = 0x10FFFF
+_LONGEST = 2**26
+"""Bytes of a single value; an array without values can promise any, and NumPy makes room for one when it converts."""
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -58,11 +60,13 @@ def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
 
 
 def check_plain(array: Any, name: str) -> None:
-    """Raise where a file's part is no array, or holds texts of characters that do not exist, or values of no size."""
+    """Raise where a file's part is no array, or its values have no size or too large a one, or are no characters."""
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{name} holds no array")
     if array.size and not array.dtype.itemsize:  # of which an empty file can hold any number
         raise ValueError(f"{name} has values of 0 bytes")
+    if array.dtype.itemsize > _LONGEST:
+        raise ValueError(f"{name} has values of {array.dtype.itemsize:,} bytes")
     if array.dtype.kind == "U" and array.size:
         characters = np.ascontiguousarray(array).view(f"{array.dtype.str[0]}u4")
         if characters.max() > _LAST_CHARACTER:

@@ -1,5 +1,6 @@
 """Jobs of a Slurm cluster, by submitit."""
 
+import os
 import shutil
 import uuid
 from collections.abc import Generator, Sequence
@@ -35,6 +36,7 @@ def outcomes(
     folder = cache_folder() / JOBS / uuid.uuid4().hex
     folder.mkdir(parents=True, mode=0o700)  # pickles of our own: nobody else may write here
     running: list[Any] = []
+    named = False
     try:
         executor = _executor(config, folder)
         with (folder / "shared.pkl").open("wb") as file:
@@ -44,22 +46,47 @@ def outcomes(
         waiting = iter(enumerate(items))
         try:
             with executor.batch() if executor.cluster == "slurm" else nullcontext():
-                running = [executor.submit(_call, folder, *numbered) for numbered in islice(waiting, at_once)]
+                running = [_submit(executor, folder, *numbered) for numbered in islice(waiting, at_once)]
         except submitit.core.utils.FailedJobError as error:
             raise InputError(f"Slurm did not take the jobs ({_last(error)}); correct --executor-config.") from error
         while running:
             ended = next(submitit.helpers.as_completed(running, poll_frequency=_ASK_EVERY[executor.cluster]))
             running.remove(ended)
-            running += [executor.submit(_call, folder, *numbered) for numbered in islice(waiting, 1)]
+            running += [_submit(executor, folder, *numbered) for numbered in islice(waiting, 1)]
             yield _outcome(ended)
-    except InputError:  # no job was taken
-        shutil.rmtree(folder, ignore_errors=True)
+    except (ResourceError, RuntimeError):
+        named = True
         raise
     finally:
-        for job_left in running:
-            job_left.cancel()
-        (folder / "shared.pkl").unlink(missing_ok=True)  # the data; logs of a lost job stay
-    shutil.rmtree(folder, ignore_errors=True)
+        _cancel(running)
+        if named:  # the message names a job's log; what jobs shared is as large as the data
+            (folder / "shared.pkl").unlink(missing_ok=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _submit(executor: Any, folder: Path, number: int, item: Any) -> Any:
+    if executor.cluster == "slurm":
+        return executor.submit(_call, folder, number, item)
+    # The process that watches over a job of this machine says on our stderr that it was interrupted, with a traceback.
+    with (folder / "watchers.log").open("ab") as log:
+        own = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            return executor.submit(_call, folder, number, item)
+        finally:
+            os.dup2(own, 2)
+            os.close(own)
+
+
+def _cancel(jobs: Sequence[Any]) -> None:
+    from submitit.local.local import LocalJob
+
+    for job in jobs:
+        job.cancel()
+    for job in jobs:
+        if isinstance(job, LocalJob):  # it ends at once; Slurm may take its time
+            job.wait()
 
 
 def _executor(config: ExecutorConfig, folder: Path) -> Any:
