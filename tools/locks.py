@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("3.11", "3.12", "3.13")
-EXTRAS = ("dev", "text", "vision", "lm", "cleanlab", "hub")
+EXTRAS = ("dev", "text", "vision", "lm", "cleanlab", "hub", "scale", "docs")
 OF_TORCH = ("nvidia-", "cuda-", "triton")
 
 
