@@ -32,7 +32,7 @@ wheel-test: .venv/dev.stamp
 	$(BIN)/python -m build --quiet
 	$(PYTHON) -m venv build/venv
 	build/venv/bin/pip install $(QUIET) -c constraints.txt "$$(echo dist/*.whl)[$(EXTRAS)]"
-	cp -r tests examples docs tools README.md pyproject.toml Makefile build/venv
+	cp -r tests examples docs benchmarks tools *.md pyproject.toml Makefile build/venv
 	cd build/venv && OMP_NUM_THREADS=1 bin/python -m pytest -n auto --dist loadfile tests
 
 locks: .venv/dev.stamp
