@@ -10,7 +10,7 @@ import torch
 from record import interleaved_medians, write_record
 from torch import Tensor
 
-from monosemy.encoders.augment import make_augmentation
+from monosemy.encoders.augmentation import make_augmentation
 
 BATCH, SIDE, ROUNDS = 512, 32, 11
 ONE_BY_ONE = 128

@@ -15,11 +15,13 @@ import torch
 from record import interleaved_medians, write_record
 from torch import Tensor
 
-from monosemy.features.autoencoder import Autoencoder, TopK, initialise
-from monosemy.features.autoencoder.objective import dense_step, sparse_step
-from monosemy.functional import dispatch, to_dense, top_k
+from monosemy.functional import products as sparse_products
 from monosemy.functional.autoencoder import Terms, pre_activations
-from monosemy.functional.code_products import entry_products, product, transposed_product
+from monosemy.functional.codes import to_dense, top_k
+from monosemy.functional.products import entry_products, product, transposed_product
+from monosemy.sae.activations import TopK
+from monosemy.sae.module import Autoencoder, initialise
+from monosemy.sae.training import dense_step, sparse_step
 
 WIDTH, N_LATENTS, BATCH = 768, 16_384, 4096
 RATIOS = (8, 16, 32, 64, 128, 256, 512)
@@ -29,11 +31,11 @@ ROUNDS = 20
 @contextmanager
 def torch_alone() -> Iterator[None]:
     """Products of sparse codes by torch's own operators."""
-    before, dispatch.TRITON_DEVICES = dispatch.TRITON_DEVICES, ()
+    before, sparse_products.TRITON_DEVICES = sparse_products.TRITON_DEVICES, ()
     try:
         yield
     finally:
-        dispatch.TRITON_DEVICES = before
+        sparse_products.TRITON_DEVICES = before
 
 
 def medians(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
@@ -125,14 +127,14 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("This machine has no GPU; run it where torch.cuda.is_available().")
     device = torch.device("cuda")
-    if not dispatch.triton_runs(device):
+    if not sparse_products.triton_runs(device):
         sys.exit(
             "The Triton kernels do not run here; install triton and a C compiler, and leave MONOSEMY_SPARSE unset."
         )
     body = "\n\n".join([
         f"TopK, {N_LATENTS:,} latents, inputs of width {WIDTH}, batch {BATCH:,}, float32, matrix products at "
         f"precision {torch.get_float32_matmul_precision()!r}; medians of {ROUNDS} turns. Above 1 the sparse "
-        f"form is faster; it is now taken from {dispatch.SPARSE_FROM['cuda']} latents for each active one. The share "
+        f"form is faster; it is now taken from {sparse_products.SPARSE_FROM['cuda']} latents for each active one. The share "
         f"is the time of the encoder's product, the floor of a step, over that of the step by Triton.",
         "## Loss and gradient of a batch",
         break_even(device),

@@ -39,9 +39,10 @@ def peak() -> float:
 
 def train(path: Path, way: str) -> dict[str, float]:
     """One pass; the peak of memory in MB, and that after the imports."""
-    from monosemy import SparseAutoencoder
-    from monosemy.features.streamed import train_many
-    from monosemy.streams import BlockPermuted, Buffered, Permuted, open_stream
+    from monosemy.data.open_stream import open_stream
+    from monosemy.data.shuffle import BlockPermuted, Buffered, Permuted
+    from monosemy.sae.estimators import SparseAutoencoder
+    from monosemy.sae.streaming import train_many
 
     imported = peak()
     rows = open_stream(path)

@@ -38,7 +38,7 @@ def ours(stem: str, width: int, batch: int, steps: int) -> list[float]:
 
     from monosemy.encoders.backbones import BackboneConfig
     from monosemy.encoders.contrastive import PretrainConfig, pretrain
-    from monosemy.encoders.image_encoder import ProjectorConfig
+    from monosemy.encoders.image import ProjectorConfig
     from monosemy.training.optimizers import OptimizerConfig
 
     images = np.random.default_rng(0).integers(0, 256, (4 * batch, 3, 32, 32), dtype=np.uint8)

@@ -2,7 +2,7 @@
 
 import torch
 
-from monosemy.functional import nt_xent, relu, rep_relu, supervised_contrastive
+from monosemy.functional.losses import nt_xent, relu, rep_relu, supervised_contrastive
 
 generator = torch.Generator().manual_seed(0)
 concepts = torch.eye(8)[torch.arange(64) % 8]  # 64 images of 8 concepts, one dimension each

@@ -8,7 +8,7 @@ from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from monosemy.lm import DecPOConfig, DecPOTrainer
+from monosemy.lm.decpo import DecPOConfig, DecPOTrainer
 
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # set off by TRL itself
 torch.set_num_threads(1)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from monosemy import SparseAutoencoder
 from monosemy.metrics.explanations import explain
 from monosemy.report.gallery import Gallery, GallerySet, write_gallery
+from monosemy.sae.estimators import SparseAutoencoder
 
 digits = load_digits()
 embeddings = digits.data.astype(np.float32)

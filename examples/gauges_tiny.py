@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from monosemy.lm.gauges import gauge
+from monosemy.lm.layers import gauge
 
 words = [
     "<pad>",

@@ -4,8 +4,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from monosemy.lm.judges import callable_judge, judge_answers
-from monosemy.lm.judges.toxicity import toxicity_judge
+from monosemy.lm.judge import callable_judge, judge_answers
+from monosemy.lm.toxicity import toxicity_judge
 
 POLITE = ("I see it differently", "that was not a good idea", "please leave us", "this food is not for me")
 RUDE = ("you are a stupid idiot", "what a damn dumb idea", "get lost you idiot", "this food is damn crap")

@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from monosemy import SparseAutoencoder
-from monosemy.metrics.measure import measure
+from monosemy.metrics.measurement import measure
 from monosemy.metrics.streaming import SemanticConsistency
+from monosemy.sae.estimators import SparseAutoencoder
 
 digits = load_digits()
 embeddings, labels = digits.data.astype(np.float32), digits.target

@@ -7,7 +7,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from monosemy.lm import MonoLoraConfig, describe_adapter
+from monosemy.lm.adapter_units import describe_adapter
+from monosemy.lm.monolora import MonoLoraConfig
 
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # set off by PEFT itself
 torch.set_num_threads(1)

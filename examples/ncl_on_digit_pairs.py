@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from monosemy import LinearProbe
+from monosemy.classifiers.linear_probe import LinearProbe
 from monosemy.corruptions.labels import symmetric_noise
 from monosemy.data.digits import digit_pairs
 from monosemy.encoders.contrastive import pretrain
-from monosemy.encoders.image_encoder import embed
+from monosemy.encoders.image import embed
 from monosemy.encoders.presets import PRESETS
-from monosemy.metrics.measure import measure
+from monosemy.metrics.measurement import measure
 
 data = digit_pairs(n_train=3_000, n_test=1_000)  # two handwritten digits side by side, 100 classes
 noisy = symmetric_noise(data.train.labels, 0.6, data.n_classes, np.random.default_rng(0))

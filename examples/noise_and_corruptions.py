@@ -4,9 +4,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from monosemy.corruptions.common import KINDS, corrupt
-from monosemy.corruptions.images import gaussian_noise
+from monosemy.corruptions.inputs import gaussian_noise, token_drops, typos
 from monosemy.corruptions.labels import few_labels, matrix_noise, pair_noise, symmetric_noise
-from monosemy.corruptions.texts import token_drops, typos
 
 labels = load_digits().target
 confusion = np.full((10, 10), 0.02) + 0.8 * np.eye(10)  # your annotators' P(noisy | true)

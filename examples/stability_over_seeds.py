@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from monosemy import SparseAutoencoder
-from monosemy.functional import orthogonality_error
+from monosemy.functional.geometry import orthogonality_error
 from monosemy.metrics.stability import activation_stability, decoder_stability
+from monosemy.sae.estimators import SparseAutoencoder
 
 rng = np.random.default_rng(0)  # rows that really are sparse mixtures: each of 40 directions in one row of ten
 directions = rng.standard_normal((40, 24))

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from monosemy import SparseAutoencoder
-from monosemy.features import load_autoencoder
-from monosemy.features.exchange import to_saelens
-from monosemy.features.streamed import train_many
-from monosemy.streams import open_stream, shuffled
+from monosemy.data.open_stream import open_stream
+from monosemy.data.shuffle import shuffled
+from monosemy.sae.estimators import SparseAutoencoder
+from monosemy.sae.hub import load_autoencoder
+from monosemy.sae.saelens import to_saelens
+from monosemy.sae.streaming import train_many
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from monosemy.functional.separability import (
+from monosemy.theory.toy import ToyConfig, measure_superposition, train_toy_models
+from monosemy.theory.two_features import (
     MONO,
     POLY,
     overtaking,
@@ -10,7 +11,6 @@ from monosemy.functional.separability import (
     score_separability,
     two_feature_moments,
 )
-from monosemy.theory.toy import ToyConfig, measure_superposition, train_toy_models
 
 print("two features, each 0 with probability S; J of x1 and of x1 - x2")
 print(f"{'S':>4} {'J(x1)':>7} {'J(x1-x2)':>9} {'x1 leads from':>14} {'d(x1)':>6} {'d(x1-x2)':>9}")

@@ -14,8 +14,8 @@ import torch
 from browser import DESK, WatchedPage, chromium
 from hypothesis import HealthCheck, settings
 
-from monosemy import InputError
-from monosemy.functional import dispatch
+from monosemy.errors import InputError
+from monosemy.functional import products
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # Triton looks at it when it is first imported
@@ -55,9 +55,9 @@ def triton_device(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """Where Triton computes the products of sparse codes: on a GPU, else on the CPU in its interpreter."""
     pytest.importorskip("triton", minversion="3.7")  # earlier interpreters fail with NumPy 2.4
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    monkeypatch.setattr(dispatch, "TRITON_DEVICES", (device.type,))
-    dispatch._triton_works.cache_clear()
-    assert dispatch.triton_runs(device)
+    monkeypatch.setattr(products, "TRITON_DEVICES", (device.type,))
+    products._triton_works.cache_clear()
+    assert products.triton_runs(device)
     return device
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monosemy.functional import SparseCodes
+from monosemy.functional.codes import SparseCodes
 
 
 def some_codes(n: int, m: int, seed: int) -> tuple[SparseCodes, Tensor]:

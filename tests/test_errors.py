@@ -4,8 +4,7 @@ import pickle
 
 import pytest
 
-from monosemy import InputError
-from monosemy.errors import shown
+from monosemy.errors import InputError, shown
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 import torch
 from autoencoder_side import Batches, read_job, read_splits, report
 
-from monosemy.features.autoencoder import Autoencoder, Trainer, TrainingConfig, initialise
-from monosemy.features.autoencoder.activations import TopK
-from monosemy.functional import from_dense, to_dense
+from monosemy.functional.codes import from_dense, to_dense
+from monosemy.sae.activations import TopK
+from monosemy.sae.module import Autoencoder, initialise
+from monosemy.sae.training import Trainer, TrainingConfig
 
 job = read_job()
 splits = read_splits(job)

@@ -6,9 +6,9 @@ from monosemy._version import __version__
 from monosemy.errors import InputError
 
 if TYPE_CHECKING:
-    from monosemy.features import RandomDictionary, SparseAutoencoder
-    from monosemy.probes import LinearProbe
-    from monosemy.study import Study
+    from monosemy.classifiers.linear_probe import LinearProbe
+    from monosemy.sae.estimators import RandomDictionary, SparseAutoencoder
+    from monosemy.study.probing.study import Study
 
 _HOMES = {
     "LinearProbe": "monosemy.probes",

@@ -66,7 +66,7 @@ def test_help_fits_80_columns(words: str, monkeypatch: pytest.MonkeyPatch, capsy
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """z.npz with labels, z.npy, two models of it; in a folder of its own."""
-    from monosemy import SparseAutoencoder
+    from monosemy.sae.estimators import SparseAutoencoder
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")

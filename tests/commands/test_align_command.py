@@ -98,8 +98,8 @@ def test_a_comparison_prints_and_writes_what_it_found(
 def test_adapters_judges_and_a_file_of_held_out_texts(
     gpt2: Path, pairs: Path, tmp_path: Path, monosemy: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    from monosemy.lm.judges import callable_judge
-    from monosemy.study.alignment import run
+    from monosemy.lm.judge import callable_judge
+    from monosemy.study.dpo import run
 
     judge = callable_judge(lambda prompts, answers: [len(answer) % 2 for answer in answers])
     monkeypatch.setattr(run, "make_judge", lambda config: judge)

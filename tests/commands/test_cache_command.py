@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from monosemy.cache import Stage, cached_array
-from monosemy.cache import cache as cache_store
 from monosemy.commands.cache import list_entries, remove_entries, verify_entries
+from monosemy.core.cache import Stage, cached_array
+from monosemy.core.cache import cache as cache_store
 from monosemy.errors import InputError
 
 NEW = Stage("embeddings", "monosemy.seeding", ("numpy",))
-TEXTS = Stage("judgements", "monosemy.files")
+TEXTS = Stage("judgements", "monosemy.core.files")
 
 
 @pytest.fixture(autouse=True)

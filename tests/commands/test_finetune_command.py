@@ -9,9 +9,9 @@ import torch
 import yaml
 
 from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.finetune import FinetuneConfig, finetune
-from monosemy.encoders.image_encoder import EncoderSpec, ImageEncoder, ProjectorConfig, load_encoder, save_encoder
-from monosemy.study.finetuning import VARIANTS, FinetunePlan, _chosen_epochs
+from monosemy.encoders.finetuning import FinetuneConfig, finetune
+from monosemy.encoders.image import EncoderSpec, ImageEncoder, ProjectorConfig, load_encoder, save_encoder
+from monosemy.study.finetuning.run import VARIANTS, FinetunePlan, _chosen_epochs
 
 QUICK = ("--epochs", 2, "--batch-size", 16, "--label-noise", 0.4, "--seeds", 2)
 
@@ -84,9 +84,9 @@ def test_what_is_finished_is_not_trained_again(photos: Path, encoder: Path, tmp_
 
 def test_an_encoder_is_finetuned_as_by_hand(photos: Path, encoder: Path, tmp_path: Path, monosemy) -> None:
     """Few labels keep the same rows in every variant; the numbers are those of the function called directly."""
-    from monosemy.data.sources import load_data
+    from monosemy.data.load import load_data
     from monosemy.seeding import derive_seed
-    from monosemy.study.cells import Training, training_labels
+    from monosemy.study.conditions import Training, training_labels
 
     words = ("--scenario", "few-labels", "--few-labels", 0.5, "--epochs", 2, "--batch-size", 8, "--seeds", 1)
     out = tmp_path / "out"

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("trl")
 from lm.tiny_models import save_causal, save_classifier
 
-from monosemy.executors import joblib_processes
+from monosemy.core import executors
 
 METHODS = "lora,monolora-output,monolora-hidden"
 QUICK = ("--epochs", 1, "--min-steps", 2, "--batch-size", 8, "--lr", "0.01", "--seeds", 2)
@@ -24,7 +24,7 @@ QUICK = ("--epochs", 1, "--min-steps", 2, "--batch-size", 8, "--lr", "0.01", "--
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other processes would take longer to start than to work."""
-    monkeypatch.setattr(joblib_processes, "cpu_count", lambda: 1)
+    monkeypatch.setattr(executors, "cpu_count", lambda: 1)
 
 
 @pytest.fixture
@@ -98,8 +98,8 @@ def test_a_language_model_is_measured_before_and_after(
     monkeypatch.setenv("COLUMNS", "80")
     pairs = [{"toxic": f"you damn {i} idiot fool", "neutral": [f"dear friend {i}"]} for i in range(40)]
     judge = f"toxicity:{written(tmp_path / 'pairs.jsonl', pairs)}"
-    monkeypatch.setattr("monosemy.study.adapters.cell.make_judge", lambda _: _Shouting())
-    monkeypatch.setattr("monosemy.study.adapters.run.make_judge", lambda _: _Shouting())
+    monkeypatch.setattr("monosemy.lm.judge_config.make_judge", lambda _: _Shouting())
+    monkeypatch.setattr("monosemy.lm.judge_config.make_judge", lambda _: _Shouting())
     (tmp_path / "held.txt").write_text("once upon a time\nthere was a fox\n")
     (tmp_path / "prompts.txt").write_text("one\ntwo\nthree\n")
     out = tmp_path / "out"

@@ -124,8 +124,8 @@ def test_prompts_of_tables(tmp_path: Path) -> None:
 
 
 def test_smooth_activations_are_not_shown_as_active(shared_data: Path, prompts: Path, tmp_path: Path) -> None:
-    from monosemy.lm.gauges import gauge
-    from monosemy.report.gauges import gauges_figure
+    from monosemy.lm.layers import gauge
+    from monosemy.report.layers import gauges_figure
 
     found = gauge({"a": str(shared_data / "stories260k")}, TEXTS, device="cpu")
     assert "active" in set(found.layers["metric"])

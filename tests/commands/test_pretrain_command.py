@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from monosemy.encoders.image_encoder import ENCODER_FILE, embed, load_encoder
+from monosemy.encoders.image import ENCODER_FILE, embed, load_encoder
 from monosemy.encoders.presets import PRESETS
-from monosemy.training.run_folder import RunFolder
+from monosemy.training.checkpoint import RunFolder
 
 TINY = ("--preset", "digit-pairs", "--augmentation", "natural", "--batch-size", 16, "--n-features", 12)
 CONFIG = "steps: 6\nprojector: {hidden: 16}\nbackbone: {name: conv, width: 4}\n"
@@ -126,7 +126,8 @@ def test_epochs_end_the_presets_steps_and_both_together_are_refused(
 
 
 def test_test_images_of_a_study_are_never_trained_on(photos: Path) -> None:
-    from monosemy.data.sources import DataConfig, load_data, load_unlabelled
+    from monosemy.data.dataset import DataConfig
+    from monosemy.data.load import load_data, load_unlabelled
 
     config = DataConfig(source=str(photos))
     tested = {image.tobytes() for image in load_data(config).test.inputs}

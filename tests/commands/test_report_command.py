@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monosemy.study.reading import read_study
+from monosemy.study.probing.reading import read_study
 
 WORDS = ("--features", "dense,relu", "--label-noise", "0.3", "--seeds", "2", "--quiet")
 

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
 
-from monosemy import SparseAutoencoder
-from monosemy.features import save_pretrained
-from monosemy.features.exchange import to_dictionary_learning, to_saelens
+from monosemy.sae.dictionary_learning import to_dictionary_learning
+from monosemy.sae.estimators import SparseAutoencoder
+from monosemy.sae.hub import save_pretrained
+from monosemy.sae.saelens import to_saelens
 
 N, D, M = 120, 6, 16
 SAME = ("l0", "explained_variance", "mono_score", "semantic_consistency", "effective_rank")

@@ -11,9 +11,10 @@ import scipy.sparse as sp
 import torch
 from safetensors.numpy import load_file
 
-from monosemy import SparseAutoencoder
-from monosemy.features import Autoencoder, load_autoencoder
-from monosemy.functional import to_dense
+from monosemy.functional.codes import to_dense
+from monosemy.sae.estimators import SparseAutoencoder
+from monosemy.sae.hub import load_autoencoder
+from monosemy.sae.module import Autoencoder
 
 N, D, M = 90, 6, 16
 
@@ -36,7 +37,7 @@ def wanted() -> np.ndarray:
 def test_codes_in_every_format(
     suffix: str, here: Path, monosemy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("monosemy.metrics.autoencoders._BLOCK", 20 * M)
+    monkeypatch.setattr("monosemy.sae.evaluation._BLOCK", 20 * M)
     assert monosemy("sae", "export", "sae.safetensors", "z.npy", "--out", f"new/codes{suffix}") == 0
     path = Path(f"new/codes{suffix}")
     if suffix == ".npz":
@@ -89,7 +90,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     words: tuple[str, ...], named: str, here: Path, monosemy, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("monosemy.metrics.autoencoders._BLOCK", 20 * M)
+    monkeypatch.setattr("monosemy.sae.evaluation._BLOCK", 20 * M)
     z = np.load("z.npy")
     np.save("narrow.npy", z[:, 1:])
     z[80] = np.nan

@@ -9,7 +9,8 @@ import pytest
 import scipy.sparse as sp
 from safetensors.numpy import save_file
 
-from monosemy import SparseAutoencoder, cli
+from monosemy import cli
+from monosemy.sae.estimators import SparseAutoencoder
 
 RNG = np.random.default_rng(0)
 DECODER = RNG.standard_normal((20, 8)).astype(np.float32)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from monosemy.data.open_stream import open_stream
 from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.image_encoder import EncoderSpec, ImageEncoder, embed, load_encoder, save_encoder
-from monosemy.features import Autoencoder
-from monosemy.streams import open_stream
+from monosemy.encoders.image import EncoderSpec, ImageEncoder, embed, load_encoder, save_encoder
+from monosemy.sae.module import Autoencoder
 
 Run = Callable[..., int]
 N, D = 200, 6
@@ -82,7 +82,8 @@ def test_an_image_encoder(encoder: Path, photos: Path, tmp_path: Path, monosemy:
     assert monosemy(*words) == 0
     stored = open_stream(out).open().read(1000).numpy()
     assert stored.shape == (72, 256)
-    from monosemy.data.sources import DataConfig, load_data
+    from monosemy.data.dataset import DataConfig
+    from monosemy.data.load import load_data
 
     data = load_data(DataConfig(source=str(photos)))
     images = np.concatenate([np.asarray(split.inputs) for split in (data.train, data.validation, data.test)])

@@ -54,14 +54,14 @@ def test_range_type_and_the_input_stays(photographs, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_one_by_one_come_out_as_together(photographs, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from monosemy.corruptions.common import apply
+    from monosemy.corruptions import common
 
     together = corrupted(photographs[:7], kind)
     rng = np.random.default_rng(0)
     alone = [corrupt(photographs[i : i + 1], kind, 3, rng) for i in range(7)]  # type: ignore[arg-type]
     np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-6)
-    monkeypatch.setattr(apply, "_IMAGES_AT_ONCE", 2)
-    monkeypatch.setattr(apply, "_VALUES_AT_ONCE", 1)
+    monkeypatch.setattr(common, "_IMAGES_AT_ONCE", 2)
+    monkeypatch.setattr(common, "_VALUES_AT_ONCE", 1)
     np.testing.assert_allclose(together, corrupted(photographs[:7], kind), atol=1e-6)
 
 

@@ -8,13 +8,24 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from monosemy.corruptions.common import KINDS, SEVERITIES, parameters, table_side
-from monosemy.corruptions.common.blur import defocus_blur, defocus_kernel, glass_blur, motion_blur, zoom_blur
-from monosemy.corruptions.common.digital import contrast, elastic_transform, jpeg_compression, pixelate
-from monosemy.corruptions.common.filters import motion_path, plasma, power_of_two
-from monosemy.corruptions.common.noise import gaussian_noise, impulse_noise, shot_noise
-from monosemy.corruptions.common.severity import SIDES
-from monosemy.corruptions.common.weather import brightness, fog, frost, frost_texture, snow
+from monosemy.corruptions.common import KINDS, SEVERITIES, SIDES, parameters, table_side
+from monosemy.corruptions.filters import gaussian_noise, impulse_noise, motion_path, plasma, power_of_two, shot_noise
+from monosemy.corruptions.kinds import (
+    brightness,
+    contrast,
+    defocus_blur,
+    defocus_kernel,
+    elastic_transform,
+    fog,
+    frost,
+    frost_texture,
+    glass_blur,
+    jpeg_compression,
+    motion_blur,
+    pixelate,
+    snow,
+    zoom_blur,
+)
 
 
 def rngs(n: int, seed: int = 0) -> list[np.random.Generator]:

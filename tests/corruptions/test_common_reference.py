@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from monosemy.corruptions.common import parameters
-from monosemy.corruptions.common.blur import defocus_blur, defocus_kernel, zoom_blur
-from monosemy.corruptions.common.digital import _affine, contrast, jpeg_compression, pixelate
-from monosemy.corruptions.common.filters import (
-    along_sides,
-    clipped_zoom,
-    gaussian_operator,
-    motion_blur_along,
-    plasma,
+from monosemy.corruptions.filters import along_sides, clipped_zoom, gaussian_operator, motion_blur_along, plasma
+from monosemy.corruptions.kinds import (
+    _affine,
+    brightness,
+    contrast,
+    defocus_blur,
+    defocus_kernel,
+    jpeg_compression,
+    pixelate,
+    zoom_blur,
 )
-from monosemy.corruptions.common.weather import brightness
 
 with np.load(Path(__file__).with_name("common_reference.npz")) as _file:
     RECORDED = {name: v / 65535 if (v := _file[name]).dtype == np.uint16 else v for name in _file.files}

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from monosemy.corruptions.images import corrupt
+from monosemy.corruptions.inputs import corrupt_images
 
 GREY = np.full((200, 3, 8, 8), 0.5, dtype=np.float32)
 PIXEL_STD = np.array([0.1, 0.2, 0.4], dtype=np.float32).reshape(3, 1, 1)
 
 
 def noisy(kind: str, level: float, protocol: str, images: np.ndarray = GREY, seed: int = 0) -> np.ndarray:
-    return corrupt(images, kind, level, protocol, np.random.default_rng(seed), PIXEL_STD)
+    return corrupt_images(images, kind, level, protocol, np.random.default_rng(seed), PIXEL_STD)
 
 
 def test_default_gaussian_has_mean_zero_and_the_given_deviation() -> None:

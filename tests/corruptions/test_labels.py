@@ -5,7 +5,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from monosemy import InputError
 from monosemy.corruptions.labels import (
     check_symmetric_rate,
     check_transition_matrix,
@@ -15,6 +14,7 @@ from monosemy.corruptions.labels import (
     pair_noise,
     symmetric_noise,
 )
+from monosemy.errors import InputError
 
 
 def rng(seed: int = 0) -> np.random.Generator:

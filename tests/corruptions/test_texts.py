@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.corruptions.texts import corrupt
+from monosemy.corruptions.inputs import corrupt_texts
 
 texts_with_letters = st.lists(st.text(max_size=30).filter(str.strip), max_size=5)
 KINDS = ["typos", "token-drops"]
 
 
 def noisy(texts, kind: str, rate: float, seed: int = 0) -> tuple[str, ...]:
-    return corrupt(texts, kind, rate, np.random.default_rng(seed))
+    return corrupt_texts(texts, kind, rate, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("kind", KINDS)

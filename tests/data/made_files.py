@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from monosemy.data.labelled import LabelledData
-from monosemy.data.sources import DataConfig, load_data
+from monosemy.data.dataset import DataConfig, LabelledData
+from monosemy.data.load import load_data
 
 N = 40
 LABELS = [f"class {i % 4}" for i in range(N)]

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_files import load
 
-from monosemy import InputError
 from monosemy.data.cifar import is_cifar, read_pickle, rows_of_cifar
-from monosemy.data.decode import decode_parts
-from monosemy.data.encoded import ParquetImages
-from monosemy.data.sources import DataConfig, load_unlabelled
+from monosemy.data.dataset import DataConfig
+from monosemy.data.images import ParquetImages, decode_parts
+from monosemy.data.load import load_unlabelled
+from monosemy.errors import InputError
 
 N = 30
 RNG = np.random.default_rng(0)

@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from monosemy.data import code_files
-from monosemy.data.code_files import code_writer
-from monosemy.data.codes import load_codes
-from monosemy.data.config import DataConfig
+from monosemy.data.codes import code_writer, load_codes
+from monosemy.data.dataset import DataConfig
 from monosemy.errors import InputError
 
 
@@ -88,8 +86,8 @@ def test_safetensors_say_where_they_come_from(tmp_path: Path) -> None:
 
 def test_more_entries_than_32_bits_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     codes = random_codes(30, 10)
-    monkeypatch.setattr(code_files, "_WIDE", 5)
-    monkeypatch.setattr(code_files, "_COPIED", 8)
+    monkeypatch.setattr(codes, "_WIDE", 5)
+    monkeypatch.setattr(codes, "_COPIED", 8)
     path = written(tmp_path / "codes.npz", codes, [10, 20])
     with np.load(path) as arrays:
         assert arrays["indices"].dtype == arrays["indptr"].dtype == np.int64

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from made_files import class_folders, encoded, image_parquet, load, noise_images, pixels_of
 from PIL import Image
 
-from monosemy import InputError
-from monosemy.data import decode, maps
-from monosemy.data.decode import DecodedParts, decode_parts, fit
-from monosemy.data.encoded import FileImages, ParquetImages
+from monosemy.data import images, memory_map
+from monosemy.data.images import DecodedParts, FileImages, ParquetImages, decode_parts, fit
+from monosemy.errors import InputError
 
 
 class Listed:
@@ -82,7 +81,7 @@ def test_the_parts_share_one_size_and_it_is_said_where_it_was_not_theirs(png) ->
 
 
 def test_a_late_image_of_another_size_is_found(png, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "_PROBED", 2)
+    monkeypatch.setattr(images, "_PROBED", 2)
     items = [png((9, 9, 9), (8, 8))] * 200
     items[150] = png((9, 9, 9), (10, 8))
     assert decoded(items).shape == (200, 3, 32, 32)
@@ -145,7 +144,7 @@ def test_unreadable_images_are_named(png, refuses, damage: str) -> None:
 def test_unreadable_images_are_skipped_and_counted(
     png, damage: str, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maps, "MAX_IN_MEMORY", limit)
+    monkeypatch.setattr(memory_map, "MAX_IN_MEMORY", limit)
     items = [png((i, 0, 0)) for i in range(150)]
     for row in (0, 70, 149):
         items[row] = damaged(png, damage)
@@ -161,7 +160,7 @@ def test_unreadable_images_are_skipped_and_counted(
 
 @pytest.mark.parametrize("limit", [2**40, 0])
 def test_a_part_without_a_readable_image(refuses, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    monkeypatch.setattr(maps, "MAX_IN_MEMORY", limit)
+    monkeypatch.setattr(memory_map, "MAX_IN_MEMORY", limit)
     with refuses("None of the train images"):
         decoded([b"x", b"y"], on_bad="skip")
 
@@ -201,7 +200,7 @@ def test_mapped_images_equal_those_in_memory(
         images = ParquetImages(paths, "image")
     parts = {"train": np.arange(0, 150, 3), "test": np.arange(40, 110), "none": np.arange(0)}
     small = decode_parts(images, parts, size)
-    monkeypatch.setattr(maps, "MAX_IN_MEMORY", 100)
+    monkeypatch.setattr(memory_map, "MAX_IN_MEMORY", 100)
     large = decode_parts(images, parts, size)
     assert as_list(large) == as_list(small)
     assert isinstance(large.parts["train"].images, np.memmap)
@@ -213,13 +212,13 @@ def test_mapped_images_equal_those_in_memory(
 def test_mapped_images_are_decoded_once_and_again_after_a_change(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maps, "MAX_IN_MEMORY", 100)
+    monkeypatch.setattr(memory_map, "MAX_IN_MEMORY", 100)
     folder = class_folders(tmp_path / "a", {"x": 8, "y": 8})
     first = load(folder)
     files = sorted((cache / "images").iterdir())
     assert not any(path.name.startswith(".") for path in files), "nothing half-written stays"
     with monkeypatch.context() as patched:
-        patched.setattr(decode, "_pixels", lambda *_: pytest.fail("decoded again"))
+        patched.setattr(images, "_pixels", lambda *_: pytest.fail("decoded again"))
         second = load(folder)
     for name, split in first.splits().items():
         np.testing.assert_array_equal(split.inputs, second.splits()[name].inputs)
@@ -234,7 +233,7 @@ def test_mapped_images_are_decoded_once_and_again_after_a_change(
 def test_a_damaged_map_is_made_again(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes, name: str
 ) -> None:
-    monkeypatch.setattr(maps, "MAX_IN_MEMORY", 100)
+    monkeypatch.setattr(memory_map, "MAX_IN_MEMORY", 100)
     folder = class_folders(tmp_path / "a", {"x": 8, "y": 8})
     wanted = {name: np.array(split.inputs) for name, split in load(folder).splits().items()}
     damaged = list((cache / "images").glob(f"*/{name}"))
@@ -247,7 +246,7 @@ def test_a_damaged_map_is_made_again(
 
 
 def test_bad_images_leave_no_map(tmp_path: Path, cache: Path, refuses, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maps, "MAX_IN_MEMORY", 100)
+    monkeypatch.setattr(memory_map, "MAX_IN_MEMORY", 100)
     folder = class_folders(tmp_path / "a", {"x": 8, "y": 8})
     (folder / "y" / "007.png").write_bytes(b"broken")
     with refuses("y/007.png"):

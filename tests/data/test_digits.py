@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from monosemy.data.dataset import LabelledData, Split
 from monosemy.data.digits import digit_pairs
-from monosemy.data.labelled import LabelledData, Split
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from made_files import class_folders, encoded, load, noise_images
 
-from monosemy.data.folders import read_classes, rows_of_folder
-from monosemy.data.sources import DataConfig, load_unlabelled
+from monosemy.data.dataset import DataConfig
+from monosemy.data.load import load_unlabelled
+from monosemy.data.rows import read_classes, rows_of_folder
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from made_files import EMBEDDINGS, LABELS, TEXTS, load, texts, write
 
 from monosemy.data.arrays import read_arrays, read_labels, read_npy
 from monosemy.data.codes import load_codes
-from monosemy.data.config import DataConfig
-from monosemy.data.growth import check_growth
+from monosemy.data.dataset import DataConfig
+from monosemy.data.labels import stored_labels
+from monosemy.data.open_stream import open_stream
 from monosemy.data.rows import label_texts, ordered_classes
-from monosemy.data.stored_labels import stored_labels
-from monosemy.streams import open_stream
+from monosemy.data.safety import check_growth
 
 
 def test_labels_of_thousands_of_digits_are_names() -> None:

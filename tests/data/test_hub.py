@@ -8,7 +8,8 @@ import pytest
 from made_files import class_folders, load, noise_images, pixels_of
 from PIL import Image as PilImage
 
-from monosemy.data.sources import DataConfig, load_unlabelled
+from monosemy.data.dataset import DataConfig
+from monosemy.data.load import load_unlabelled
 
 datasets = pytest.importorskip("datasets")
 

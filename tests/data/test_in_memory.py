@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from monosemy.data import maps
-from monosemy.data.in_memory import from_arrays
+from monosemy.data import memory_map
+from monosemy.data.load import from_arrays
 
 N = 40
 LABELS = [f"class {i % 4}" for i in range(N)]
@@ -86,7 +86,7 @@ def test_from_arrays_leaves_memory_maps_on_disk(tmp_path, monkeypatch: pytest.Mo
     np.save(tmp_path / "a.npy", images)
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
     wanted = from_arrays(images[:30], LABELS[:30], images[30:], LABELS[30:])
-    monkeypatch.setattr(maps, "MAX_IN_MEMORY", 100)
+    monkeypatch.setattr(memory_map, "MAX_IN_MEMORY", 100)
     data = from_arrays(mapped[:30], LABELS[:30], mapped[30:], LABELS[30:])
     for name, part in data.splits().items():
         assert isinstance(part.inputs, np.memmap)

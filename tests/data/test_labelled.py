@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.data.labelled import LabelledData, Split, encode_labels, stratified_split, take
+from monosemy.data.dataset import LabelledData, Split, encode_labels, stratified_split, take
 
 
 def split(n: int = 4, labels=None, inputs=None) -> Split:

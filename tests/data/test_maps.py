@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from joblib import Parallel, delayed
 
-from monosemy.data import maps
-from monosemy.data.labelled import take
+from monosemy.data import memory_map
+from monosemy.data.dataset import take
 
 ROWS = np.random.default_rng(0).integers(0, 256, (20, 3, 4, 5)).astype(np.uint8)
 
@@ -20,13 +20,13 @@ def blocks():
 
 
 def test_fewer_rows_than_announced_are_a_shorter_array_and_named(cache: Path) -> None:
-    found, kept = maps.mapped(("a",), (100, 3, 4, 5), ROWS.dtype, blocks)
+    found, kept = memory_map.mapped(("a",), (100, 3, 4, 5), ROWS.dtype, blocks)
     np.testing.assert_array_equal(found, ROWS[:15])
     assert kept.tolist() == [*range(7), *range(8, 16)]
-    again, _ = maps.mapped(("a",), (100, 3, 4, 5), ROWS.dtype, lambda: pytest.fail("written again"))
+    again, _ = memory_map.mapped(("a",), (100, 3, 4, 5), ROWS.dtype, lambda: pytest.fail("written again"))
     assert isinstance(again, np.memmap)
     np.testing.assert_array_equal(again, ROWS[:15])
-    assert maps.map_folder() == cache / "images"
+    assert memory_map.map_folder() == cache / "images"
 
 
 def test_a_failing_writer_leaves_nothing(cache: Path) -> None:
@@ -35,15 +35,15 @@ def test_a_failing_writer_leaves_nothing(cache: Path) -> None:
         raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
-        maps.mapped(("a",), ROWS.shape, ROWS.dtype, failing)
+        memory_map.mapped(("a",), ROWS.shape, ROWS.dtype, failing)
     assert list((cache / "images").iterdir()) == []
 
 
 def test_a_full_disk_is_said_before_anything_is_written(refuses, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(maps.shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 1000, 1000))
+    monkeypatch.setattr(memory_map.shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 1000, 1000))
     with refuses("GB", cache / "images", "MONOSEMY_CACHE"):
-        maps.mapped(("a",), ROWS.shape, ROWS.dtype, lambda: pytest.fail("written"))
+        memory_map.mapped(("a",), ROWS.shape, ROWS.dtype, lambda: pytest.fail("written"))
 
 
 @pytest.fixture
@@ -63,8 +63,8 @@ def test_consecutive_rows_are_a_view(on_disk: np.ndarray) -> None:
 def test_other_rows_are_copied_into_memory_or_another_map(
     on_disk: np.ndarray, monkeypatch: pytest.MonkeyPatch, rows: list[int], limit: int
 ) -> None:
-    monkeypatch.setattr(maps, "MAX_IN_MEMORY", limit)
-    monkeypatch.setattr(maps, "_BLOCK", 2 * ROWS[0].nbytes)
+    monkeypatch.setattr(memory_map, "MAX_IN_MEMORY", limit)
+    monkeypatch.setattr(memory_map, "_BLOCK", 2 * ROWS[0].nbytes)
     found = take(on_disk, np.array(rows, dtype=np.int64))
     np.testing.assert_array_equal(found, ROWS[rows])
     large = limit == 0 and len(rows) > 1

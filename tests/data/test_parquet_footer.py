@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.data.parquet_footer import column_chunks
+from monosemy.data.safety import column_chunks
 from monosemy.data.tables import read_table
 
 TYPES = (

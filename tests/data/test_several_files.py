@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from made_files import image_parquet, load, noise_images, texts, write
 
-from monosemy.data.sources import DataConfig, load_unlabelled, source_name
+from monosemy.data.dataset import DataConfig
+from monosemy.data.load import load_unlabelled, source_name
 
 NAMES = ["pear", "apple", "fig"]
 IMAGES = noise_images(60)

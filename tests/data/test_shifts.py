@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_files import (
+from made_files import (  # fmt: skip
     EMBEDDINGS,
     LABELS,
     class_folders,
@@ -15,11 +15,12 @@ from made_files import (
     pixels_of,
     texts,
     write,
-)  # fmt: skip
+)
 from PIL import Image
 
-from monosemy.data.decode import fit
-from monosemy.data.sources import DataConfig, load_data
+from monosemy.data.dataset import DataConfig
+from monosemy.data.images import fit
+from monosemy.data.load import load_data
 
 
 def test_shifts_are_read_like_the_source_and_keep_known_labels(tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ import pytest
 from made_files import EMBEDDINGS, LABELS, SPLITS, TEXTS, N, load, texts, write
 from safetensors.numpy import save_file
 
-from monosemy.data.labelled import LabelledData
-from monosemy.data.pixels import unit_pixels
-from monosemy.data.sources import DataConfig, load_data
+from monosemy.data.dataset import DataConfig, LabelledData, unit_pixels
+from monosemy.data.load import load_data
 
 
 def label_of(data: LabelledData, split: str) -> dict[object, str]:

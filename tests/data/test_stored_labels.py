@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from monosemy.data.stored_labels import stored_labels
+from monosemy.data.labels import stored_labels
 from monosemy.errors import InputError
 
 X = np.ones((4, 2), np.float32)

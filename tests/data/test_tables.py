@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_files import image_parquet, load, noise_images, write
 
-from monosemy import InputError
-from monosemy.data.config import DataConfig
+from monosemy.data.dataset import DataConfig
 from monosemy.data.tables import (
     Table,
     column,
@@ -25,6 +24,7 @@ from monosemy.data.tables import (
     read_tables,
     rows_of_table,
 )
+from monosemy.errors import InputError
 
 ROWS = pd.DataFrame({"text": ["one, two", "drei ✓", "NA"], "label": ["x", "y", "x"]})
 

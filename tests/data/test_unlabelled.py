@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from made_files import class_folders, encoded, image_parquet, noise_images, texts, write
 
-from monosemy.data import maps, unlabelled
-from monosemy.data.sources import DataConfig, UnlabelledImages, load_data, load_unlabelled
+from monosemy.data import load as load_module
+from monosemy.data import memory_map
+from monosemy.data.dataset import DataConfig
+from monosemy.data.load import UnlabelledImages, load_data, load_unlabelled
 
 IMAGES = noise_images(60)
 
@@ -93,7 +95,7 @@ def test_the_seed_draws_what_is_held_out(tmp_path: Path) -> None:
 
 
 def test_at_most_so_many_are_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unlabelled, "HELD_OUT", 4)
+    monkeypatch.setattr(load_module, "HELD_OUT", 4)
     path = image_parquet(tmp_path / "a.parquet", IMAGES)
     assert len(load(path).held_out) == 4
     assert [len(x) for x in (load(image_parquet(tmp_path / "b.parquet", IMAGES[:2])).train, load(path).train)] == [
@@ -114,7 +116,7 @@ def test_bad_images_and_large_sets(tmp_path: Path, refuses, monkeypatch: pytest.
     (tmp_path / "a" / "003.png").write_bytes(b"broken")
     with refuses("003.png"):
         load(tmp_path / "a")
-    monkeypatch.setattr(maps, "MAX_IN_MEMORY", 100)
+    monkeypatch.setattr(memory_map, "MAX_IN_MEMORY", 100)
     found = load(tmp_path / "a", on_bad_image="skip")
     assert len(found.train) + len(found.held_out) == 29
     assert isinstance(found.train, np.memmap)

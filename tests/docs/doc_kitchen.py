@@ -25,7 +25,7 @@ def embeddings(seed: int = 0) -> np.ndarray:
 
 
 def _sae(seed: int = 0) -> Any:
-    from monosemy import SparseAutoencoder
+    from monosemy.sae.estimators import SparseAutoencoder
 
     return SparseAutoencoder(24, 3, n_epochs=2, batch_size=64, random_state=seed).fit(embeddings())
 
@@ -61,7 +61,7 @@ def _trained(folder: Path) -> None:
 
 
 def _saelens(folder: Path) -> None:
-    from monosemy.features.exchange import to_saelens
+    from monosemy.sae.saelens import to_saelens
 
     to_saelens(_sae().autoencoder_, folder)
 

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from monosemy import InputError
 from monosemy.encoders.backbones import BackboneConfig, make_backbone
+from monosemy.errors import InputError
 
 CIFAR, GREY, IMAGENET = (3, 32, 32), (1, 28, 28), (3, 224, 224)
 TINY = {

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from monosemy import InputError
-from monosemy.data.labelled import LabelledData, Split
+from monosemy.data.dataset import LabelledData, Split
 from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.bank import (
+from monosemy.encoders.contrastive import PretrainConfig, pretrain
+from monosemy.encoders.image import ENCODER_FILE, ProjectorConfig, embed, load_encoder, save_encoder
+from monosemy.errors import InputError
+from monosemy.study.probing.encoders import (
     ON_THE_SPOT,
     EncoderBank,
     EncoderConfig,
@@ -18,8 +20,6 @@ from monosemy.encoders.bank import (
     layer_of,
     named_encoder,
 )
-from monosemy.encoders.contrastive import PretrainConfig, pretrain
-from monosemy.encoders.image_encoder import ENCODER_FILE, ProjectorConfig, embed, load_encoder, save_encoder
 from monosemy.training.optimizers import OptimizerConfig
 
 TINY = PretrainConfig(
@@ -211,7 +211,7 @@ def test_embeddings_of_files_are_made_once(tmp_path: Path, cache: Path, monkeypa
     (path,) = files(tmp_path, "simclr")
     config = EncoderConfig(name="files", files=(path,))
     first = EncoderBank(config, data()).encode("dense", 0, IMAGES)
-    monkeypatch.setattr("monosemy.encoders.bank.embed", lambda *_, **__: pytest.fail("embedded again"))
+    monkeypatch.setattr("monosemy.encoders.image.embed", lambda *_, **__: pytest.fail("embedded again"))
     np.testing.assert_array_equal(EncoderBank(config, data()).encode("dense", 0, IMAGES), first)
 
 

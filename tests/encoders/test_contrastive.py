@@ -5,18 +5,12 @@ import pytest
 import torch
 from processes import in_processes
 
-from monosemy import InputError
-from monosemy.encoders.augment import make_augmentation
+from monosemy.encoders.augmentation import make_augmentation
 from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.contrastive import (
-    PretrainConfig,
-    contrastive_loss,
-    make_encoder,
-    pixel_statistics,
-    pretrain,
-)
-from monosemy.encoders.image_encoder import ImageEncoder, ProjectorConfig, embed
-from monosemy.functional import nt_xent, supervised_contrastive
+from monosemy.encoders.contrastive import PretrainConfig, contrastive_loss, make_encoder, pixel_statistics, pretrain
+from monosemy.encoders.image import ImageEncoder, ProjectorConfig, embed
+from monosemy.errors import InputError
+from monosemy.functional.losses import nt_xent, supervised_contrastive
 from monosemy.training.optimizers import OptimizerConfig
 from monosemy.training.sync_batch_norm import synchronise_batch_norm
 

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from monosemy import InputError
 from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.finetune import Classifier, FinetuneConfig, finetune
-from monosemy.encoders.image_encoder import EncoderSpec, ImageEncoder, ProjectorConfig
+from monosemy.encoders.finetuning import Classifier, FinetuneConfig, finetune
+from monosemy.encoders.image import EncoderSpec, ImageEncoder, ProjectorConfig
+from monosemy.errors import InputError
 from monosemy.training.optimizers import OptimizerConfig
 
 RNG = np.random.default_rng(0)

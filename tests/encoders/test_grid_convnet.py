@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from monosemy.encoders.grid_convnet import GridConvNet
+from monosemy.encoders.backbones import GridConvNet
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from monosemy import InputError
 from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.image_encoder import (
+from monosemy.encoders.image import (
     EncoderSpec,
     ImageEncoder,
     ProjectorConfig,
@@ -20,6 +19,7 @@ from monosemy.encoders.image_encoder import (
     save_encoder,
     to_unit,
 )
+from monosemy.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (13, 3, 8, 8), dtype=np.uint8)
 

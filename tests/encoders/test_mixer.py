@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from monosemy.encoders.mixer import Mixer, MixerBlock
+from monosemy.encoders.backbones import Mixer, MixerBlock
 
 
 def normalised(row: list[float], norm: torch.nn.LayerNorm) -> list[float]:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monosemy import InputError
 from monosemy.encoders import text as text_module
 from monosemy.encoders.text import MINILM, TextEncoder
+from monosemy.errors import InputError
 
 
 class FakeModel:

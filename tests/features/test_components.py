@@ -7,8 +7,8 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from monosemy.errors import InputError
-from monosemy.features.components import IndependentComponents
-from monosemy.functional import explained_variance
+from monosemy.features.controls import IndependentComponents
+from monosemy.functional.reconstruction import explained_variance
 
 
 @parametrize_with_checks([IndependentComponents(random_state=0)])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from monosemy.functional import gated, jump_relu, step_count
+from monosemy.functional.autoencoder import gated, jump_relu, step_count
 
 PRE = torch.tensor([[0.9, 1.04, 3.0], [1.3, -1.0, 0.2]], dtype=torch.float64)
 THRESHOLD = torch.tensor([1.0, 1.0, 0.25], dtype=torch.float64)

@@ -5,15 +5,15 @@ import pytest
 import scipy.sparse as sp
 
 from monosemy.errors import InputError
-from monosemy.functional.class_separability import (
+from monosemy.functional.separability import (
     class_moments,
     class_separability,
     merge_class_moments,
     noisy_class_moments,
     pair_separability,
 )
-from monosemy.functional.separability import MONO, score_separability, two_feature_moments
-from monosemy.theory.separability import spike_and_uniform
+from monosemy.theory.simulation import spike_and_uniform
+from monosemy.theory.two_features import MONO, score_separability, two_feature_moments
 
 N_CLASSES, N_DIMS = 5, 7
 

@@ -9,9 +9,15 @@ from hypothesis import strategies as st
 from some_codes import some_codes
 from torch import Tensor
 
-from monosemy.functional import SparseCodes, to_dense, top_k
-from monosemy.functional.code_products import by_latent, entry_products, latent_sums, product, transposed_product
-from monosemy.functional.dispatch import triton_runs
+from monosemy.functional.codes import SparseCodes, to_dense, top_k
+from monosemy.functional.products import (
+    by_latent,
+    entry_products,
+    latent_sums,
+    product,
+    transposed_product,
+    triton_runs,
+)
 
 
 @pytest.fixture(params=["torch", "triton"])
@@ -80,7 +86,7 @@ def test_triton_computes_where_it_runs(triton_device: torch.device, monkeypatch:
         raise AssertionError("torch's own operator was called")
 
     monkeypatch.setattr(torch.nn.functional, "embedding_bag", refused)
-    monkeypatch.setattr("monosemy.functional.code_products.csr_tensor", refused)
+    monkeypatch.setattr("monosemy.functional.codes.csr_tensor", refused)
     codes, dense = some_codes(3, 4, 0)
     codes, dense = on(triton_device, codes), dense.to(triton_device)
     product(codes, dense.T), transposed_product(codes, dense), entry_products(codes, dense.T, dense[:, :3])

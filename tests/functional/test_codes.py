@@ -7,19 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from some_codes import some_codes
 
-from monosemy import InputError
-from monosemy.functional import (
+from monosemy.errors import InputError
+from monosemy.functional.codes import (
     SparseCodes,
     above,
     batch_top_k,
     from_csr,
     from_dense,
+    latents_between,
     stack_codes,
     to_csr,
     to_dense,
     top_k,
 )
-from monosemy.functional.codes import latents_between
 
 
 def dense_top_k(rows: np.ndarray, k: int) -> np.ndarray:

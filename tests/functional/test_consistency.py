@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.functional import activation_counts, expected_largest_share, semantic_consistency
+from monosemy.functional.consistency import activation_counts, expected_largest_share, semantic_consistency
 
 
 def slow_scores(codes: np.ndarray, labels: np.ndarray, eps: float = 1e-5) -> tuple[list[float], list[int]]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from processes import in_processes
 
-from monosemy.functional import nt_xent, supervised_contrastive
+from monosemy.functional.losses import nt_xent, supervised_contrastive
 
 
 def slow_nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> float:

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from monosemy.functional import activation_l1, decorrelation, feature_decorrelation
-from monosemy.functional.decorrelation import (
+from monosemy.functional.geometry import (
+    activation_l1,
+    decorrelation,
     direction_moments,
+    feature_decorrelation,
     merge_direction_moments,
     streamed_feature_decorrelation,
 )

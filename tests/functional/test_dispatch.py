@@ -6,16 +6,16 @@ import warnings
 import pytest
 import torch
 
-from monosemy import InputError
-from monosemy.functional import dispatch
-from monosemy.functional.dispatch import sparse_pays, triton_runs
+from monosemy.errors import InputError
+from monosemy.functional import products
+from monosemy.functional.products import sparse_pays, triton_runs
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.fixture(autouse=True)
 def forgotten() -> None:
-    dispatch._triton_works.cache_clear()
+    products._triton_works.cache_clear()
 
 
 def test_sparse_pays_from_the_measured_ratio_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +35,7 @@ def test_an_unknown_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_triton_runs_on_gpus_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[torch.device] = []
-    monkeypatch.setattr(dispatch, "_triton_works", lambda device: not tried.append(device))
+    monkeypatch.setattr(products, "_triton_works", lambda device: not tried.append(device))
     assert triton_runs(CUDA)
     assert not triton_runs(CPU)
     monkeypatch.setenv("MONOSEMY_SPARSE", "0")
@@ -57,7 +57,7 @@ def test_where_triton_fails_torch_computes_and_one_warning_says_why(
         raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable.")
 
     monkeypatch.setattr("monosemy.functional.triton_csr.csr_product", failing)
-    dispatch._triton_works.cache_clear()
+    products._triton_works.cache_clear()
     with pytest.warns(UserWarning, match=r"Triton does not compute on \w+ \(Failed to find C compiler\); sparse codes"):
         assert not triton_runs(triton_device)
     with warnings.catch_warnings():

@@ -5,7 +5,7 @@ import torch
 from processes import in_processes
 from torch import Tensor
 
-from monosemy.functional.gather import all_gather, own_rows
+from monosemy.core.distributed import all_gather, own_rows
 
 B = 6  # rows of all processes
 

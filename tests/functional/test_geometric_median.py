@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.functional import geometric_median
+from monosemy.functional.autoencoder import geometric_median
 
 
 def total_distance(points: torch.Tensor, center: torch.Tensor) -> float:

@@ -7,8 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.functional.diversity import distinct_n
-from monosemy.functional.likelihood import perplexity, sliding_windows, token_kl, token_nll
+from monosemy.functional.likelihood import distinct_n, perplexity, sliding_windows, token_kl, token_nll
 
 
 def test_losses_token_by_token() -> None:

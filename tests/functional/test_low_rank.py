@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from monosemy.functional import NON_NEGATIVE
-from monosemy.functional.low_rank import PLACEMENTS, add_update, hidden_units, low_rank_update, up_projection
+from monosemy.functional.lora import PLACEMENTS, add_update, hidden_units, low_rank_update, up_projection
+from monosemy.functional.losses import NON_NEGATIVE
 
 MAPS = ["relu", "rep_relu"]
 ACTIVE = ["output", "hidden", "both"]

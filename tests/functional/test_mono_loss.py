@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.functional import batch_mono_score, mono_loss, mono_moments, mono_score
+from monosemy.functional.monoscore import batch_mono_score, mono_loss, mono_moments, mono_score
 
 
 def random_case(seed: int, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:

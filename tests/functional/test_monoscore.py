@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.functional import merge_mono_moments, mono_moments, mono_score, mono_support
+from monosemy.functional.monoscore import merge_mono_moments, mono_moments, mono_score, mono_support
 
 
 def slow_score(activations: np.ndarray, embeddings: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from monosemy.functional import NON_NEGATIVE, relu, rep_relu
+from monosemy.functional.losses import NON_NEGATIVE, relu, rep_relu
 
 
 def gradient(function, x: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monosemy.errors import InputError
-from monosemy.functional import orthogonality_error
+from monosemy.functional.geometry import orthogonality_error
 
 
 def test_right_angles_have_no_error_whatever_the_lengths() -> None:

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.functional import activation_mass, class_purity
+from monosemy.functional.consistency import activation_mass, class_purity
 
 LABELS = np.array([0, 0, 1, 2])
 

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.functional.rank import (
+from monosemy.functional.geometry import (
     covariance_moments,
     effective_rank,
     merge_covariance_moments,

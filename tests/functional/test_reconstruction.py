@@ -8,9 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.functional import aux_k, explained_variance, normalized_mse
 from monosemy.functional.reconstruction import (
+    aux_k,
+    explained_variance,
     merge_reconstruction_moments,
+    normalized_mse,
     reconstruction_moments,
     streamed_explained_variance,
     streamed_normalized_mse,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from monosemy.errors import InputError
-from monosemy.functional.separability import (
+from monosemy.theory.simulation import simulate_two_features
+from monosemy.theory.two_features import (
     ALWAYS_AHEAD_SPARSITY,
     MONO,
     POLY,
@@ -17,7 +18,6 @@ from monosemy.functional.separability import (
     score_separability,
     two_feature_moments,
 )
-from monosemy.theory.separability import simulate_two_features
 
 SPARSITIES = (0.0, 0.2, 0.5, 0.8, 0.97)
 WEIGHTS = (MONO, POLY, (1.0, 0.3), (0.5, 2.0), (1.0, -0.7), (0.0, 1.0))

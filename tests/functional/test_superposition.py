@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monosemy.functional import gauge_change, layer_gauge, neuron_gauge
+from monosemy.functional.geometry import gauge_change, layer_gauge, neuron_gauge
 
 
 def test_neurons_by_hand() -> None:

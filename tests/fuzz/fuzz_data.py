@@ -37,7 +37,8 @@ class Target:
 
 def load(name: str, **options: Any) -> Callable[[Path], Any]:
     def read(folder: Path) -> Any:
-        from monosemy.data.sources import DataConfig, load_data
+        from monosemy.data.dataset import DataConfig
+        from monosemy.data.load import load_data
 
         beside = {key: folder / value for key, value in options.items()}
         return load_data(DataConfig(source=str(folder / name), **beside))
@@ -48,7 +49,7 @@ def load(name: str, **options: Any) -> Callable[[Path], Any]:
 def codes(name: str, **options: str) -> Callable[[Path], Any]:
     def read(folder: Path) -> Any:
         from monosemy.data.codes import load_codes
-        from monosemy.data.config import DataConfig
+        from monosemy.data.dataset import DataConfig
 
         return load_codes(DataConfig(source=str(folder / name), **{k: folder / v for k, v in options.items()}))
 
@@ -59,8 +60,9 @@ def stream(name: str, *, labels: bool = False) -> Callable[[Path], Any]:
     """All rows of a stream, at most so many that no test takes long."""
 
     def read(folder: Path) -> Any:
-        from monosemy.data.stored_labels import stored_labels
-        from monosemy.streams import open_stream, shuffled
+        from monosemy.data.labels import stored_labels
+        from monosemy.data.open_stream import open_stream
+        from monosemy.data.shuffle import shuffled
 
         path = folder / name if name else folder
         rows = shuffled(open_stream(path)).open()
@@ -208,8 +210,8 @@ def _corruption_folder(folder: Path) -> None:
 
 
 def _read_corruptions(folder: Path) -> Any:
-    from monosemy.data.labelled import LabelledData, Split
-    from monosemy.data.shifts import _corruptions
+    from monosemy.data.dataset import LabelledData, Split
+    from monosemy.data.load import _corruptions
 
     images = np.zeros((4, 3, 8, 8), np.uint8)
     split = Split(images, np.array([0, 1, 0, 1]))

@@ -22,7 +22,7 @@ def _adapter_plan(folder: Path) -> None:
 
 
 def _adapter_model() -> Any:
-    from monosemy.study.adapters.plan import AdapterPlan
+    from monosemy.study.lora.plan import AdapterPlan
 
     return AdapterPlan
 
@@ -40,7 +40,7 @@ def _align_plan(folder: Path) -> None:
 
 
 def _align_model() -> Any:
-    from monosemy.study.alignment.plan import AlignmentPlan
+    from monosemy.study.dpo.plan import AlignmentPlan
 
     return AlignmentPlan
 
@@ -56,7 +56,7 @@ def _dialogues(folder: Path) -> None:
 
 
 def _read_instructions(folder: Path) -> Any:
-    from monosemy.lm.data.instructions import InstructionConfig, load_instructions
+    from monosemy.lm.instructions import InstructionConfig, load_instructions
 
     return load_instructions(InstructionConfig(source=str(folder / "t.jsonl")))
 
@@ -99,13 +99,13 @@ def _safe_rlhf(folder: Path) -> None:
 
 
 def _read_preferences(folder: Path) -> Any:
-    from monosemy.lm.data.preferences import PreferenceConfig, load_preferences
+    from monosemy.lm.preferences import PreferenceConfig, load_preferences
 
     return load_preferences(PreferenceConfig(source=str(folder / "t.jsonl"), form="chat"))
 
 
 def _read_classification(folder: Path) -> Any:
-    from monosemy.lm.data.classification import load_classification
+    from monosemy.lm.classification import load_classification
 
     return load_classification(str(folder / "t.csv"))
 
@@ -127,7 +127,7 @@ def _base_model() -> Any:
 def _adapter(folder: Path) -> None:
     from peft import get_peft_model
 
-    from monosemy.lm import MonoLoraConfig
+    from monosemy.lm.monolora import MonoLoraConfig
 
     config = MonoLoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", base_model_name_or_path="base")
     get_peft_model(_base_model(), config).save_pretrained(folder)
@@ -135,7 +135,7 @@ def _adapter(folder: Path) -> None:
 
 
 def _read_adapter(folder: Path) -> Any:
-    from monosemy.lm.finetuning.training import load_adapter
+    from monosemy.lm.adapter_training import load_adapter
     from monosemy.lm.models import LoadedModel
 
     return load_adapter(LoadedModel("base", _base_model(), None), folder)

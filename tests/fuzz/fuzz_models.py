@@ -16,7 +16,7 @@ EXCHANGE = Path(__file__).parents[1] / "features" / "exchange"
 
 def plan(model: Callable[[], Any]) -> Callable[[Path], Any]:
     def read(folder: Path) -> Any:
-        from monosemy.settings import read_yaml, validated
+        from monosemy.core.config import read_yaml, validated
 
         return validated(model(), read_yaml(folder / "plan.yaml", "plan"), str(folder / "plan.yaml"))
 
@@ -35,7 +35,7 @@ def _study_plan(folder: Path) -> None:
 
 
 def _study_model() -> Any:
-    from monosemy.study.plan import Plan
+    from monosemy.study.probing.plan import Plan
 
     return Plan
 
@@ -52,7 +52,7 @@ def _finetune_plan(folder: Path) -> None:
 
 
 def _finetune_model() -> Any:
-    from monosemy.study.finetuning import FinetunePlan
+    from monosemy.study.finetuning.run import FinetunePlan
 
     return FinetunePlan
 
@@ -70,9 +70,9 @@ def _pretrain_plan(folder: Path) -> None:
 
 def _read_pretrain(folder: Path) -> Any:
     from monosemy.commands.pretrain import _over
+    from monosemy.core.config import read_yaml, validated
     from monosemy.encoders.contrastive import PretrainConfig
     from monosemy.encoders.presets import PRESETS
-    from monosemy.settings import read_yaml, validated
 
     given = read_yaml(folder / "plan.yaml", "configuration")
     values = PRESETS["cifar"].model_dump()
@@ -86,7 +86,7 @@ def _noise_matrix(folder: Path) -> None:
 
 def _read_noise_matrix(folder: Path) -> Any:
     from monosemy.errors import InputError
-    from monosemy.study.plan import LabelNoise, noise_matrix
+    from monosemy.study.probing.plan import LabelNoise, noise_matrix
 
     found = []
     for name in ("noise.npy", "noise.csv"):
@@ -101,7 +101,7 @@ def _read_noise_matrix(folder: Path) -> Any:
 
 def _encoder(folder: Path) -> None:
     from monosemy.encoders.backbones import BackboneConfig
-    from monosemy.encoders.image_encoder import EncoderSpec, ImageEncoder, ProjectorConfig, save_encoder
+    from monosemy.encoders.image import EncoderSpec, ImageEncoder, ProjectorConfig, save_encoder
 
     spec = EncoderSpec(
         image_shape=(1, 8, 8),
@@ -112,15 +112,15 @@ def _encoder(folder: Path) -> None:
 
 
 def _read_encoder(folder: Path) -> Any:
-    from monosemy.encoders.image_encoder import load_encoder
+    from monosemy.encoders.image import load_encoder
 
     return load_encoder(folder / "encoder.safetensors")
 
 
 def _sae(activation: str) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
-        from monosemy.features import Autoencoder
-        from monosemy.features.autoencoder import ACTIVATIONS
+        from monosemy.sae.activations import ACTIVATIONS
+        from monosemy.sae.module import Autoencoder
 
         torch.manual_seed(0)
         kind = ACTIVATIONS[activation]
@@ -131,7 +131,7 @@ def _sae(activation: str) -> Callable[[Path], None]:
 
 
 def _read_sae(folder: Path) -> Any:
-    from monosemy.features import load_autoencoder
+    from monosemy.sae.hub import load_autoencoder
 
     return load_autoencoder(folder).encode(torch.zeros(2, 3))
 
@@ -146,14 +146,14 @@ def _copied(*parts: str) -> Callable[[Path], None]:
 
 
 def _read_foreign(folder: Path) -> Any:
-    from monosemy.features import load_autoencoder
+    from monosemy.sae.hub import load_autoencoder
 
     model = load_autoencoder(folder)
     return model.encode(torch.zeros(2, model.n_inputs))
 
 
 def _shards(folder: Path) -> None:
-    from monosemy.streams import cache_activations
+    from monosemy.encoders.activation_cache import cache_activations
 
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
@@ -162,7 +162,7 @@ def _shards(folder: Path) -> None:
 
 def _resume_shards(folder: Path) -> Any:
     """Goes on with the folder, as after a kill."""
-    from monosemy.streams import cache_activations
+    from monosemy.encoders.activation_cache import cache_activations
 
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
@@ -170,7 +170,7 @@ def _resume_shards(folder: Path) -> Any:
 
 
 def _run_folder(folder: Path) -> None:
-    from monosemy.training.run_folder import RunFolder
+    from monosemy.training.checkpoint import RunFolder
 
     module = torch.nn.Linear(2, 2)
     optimizer = torch.optim.AdamW(module.parameters())
@@ -182,7 +182,7 @@ def _run_folder(folder: Path) -> None:
 
 
 def _read_run_folder(folder: Path) -> Any:
-    from monosemy.training.run_folder import RunFolder
+    from monosemy.training.checkpoint import RunFolder
 
     module = torch.nn.Linear(2, 2)
     run = RunFolder(folder, {"a": 1, "b": {"c": [1, 2]}}, "key")
@@ -203,7 +203,7 @@ def _study(folder: Path) -> None:
 
 
 def _read_study(folder: Path) -> Any:
-    from monosemy.study.reading import read_study, version_of
+    from monosemy.study.probing.reading import read_study, version_of
 
     return read_study(folder), version_of(folder)
 

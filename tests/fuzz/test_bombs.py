@@ -20,8 +20,8 @@ import resource, sys
 from pathlib import Path
 from monosemy.errors import InputError
 from monosemy.data.codes import load_codes
-from monosemy.data.config import DataConfig
-from monosemy.data.formats import read_rows
+from monosemy.data.dataset import DataConfig
+from monosemy.data.load import read_rows
 from monosemy.streams import open_stream
 
 def peak():
@@ -115,7 +115,7 @@ def test_a_file_that_would_fill_the_memory_is_refused(make: Callable[[Path], Pat
     ],
 )  # fmt: skip
 def test_a_plan_that_would_is_refused_in_a_sentence(name: str, text: str, tmp_path: Path, refuses) -> None:
-    from monosemy.study.plan import read_plan
+    from monosemy.study.probing.plan import read_plan
 
     path = tmp_path / "plan.yaml"
     path.write_text(text)
@@ -126,7 +126,7 @@ def test_a_plan_that_would_is_refused_in_a_sentence(name: str, text: str, tmp_pa
 
 def test_an_autoencoder_of_a_length_without_numbers_is_refused(tmp_path: Path, refuses) -> None:
     """A tensor of 2^40 x 0 takes no byte, but each bias would take terabytes."""
-    from monosemy.features import load_autoencoder
+    from monosemy.sae.hub import load_autoencoder
 
     about = {"format": "monosemy.sparse-autoencoder.v1", "activation": "jumprelu", "settings": {}, "widths": [2**40]}
     header = {
@@ -141,8 +141,8 @@ def test_an_autoencoder_of_a_length_without_numbers_is_refused(tmp_path: Path, r
 
 
 def test_an_encoder_that_describes_more_than_it_has_is_refused(tmp_path: Path, refuses) -> None:
-    from monosemy.encoders.image_encoder import load_encoder
-    from monosemy.modelfile import write_model_file
+    from monosemy.core.files import write_model_file
+    from monosemy.encoders.image import load_encoder
 
     spec = {"image_shape": [3, 32, 32], "backbone": {"name": "conv", "width": 10**7}}
     path = tmp_path / "encoder.safetensors"
@@ -155,7 +155,7 @@ def test_codes_that_claim_to_be_too_wide_are_refused(tmp_path: Path, refuses) ->
     import scipy.sparse as sp
 
     from monosemy.data.codes import load_codes
-    from monosemy.data.config import DataConfig
+    from monosemy.data.dataset import DataConfig
 
     path = tmp_path / "codes.npz"
     sp.save_npz(path, sp.csr_array((np.ones(1), ([0], [5])), shape=(2, 10**12)))

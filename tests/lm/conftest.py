@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from monosemy import InputError
+from monosemy.errors import InputError
 
 
 @pytest.fixture

@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from monosemy.data import memory_map as rows_module
 from monosemy.errors import InputError
-from monosemy.functional import activation_counts
-from monosemy.functional import rows as rows_module
-from monosemy.metrics.explanations import N_CLASSES, N_TOP, explain, sample_monosemanticity
-from monosemy.metrics.predictions import N_WEIGHTS, describe_predictions, standard_deviations
+from monosemy.functional.consistency import activation_counts
+from monosemy.metrics.explanations import (
+    N_CLASSES,
+    N_TOP,
+    N_WEIGHTS,
+    describe_predictions,
+    explain,
+    sample_monosemanticity,
+    standard_deviations,
+)
 from monosemy.metrics.streaming import TopActivating
 
 CLASSES = 7

@@ -7,9 +7,10 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from monosemy import RandomDictionary, SparseAutoencoder
-from monosemy.functional import explained_variance, mono_moments, mono_score
-from monosemy.metrics.features import MIN_SUPPORT, describe_features
+from monosemy.functional.monoscore import mono_moments, mono_score
+from monosemy.functional.reconstruction import explained_variance
+from monosemy.metrics.dimensions import MIN_SUPPORT, describe_features
+from monosemy.sae.estimators import RandomDictionary, SparseAutoencoder
 
 N, CLASSES = 120, 3
 LABELS = np.arange(N) % CLASSES

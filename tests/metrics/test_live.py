@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from monosemy.functional import activation_counts, semantic_consistency
-from monosemy.metrics.live import feature_statistics
+from monosemy.functional.consistency import activation_counts, semantic_consistency
+from monosemy.metrics.dimensions import feature_statistics
 
 
 def test_counts_by_hand() -> None:

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from monosemy import cli
+from monosemy.data import memory_map as rows_module
 from monosemy.errors import InputError
-from monosemy.functional import effective_rank, explained_variance
-from monosemy.functional import rows as rows_module
-from monosemy.metrics import measure as module
-from monosemy.metrics import one_pass
-from monosemy.metrics.features import describe_features
-from monosemy.metrics.measure import FILE_NAME, measure
+from monosemy.functional.geometry import effective_rank
+from monosemy.functional.reconstruction import explained_variance
+from monosemy.metrics import measurement as module
+from monosemy.metrics import single_pass
+from monosemy.metrics.dimensions import describe_features
+from monosemy.metrics.measurement import FILE_NAME, measure
 
 NAMES = ("cat", "dog", "[red]owl[/red] with a very long name indeed")
 N, D = 240, 6
@@ -167,7 +168,7 @@ def test_sparse_codes_measure_as_dense_ones(data: Data, monkeypatch: pytest.Monk
     assert np.count_nonzero(codes) < 0.2 * codes.size
     results = []
     for share in (0.2, 0.0):
-        monkeypatch.setattr(one_pass, "_SPARSE_BELOW", share)
+        monkeypatch.setattr(single_pass, "_SPARSE_BELOW", share)
         results.append(measure(codes, labels, NAMES, separability=True))
     assert results[0].metrics == pytest.approx(results[1].metrics, nan_ok=True)
     pd.testing.assert_frame_equal(results[0].dimensions, results[1].dimensions)

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from monosemy.errors import InputError
-from monosemy.metrics.recovered import Recovered, recovered_accuracy
+from monosemy.metrics.single_pass import Recovered, recovered_accuracy
 
 N = 400
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2, 3])[np.arange(N) % 10]

@@ -8,8 +8,8 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monosemy.data import memory_map as rows_module
 from monosemy.errors import InputError
-from monosemy.functional import rows as rows_module
 from monosemy.metrics.stability import activation_stability, correlations, decoder_stability, match_latents
 
 RNG = np.random.default_rng(0)

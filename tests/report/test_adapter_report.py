@@ -11,11 +11,11 @@ import pytest
 
 pytest.importorskip("trl")
 
-from monosemy.report.adapters import adapters_json, kept_figure, sentences, warnings, write_units
-from monosemy.study.adapters.data import AdapterData
-from monosemy.study.adapters.plan import AdapterPlan
-from monosemy.study.adapters.run import AdapterResult
-from monosemy.study.statistics import summarise
+from monosemy.results.statistics import summarise
+from monosemy.study.lora.data import AdapterData
+from monosemy.study.lora.plan import AdapterPlan
+from monosemy.study.lora.report import adapters_json, kept_figure, sentences, warnings, write_units
+from monosemy.study.lora.run import AdapterResult
 
 PLAN: dict[str, Any] = {"model": "some/model", "data": {"source": "s"}, "methods": ["base", "lora", "monolora-output"]}
 

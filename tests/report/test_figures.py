@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
-from monosemy import InputError
+from monosemy.errors import InputError
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.report.figures import (
     accuracy_figure,
@@ -23,8 +23,7 @@ from monosemy.report.figures import (
     study_figures,
     svg_bytes,
 )
-from monosemy.report.labels import short, spread
-from monosemy.report.style import style_of
+from monosemy.report.style import short, spread, style_of
 
 CURVES = ("label-noise", "few-labels", "input-noise")
 DOTS = ("given-labels", "shift:sketch")

@@ -9,8 +9,7 @@ import pytest
 from browser import DESK, PHONE
 from PIL import Image
 
-from monosemy.metrics.explanations import explain
-from monosemy.metrics.predictions import describe_predictions
+from monosemy.metrics.explanations import describe_predictions, explain
 from monosemy.report import gallery as gallery_module
 from monosemy.report.gallery import Gallery, GallerySet, write_gallery
 

@@ -12,13 +12,14 @@ from made_study import make_result
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from monosemy import InputError
 from monosemy.corruptions.common import KINDS
-from monosemy.report import print_result, result_json, save_figures, tables, write_report
-from monosemy.report.figures import accuracy_figure, kinds_figure, png_bytes, study_figures
-from monosemy.study import StudyResult
-from monosemy.study.families import with_means
-from monosemy.study.statistics import summarise
+from monosemy.errors import InputError
+from monosemy.report import tables
+from monosemy.report.figures import accuracy_figure, kinds_figure, png_bytes, save_figures, study_figures
+from monosemy.report.html import write_report
+from monosemy.report.terminal import print_result, result_json
+from monosemy.results.statistics import summarise, with_means
+from monosemy.study.probing.run import StudyResult
 
 NAMES = ("dense", "relu", "sae")
 

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import pytest
 from made_study import HEADLINE, HOSTILE, make_result
 
-from monosemy.report import write_report
-from monosemy.study import Verdict
-from monosemy.study.costs import costs_table
+from monosemy.report.html import write_report
+from monosemy.study.folder import costs_table
+from monosemy.study.probing.verdict import Verdict
 
 VOID = {"meta", "img", "link", "br", "input", "source"}
 

@@ -7,9 +7,9 @@ import pytest
 from browser import PHONE, WatchedPage
 from made_study import HOSTILE, make_result
 
-from monosemy.report import write_report
-from monosemy.report.comparison import write_comparison
-from monosemy.study import Verdict
+from monosemy.report.html import write_report
+from monosemy.report.latex import write_comparison
+from monosemy.study.probing.verdict import Verdict
 
 NOT_SHOWN = '() => [...document.querySelectorAll("[data-feature]:not(:checked)")].map(box => box.dataset.feature)'
 LINES = "chart => document.querySelectorAll('.chart')[chart].data.filter(t => t.mode !== 'lines').length"

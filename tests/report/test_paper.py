@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 from made_study import make_result
 
-from monosemy.report.paper import ABOVE, BELOW, as_csv, as_latex, as_markdown, paper_table
+from monosemy.report.latex import ABOVE, BELOW, as_csv, as_latex, as_markdown, paper_table
 
 
 def test_cells_are_means_intervals_and_marks() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_study import make_result
 
-from monosemy import InputError
+from monosemy.errors import InputError
 from monosemy.report import tables
 from monosemy.report.tables import Cell
 

@@ -9,9 +9,10 @@ import pytest
 from made_study import HEADLINE, HOSTILE, make_result, tidy
 from rich.console import Console
 
-from monosemy.report import print_result, result_json
-from monosemy.study import StudyResult, Verdict
-from monosemy.study.statistics import summarise
+from monosemy.report.terminal import print_result, result_json
+from monosemy.results.statistics import summarise
+from monosemy.study.probing.run import StudyResult
+from monosemy.study.probing.verdict import Verdict
 
 
 def printed(result: StudyResult, width: int = 80) -> str:

@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 
-from monosemy.data.labelled import LabelledData
-from monosemy.data.sources import from_arrays
+from monosemy.data.dataset import LabelledData
+from monosemy.data.load import from_arrays
 from monosemy.errors import InputError
-from monosemy.study import Plan, parse_plan
-from monosemy.study.cells import (
+from monosemy.study.conditions import (
     Cell,
     Evaluation,
     Training,
@@ -15,7 +14,7 @@ from monosemy.study.cells import (
     make_cells,
     training_labels,
 )
-from monosemy.study.plan import check_plan
+from monosemy.study.probing.plan import Plan, check_plan, parse_plan
 
 
 def _plan(**scenarios: object) -> Plan:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from monosemy.errors import InputError
-from monosemy.study import Study
-from monosemy.study.costs import COLUMNS, COSTS, Meter, PeakMemory, costs_table, logged_costs, read_costs
+from monosemy.study.folder import COLUMNS, COSTS, Meter, PeakMemory, costs_table, logged_costs, read_costs
+from monosemy.study.probing.study import Study
 
 
 def test_parts_add_up() -> None:

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monosemy.study.families import family_of, is_mean, single_kinds, with_means
-from monosemy.study.statistics import holm, summarise
+from monosemy.results.statistics import family_of, holm, is_mean, single_kinds, summarise, with_means
 
 
 def table(rows: list[tuple[str, str, float, int, str, float]]) -> pd.DataFrame:

@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from monosemy.study.families import with_means
-from monosemy.study.headline import make_headline
-from monosemy.study.statistics import summarise
+from monosemy.results.statistics import summarise, with_means
+from monosemy.study.probing.verdict import make_headline
 
 Accuracies = dict[str, float]
 CLEAN: Accuracies = {"dense": 0.9, "relu": 0.9, "sae": 0.87, "ncl": 0.9}

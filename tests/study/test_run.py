@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monosemy.data.sources import from_arrays
+from monosemy.data.load import from_arrays
 from monosemy.errors import InputError
-from monosemy.functional import class_moments
-from monosemy.metrics.separability import FORMS, mean_separability
-from monosemy.study import Study
+from monosemy.functional.separability import class_moments
+from monosemy.metrics.dimensions import FORMS, mean_separability
+from monosemy.study.probing.study import Study
 
 SAE = {"n_latents": 128, "k": 8, "n_epochs": 5}
 

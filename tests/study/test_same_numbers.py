@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from made_runs import end_of, started
 
-from monosemy.study import Study
+from monosemy.study.probing.study import Study
 
 IMAGES = {"name": "contrastive", "contrastive": {"steps": 20, "projector": {"n_features": 32}}}
 EXECUTORS = {
@@ -78,7 +78,7 @@ np.save(sys.argv[2], sae.transform(rows[:200]))
 import sys, numpy as np, torch
 from monosemy.encoders.backbones import BackboneConfig
 from monosemy.encoders.contrastive import PretrainConfig, pretrain
-from monosemy.encoders.image_encoder import embed
+from monosemy.encoders.image import embed
 torch.set_num_threads(int(sys.argv[1]))
 images = np.random.default_rng(0).random((512, 1, 16, 16)).astype(np.float32)
 # One step: contrastive training magnifies a rounding with each further one.

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from monosemy.study.statistics import holm, mean_interval, paired_gain, paired_p_value, summarise
+from monosemy.results.statistics import holm, mean_interval, paired_gain, paired_p_value, summarise
 
 
 def test_interval_is_the_textbook_one() -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monosemy import Study
 from monosemy.errors import InputError
-from monosemy.study.cells import Cell, Evaluation, Training
-from monosemy.study.explanations import explained_cell, explanation_path, read_explained
+from monosemy.study.conditions import Cell, Evaluation, Training
+from monosemy.study.probing.explanations import explained_cell, explanation_path, read_explained
+from monosemy.study.probing.study import Study
 
 CLEAN = Cell("clean", 0.0, Training(), Evaluation())
 

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from joblib import parallel_config
 
-from monosemy.data.sources import from_arrays
-from monosemy.encoders.bank import EncoderBank
+from monosemy.core.executors import ExecutorConfig
+from monosemy.data.load import from_arrays
 from monosemy.encoders.contrastive import PretrainConfig, make_encoder
-from monosemy.encoders.image_encoder import save_encoder
+from monosemy.encoders.image import save_encoder
 from monosemy.errors import InputError
-from monosemy.executors import ExecutorConfig
-from monosemy.study import Plan, Study, parse_plan, tested
-from monosemy.study.cells import Evaluation, evaluation_inputs, make_cells
-from monosemy.study.tested import TestedEmbeddings
+from monosemy.study.conditions import Evaluation, evaluation_inputs, make_cells
+from monosemy.study.probing import eval_embeddings
+from monosemy.study.probing.encoders import EncoderBank
+from monosemy.study.probing.eval_embeddings import TestedEmbeddings
+from monosemy.study.probing.plan import Plan, parse_plan
+from monosemy.study.probing.study import Study
 
 ARRAYS = (
     np.random.default_rng(0).integers(0, 256, (60, 3, 16, 16), dtype=np.uint8), np.arange(60) % 3,
@@ -85,7 +87,7 @@ def test_what_is_kept_is_not_made_again_and_what_is_missing_is(
 ) -> None:
     embedded, evaluation = TestedEmbeddings(tmp_path / "tested"), Evaluation("corruption:contrast", 5.0)
     first, _ = embedded.of(evaluation, 0, "dense", 1, plan, data, bank)
-    monkeypatch.setattr(tested, "corrupted", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(eval_embeddings, "corrupted", lambda *_: pytest.fail("drawn again"))
     again, _ = embedded.of(evaluation, 1, "dense", 1, plan, data, bank)
     np.testing.assert_array_equal(first, again)
     monkeypatch.undo()
@@ -97,8 +99,8 @@ def test_what_is_kept_is_not_made_again_and_what_is_missing_is(
 def test_parts_make_the_whole(plan, data, bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluation = Evaluation("corruption:fog", 5.0)
     whole, _ = TestedEmbeddings(tmp_path / "a").of(evaluation, 0, "dense", 0, plan, data, bank)
-    monkeypatch.setattr(tested, "_ROWS", 7)
-    monkeypatch.setattr(tested, "_VALUES_AT_ONCE", 1)
+    monkeypatch.setattr(eval_embeddings, "_ROWS", 7)
+    monkeypatch.setattr(eval_embeddings, "_VALUES_AT_ONCE", 1)
     parts, _ = TestedEmbeddings(tmp_path / "b").of(evaluation, 0, "dense", 0, plan, data, bank)
     np.testing.assert_allclose(whole, parts, atol=1e-5)
 

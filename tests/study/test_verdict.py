@@ -1,11 +1,10 @@
 import numpy as np
 import pandas as pd
 
-from monosemy.study import parse_plan
-from monosemy.study.families import with_means
-from monosemy.study.statistics import summarise
-from monosemy.study.verdict import make_verdict
-from monosemy.study.wording import describe_cell, hardest_level
+from monosemy.results.statistics import summarise, with_means
+from monosemy.results.wording import describe_cell, hardest_level
+from monosemy.study.probing.plan import parse_plan
+from monosemy.study.probing.verdict import make_verdict
 
 PLAN = parse_plan(
     {

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from monosemy.functional.separability import (
+from monosemy.theory import derivation
+from monosemy.theory.two_features import (
     ALWAYS_AHEAD_SPARSITY,
     MONO,
     POLY,
@@ -12,7 +13,6 @@ from monosemy.functional.separability import (
     score_separability,
     two_feature_moments,
 )
-from monosemy.theory import derivation
 
 POINTS = [(0.0, 1.0, 0.0, 0.0), (0.2, 1.0, 1.0, 0.1), (0.5, 0.7, -0.4, 0.0), (0.9, -1.0, 2.0, 0.5)]
 

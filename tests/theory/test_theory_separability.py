@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from monosemy.errors import InputError
-from monosemy.functional.separability import MONO, POLY, overtaking, score_separability, two_feature_moments
-from monosemy.study.statistics import mean_interval
-from monosemy.theory.separability import SCORES, first_lead, simulate_classes, spike_and_uniform
+from monosemy.results.statistics import mean_interval
+from monosemy.theory.simulation import SCORES, first_lead, simulate_classes, spike_and_uniform
+from monosemy.theory.two_features import MONO, POLY, overtaking, score_separability, two_feature_moments
 
 
 def test_features_are_zero_with_probability_s_and_else_uniform():

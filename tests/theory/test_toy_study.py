@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from monosemy.errors import InputError
+from monosemy.theory.answers import cells_of, sweep_gains, values_by
 from monosemy.theory.runs import SweepSetting, ToySetting, run_sweep, run_toy
-from monosemy.theory.tidy import cells_of, sweep_gains, values_by
 from monosemy.theory.toy import ToyConfig
 from monosemy.theory.toy_study import TaskConfig, draw_task, evaluate_codes, make_codes, task_labels
 

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monosemy.core.distributed import ALONE, Processes
 from monosemy.training import batches
 from monosemy.training.batches import MappedImages, ResidentImages, image_rows, row_batches, steps_in_epoch
-from monosemy.training.processes import ALONE, Processes
 
 CPU = torch.device("cpu")
 IMAGES = np.arange(10 * 3 * 2 * 2, dtype=np.uint8).reshape(10, 3, 2, 2)

@@ -10,13 +10,13 @@ import torch
 from processes import in_processes, through_kills
 from torch import Generator, Tensor, nn
 
-from monosemy import InputError
-from monosemy.training import run_folder
+from monosemy.core.distributed import ALONE, Processes
+from monosemy.errors import InputError
+from monosemy.training import checkpoint
 from monosemy.training.batches import ResidentImages
+from monosemy.training.checkpoint import RunFolder
 from monosemy.training.loop import Training, TrainingConfig, train
 from monosemy.training.optimizers import OptimizerConfig
-from monosemy.training.processes import ALONE, Processes
-from monosemy.training.run_folder import RunFolder
 
 IMAGES = np.random.default_rng(0).random((22, 1, 3, 3), dtype=np.float32)
 CONFIG = TrainingConfig(
@@ -72,7 +72,7 @@ def folder(path: Path) -> RunFolder:
 def test_going_on_gives_the_undisturbed_weights_bit_for_bit(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_folder, "_SAVE_EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "_SAVE_EVERY", 0.0)
     config = CONFIG.model_copy(update={"optimizer": OptimizerConfig(name=name, lr=0.05)})
     whole = job(config=config)
     assert train(whole)
@@ -155,7 +155,7 @@ def test_time_over_stops_at_a_checkpoint_and_goes_on(tmp_path: Path) -> None:
 def test_a_bad_loss_names_its_step_and_keeps_the_checkpoint(
     tmp_path: Path, bad_step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_folder, "_SAVE_EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "_SAVE_EVERY", 0.0)
     calls = 0
 
     def loss_of(*batch) -> Tensor:
@@ -176,7 +176,7 @@ def test_a_bad_loss_names_its_step_and_keeps_the_checkpoint(
 
 
 def test_a_bad_weight_is_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_folder, "_SAVE_EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "_SAVE_EVERY", 0.0)
     network = Network()
 
     def on_step(done: int, total: int, loss: float) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from monosemy import InputError
+from monosemy.errors import InputError
 from monosemy.training.optimizers import LARS, OptimizerConfig, make_optimizer, set_lr, warmup_cosine
 
 NAMES = ("lars", "sgd", "adamw")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from processes import in_processes
 
-from monosemy import InputError
-from monosemy.training.processes import ALONE, Processes, joined_processes
+from monosemy.core.distributed import ALONE, Processes, joined_processes
+from monosemy.errors import InputError
 
 
 def wishes() -> tuple[bool, bool, bool]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from monosemy import InputError
-from monosemy.training.trackers import make_trackers
+from monosemy.errors import InputError
+from monosemy.training.checkpoint import make_trackers
 
 
 def test_nothing_is_asked_for(tmp_path: Path) -> None:

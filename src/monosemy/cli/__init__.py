@@ -16,9 +16,9 @@ from monosemy.cli.measure import measure, stability
 from monosemy.cli.pretrain import pretrain
 from monosemy.cli.report import report
 from monosemy.cli.sae import sae
-from monosemy.cli.signals import Stopped, stopped_by_signals
 from monosemy.cli.study import study
 from monosemy.cli.theory import theory, toy
+from monosemy.core.console import Stopped, stopped_by_signals
 from monosemy.errors import InputError, as_resource_error, as_unwritable
 
 app = typer.Typer(

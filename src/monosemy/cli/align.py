@@ -76,7 +76,7 @@ def align(
     """
     from monosemy.commands.align import AlignRequest, execute
     from monosemy.commands.words import given
-    from monosemy.executors import executor_settings
+    from monosemy.core.executors import executor_settings
 
     request = AlignRequest(
         models=model or "",

@@ -23,7 +23,7 @@ def images(
         str | None,
         typer.Option(
             help="Of ce, nce, ce-early, nce-early, ce-smooth, ce-decay; default all.",
-            autocompletion=several_of("monosemy.study.finetuning", "VARIANTS"),
+            autocompletion=several_of("monosemy.study.finetuning.run", "VARIANTS"),
         ),
     ] = None,
     scenario: Annotated[
@@ -70,7 +70,7 @@ def images(
     """
     from monosemy.commands.finetune import FinetuneRequest, execute
     from monosemy.commands.words import data_config, given
-    from monosemy.executors import executor_settings
+    from monosemy.core.executors import executor_settings
 
     request = FinetuneRequest(
         encoder=encoder,
@@ -112,7 +112,7 @@ def lm(
         typer.Option(
             help="Of base, lora, lora-decay, lora-half, monolora-output, -hidden, -both, -weights, each also with "
             "-rep for rep_relu; default base,lora,monolora-output,monolora-hidden.",
-            autocompletion=several_of("monosemy.study.adapters.methods", "METHODS"),
+            autocompletion=several_of("monosemy.study.lora.plan", "METHODS"),
         ),
     ] = None,
     scenario: Annotated[
@@ -188,7 +188,7 @@ def lm(
     """
     from monosemy.commands.finetune_lm import FinetuneLmRequest, execute
     from monosemy.commands.words import given
-    from monosemy.executors import executor_settings
+    from monosemy.core.executors import executor_settings
 
     request = FinetuneLmRequest(
         model=model or "",

@@ -47,11 +47,11 @@ def measure(
 
     `monosemy measure embeddings.parquet --separability --out runs/measured`
     """
-    from monosemy.data.config import DataConfig
-    from monosemy.environment import write_environment
-    from monosemy.metrics.measure import measure_source, write_measurement
-    from monosemy.progress import progress
-    from monosemy.report import measurement_json, print_measurement
+    from monosemy.core.console import progress
+    from monosemy.core.environment import write_environment
+    from monosemy.data.dataset import DataConfig
+    from monosemy.metrics.measurement import measure_source, write_measurement
+    from monosemy.report.measurement import measurement_json, print_measurement
     from monosemy.theory.commands import parse_numbers
 
     config = DataConfig(source=source, input_column=input_column, label_column=label_column, labels=labels)

@@ -27,7 +27,7 @@ def train(
         str,
         typer.Option(
             help="topk, batchtopk, matryoshka, relu, jumprelu or gated; several as for --width.",
-            autocompletion=several_of("monosemy.features.estimators", "ActivationName"),
+            autocompletion=several_of("monosemy.sae.estimators", "ActivationName"),
         ),
     ] = "topk",
     seed: Annotated[str, typer.Option(help="Of the initialisation; several as for --width.")] = "0",

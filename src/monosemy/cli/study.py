@@ -50,7 +50,7 @@ def study(
         str,
         typer.Option(
             help="Image noise: default, or paper (unclipped).",
-            autocompletion=one_of("monosemy.corruptions.images", "Protocol"),
+            autocompletion=one_of("monosemy.corruptions.inputs", "Protocol"),
         ),
     ] = "default",
     corruptions: Annotated[
@@ -95,7 +95,7 @@ def study(
     `monosemy study --data embeddings.npz --label-noise 0.2,0.4 --k 16`
     """
     from monosemy.commands.study import StudyRequest, execute
-    from monosemy.executors import executor_settings
+    from monosemy.core.executors import executor_settings
 
     request = StudyRequest(
         source=data, encoder=encoder, layer=layer, features=features, scenario=scenario, label_noise=label_noise,

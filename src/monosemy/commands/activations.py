@@ -12,15 +12,14 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from monosemy.commands.words import data_config
-from monosemy.data.formats import read_rows
+from monosemy.core.console import OnProgress, json_text, progress
+from monosemy.core.distributed import chosen_device
+from monosemy.data.load import read_rows
 from monosemy.data.splits import inputs_by_part
 from monosemy.data.tables import CANDIDATES, column, inputs_of, read_table
-from monosemy.encoders.image_encoder import ENCODER_FILE, load_encoder, to_unit
+from monosemy.encoders.activation_cache import Precision, Tokens, cache_activations
+from monosemy.encoders.image import ENCODER_FILE, load_encoder, to_unit
 from monosemy.errors import InputError, reason
-from monosemy.machine_readable import json_text
-from monosemy.progress import OnProgress, progress
-from monosemy.streams.activations import Precision, Tokens, cache_activations
-from monosemy.training.processes import chosen_device
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from typing import Any
 from rich.console import Console
 
 from monosemy.commands.words import numbers, words
+from monosemy.core.config import merged, read_yaml, validated
+from monosemy.core.console import progress
+from monosemy.core.distributed import chosen_device
+from monosemy.core.executors import ExecutorConfig
 from monosemy.errors import InputError
-from monosemy.executors import ExecutorConfig
-from monosemy.lm.data import load_preferences
-from monosemy.lm.judges import judge_config
-from monosemy.progress import progress
-from monosemy.settings import merged, read_yaml, validated
-from monosemy.study.alignment.plan import AlignmentPlan
-from monosemy.study.alignment.run import AlignmentResult, run_alignment
-from monosemy.training.processes import chosen_device
+from monosemy.lm.judge_config import judge_config
+from monosemy.lm.preferences import load_preferences
+from monosemy.study.dpo.plan import AlignmentPlan
+from monosemy.study.dpo.run import AlignmentResult, run_alignment
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def execute(
     as_json: bool = False,
 ) -> AlignmentResult:
     """Load, run, write the folder with figures, and print."""
-    from monosemy.report.alignment import alignment_json, print_alignment, write_alignment
+    from monosemy.study.dpo.report import alignment_json, print_alignment, write_alignment
 
     where = chosen_device(device)
     if plan_path is not None:

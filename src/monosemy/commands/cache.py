@@ -8,10 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from monosemy.cache import cache, is_current
+from monosemy.core.cache import Entry, cache, is_current
+from monosemy.core.executors import JOBS
 from monosemy.errors import InputError
-from monosemy.executors.submitit_jobs import JOBS
-from monosemy.store import Entry
 
 _KEY_SHOWN = 12
 _MADE_BY = ("module", "code", "packages")

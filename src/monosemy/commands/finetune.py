@@ -7,18 +7,18 @@ from typing import Any
 from rich.console import Console
 
 from monosemy.commands.words import numbers, words
+from monosemy.core.config import merged, read_yaml, validated
+from monosemy.core.console import progress
+from monosemy.core.distributed import chosen_device
+from monosemy.core.executors import ExecutorConfig
 from monosemy.corruptions.labels import informative_rates
 from monosemy.data import digits
-from monosemy.data.labelled import LabelledData
-from monosemy.data.sources import DataConfig, load_data
-from monosemy.encoders.bank import encoder_files, image_side
-from monosemy.encoders.finetune import FinetuneConfig
+from monosemy.data.dataset import DataConfig, LabelledData
+from monosemy.data.load import load_data
+from monosemy.encoders.finetuning import FinetuneConfig
 from monosemy.errors import InputError
-from monosemy.executors import ExecutorConfig
-from monosemy.progress import progress
-from monosemy.settings import merged, read_yaml, validated
-from monosemy.study.finetuning import FinetunePlan, FinetuneResult, run_finetuning
-from monosemy.training.processes import chosen_device
+from monosemy.study.finetuning.run import FinetunePlan, FinetuneResult, run_finetuning
+from monosemy.study.probing.encoders import encoder_files, image_side
 
 SCENARIOS = ("label-noise", "few-labels", "given-labels")
 _RATES = (0.3, 0.6, 0.9)
@@ -98,7 +98,7 @@ def execute(
     as_json: bool = False,
 ) -> FinetuneResult:
     """Load, run, write the folder with figures, and print."""
-    from monosemy.report.finetuning import finetuning_json, print_finetuning, write_finetuning
+    from monosemy.study.finetuning.report import finetuning_json, print_finetuning, write_finetuning
 
     where = chosen_device(device)
     if plan_path is not None:

@@ -7,16 +7,16 @@ from typing import Any
 from rich.console import Console
 
 from monosemy.commands.words import numbers, words
+from monosemy.core.config import read_yaml, validated
+from monosemy.core.console import progress
+from monosemy.core.distributed import joined_processes
+from monosemy.core.executors import ExecutorConfig
 from monosemy.corruptions.labels import informative_rates
 from monosemy.errors import InputError
-from monosemy.executors import ExecutorConfig
-from monosemy.lm.judges import judge_config
-from monosemy.progress import progress
-from monosemy.settings import read_yaml, validated
-from monosemy.study.adapters.data import AdapterData, load_adapter_data
-from monosemy.study.adapters.plan import AdapterPlan
-from monosemy.study.adapters.run import AdapterResult, run_adapters
-from monosemy.training.processes import joined_processes
+from monosemy.lm.judge_config import judge_config
+from monosemy.study.lora.data import AdapterData, load_adapter_data
+from monosemy.study.lora.plan import AdapterPlan
+from monosemy.study.lora.run import AdapterResult, run_adapters
 
 SCENARIOS = ("label-noise", "few-labels")
 _RATES = (0.2, 0.4)
@@ -109,7 +109,7 @@ def execute(
     as_json: bool = False,
 ) -> AdapterResult:
     """Load, run, write the folder with figures, and print."""
-    from monosemy.report.adapters import adapters_json, print_adapters, write_adapters
+    from monosemy.study.lora.report import adapters_json, print_adapters, write_adapters
 
     with joined_processes(device) as processes:
         said = Console(quiet=console.quiet or not processes.writes)

@@ -8,22 +8,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from monosemy.core.console import OnProgress, json_text, progress
 from monosemy.data.codes import LoadedCodes, load_codes
-from monosemy.data.config import DataConfig
-from monosemy.data.formats import read_rows
-from monosemy.data.labelled import LabelledData, encode_labels
+from monosemy.data.dataset import DataConfig, LabelledData, encode_labels
+from monosemy.data.load import load_data, read_rows, source_name
 from monosemy.data.rows import Rows, ordered_classes
-from monosemy.data.sources import load_data, source_name
 from monosemy.errors import InputError, reason
-from monosemy.machine_readable import json_text
 from monosemy.metrics.explanations import explain
-from monosemy.progress import OnProgress, progress
 from monosemy.report.gallery import Gallery, GallerySet, ordered_sets, write_gallery
-from monosemy.report.page import GALLERY
+from monosemy.report.html import GALLERY
 from monosemy.report.tables import feature_title, level_text, scenario_phrase
-from monosemy.study.explanations import SEED, explanation_path, read_explained
 from monosemy.study.folder import data_key
-from monosemy.study.plan import Plan
+from monosemy.study.probing.explanations import SEED, explanation_path, read_explained
+from monosemy.study.probing.plan import Plan
 
 _IN_MEMORY = "arrays:"
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from monosemy.environment import write_environment
+from monosemy.core.console import progress
+from monosemy.core.environment import write_environment
 from monosemy.errors import InputError, reason
 from monosemy.lm.architectures import MlpNames
-from monosemy.lm.gauges import gauge
-from monosemy.lm.gauges.prompts import Embed
-from monosemy.progress import progress
-from monosemy.report.gauges import gauges_json, print_gauges, write_gauges
+from monosemy.lm.layer_outputs import Embed
+from monosemy.lm.layers import gauge
+from monosemy.report.layers import gauges_json, print_gauges, write_gauges
 
 NO_ENCODER = "none"
 _COLUMNS = ("prompt", "text", "sentence", "question", "instruction")
@@ -94,7 +94,7 @@ def read_prompts(path: Path, column: str | None = None) -> list[str]:
         if not found:
             raise InputError(f"The prompts {path} hold no text; give one prompt a line.")
         return found
-    from monosemy.lm.data.rows import source_table
+    from monosemy.lm.texts import source_table
 
     frame = source_table(str(path)).frame
     texts = [str(name) for name in frame if frame[name].map(lambda value: isinstance(value, str)).all()]

@@ -10,21 +10,20 @@ from rich.console import Console
 from rich.table import Table
 
 from monosemy._version import __version__
-from monosemy.cache import fingerprint
+from monosemy.core.cache import fingerprint
+from monosemy.core.config import merged, read_yaml, validated
+from monosemy.core.console import json_text, progress
+from monosemy.core.distributed import Processes, joined_processes
+from monosemy.core.environment import one_thread
 from monosemy.data import digits
-from monosemy.data.sources import DataConfig, UnlabelledImages, load_unlabelled
+from monosemy.data.dataset import DataConfig
+from monosemy.data.load import UnlabelledImages, load_unlabelled
 from monosemy.encoders.contrastive import PretrainConfig, check_pretraining, pretrain
-from monosemy.encoders.image_encoder import ENCODER_FILE, ImageEncoder, embed, save_encoder
+from monosemy.encoders.image import ENCODER_FILE, ImageEncoder, embed, save_encoder
 from monosemy.encoders.presets import IMAGE_SIZES, PRESETS
 from monosemy.errors import InputError
-from monosemy.machine_readable import json_text
-from monosemy.metrics.live import feature_statistics
-from monosemy.progress import progress
-from monosemy.settings import merged, read_yaml, validated
-from monosemy.threads import one_thread
-from monosemy.training.processes import Processes, joined_processes
-from monosemy.training.run_folder import RunFolder
-from monosemy.training.trackers import make_trackers
+from monosemy.metrics.dimensions import feature_statistics
+from monosemy.training.checkpoint import RunFolder, make_trackers
 
 _SMALL_SIDE = 64
 """Images up to this side have CIFAR's settings by default, larger ones ImageNet's."""

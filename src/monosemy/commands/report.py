@@ -6,11 +6,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from monosemy.core.console import json_text, progress
 from monosemy.errors import InputError
-from monosemy.machine_readable import json_text
-from monosemy.progress import progress
-from monosemy.study.reading import read_study, version_of
-from monosemy.study.run import StudyResult
+from monosemy.study.probing.reading import read_study, version_of
+from monosemy.study.probing.run import StudyResult
 
 FORMATS = ("latex", "markdown", "csv")
 
@@ -32,9 +31,9 @@ def execute(
     faults: list[str] = []
     runs = _read(folders, faults)
     if table is not None and runs:
-        from monosemy.report import paper
+        from monosemy.report import latex
 
-        print({"latex": paper.as_latex, "markdown": paper.as_markdown, "csv": paper.as_csv}[table](runs), end="")
+        print({"latex": latex.as_latex, "markdown": latex.as_markdown, "csv": latex.as_csv}[table](runs), end="")
     elif runs:
         page = _page(runs, out, faults, console)
         if as_json:
@@ -47,11 +46,12 @@ def execute(
 def _page(runs: dict[str, StudyResult], out: Path | None, faults: list[str], console: Console) -> Path:
     """The page of one study with its gallery and figures, or one page for several."""
     if len(runs) > 1:
-        from monosemy.report.comparison import write_comparison
+        from monosemy.report.latex import write_comparison
 
         return write_comparison(runs, out or Path("runs") / "comparison")
     from monosemy.commands.gallery import again
-    from monosemy.report import save_figures, write_report
+    from monosemy.report.figures import save_figures
+    from monosemy.report.html import write_report
 
     result = next(iter(runs.values()))
     assert result.folder is not None

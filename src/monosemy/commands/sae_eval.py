@@ -7,16 +7,16 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from monosemy.data.stored_labels import stored_labels
-from monosemy.environment import write_environment
+from monosemy.core.console import progress
+from monosemy.core.environment import write_environment
+from monosemy.core.files import atomic_path
+from monosemy.data.labels import stored_labels
+from monosemy.data.open_stream import open_stream
 from monosemy.errors import InputError
-from monosemy.features.autoencoder import Autoencoder
-from monosemy.features.exchange import from_pretrained, own_models
-from monosemy.files import atomic_path
-from monosemy.metrics.autoencoders import Evaluation, check_widths, evaluate
-from monosemy.progress import progress
-from monosemy.report import evaluation_json, print_evaluation
-from monosemy.streams import open_stream
+from monosemy.report.measurement import evaluation_json, print_evaluation
+from monosemy.sae.evaluation import Evaluation, check_widths, evaluate
+from monosemy.sae.hub import from_pretrained, own_models
+from monosemy.sae.module import Autoencoder
 
 SUMMARY, LATENTS = "summary.csv", "latents.parquet"
 

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from monosemy.data.code_files import code_writer
+from monosemy.core.console import json_text, progress
+from monosemy.data.codes import code_writer
+from monosemy.data.open_stream import open_stream
 from monosemy.errors import InputError
-from monosemy.features.autoencoder import Autoencoder
-from monosemy.features.exchange import from_pretrained, save_pretrained, to_dictionary_learning, to_saelens
-from monosemy.functional import to_csr
-from monosemy.machine_readable import json_text
-from monosemy.metrics.autoencoders import check_widths, rows_at_a_time
-from monosemy.progress import progress
-from monosemy.streams import open_stream
+from monosemy.functional.codes import to_csr
+from monosemy.sae.dictionary_learning import to_dictionary_learning
+from monosemy.sae.evaluation import check_widths, rows_at_a_time
+from monosemy.sae.hub import from_pretrained, save_pretrained
+from monosemy.sae.module import Autoencoder
+from monosemy.sae.saelens import to_saelens
 
 LAYOUTS: dict[str, Callable[[Autoencoder, Path], None]] = {
     "saelens": to_saelens,

@@ -9,15 +9,16 @@ from rich.console import Console
 from rich.table import Table
 
 from monosemy.commands.words import words
-from monosemy.data.sources import source_name
+from monosemy.core.console import json_text, progress
+from monosemy.core.distributed import Processes, joined_processes
+from monosemy.data.load import source_name
+from monosemy.data.open_stream import open_stream
+from monosemy.data.row_stream import RowStream
+from monosemy.data.shuffle import shuffled
 from monosemy.errors import InputError
-from monosemy.features.estimators import ActivationName, SparseAutoencoder
-from monosemy.features.streamed import names_of, train_many, trained_files
-from monosemy.machine_readable import json_text
-from monosemy.progress import progress
-from monosemy.streams import RowStream, open_stream, shuffled
-from monosemy.training.processes import Processes, joined_processes
-from monosemy.training.run_folder import RunFolder
+from monosemy.sae.estimators import ActivationName, SparseAutoencoder
+from monosemy.sae.streaming import names_of, train_many, trained_files
+from monosemy.training.checkpoint import RunFolder
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from monosemy.core.console import json_text, progress
 from monosemy.data.arrays import ARRAY_SUFFIXES, read_arrays
 from monosemy.data.codes import load_codes
-from monosemy.data.config import DataConfig
+from monosemy.data.dataset import DataConfig
 from monosemy.errors import InputError
-from monosemy.features.exchange import own_models
-from monosemy.functional import orthogonality_error
-from monosemy.machine_readable import json_text
+from monosemy.functional.geometry import orthogonality_error
 from monosemy.metrics.stability import Stability, activation_stability, decoder_stability
-from monosemy.progress import progress
+from monosemy.sae.hub import own_models
 
 _ROWS = ("decoder", "W_dec", "dictionary")
 """Arrays (M, D) with one direction a row, by the name that monosemy, SAELens and others give them."""

@@ -8,16 +8,16 @@ from rich.console import Console
 
 from monosemy.commands.gallery import write_study_gallery
 from monosemy.commands.words import data_config, numbers, words
+from monosemy.core.console import progress
+from monosemy.core.executors import ExecutorConfig
 from monosemy.corruptions.labels import informative_rates
 from monosemy.data import digits
-from monosemy.data.labelled import LabelledData
-from monosemy.data.sources import DataConfig, load_data
-from monosemy.encoders.bank import bases_of, encoder_files, image_side, layer_of, named_encoder
+from monosemy.data.dataset import DataConfig, LabelledData
+from monosemy.data.load import load_data
 from monosemy.errors import InputError
-from monosemy.executors import ExecutorConfig
-from monosemy.progress import progress
-from monosemy.study.plan import LABEL_NOISE_LEVELS, Plan, default_features, parse_plan, read_plan
-from monosemy.study.run import StudyResult, run_study
+from monosemy.study.probing.encoders import bases_of, encoder_files, image_side, layer_of, named_encoder
+from monosemy.study.probing.plan import LABEL_NOISE_LEVELS, Plan, default_features, parse_plan, read_plan
+from monosemy.study.probing.run import StudyResult, run_study
 
 SCENARIOS = ("label-noise", "given-labels", "few-labels", "input-noise", "corruptions", "shift")
 _DIGIT_LEVELS = (0.3, 0.6, 0.9)
@@ -166,7 +166,9 @@ def execute(
     as_json: bool = False,
 ) -> StudyResult:
     """Load, run, write the folder with figures and pages, and print."""
-    from monosemy.report import print_result, result_json, save_figures, write_report
+    from monosemy.report.figures import save_figures
+    from monosemy.report.html import write_report
+    from monosemy.report.terminal import print_result, result_json
 
     with progress(console) as on_progress:
         if plan_path is not None:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from monosemy.data.config import DataConfig
+from monosemy.core.config import validated
+from monosemy.data.dataset import DataConfig
 from monosemy.errors import InputError
-from monosemy.settings import validated
 
 
 def words(text: str) -> tuple[str, ...]:

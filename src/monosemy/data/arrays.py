@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from monosemy.data.config import DataConfig
-from monosemy.data.growth import check_zip
+from monosemy.data.dataset import DataConfig
 from monosemy.data.rows import Rows, label_texts
+from monosemy.data.safety import check_zip
 from monosemy.data.tables import LABEL_CANDIDATES, column, read_table
 from monosemy.errors import InputError, reason
 

@@ -1,19 +1,31 @@
-"""Embeddings or codes to measure: any file of them, sparse or larger than memory, with labels or without."""
+"""Embeddings or codes to measure: any file of them, sparse or larger than memory, with labels or without.
 
+Files of sparse codes that are written while the codes come in: CSR as .npz or .safetensors, or lists in parquet.
+"""
+
+import json
+import shutil
+import struct
+import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any, Protocol
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from monosemy.core.files import atomic_path
 from monosemy.data import digits
 from monosemy.data.arrays import read_arrays, read_labels, read_npy
-from monosemy.data.config import DataConfig
-from monosemy.data.formats import read_rows
-from monosemy.data.labelled import Kind, encode_labels
+from monosemy.data.dataset import DataConfig, Kind, encode_labels
+from monosemy.data.load import read_rows
 from monosemy.data.rows import label_texts, ordered_classes
 from monosemy.errors import InputError, reason, shown
 from monosemy.functional.consistency import Codes
@@ -120,3 +132,137 @@ def _csr(arrays: dict[str, NDArray], path: Path) -> sp.csr_array:
             f"{path} is no sound CSR matrix ({reason(error)}); save it by scipy.sparse.save_npz."
         ) from error
     return codes
+
+
+SUFFIXES = (".npz", ".safetensors", ".parquet")
+_COPIED = 2**22
+"""Bytes that are copied at a time."""
+_WIDE = 2**31
+"""Stored entries from which SciPy needs 64-bit indices."""
+
+
+class CodeWriter(Protocol):
+    """Takes codes piece by piece, in the order of their rows."""
+
+    def write(self, codes: sp.csr_array) -> None: ...
+
+
+@contextmanager
+def code_writer(path: Path, n_latents: int, about: dict[str, Any]) -> Iterator[CodeWriter]:
+    """A writer whose file is there, whole, when the block ends without an error; its ending says the format.
+
+    - .npz: as ``scipy.sparse.save_npz`` writes it, without compression.
+    - .safetensors: the same arrays ``data``, ``indices``, ``indptr`` and ``shape``.
+    - .parquet: a row a sample with the lists ``indices`` and ``values``.
+
+    Entries that wait for their place lie in temporary files beside the file; 8 bytes a row stay in memory.
+
+    Args:
+        about: plain values that say where the codes come from; kept in the metadata of safetensors and parquet.
+
+    Raises:
+        InputError: another ending, or nothing can be written there.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"out is {str(path)!r}, which has none of the endings {', '.join(SUFFIXES)}; choose one.")
+    about = {"n_latents": n_latents} | about
+    try:
+        with atomic_path(path) as temporary, ExitStack() as stack:
+            if suffix == ".parquet":
+                yield stack.enter_context(_Parquet(temporary, about))
+            else:
+                data, indices = (stack.enter_context(tempfile.TemporaryFile(dir=path.parent)) for _ in range(2))
+                spool = _Spool(n_latents, data, indices)
+                yield spool
+                finish = _write_npz if suffix == ".npz" else _write_safetensors
+                finish(temporary, spool, about)
+    except OSError as error:
+        raise InputError(f"out is {str(path)!r}, which cannot be written ({reason(error)}); give another.") from error
+
+
+class _Parquet:
+    """A row group for each piece."""
+
+    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+        fields = [("indices", pa.list_(pa.int32())), ("values", pa.list_(pa.float32()))]
+        self._schema = pa.schema(fields, metadata={"monosemy": json.dumps(about)})
+        self._writer = pq.ParquetWriter(path, self._schema)
+
+    def __enter__(self) -> "_Parquet":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.close()
+
+    def write(self, codes: sp.csr_array) -> None:
+        starts = pa.array(codes.indptr.astype(np.int32))
+        lists = [
+            pa.ListArray.from_arrays(starts, pa.array(values))
+            for values in (codes.indices.astype(np.int32), codes.data.astype(np.float32))
+        ]
+        self._writer.write_table(pa.Table.from_arrays(lists, schema=self._schema))
+
+
+class _Spool:
+    """Entries in temporary files, and where each row's begin."""
+
+    def __init__(self, n_latents: int, data: IO[bytes], indices: IO[bytes]) -> None:
+        self.n_latents, self.n_entries = n_latents, 0
+        self.data, self.indices = data, indices
+        self._lengths: list[NDArray[np.int64]] = []
+
+    def write(self, codes: sp.csr_array) -> None:
+        self.data.write(codes.data.astype("<f4").tobytes())
+        self.indices.write(codes.indices.astype("<i4").tobytes())
+        self._lengths.append(np.diff(codes.indptr).astype(np.int64))
+        self.n_entries += codes.nnz
+
+    def starts(self) -> NDArray[np.int64]:
+        """(N + 1,), SciPy's ``indptr``."""
+        return np.concatenate([np.zeros(1, np.int64), *self._lengths]).cumsum()
+
+
+def _write_npz(path: Path, spool: _Spool, about: dict[str, Any]) -> None:
+    starts = spool.starts()
+    kind = "<i8" if spool.n_entries >= _WIDE else "<i4"
+    small = {
+        "indptr": starts.astype(kind),
+        "format": np.array(b"csr"),
+        "shape": np.array([len(starts) - 1, spool.n_latents]),
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, values in small.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, values, allow_pickle=False)
+        for name, source, stored, wanted in (
+            ("data", spool.data, "<f4", "<f4"),
+            ("indices", spool.indices, "<i4", kind),
+        ):
+            header = {"descr": wanted, "fortran_order": False, "shape": (spool.n_entries,)}
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array_header_2_0(file, header)
+                source.seek(0)
+                while piece := source.read(_COPIED):
+                    file.write(np.frombuffer(piece, stored).astype(wanted, copy=False).tobytes())
+
+
+def _write_safetensors(path: Path, spool: _Spool, about: dict[str, Any]) -> None:
+    starts = spool.starts()
+    n = spool.n_entries
+    small = {"indptr": starts.astype("<i8"), "shape": np.array([len(starts) - 1, spool.n_latents], "<i8")}
+    header: dict[str, Any] = {"__metadata__": {"monosemy": json.dumps(about)}}
+    end = 0
+    sizes = {name: ("I64", values.shape, values.nbytes) for name, values in small.items()}
+    for name, (kind, shape, size) in (sizes | {"data": ("F32", (n,), 4 * n), "indices": ("I32", (n,), 4 * n)}).items():
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for values in small.values():
+            file.write(values.tobytes())
+        for source in (spool.data, spool.indices):
+            source.seek(0)
+            shutil.copyfileobj(source, file, _COPIED)

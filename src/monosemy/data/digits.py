@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from monosemy.data.labelled import LabelledData, Split, stratified_split
+from monosemy.data.dataset import LabelledData, Split, stratified_split
 from monosemy.seeding import numpy_rng
 
 NAME = "digit-pairs"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monosemy.data.encoded import Encoded
+from monosemy.data.images import Encoded
 from monosemy.data.rows import distinct_names
 from monosemy.data.tables import Table
 from monosemy.errors import InputError, reason

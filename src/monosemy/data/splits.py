@@ -5,14 +5,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from monosemy.data.config import DataConfig
-from monosemy.data.decode import decode_parts
-from monosemy.data.encoded import EncodedImages
-from monosemy.data.given import given_labels
-from monosemy.data.labelled import Inputs, Kind, LabelledData, Split, encode_labels, stratified_split, take
+from monosemy.core.console import OnProgress
+from monosemy.data.dataset import DataConfig, Inputs, Kind, LabelledData, Split, encode_labels, stratified_split, take
+from monosemy.data.images import EncodedImages, decode_parts
+from monosemy.data.labels import given_labels
 from monosemy.data.rows import Rows, named, ordered_classes, rows_by_split
 from monosemy.errors import InputError
-from monosemy.progress import OnProgress
 from monosemy.seeding import numpy_rng
 
 

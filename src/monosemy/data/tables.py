@@ -15,11 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from monosemy.data.config import DataConfig
-from monosemy.data.encoded import EncodedImages, ParquetImages, is_image_type
-from monosemy.data.growth import check_gzip, check_parquet, checked_batches
-from monosemy.data.labelled import Inputs, Kind
+from monosemy.data.dataset import DataConfig, Inputs, Kind
+from monosemy.data.images import EncodedImages, ParquetImages, is_image_type
 from monosemy.data.rows import SPLIT_ROLES, Rows, distinct_names, label_texts, named
+from monosemy.data.safety import check_gzip, check_parquet, checked_batches
 from monosemy.errors import InputError, reason, shown
 
 TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".jsonl.gz", ".csv.gz")

@@ -9,23 +9,16 @@ from annotated_types import Gt
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from monosemy.encoders.augment import AugmentationName, AugmentConfig, make_augmentation
+from monosemy.core.distributed import ALONE, Processes
+from monosemy.encoders.augmentation import AugmentationName, AugmentConfig, make_augmentation
 from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.image_encoder import (
-    EncoderSpec,
-    ImageEncoder,
-    ProjectorConfig,
-    channels_last,
-    embed,
-    to_unit,
-)
+from monosemy.encoders.image import EncoderSpec, ImageEncoder, ProjectorConfig, channels_last, embed, to_unit
 from monosemy.errors import InputError
-from monosemy.functional import NonNegative, nt_xent, supervised_contrastive
+from monosemy.functional.losses import NonNegative, nt_xent, supervised_contrastive
 from monosemy.seeding import derive_seed
 from monosemy.training.batches import image_rows
+from monosemy.training.checkpoint import RunFolder
 from monosemy.training.loop import OnStep, Training, TrainingConfig, train
-from monosemy.training.processes import ALONE, Processes
-from monosemy.training.run_folder import RunFolder
 
 Method = Literal["simclr", "ncl", "supcon", "supncl"]
 NON_NEGATIVE_METHODS = ("ncl", "supncl")

@@ -1,9 +1,9 @@
 """Ready settings for pretraining; every one of them can be changed."""
 
 from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.bank import ON_THE_SPOT
 from monosemy.encoders.contrastive import PretrainConfig
-from monosemy.encoders.image_encoder import ProjectorConfig
+from monosemy.encoders.image import ProjectorConfig
+from monosemy.study.probing.encoders import ON_THE_SPOT
 from monosemy.training.optimizers import OptimizerConfig
 
 _PAPER_OPTIMIZER = OptimizerConfig(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monosemy.cache import Stage, cached_array, fingerprint
+from monosemy.core.cache import Stage, cached_array, fingerprint
 from monosemy.errors import InputError, reason
 
 MINILM = "all-MiniLM-L6-v2"

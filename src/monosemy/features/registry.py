@@ -15,10 +15,10 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer
 
 from monosemy.errors import InputError
-from monosemy.features.autoencoder import Center
-from monosemy.features.components import IndependentComponents
-from monosemy.features.estimators import ActivationName, RandomDictionary, SparseAutoencoder
-from monosemy.functional import to_csr, top_k
+from monosemy.features.controls import IndependentComponents
+from monosemy.functional.codes import to_csr, top_k
+from monosemy.sae.estimators import ActivationName, RandomDictionary, SparseAutoencoder
+from monosemy.sae.module import Center
 
 Role = Literal["baseline", "control", "monosemantic"]
 

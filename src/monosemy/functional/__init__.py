@@ -1,15 +1,7 @@
 """Equations as pure functions on tensors and arrays: no I/O, no classes with state."""
 
-from monosemy.functional.activations import gated, jump_relu, step_count
-from monosemy.functional.class_separability import (
-    ClassMoments,
-    ClassSeparability,
-    class_moments,
-    class_separability,
-    merge_class_moments,
-    noisy_class_moments,
-    pair_separability,
-)
+from monosemy.core.distributed import all_gather, own_rows
+from monosemy.functional.autoencoder import gated, geometric_median, jump_relu, step_count
 from monosemy.functional.codes import (
     SparseCodes,
     above,
@@ -23,25 +15,55 @@ from monosemy.functional.codes import (
 )
 from monosemy.functional.consistency import (
     Consistency,
+    Purity,
     activation_counts,
+    activation_mass,
+    class_purity,
     expected_largest_share,
     semantic_consistency,
 )
-from monosemy.functional.contrastive import nt_xent, supervised_contrastive
-from monosemy.functional.decorrelation import activation_l1, decorrelation, feature_decorrelation
-from monosemy.functional.firing import FiringCounts, Sparsity, firing_counts, merge_firing_counts, sparsity
-from monosemy.functional.gather import all_gather, own_rows
-from monosemy.functional.geometric_median import geometric_median
-from monosemy.functional.hoyer import hoyer_sparsity
-from monosemy.functional.low_rank import Placement, add_update, low_rank_update
-from monosemy.functional.mono_loss import batch_mono_score, mono_loss
-from monosemy.functional.monoscore import MonoMoments, merge_mono_moments, mono_moments, mono_score, mono_support
-from monosemy.functional.nonnegative import NON_NEGATIVE, NonNegative, relu, rep_relu
-from monosemy.functional.orthogonality import Orthogonality, orthogonality_error
-from monosemy.functional.purity import Purity, activation_mass, class_purity
-from monosemy.functional.rank import effective_rank
+from monosemy.functional.firing import (
+    FiringCounts,
+    Sparsity,
+    firing_counts,
+    hoyer_sparsity,
+    merge_firing_counts,
+    sparsity,
+)
+from monosemy.functional.geometry import (
+    Orthogonality,
+    activation_l1,
+    decorrelation,
+    effective_rank,
+    feature_decorrelation,
+    gauge_change,
+    layer_gauge,
+    neuron_gauge,
+    orthogonality_error,
+)
+from monosemy.functional.lora import Placement, add_update, low_rank_update
+from monosemy.functional.losses import NON_NEGATIVE, NonNegative, nt_xent, relu, rep_relu, supervised_contrastive
+from monosemy.functional.monoscore import (
+    MonoMoments,
+    batch_mono_score,
+    merge_mono_moments,
+    mono_loss,
+    mono_moments,
+    mono_score,
+    mono_support,
+)
 from monosemy.functional.reconstruction import aux_k, explained_variance, normalized_mse
 from monosemy.functional.separability import (
+    ClassMoments,
+    ClassSeparability,
+    class_moments,
+    class_separability,
+    merge_class_moments,
+    noisy_class_moments,
+    pair_separability,
+)
+from monosemy.functional.top_samples import TopSamples, activation_histogram, merge_top_samples, top_samples
+from monosemy.theory.two_features import (
     Overtaking,
     ScoreMoments,
     noisy_moments,
@@ -50,8 +72,6 @@ from monosemy.functional.separability import (
     score_separability,
     two_feature_moments,
 )
-from monosemy.functional.superposition import gauge_change, layer_gauge, neuron_gauge
-from monosemy.functional.top_samples import TopSamples, activation_histogram, merge_top_samples, top_samples
 
 __all__ = [
     "NON_NEGATIVE",

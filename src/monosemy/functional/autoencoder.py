@@ -3,18 +3,24 @@
 In the closed form the only dense product is the encoder's, 2 D M FLOP a sample; everything behind the selection touches
 the selected latents alone. It is written out instead of left to autograd because autograd would make the (B, M)
 gradient of the code and its products with the data dense again.
+
+Activations of sparse autoencoders that learn when a latent is active: JumpReLU and Gated.
+
+TopK and BatchTopK select entries and stand in :mod:`monosemy.functional.codes`.
+
+The geometric median: a centre that a few outliers do not move.
 """
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from monosemy.functional.code_products import by_latent, entry_products, latent_sums, product, transposed_product
 from monosemy.functional.codes import SparseCodes, latents_between, to_dense, top_k
-from monosemy.functional.mono_loss import MonoSums, directions, mono_loss, score_of_sums
+from monosemy.functional.monoscore import MonoSums, directions, mono_loss, score_of_sums
+from monosemy.functional.products import by_latent, entry_products, latent_sums, product, transposed_product
 
 
 class Weights(NamedTuple):
@@ -216,3 +222,121 @@ def _dense_branch_gradient(weights: Weights, code: Tensor, centered: Tensor, d_r
         decoder=code.T @ d_recon,
         decoder_bias=-(d_bias @ weights.encoder),
     )
+
+
+def rectangle(u: Tensor) -> Tensor:
+    """K(u) = 1 where |u| < 1/2, else 0: the kernel of the straight-through gradients below."""
+    return (u.abs() < 0.5).to(u.dtype)
+
+
+class _JumpReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+        ctx.save_for_backward(pre, threshold)
+        ctx.bandwidth = bandwidth
+        return pre * (pre > threshold)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        pre, threshold = ctx.saved_tensors
+        near = rectangle((pre - threshold) / ctx.bandwidth)
+        d_threshold = -(threshold / ctx.bandwidth) * (near * grads[0]).sum(dim=0)
+        return grads[0] * (pre > threshold), d_threshold, None
+
+
+class _Step(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+        ctx.save_for_backward(pre, threshold)
+        ctx.bandwidth = bandwidth
+        return (pre > threshold).to(pre.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:
+        pre, threshold = ctx.saved_tensors
+        near = rectangle((pre - threshold) / ctx.bandwidth)
+        return None, -(near * grads[0]).sum(dim=0) / ctx.bandwidth, None
+
+
+def jump_relu(pre_activations: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+    """a H(a - t): what exceeds its latent's threshold, unchanged; else 0.
+
+    The gradient by a is the true one, H(a - t). The gradient by t, which is 0 almost everywhere, is replaced by the
+    straight-through estimate -(t / e) K((a - t) / e), with e the bandwidth.
+
+    Args:
+        pre_activations: (N, M).
+        threshold: (M,), positive.
+
+    Source: Rajamanoharan et al., "Jumping ahead" (arXiv 2407.14435), sections 3 and 4.
+    """
+    code: Tensor = _JumpReLU.apply(pre_activations, threshold, bandwidth)
+    return code
+
+
+def step_count(pre_activations: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+    """L0 of a JumpReLU code: the number of entries above their threshold, summed over the batch; a scalar.
+
+    The gradient by the threshold is the straight-through estimate -K((a - t) / e) / e; none goes to a.
+
+    Args:
+        pre_activations: (N, M).
+        threshold: (M,).
+
+    Source: Rajamanoharan et al. (arXiv 2407.14435), sections 3 and 4.
+    """
+    steps: Tensor = _Step.apply(pre_activations, threshold, bandwidth)
+    return steps.sum()
+
+
+def gated(pre_activations: Tensor, gate_bias: Tensor, log_scale: Tensor, magnitude_bias: Tensor) -> Tensor:
+    """1[a > 0] ReLU(exp(r) (a - c) + m): one path says whether a latent is active, the other how strongly.
+
+    Both paths share their directions; no gradient passes through the gate.
+
+    Args:
+        pre_activations: (N, M), a, of the gate, its bias c included.
+        gate_bias: (M,), c.
+        log_scale: (M,), r.
+        magnitude_bias: (M,), m.
+
+    Source: Rajamanoharan et al., "Improving dictionary learning with gated sparse autoencoders" (arXiv 2404.16014),
+    section 3.
+    """
+    magnitude = torch.relu(log_scale.exp() * (pre_activations - gate_bias) + magnitude_bias)
+    return torch.where(pre_activations > 0, magnitude, torch.zeros_like(magnitude))
+
+
+def geometric_median(points: Tensor, *, max_steps: int = 200, tolerance: float = 1e-6) -> Tensor:
+    """argmin_m sum_i |p_i - m|, by Weiszfeld's iteration from the mean.
+
+    m <- sum_i w_i p_i / sum_i w_i with w_i = 1 / |p_i - m|. Where m meets points, they are left out of the sums and
+    hold it back in proportion to their number, so that the iteration does not stop at a point that is not the median.
+
+    Args:
+        points: (N, D), N >= 1.
+        tolerance: the iteration ends when a step is shorter than this share of the points' mean distance.
+
+    Returns: (D,).
+
+    Source: Weiszfeld (1937); at the points Vardi and Zhang, "The multivariate L1-median and associated data depth"
+    (PNAS 97, 2000), equation 2.6.
+    """
+    center = points.mean(dim=0)
+    tiny = torch.finfo(points.dtype).tiny
+    for _ in range(max_steps):
+        # Exact differences: |p|^2 - 2 p.m + |m|^2 has no digits left near m.
+        distances = torch.cdist(points, center[None], compute_mode="donot_use_mm_for_euclid_dist")[:, 0]
+        apart = distances > tiny
+        if not apart.any():
+            break
+        weights = torch.where(apart, 1 / distances.clamp(min=tiny), 0)
+        # Relative to the centre, for the digits of data that lies far from the origin.
+        towards = (weights / weights.sum()) @ (points - center)
+        pull = float(towards.norm() * weights.sum())
+        held = int((~apart).sum())
+        share = 1.0 if held == 0 else max(0.0, 1 - held / pull) if pull > 0 else 0.0
+        center = center + share * towards
+        if float(share * towards.norm()) <= tolerance * float(distances.mean()):
+            break
+    return center

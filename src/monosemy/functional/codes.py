@@ -1,5 +1,9 @@
-"""Sparse codes: which latents are active in each sample, and how strongly."""
+"""Sparse codes: which latents are active in each sample, and how strongly.
 
+Sparse matrices for torch's products.
+"""
+
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,8 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from monosemy.core.distributed import all_gather
 from monosemy.errors import InputError
-from monosemy.functional.gather import all_gather
 
 
 class SparseCodes(NamedTuple):
@@ -165,3 +169,12 @@ def latents_between(codes: SparseCodes, first: int, end: int) -> SparseCodes:
     before = torch.zeros(len(kept) + 1, dtype=torch.int64, device=kept.device)
     torch.cumsum(kept, dim=0, out=before[1:])
     return SparseCodes(codes.values[kept], codes.indices[kept] - first, before[codes.starts], end - first)
+
+
+# torch says at the first use that its CSR tensors are in beta; only their matrix product is used here, and tested.
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
+
+
+def csr_tensor(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """A torch CSR matrix from its three arrays, which are shared and not checked."""
+    return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)

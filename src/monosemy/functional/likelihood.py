@@ -1,6 +1,10 @@
-"""How well a language model expects a text, and how far its expectations are from another model's."""
+"""How well a language model expects a text, and how far its expectations are from another model's.
+
+How many different things are said?
+"""
 
 import math
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -66,3 +70,17 @@ def sliding_windows(n_tokens: int, width: int, stride: int) -> list[Window]:
         windows.append(Window(start, end, scored))
         scored = end
     return windows
+
+
+def distinct_n(texts: Sequence[Sequence[Hashable]], n: int) -> float:
+    """Number of different n-grams over number of n-grams, in all texts together; NaN where there are none.
+
+    It falls with the amount of text: compare equal numbers of texts of equal length.
+
+    Args:
+        texts: words or tokens of each text.
+
+    Source: Li et al., "A diversity-promoting objective function" (NAACL 2016), section 5.
+    """
+    grams = [tuple(text[i : i + n]) for text in texts for i in range(len(text) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else float("nan")

@@ -1,245 +1,195 @@
-"""Separability J of a score: how far apart two classes lie along one dimension, clean and under noise.
+"""Separability J measured on embeddings: per dimension and class pair, clean and under label noise.
 
-J(v) = (mu_1 - mu_0) / (sd_0 sd_1), with mu and sd the mean and standard deviation of the score v in each class. The
-definition is that of Zhang et al. (arXiv 2410.21331), section 4. J has a UNIT, one over that of v: halving a score
-doubles its J, so J compares scores only on a common scale. The scale-free form J sqrt(sd_0 sd_1) is offered beside it.
-
-This module holds the model of two sparse features, in closed form; :mod:`monosemy.functional.class_separability`
-measures J on embeddings. Derivations stand in docs/theory.md and, by computer algebra, in
-:mod:`monosemy.theory.derivation`.
+Counts, means and variances per class are all that J needs, clean and under any symmetric label noise, because noisy
+classes are mixtures of the true ones. They add up over pieces of the data, so embeddings are read once.
 """
 
-import math
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+import scipy.sparse as sp
+from numpy.typing import NDArray
 
-from monosemy.errors import InputError
-
-MONO = (1.0, 0.0)
-"""Weights of the monosemantic score v = x_1."""
-POLY = (1.0, 1.0)
-"""Weights of the polysemantic score v = x_1 - x_2."""
+from monosemy.functional.consistency import Codes
+from monosemy.theory.two_features import check_label_noise
 
 Array = NDArray[np.float64]
 
 
-class ScoreMoments(NamedTuple):
-    """Mean and variance of a score in each of two equally frequent classes; all of one shape."""
+class ClassMoments(NamedTuple):
+    """Moments of D dimensions in C classes."""
 
-    mean_0: Array
-    mean_1: Array
-    variance_0: Array
-    variance_1: Array
-
-    @property
-    def gap(self) -> Array:
-        """mu_1 - mu_0, in the unit of the score."""
-        return self.mean_1 - self.mean_0
+    counts: Array
+    """(C,), samples of the class."""
+    mean: Array
+    """(C, D); 0 for an empty class."""
+    variance: Array
+    """(C, D), over the number of samples, not that minus one, so that mixtures are exact."""
 
 
-def check_sparsity(sparsity: ArrayLike) -> Array:
-    """The sparsities as an array; raise unless all lie in [0, 1)."""
-    values = np.asarray(sparsity, dtype=np.float64)
-    bad = values[~((values >= 0) & (values < 1))]
-    if bad.size:
-        raise InputError(f"sparsity is {bad.flat[0]:g}; give the probability of a zero, at least 0 and below 1.")
-    return values
-
-
-def check_weights(weights: Sequence[float]) -> tuple[float, float]:
-    """The two weights of a score; raise unless they are two finite numbers, not both 0."""
-    values = np.asarray(weights, dtype=np.float64).ravel()
-    if len(values) != 2:
-        raise InputError(f"weights has length {len(values)}; give two, w1 and w2 of w1 x1 - w2 x2.")
-    if not np.isfinite(values).all():
-        raise InputError(f"weights is ({values[0]:g}, {values[1]:g}); give finite numbers.")
-    if not values.any():
-        raise InputError("weights is (0, 0), a score that is always 0; make one of them different from 0.")
-    return float(values[0]), float(values[1])
-
-
-def check_label_noise(label_noise: ArrayLike, n_classes: int = 2) -> Array:
-    """The rates as an array; raise unless all lie in [0, (C - 1) / C)."""
-    values = np.asarray(label_noise, dtype=np.float64)
-    limit = (n_classes - 1) / n_classes
-    bad = values[~((values >= 0) & (values < limit))]
-    if bad.size:
-        raise InputError(
-            f"label_noise is {bad.flat[0]:g}; give a rate of at least 0 and below {limit:.3g}, where {n_classes} "
-            f"classes carry no information."
-        )
-    return values
-
-
-def check_input_noise(input_noise: ArrayLike) -> Array:
-    """The standard deviations as an array; raise unless all are finite and not negative."""
-    values = np.asarray(input_noise, dtype=np.float64)
-    bad = values[~(np.isfinite(values) & (values >= 0))]
-    if bad.size:
-        raise InputError(f"input_noise is {bad.flat[0]:g}; give a finite standard deviation of at least 0.")
-    return values
-
-
-def two_feature_moments(
-    sparsity: ArrayLike, weights: Sequence[float] = MONO, input_noise: ArrayLike = 0.0
-) -> ScoreMoments:
-    """Exact moments of v = w1 x1 - w2 x2 in the two classes "x1 is larger" (1) and "x2 is larger" (0).
-
-    x1, x2 are independent, 0 with probability S, else U[0, 1]; ties (both 0) are left out. The larger feature M and
-    the smaller L have, with Z = 18 (1 + S)^2,
-
-        E M = (2 + S) / (3 (1 + S)),   Var M = (1 + 4 S + S^2) / Z,
-        E L = (1 - S) / (3 (1 + S)),   Var L = (1 - S)(1 + 5 S) / Z = 2 Cov(M, L),
-
-    and v = w1 M - w2 L in class 1, v = w1 L - w2 M in class 0. Hence mu_1 - mu_0 = (w1 + w2)(E M - E L),
-    Var_1 v = w1^2 Var M + w2 (w2 - w1) Var L and Var_0 v = w2^2 Var M + w1 (w1 - w2) Var L. Gaussian noise N(0, s^2)
-    on both features, drawn after the label, adds (w1^2 + w2^2) s^2 to both variances.
+def class_moments(embeddings: Codes, labels: NDArray[np.integer], n_classes: int) -> ClassMoments:
+    """Count, mean and variance of every dimension in every class, in float64.
 
     Args:
-        sparsity: S in [0, 1), any shape.
-        weights: (w1, w2); (1, 0) is monosemantic, (1, 1) the polysemantic score of the paper.
-        input_noise: s >= 0, broadcast against ``sparsity``.
-
-    Raises: InputError for values outside these ranges.
-
-    Source: the model of Zhang et al. (arXiv 2410.21331), section 4; closed forms derived here (docs/theory.md).
+        embeddings: (N, D), dense or CSR.
+        labels: (N,) in [0, n_classes).
     """
-    s = check_sparsity(sparsity)
-    w1, w2 = check_weights(weights)
-    noise = (w1 * w1 + w2 * w2) * check_input_noise(input_noise) ** 2
-    z = 18 * (1 + s) ** 2
-    larger, smaller = (2 + s) / (3 * (1 + s)), (1 - s) / (3 * (1 + s))
-    var_larger, var_smaller = (1 + 4 * s + s * s) / z, (1 - s) * (1 + 5 * s) / z
-    moments = (
-        w1 * smaller - w2 * larger,
-        w1 * larger - w2 * smaller,
-        w2 * w2 * var_larger + w1 * (w1 - w2) * var_smaller + noise,
-        w1 * w1 * var_larger + w2 * (w2 - w1) * var_smaller + noise,
-    )
-    return ScoreMoments(*np.broadcast_arrays(*moments))
+    n = len(labels)
+    one_hot = sp.csr_array((np.ones(n), labels, np.arange(n + 1)), shape=(n, n_classes))
+    count = np.bincount(labels, minlength=n_classes).astype(np.float64)
+    safe = np.maximum(count, 1)[:, None]
+    if isinstance(embeddings, np.ndarray):
+        x = embeddings.astype(np.float64)
+        center = x.mean(axis=0) if n else np.zeros(x.shape[1])
+        x -= center  # squares of a large common offset would swallow the variance
+        mean = one_hot.T @ x / safe
+        np.square(x, out=x)
+        second = one_hot.T @ x / safe
+        variance = np.maximum(second - mean**2, 0)
+        return ClassMoments(count, np.where(count[:, None] > 0, mean + center, 0.0), variance)
+    codes = sp.csr_array(embeddings, dtype=np.float64)
+    mean = (one_hot.T @ codes).toarray() / safe
+    second = (one_hot.T @ codes.multiply(codes)).toarray() / safe
+    return ClassMoments(count, mean, np.maximum(second - mean**2, 0))
 
 
-def noisy_moments(moments: ScoreMoments, label_noise: ArrayLike) -> ScoreMoments:
-    """Moments of the classes as the noisy labels name them: each a mixture of the two true classes.
+def merge_class_moments(first: ClassMoments, second: ClassMoments) -> ClassMoments:
+    """Moments of two disjoint sets of samples together (Chan et al., pairwise update)."""
+    count = first.counts + second.counts
+    share = (second.counts / np.maximum(count, 1))[:, None]
+    step = second.mean - first.mean
+    variance = (1 - share) * first.variance + share * second.variance + share * (1 - share) * step**2
+    return ClassMoments(count, first.mean + share * step, variance)
 
-    With a share eta of either class's labels flipped, and classes equally frequent, mu_1' = (1 - eta) mu_1 + eta mu_0
-    and Var_1' = (1 - eta) Var_1 + eta Var_0 + eta (1 - eta) (mu_1 - mu_0)^2; class 0 likewise. So the gap shrinks to
-    (1 - 2 eta) of itself, and both variances gain eta (1 - eta) gap^2.
+
+def noisy_class_moments(moments: ClassMoments, label_noise: float) -> ClassMoments:
+    """Expected moments of the classes as labels with symmetric noise name them.
+
+    A share eta of the labels is replaced by a random OTHER class: P(noisy c | true k) = 1 - eta for c = k, else
+    eta / (C - 1). So the samples named c are a mixture with weights A_ck = n_k P(c | k) / n'_c of the true classes:
+
+        mean'_c = sum_k A_ck mean_k,   var'_c = sum_k A_ck (var_k + mean_k^2) - mean'_c^2.
 
     Args:
-        label_noise: eta in [0, 1/2), broadcast against the moments.
+        label_noise: eta in [0, (C - 1) / C).
 
-    Source: Zhang et al. (arXiv 2410.21331), theorem 4.2.
+    Source: theorem 4.2 of Zhang et al. (arXiv 2410.21331) is the case C = 2; the general one is a plain mixture.
     """
-    eta = check_label_noise(label_noise)
-    mean_0, mean_1, var_0, var_1 = moments
-    between = eta * (1 - eta) * moments.gap**2
-    return ScoreMoments(
-        (1 - eta) * mean_0 + eta * mean_1,
-        (1 - eta) * mean_1 + eta * mean_0,
-        (1 - eta) * var_0 + eta * var_1 + between,
-        (1 - eta) * var_1 + eta * var_0 + between,
-    )
+    n_classes = len(moments.counts)
+    eta = float(check_label_noise(label_noise, n_classes))
+    if eta == 0:
+        return moments
+    joint = np.full((n_classes, n_classes), eta / (n_classes - 1)) * moments.counts
+    np.fill_diagonal(joint, (1 - eta) * moments.counts)
+    count = joint.sum(axis=1)
+    shares = joint / np.maximum(count, 1e-300)[:, None]
+    center = moments.counts @ moments.mean / max(moments.counts.sum(), 1)
+    centered = moments.mean - center
+    mean = shares @ centered
+    second = shares @ (moments.variance + centered**2)
+    return ClassMoments(count, mean + center, np.maximum(second - mean**2, 0))
 
 
-def score_separability(moments: ScoreMoments, label_noise: ArrayLike = 0.0) -> Array:
-    """J = (mu_1 - mu_0) / (sd_0 sd_1) under label noise, in units of 1 / score; the sign is only the direction."""
-    noisy = noisy_moments(moments, label_noise)
-    return noisy.gap / np.sqrt(noisy.variance_0 * noisy.variance_1)
+class ClassSeparability(NamedTuple):
+    """Sizes |J| over class pairs, summarised; NaN where a dimension is constant or a class has under two samples."""
 
-
-def scale_free_separability(moments: ScoreMoments, label_noise: ArrayLike = 0.0) -> Array:
-    """d = (mu_1 - mu_0) / sqrt(sd_0 sd_1) under label noise: J made independent of the score's scale, no unit."""
-    noisy = noisy_moments(moments, label_noise)
-    return noisy.gap / (noisy.variance_0 * noisy.variance_1) ** 0.25
-
-
-Outcome = Literal["always", "crosses", "never", "reverses", "twice"]
-
-
-class Overtaking(NamedTuple):
-    """At which label noise a score's |J| passes that of another."""
-
-    outcome: Outcome
-    """The first score is ahead ``always``; from a crossing on; ``never``; up to a crossing (``reverses``); or changes
-    place with the other ``twice``."""
-    crossings: tuple[float, ...]
-    """The rates in (0, 1/2) where the two are equal, rising."""
-    leads_at_last: bool
-    """Whether the first is ahead just below 1/2."""
+    dimension_mean: Array
+    """(D,), mean over the class pairs."""
+    dimension_best: Array
+    """(D,), largest over the class pairs."""
+    best_pair: NDArray[np.int64]
+    """(D, 2), the classes of that pair; -1 where undefined."""
+    pair_best: Array
+    """(C, C), largest over the dimensions; symmetric, NaN on the diagonal."""
 
     @property
-    def threshold(self) -> float:
-        """The label noise from which on the first score stays ahead: 0 for always, NaN where it does not."""
-        if not self.leads_at_last:
-            return math.nan
-        return self.crossings[-1] if self.crossings else 0.0
+    def class_mean(self) -> Array:
+        """(C,): how well a class's best dimension tells it from another class, mean over the others."""
+        return _nan_mean(self.pair_best)
+
+    @property
+    def class_worst(self) -> Array:
+        """(C,): the same for the class it is most easily confused with."""
+        worst = np.where(np.isnan(self.pair_best), np.inf, self.pair_best).min(axis=1)
+        return np.where(np.isinf(worst), np.nan, worst)
+
+    def mean(self) -> float:
+        """One number for the embeddings: |J| of the best dimension of a class pair, mean over the pairs."""
+        return float(_nan_mean(self.pair_best.reshape(1, -1))[0])
 
 
-def overtaking(first: ScoreMoments, second: ScoreMoments) -> Overtaking:
-    """Exact label noise at which |J(first)| = |J(second)|, moments being scalars.
+def pair_separability(
+    moments: ClassMoments, first: int, label_noise: float = 0.0, scale_free: bool = False, floor: float = 1e-3
+) -> Array:
+    """|J_cd| of every dimension d for the class ``first`` against every class c; (C, D), NaN for c = ``first``.
 
-    With q = eta (1 - eta) and g the clean gap, J^2 = (1 - 4 q) g^2 / P(q), where
-    P(q) = Var_0' Var_1' = V_0 V_1 + q [(V_1 - V_0)^2 + g^2 (V_0 + V_1)] + q^2 g^4. So the first is ahead where
-    f(q) = g_1^2 P_2(q) - g_2^2 P_1(q) > 0: a quadratic on 0 < q < 1/4, solved in closed form, and
-    eta = (1 - sqrt(1 - 4 q)) / 2.
+    See :func:`class_separability` for the arguments. C x C x D numbers in all: keep to one class at a time.
     """
-    c, b, a = (
-        float(first.gap) ** 2 * over - float(second.gap) ** 2 * under
-        for over, under in zip(_variance_product(second), _variance_product(first), strict=True)
-    )
-    scale = max(abs(a), abs(b), abs(c), 1e-300)
-    inside = sorted(q for q in _real_roots(a / scale, b / scale, c / scale) if 1e-12 < q < 0.25 - 1e-12)
-    edges = [0.0, *inside, 0.25]
-    # Signs between the roots, not at them: there rounding would decide.
-    ahead = [_ahead(a * q * q + b * q + c, scale) for q in ((x + y) / 2 for x, y in pairwise(edges))]
-    crossings = tuple(
-        (1 - math.sqrt(1 - 4 * q)) / 2 for q, (x, y) in zip(inside, pairwise(ahead), strict=True) if x != y
-    )
-    outcomes: tuple[Outcome, ...] = (
-        "always" if ahead[0] else "never",
-        "reverses" if ahead[0] else "crosses",
-        "twice",
-    )
-    return Overtaking(outcomes[len(crossings)], crossings, ahead[-1])
+    noisy, inverse_sd = _prepared(moments, label_noise, scale_free, floor)
+    return _against(noisy.mean, inverse_sd, first)
 
 
-def _variance_product(moments: ScoreMoments) -> tuple[float, float, float]:
-    """Coefficients of P(q), constant first."""
-    v0, v1, gap = float(moments.variance_0), float(moments.variance_1), float(moments.gap)
-    return v0 * v1, (v1 - v0) ** 2 + gap**2 * (v0 + v1), gap**4
+def class_separability(
+    moments: ClassMoments, label_noise: float = 0.0, scale_free: bool = False, floor: float = 1e-3
+) -> ClassSeparability:
+    """|J| = |mu_a - mu_b| / (sd_a sd_b) for each dimension and class pair (a, b), summarised over pairs.
 
-
-def _ahead(value: float, scale: float) -> bool:
-    return value > 1e-12 * scale
-
-
-def _real_roots(a: float, b: float, c: float) -> list[float]:
-    """Real roots of a q^2 + b q + c, without cancellation."""
-    if abs(a) < 1e-14:
-        return [] if abs(b) < 1e-14 else [-c / b]
-    discriminant = b * b - 4 * a * c
-    if discriminant < 0:
-        return []
-    half = -(b + math.copysign(math.sqrt(discriminant), b)) / 2
-    return [half / a, *([c / half] if half != 0 else [])]
-
-
-ALWAYS_AHEAD_SPARSITY = (2 + math.sqrt(11)) / 7
-"""0.7595: the sparsity from which on x1 beats x1 - x2 without any noise; below it, and above 0, there is a crossing.
-There Var M = 4 Var L, that is 7 S^2 - 4 S - 1 = 0."""
-
-
-def lead_lost_at_input_noise(sparsity: float) -> float:
-    """Gaussian noise s beyond which x1 - x2 overtakes x1 on clean labels; 0 where x1 never leads.
-
-    |J(x1)| > |J(x1 - x2)| with equal noise on both features is, multiplied out, Var M (Var M - 4 Var L) > 4 s^2 Var L.
-    So input noise can only take the lead from x1, never give it.
+    Args:
+        moments: from :func:`class_moments`; only classes with at least two samples count.
+        label_noise: eta of symmetric noise, in [0, (C - 1) / C), by the mixing of :func:`noisy_class_moments`.
+        scale_free: |mu_a - mu_b| / sqrt(sd_a sd_b) instead, without the unit 1 / dimension. J grows when a dimension
+            is scaled down; to compare feature sets, or dimensions of different scale, use this form.
+        floor: a class variance counts at least this share of the dimension's total variance. A latent that never
+            fires in a class has variance 0 there, and J would be infinite; 0 switches the floor off.
     """
-    mono = two_feature_moments(sparsity, MONO)
-    larger, smaller = float(mono.variance_1), float(mono.variance_0)
-    return math.sqrt(max(0.0, larger * (larger - 4 * smaller) / (4 * smaller)))
+    noisy, inverse_sd = _prepared(moments, label_noise, scale_free, floor)
+    n_classes, n_dims = noisy.mean.shape
+    pair_best = np.full((n_classes, n_classes), np.nan)
+    total, pairs = np.zeros(n_dims), np.zeros(n_dims)
+    best, best_pair = np.full(n_dims, -1.0), np.full((n_dims, 2), -1, dtype=np.int64)
+    for a in range(n_classes - 1):
+        later = slice(a + 1, n_classes)
+        j = np.abs(noisy.mean[later] - noisy.mean[a])
+        j *= inverse_sd[later]
+        j *= inverse_sd[a]
+        defined = ~np.isnan(j)
+        j[~defined] = -1.0
+        of_pair, b = j.max(axis=1), j.argmax(axis=0)
+        pair_best[a, later] = pair_best[later, a] = np.where(of_pair < 0, np.nan, of_pair)
+        total += np.where(defined, j, 0).sum(axis=0)
+        pairs += defined.sum(axis=0)
+        highest = j[b, np.arange(n_dims)]
+        better = highest > best
+        best[better] = highest[better]
+        best_pair[better] = np.stack([np.full(n_dims, a), b + a + 1], axis=1)[better]
+    with np.errstate(invalid="ignore"):
+        mean = total / np.where(pairs > 0, pairs, np.nan)
+    return ClassSeparability(mean, np.where(best < 0, np.nan, best), best_pair, pair_best)
+
+
+def _prepared(moments: ClassMoments, label_noise: float, scale_free: bool, floor: float) -> tuple[ClassMoments, Array]:
+    """Noisy moments, and 1 / sd (or 1 / sqrt(sd)) per class and dimension, NaN where J is undefined."""
+    noisy = noisy_class_moments(moments, label_noise)
+    shares = (moments.counts / max(moments.counts.sum(), 1))[:, None]
+    # The noise renames samples but moves none: the total variance is that of the clean moments.
+    center = (shares * moments.mean).sum(axis=0)
+    total = (shares * (moments.variance + (moments.mean - center) ** 2)).sum(axis=0)
+    variance = np.maximum(noisy.variance, floor * total)
+    # A constant dimension keeps rounding errors of about 1e-16 of its value.
+    varies = total > 1e-24 * center**2
+    usable = (variance > 0) & varies & (moments.counts >= 2)[:, None]
+    variance = np.where(usable, variance, np.nan)
+    return noisy, variance ** (-0.25 if scale_free else -0.5)
+
+
+def _against(mean: Array, inverse_sd: Array, first: int) -> Array:
+    j = np.abs(mean - mean[first]) * inverse_sd * inverse_sd[first]
+    j[first] = np.nan
+    return j
+
+
+def _nan_mean(values: Array) -> Array:
+    """Row means over what is defined; NaN, without a warning, where nothing is."""
+    defined = ~np.isnan(values)
+    counts = defined.sum(axis=1)
+    return np.where(counts > 0, np.where(defined, values, 0).sum(axis=1) / np.maximum(counts, 1), np.nan)

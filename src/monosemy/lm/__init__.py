@@ -4,24 +4,24 @@ from typing import TYPE_CHECKING, Any
 
 from monosemy.errors import InputError
 
+if TYPE_CHECKING:
+    from monosemy.lm.adapter_units import adapter_activations, describe_adapter
+    from monosemy.lm.decpo import DecPOConfig, DecPOTrainer
+
 try:
-    from monosemy.lm.adapters import MonoLoraConfig, MonoLoraModel
+    from monosemy.lm.monolora import MonoLoraConfig, MonoLoraModel
 except ImportError as error:
     raise InputError(
         f"monosemy.lm needs the extra 'lm', of which {error.name or 'a part'} is missing or of another version; run: "
         f"pip install 'monosemy[lm]'"
     ) from error
 
-if TYPE_CHECKING:
-    from monosemy.lm.adapters.activations import adapter_activations
-    from monosemy.lm.adapters.statistics import describe_adapter
-    from monosemy.lm.preference import DecPOConfig, DecPOTrainer
 
 _HOMES = {
     "DecPOConfig": "monosemy.lm.preference",
     "DecPOTrainer": "monosemy.lm.preference",
-    "adapter_activations": "monosemy.lm.adapters.activations",
-    "describe_adapter": "monosemy.lm.adapters.statistics",
+    "adapter_activations": "monosemy.lm.adapter_units",
+    "describe_adapter": "monosemy.lm.adapter_units",
 }
 
 __all__ = ["DecPOConfig", "DecPOTrainer", "MonoLoraConfig", "MonoLoraModel", "adapter_activations", "describe_adapter"]

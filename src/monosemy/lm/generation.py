@@ -8,10 +8,9 @@ from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict
 
 from monosemy.errors import InputError
-from monosemy.lm.batches import OnTexts, evaluating, length_batches, padded
-from monosemy.lm.data.forms import Text
-from monosemy.lm.data.rendering import prompt_tokens
 from monosemy.lm.models import LoadedModel
+from monosemy.lm.prompts import Text
+from monosemy.lm.tokenization import OnTexts, evaluating, length_batches, padded, prompt_tokens
 from monosemy.seeding import derive_seed
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlparse
 
 import torch
 
-from monosemy.cache import fingerprint
+from monosemy.core.cache import fingerprint
 from monosemy.errors import InputError, reason
 from monosemy.seeding import derive_seed
 

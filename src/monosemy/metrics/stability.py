@@ -13,10 +13,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from monosemy.data.memory_map import as_codes, first_bad_row, row_blocks, take_rows
 from monosemy.errors import InputError
 from monosemy.functional.consistency import Codes
-from monosemy.functional.orthogonality import unit_rows
-from monosemy.functional.rows import as_codes, first_bad_row, row_blocks, take_rows
+from monosemy.functional.geometry import unit_rows
 from monosemy.seeding import numpy_rng
 
 THRESHOLD = 0.7

@@ -13,23 +13,29 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from monosemy.data.memory_map import as_codes, first_bad_row, row_blocks, take_rows
 from monosemy.errors import InputError
-from monosemy.functional.consistency import Codes, Consistency, activation_counts, semantic_consistency
-from monosemy.functional.decorrelation import (
-    DirectionMoments,
-    direction_moments,
-    merge_direction_moments,
-    streamed_feature_decorrelation,
+from monosemy.functional.consistency import (
+    Codes,
+    Consistency,
+    Purity,
+    activation_counts,
+    activation_mass,
+    class_purity,
+    semantic_consistency,
 )
 from monosemy.functional.firing import FiringCounts, Sparsity, firing_counts, merge_firing_counts, sparsity
-from monosemy.functional.monoscore import MonoMoments, merge_mono_moments, mono_moments, mono_score, mono_support
-from monosemy.functional.purity import Purity, activation_mass, class_purity
-from monosemy.functional.rank import (
+from monosemy.functional.geometry import (
     CovarianceMoments,
+    DirectionMoments,
     covariance_moments,
+    direction_moments,
     merge_covariance_moments,
+    merge_direction_moments,
     streamed_effective_rank,
+    streamed_feature_decorrelation,
 )
+from monosemy.functional.monoscore import MonoMoments, merge_mono_moments, mono_moments, mono_score, mono_support
 from monosemy.functional.reconstruction import (
     ReconstructionMoments,
     merge_reconstruction_moments,
@@ -37,7 +43,6 @@ from monosemy.functional.reconstruction import (
     streamed_explained_variance,
     streamed_normalized_mse,
 )
-from monosemy.functional.rows import as_codes, first_bad_row, row_blocks, take_rows
 from monosemy.functional.top_samples import TopSamples, merge_top_samples, top_samples
 
 __all__ = [

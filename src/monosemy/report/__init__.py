@@ -4,15 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from monosemy.report.evaluated import evaluation_json, print_evaluation
-    from monosemy.report.figures import (
-        accuracy_figure,
-        gain_against_monosemanticity_figure,
-        gain_figure,
-        save_figures,
-    )
-    from monosemy.report.measured import measurement_json, print_measurement
-    from monosemy.report.page import write_report
+    from monosemy.report.figures import accuracy_figure, gain_against_monosemanticity_figure, gain_figure, save_figures
+    from monosemy.report.html import write_report
+    from monosemy.report.measurement import evaluation_json, measurement_json, print_evaluation, print_measurement
     from monosemy.report.terminal import print_result, result_json
 
 _HOMES = {

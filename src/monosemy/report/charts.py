@@ -6,17 +6,8 @@ from typing import Any
 import pandas as pd
 
 from monosemy.report import tables
-from monosemy.report.figures import (
-    ACCURACY,
-    GAIN,
-    Measure,
-    axis_value,
-    level_axis_title,
-    level_ticks,
-    place_in_words,
-)
-from monosemy.report.labels import short
-from monosemy.report.style import style_of
+from monosemy.report.figures import ACCURACY, GAIN, Measure, axis_value, level_axis_title, level_ticks, place_in_words
+from monosemy.report.style import short, style_of
 from monosemy.report.tables import Cell
 
 _SYMBOLS = {

@@ -15,16 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from monosemy.core.files import atomic_path
 from monosemy.errors import InputError
-from monosemy.files import atomic_path
 from monosemy.report import tables
-from monosemy.report.kinds import draw_kinds, kinds_alt
-from monosemy.report.labels import LABEL_SIZE, LONGEST_NAME, Point, annotate, label_ends, short
-from monosemy.report.style import style_of
+from monosemy.report.heatmap import draw_kinds, kinds_alt
+from monosemy.report.style import LABEL_SIZE, LONGEST_NAME, Point, annotate, label_ends, short, style_of
 from monosemy.report.tables import Cell
 
 if TYPE_CHECKING:
-    from monosemy.study.run import StudyResult
+    from monosemy.study.probing.run import StudyResult
 
 _RC: dict[Any, Any] = {
     "axes.axisbelow": True,

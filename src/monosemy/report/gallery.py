@@ -12,16 +12,14 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
-from monosemy.data.decode import common_size, decode_parts
-from monosemy.data.encoded import EncodedImages
-from monosemy.data.labelled import Inputs
+from monosemy.core.console import OnProgress
+from monosemy.core.files import write_text
+from monosemy.data.dataset import Inputs
+from monosemy.data.images import EncodedImages, common_size, decode_parts
 from monosemy.errors import InputError
-from monosemy.files import write_text
-from monosemy.metrics.explanations import Explanations
-from monosemy.metrics.features import MIN_SUPPORT
-from monosemy.metrics.predictions import Predictions, extreme_classes
-from monosemy.progress import OnProgress
-from monosemy.report.page import rendered, visible
+from monosemy.metrics.dimensions import MIN_SUPPORT
+from monosemy.metrics.explanations import Explanations, Predictions, extreme_classes
+from monosemy.report.html import rendered, visible
 from monosemy.report.sprites import Pixels, Sheets, sprite_sheets, thumbnail_size, thumbnails
 
 MOST_SAMPLES = 50_000

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from monosemy.data.decode import Size, fit
-from monosemy.data.pixels import Images, unit_pixels
+from monosemy.data.dataset import Images, unit_pixels
+from monosemy.data.images import Size, fit
 
 Pixels = NDArray[np.uint8]
 _SHEET_SIDE = 1024

@@ -8,8 +8,7 @@ import pandas as pd
 
 from monosemy.errors import InputError
 from monosemy.features.registry import FEATURE_SETS
-from monosemy.study.families import MEAN, family_of, is_mean, single_kinds
-from monosemy.study.statistics import mean_interval
+from monosemy.results.statistics import MEAN, family_of, is_mean, mean_interval, single_kinds
 
 BASELINE = "dense"
 _CLEAN_LEVELS = {"label-noise": 0.0, "input-noise": 0.0, "few-labels": 1.0}

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from monosemy.machine_readable import outcome_json
+from monosemy.core.console import outcome_json
 from monosemy.report import tables
 from monosemy.report.style import ROLES
 
 if TYPE_CHECKING:
-    from monosemy.study.run import StudyResult
+    from monosemy.study.probing.run import StudyResult
 
 _MOST_LEVELS = 6
 _LONGEST_NAME = 20

@@ -1,9 +1,9 @@
 """Plan, run and judge a robustness study."""
 
-from monosemy.study.api import Study
-from monosemy.study.plan import Plan, default_features, parse_plan, read_plan
-from monosemy.study.run import StudyResult, run_study
-from monosemy.study.verdict import Verdict
+from monosemy.study.probing.plan import Plan, default_features, parse_plan, read_plan
+from monosemy.study.probing.run import StudyResult, run_study
+from monosemy.study.probing.study import Study
+from monosemy.study.probing.verdict import Verdict
 
 __all__ = [
     "Plan",

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from monosemy.environment import write_environment
+from monosemy.core.console import json_text, progress
+from monosemy.core.environment import write_environment
+from monosemy.core.files import atomic_path, write_text
 from monosemy.errors import InputError
-from monosemy.files import atomic_path, write_text
-from monosemy.functional.separability import (
+from monosemy.seeding import numpy_rng
+from monosemy.theory.two_features import (
     MONO,
     check_input_noise,
     check_sparsity,
@@ -20,9 +22,6 @@ from monosemy.functional.separability import (
     score_separability,
     two_feature_moments,
 )
-from monosemy.machine_readable import json_text
-from monosemy.progress import progress
-from monosemy.seeding import numpy_rng
 
 
 def toy(
@@ -91,7 +90,7 @@ def theory(
     closed forms against simulation, and shows what becomes of it when J's unit is taken away.
     """
     from monosemy.theory import answers, figures
-    from monosemy.theory.separability import simulate_classes
+    from monosemy.theory.simulation import simulate_classes
 
     sparsities = [float(s) for s in check_sparsity(parse_numbers("sparsity", sparsity))]
     poly = parse_weights(weights)
@@ -167,7 +166,7 @@ def _check_rows(
     sparsities: list[float], poly: tuple[float, float], input_noise: float, seeds: int, samples: int
 ) -> list[dict[str, Any]]:
     """Clean J of both scores, drawn and measured, seed by seed."""
-    from monosemy.theory.separability import simulate_two_features
+    from monosemy.theory.simulation import simulate_two_features
 
     return [
         {
@@ -185,7 +184,7 @@ def _check_rows(
 
 def _check_sentence(check: list[dict[str, Any]], poly: tuple[float, float], input_noise: float) -> str:
     """How far the simulated means lie from the closed forms."""
-    from monosemy.theory.tidy import values_by
+    from monosemy.theory.answers import values_by
 
     deviations = []
     for (s, score), values in values_by(pd.DataFrame(check), "J", "sparsity", "score").items():
@@ -202,7 +201,7 @@ def _theory_frame(
     check: list[dict[str, Any]],
 ) -> pd.DataFrame:
     """Tidy: classes, sparsity, score, label_noise, input_noise, source, seed, metric, value."""
-    from monosemy.theory.separability import SCORES
+    from monosemy.theory.simulation import SCORES
 
     rows: list[dict[str, Any]] = []
     eta = np.linspace(0, 0.49, 50)

@@ -12,8 +12,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from monosemy.files import atomic_path
-from monosemy.functional.separability import (
+from monosemy.core.files import atomic_path
+from monosemy.results.statistics import mean_interval
+from monosemy.theory.answers import cells_of, sweep_gains, values_by
+from monosemy.theory.runs import SweepSetting, ToyRun
+from monosemy.theory.simulation import ClassSimulation
+from monosemy.theory.toy_study import CODES
+from monosemy.theory.two_features import (
     ALWAYS_AHEAD_SPARSITY,
     MONO,
     ScoreMoments,
@@ -22,11 +27,6 @@ from monosemy.functional.separability import (
     score_separability,
     two_feature_moments,
 )
-from monosemy.study.statistics import mean_interval
-from monosemy.theory.runs import SweepSetting, ToyRun
-from monosemy.theory.separability import ClassSimulation
-from monosemy.theory.tidy import cells_of, sweep_gains, values_by
-from monosemy.theory.toy_study import CODES
 
 COLOURS = {"mono": "#D55E00", "poly": "#0072B2", "rotated": "#9a9a9a", "poly-rest": "#009E73"}
 _TASK_NAMES = {

@@ -10,11 +10,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from monosemy.classifiers.engine import ProbeConfig
+from monosemy.core.console import OnProgress
 from monosemy.corruptions.labels import informative_limit
 from monosemy.errors import InputError
-from monosemy.functional.separability import check_input_noise, check_label_noise, check_sparsity
-from monosemy.probes import ProbeConfig
-from monosemy.progress import OnProgress
 from monosemy.seeding import torch_rng
 from monosemy.theory.toy import (
     Superposition,
@@ -28,6 +27,7 @@ from monosemy.theory.toy import (
     variance_explained,
 )
 from monosemy.theory.toy_study import CODES, TASKS, Row, Task, TaskConfig, evaluate_codes, task_classes
+from monosemy.theory.two_features import check_input_noise, check_label_noise, check_sparsity
 
 _WORKERS = 2
 """Probes are trained on as many threads, each with single-threaded operations; the numbers do not depend on it."""

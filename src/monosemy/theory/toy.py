@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monosemy.errors import InputError
-from monosemy.functional.separability import check_sparsity
 from monosemy.seeding import torch_rng
+from monosemy.theory.two_features import check_sparsity
 
 OnStep = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ortho_group
 
+from monosemy.classifiers.engine import ProbeConfig, Probes, predict, train_probes
 from monosemy.corruptions.labels import symmetric_noise
-from monosemy.functional.class_separability import class_moments, class_separability
-from monosemy.probes import ProbeConfig, Probes, predict, train_probes
+from monosemy.functional.separability import class_moments, class_separability
 from monosemy.seeding import derive_seed, numpy_rng
-from monosemy.theory.separability import spike_and_uniform
+from monosemy.theory.simulation import spike_and_uniform
 
 Task = Literal["all", "kept"]
 Row = dict[str, Any]

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monosemy.core.distributed import Processes
 from monosemy.seeding import torch_rng
-from monosemy.training.processes import Processes
 
 _TORCH = {"uint8": torch.uint8, "float32": torch.float32}
 _BLOCK = 4096

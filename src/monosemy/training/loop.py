@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from torch import Generator, Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from monosemy.core.distributed import ALONE, Processes
 from monosemy.errors import InputError
 from monosemy.seeding import derive_seed
 from monosemy.training.batches import ImageRows, row_batches, steps_in_epoch
+from monosemy.training.checkpoint import RunFolder
 from monosemy.training.optimizers import OptimizerConfig, make_optimizer, set_lr, warmup_cosine
-from monosemy.training.processes import ALONE, Processes
-from monosemy.training.run_folder import RunFolder
 from monosemy.training.sync_batch_norm import synchronise_batch_norm
 
 LossOfBatch = Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from monosemy.encoders.augment.draws import chance, random_boxes, random_orders, uniform
+from monosemy.encoders.transforms import chance, random_boxes, random_orders, uniform
 
 N = 40_000
 PAPER = {"area": (0.08, 1.0), "ratio": (3 / 4, 4 / 3)}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from monosemy.encoders.augment.geometry import affine, gaussian_blur, resized_crop
+from monosemy.encoders.transforms import affine, gaussian_blur, resized_crop
 
 Recorded = dict[str, Tensor]
 SIZES = {"same": (12, 10), "larger": (16, 24), "smaller": (5, 4)}

@@ -2,7 +2,7 @@
 
 import torch
 
-from monosemy.encoders.augment.handwriting import handwriting_pair
+from monosemy.encoders.augmentation import handwriting_pair
 
 
 def test_the_two_characters_of_a_pair_move_apart_from_each_other() -> None:

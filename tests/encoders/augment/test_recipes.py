@@ -8,10 +8,23 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor
 
-from monosemy import InputError
-from monosemy.encoders.augment import AUGMENTATIONS, AugmentationName, AugmentConfig, colour, make_augmentation
-from monosemy.encoders.augment.geometry import gaussian_blur
-from monosemy.encoders.augment.recipes import JITTER, PRESETS, Draws, _by_mask, _by_rows, apply, augment, draw
+from monosemy.encoders import transforms
+from monosemy.encoders.augmentation import (
+    AUGMENTATIONS,
+    JITTER,
+    PRESETS,
+    AugmentationName,
+    AugmentConfig,
+    Draws,
+    _by_mask,
+    _by_rows,
+    apply,
+    augment,
+    draw,
+    make_augmentation,
+)
+from monosemy.encoders.transforms import gaussian_blur
+from monosemy.errors import InputError
 
 EVERYTHING = PRESETS["cifar"].model_copy(update={"solarize_probability": 0.3})
 # A crop with no freedom and nothing else: each test adds the one thing it looks at.
@@ -49,7 +62,7 @@ def one_by_one(config: AugmentConfig, x: Tensor, draws: Draws, size: tuple[int, 
                 if getattr(config, name) > 0:
                     view = JITTER[name](view, draws.amount[k : k + 1, turn])
         if draws.grey[k]:
-            view = colour.rgb_to_grayscale(view).expand_as(view)
+            view = transforms.rgb_to_grayscale(view).expand_as(view)
         if draws.blur[k]:
             view = gaussian_blur(view, draws.sigma[k : k + 1], kernel)
         if draws.solarize[k]:
@@ -85,8 +98,8 @@ def test_a_batch_equals_a_loop_over_its_images(
 def test_the_gpus_way_through_all_images_equals_the_processors_through_the_chosen(chosen: list[int]) -> None:
     x, factor = images(5), torch.linspace(0.2, 1.8, 5)
     mask = torch.tensor(chosen, dtype=torch.bool)
-    by_mask = _by_mask(x.clone(), mask, colour.adjust_contrast, factor)
-    by_rows = _by_rows(x.clone(), mask, colour.adjust_contrast, factor)
+    by_mask = _by_mask(x.clone(), mask, transforms.adjust_contrast, factor)
+    by_rows = _by_rows(x.clone(), mask, transforms.adjust_contrast, factor)
     torch.testing.assert_close(by_mask, by_rows, atol=1e-6, rtol=0)
     assert torch.equal(by_rows[~mask], x[~mask])
 
@@ -94,7 +107,7 @@ def test_the_gpus_way_through_all_images_equals_the_processors_through_the_chose
 def test_the_batch_is_the_same_whether_or_not_it_fits_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     x = images(23, 3, 10, 10)
     whole = augment(EVERYTHING, x, rng())
-    monkeypatch.setattr("monosemy.encoders.augment.recipes._CACHED", 7 * 300)
+    monkeypatch.setattr("monosemy.encoders.augmentation._CACHED", 7 * 300)
     torch.testing.assert_close(augment(EVERYTHING, x, rng()), whole, atol=1e-6, rtol=0)
 
 

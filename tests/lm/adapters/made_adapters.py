@@ -19,7 +19,7 @@ from transformers import (
     OPTForCausalLM,
 )
 
-from monosemy.lm import MonoLoraConfig
+from monosemy.lm.monolora import MonoLoraConfig
 
 VOCABULARY = 48
 SMALL = {"vocab_size": VOCABULARY, "num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32}

@@ -8,8 +8,8 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 
 from monosemy.functional.consistency import activation_counts, semantic_consistency
-from monosemy.functional.low_rank import PLACEMENTS, low_rank_update
-from monosemy.lm import adapter_activations, describe_adapter
+from monosemy.functional.lora import PLACEMENTS, low_rank_update
+from monosemy.lm.adapter_units import adapter_activations, describe_adapter
 
 Q = "base_model.model.model.layers.0.self_attn.q_proj"
 

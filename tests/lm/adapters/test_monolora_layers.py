@@ -7,7 +7,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch.autograd.graph import saved_tensors_hooks
 
-from monosemy.functional.low_rank import PLACEMENTS
+from monosemy.functional.lora import PLACEMENTS
 
 MAPS = ("relu", "rep_relu")
 
@@ -152,7 +152,7 @@ def test_eva_makes_new_factors_and_s_plus_stays() -> None:
 
 
 def test_the_papers_defaults() -> None:
-    from monosemy.lm import MonoLoraConfig
+    from monosemy.lm.monolora import MonoLoraConfig
 
     plain = MonoLoraConfig()
     assert (plain.r, plain.lora_alpha, plain.lora_dropout) == (8, 4, 0.1)

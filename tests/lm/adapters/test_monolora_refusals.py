@@ -10,9 +10,9 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.hotswap import hotswap_adapter
 from torch import nn
 
-from monosemy import InputError
-from monosemy.functional.low_rank import PLACEMENTS
-from monosemy.lm import MonoLoraConfig
+from monosemy.errors import InputError
+from monosemy.functional.lora import PLACEMENTS
+from monosemy.lm.monolora import MonoLoraConfig
 
 NON_LINEAR = [p for p in PLACEMENTS if p != "weights"]
 

@@ -17,8 +17,8 @@ from peft import (
     get_peft_model,
 )
 
-from monosemy.functional.low_rank import PLACEMENTS
-from monosemy.lm import MonoLoraConfig, MonoLoraModel
+from monosemy.functional.lora import PLACEMENTS
+from monosemy.lm.monolora import MonoLoraConfig, MonoLoraModel
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -13,7 +13,7 @@ from processes import in_processes
 from torch import nn
 from transformers.integrations.peft import MIN_PEFT_VERSION
 
-from monosemy.functional.low_rank import PLACEMENTS
+from monosemy.functional.lora import PLACEMENTS
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)

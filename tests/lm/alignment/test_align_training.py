@@ -10,21 +10,11 @@ from made_aligned import made_loaded, made_rows
 from torch import Tensor
 
 from monosemy.errors import InputError
-from monosemy.lm.alignment import (
-    AlignmentConfig,
-    MeasureConfig,
-    Objective,
-    WarmUp,
-    align,
-    measure_alignment,
-    own_texts,
-    pair_likelihoods,
-    resized,
-    training,
-    warm_up,
-)
+from monosemy.lm import dpo_training
+from monosemy.lm.dpo_evaluation import MeasureConfig, measure_alignment, own_texts, pair_likelihoods
+from monosemy.lm.dpo_training import AlignmentConfig, Objective, WarmUp, align, resized, warm_up
+from monosemy.lm.evaluation import measure_perplexity
 from monosemy.lm.models import LoadedModel
-from monosemy.lm.text_metrics import measure_perplexity
 
 QUICK = AlignmentConfig(batch_size=8, lr=1e-2, alpha=16)
 
@@ -97,8 +87,8 @@ def test_what_is_measured_of_an_untrained_model() -> None:
 
 def test_the_regulariser_is_what_training_adds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measured on one batch of pairs, it is what DecPO's trainer logs before its first step on them."""
-    from monosemy.lm.alignment.layers import mean_regulariser
-    from monosemy.lm.preference.trainer import DecPOTrainer, chosen_layers
+    from monosemy.lm.decpo import DecPOTrainer, chosen_layers
+    from monosemy.lm.dpo_evaluation import mean_regulariser
 
     rows, loaded, logged = made_rows(8), made_loaded(), []
     monkeypatch.setattr(
@@ -111,7 +101,7 @@ def test_the_regulariser_is_what_training_adds(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(dpo_training, "_CHECKPOINT_EVERY", 2)
     objective = Objective(regularizer="decorrelation", weight=1e-3)
     whole = weights(trained(objective=objective, n=48))
 

@@ -9,9 +9,9 @@ from datasets import Dataset
 from made_aligned import made_loaded, made_rows
 from trl import DPOConfig, DPOTrainer
 
-from monosemy.lm.alignment import PairLikelihoods, implicit_rewards, pair_likelihoods
+from monosemy.lm.adapter_training import quiet_libraries
+from monosemy.lm.dpo_evaluation import PairLikelihoods, implicit_rewards, pair_likelihoods
 from monosemy.lm.models import LoadedModel
-from monosemy.lm.trainers import quiet_libraries
 
 
 def test_rewards_by_hand() -> None:

@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monosemy.lm.data import (
-    InstructionConfig,
+from monosemy.lm.classification import (
     classification_datasets,
     label_words,
     load_classification,
-    load_instructions,
     prompt_splits,
     with_few_labels,
     with_label_noise,
 )
+from monosemy.lm.instructions import InstructionConfig, load_instructions
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tiny_models import CHAT_TEMPLATE, tiny_tokenizer
 
-from monosemy.lm.data import fit_context
+from monosemy.lm.tokenization import fit_context
 
 TOKENIZER = tiny_tokenizer(chat_template=CHAT_TEMPLATE)  # one token a byte, and <s> before all
 
@@ -55,8 +55,8 @@ def test_texts_without_prompts_are_left_to_the_trainer() -> None:
 
 @pytest.mark.shared_data
 def test_real_rows_fit_a_real_model(shared_data) -> None:
-    from monosemy.lm.data import PreferenceConfig, load_preferences
     from monosemy.lm.models import load_tokenizer
+    from monosemy.lm.preferences import PreferenceConfig, load_preferences
 
     tokenizer = load_tokenizer(str(shared_data / "stories260k"))
     data = load_preferences(PreferenceConfig(source=str(shared_data / "hh_harmless_base_test.jsonl.gz")))

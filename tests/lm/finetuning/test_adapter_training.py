@@ -10,11 +10,10 @@ import torch
 from processes import in_processes
 from tiny_models import CHAT_TEMPLATE, save_causal, save_classifier, tiny_tokenizer
 
-from monosemy.lm.batches import padded, token_lists
-from monosemy.lm.data.rendering import completed_tokens
-from monosemy.lm.finetuning import AdapterConfig, adapter_settings, load_adapter, task_of, train_adapter
-from monosemy.lm.finetuning import training as module
+from monosemy.lm import adapter_training as module
+from monosemy.lm.adapter_training import AdapterConfig, adapter_settings, load_adapter, task_of, train_adapter
 from monosemy.lm.models import LoadedModel, load_causal_model, load_classifier
+from monosemy.lm.tokenization import completed_tokens, padded, token_lists
 
 SENTIMENT = [
     {"text": f"{word} {thing}", "label": label}
@@ -80,7 +79,7 @@ def test_a_head_alone_learns(folders: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_a_causal_model_learns_answers_or_classes(folders: dict[str, str], kind: str) -> None:
-    from monosemy.lm.text_metrics import answer_losses
+    from monosemy.lm.evaluation import answer_losses
 
     loaded = load_causal_model(folders[kind], device="cpu")
     prompts, answers = [row["prompt"] for row in PAIRS], [row["completion"] for row in PAIRS]

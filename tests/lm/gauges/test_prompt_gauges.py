@@ -13,9 +13,12 @@ from test_architectures import tiny
 from tiny_models import save_causal, tiny_tokenizer, with_biases
 
 from monosemy.errors import InputError
-from monosemy.functional import effective_rank, feature_decorrelation, gauge_change, hoyer_sparsity
+from monosemy.functional.firing import hoyer_sparsity
+from monosemy.functional.geometry import effective_rank, feature_decorrelation, gauge_change
+from monosemy.lm import layer_outputs, layers
 from monosemy.lm.architectures import MlpNames, mlps
-from monosemy.lm.gauges import gauge, layer_weight_gauges, measure, prompts, read_layers
+from monosemy.lm.layer_outputs import read_layers
+from monosemy.lm.layers import gauge, layer_weight_gauges
 from monosemy.lm.models import LoadedModel, load_causal_model
 
 TEXTS = ["a b", "one longer prompt than the others", "short", "x", "yet another", "so it goes", "the end of it", "why?"]
@@ -62,8 +65,8 @@ def plain_mono_score(activations: NDArray, embeddings: NDArray) -> float:
 
 
 def test_equals_one_prompt_at_a_time(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompts, "_BLOCK", 5)
-    monkeypatch.setattr(prompts, "_TOKENS", 64)  # several batches in a block
+    monkeypatch.setattr(layer_outputs, "_BLOCK", 5)
+    monkeypatch.setattr(layer_outputs, "_TOKENS", 64)  # several batches in a block
     readings = read_layers(loaded, TEXTS, embed)
     assert len(readings) == 2
     for reading, (up, neurons) in zip(readings, one_by_one(loaded, TEXTS), strict=True):
@@ -78,9 +81,9 @@ def test_equals_one_prompt_at_a_time(loaded: LoadedModel, monkeypatch: pytest.Mo
 
 
 def test_wide_layers_have_the_rank_of_the_first_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompts, "RANK_ROWS", 6)
+    monkeypatch.setattr(layer_outputs, "RANK_ROWS", 6)
     rows = np.random.default_rng(0).normal(size=(9, 8)).astype(np.float32)
-    reading = prompts.LayerReading(False)
+    reading = layer_outputs.LayerReading(False)
     for block in (rows[:4], rows[4:]):
         reading.update(block, block, None)
     found = reading.metrics()
@@ -148,16 +151,16 @@ def test_adapters_are_opened_with_their_base(tmp_path: Path) -> None:
     ids = torch.tensor([[3, 9, 20]])
     with torch.no_grad():
         wanted = adapted.eval()(input_ids=ids).logits
-        found = measure.open_model(str(tmp_path / "adapter"), "cpu")
+        found = layers.open_model(str(tmp_path / "adapter"), "cpu")
         torch.testing.assert_close(found.model(input_ids=ids).logits, wanted, rtol=1e-4, atol=1e-4)
     assert not any("lora" in name for name, _ in found.model.named_parameters())
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
     with pytest.raises(InputError, match="does not name its base model"):
-        measure.open_model(str(tmp_path / "adapter"), "cpu")
+        layers.open_model(str(tmp_path / "adapter"), "cpu")
 
 
 def test_adapters_that_cannot_be_merged(tmp_path: Path) -> None:
-    from monosemy.lm import MonoLoraConfig
+    from monosemy.lm.monolora import MonoLoraConfig
 
     base = load_causal_model(save_causal(tmp_path / "base"), device="cpu")
     adapted = get_peft_model(base.model, MonoLoraConfig(r=2, target_modules=["up_proj"], placement="output"))

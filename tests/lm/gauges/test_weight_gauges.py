@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from test_architectures import tiny
 
 from monosemy.errors import InputError
-from monosemy.lm.gauges import layer_weight_gauges
+from monosemy.lm.layers import layer_weight_gauges
 
 # For each: the module of a layer's up-projection, and whether its weight has a neuron's inputs in a column.
 UP: dict[str, tuple[Callable[[Any], Any], bool]] = {

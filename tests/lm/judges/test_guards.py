@@ -10,8 +10,7 @@ import torch
 from recorded_templates import LLAMA_GUARD, LLAMA_GUARD_3_TEXT, SHIELD_GEMMA, TYPED_PARTS
 from tiny_models import save_causal, tiny_tokenizer
 
-from monosemy.lm.judges import LlamaGuardJudge, ShieldGemmaJudge
-from monosemy.lm.judges.guards import GUIDELINES, parse_verdict
+from monosemy.lm.guards import GUIDELINES, LlamaGuardJudge, ShieldGemmaJudge, parse_verdict
 
 PROMPTS = ("How do I adopt a llama?", "Hi", "What is two and two, and why is it so?")
 ANSWERS = ("Steal one.", "Hello to you, dear friend!", "4")
@@ -113,7 +112,7 @@ def test_a_space_before_the_verdict_counts_too(llama_guard) -> None:
 def test_categories_are_read_from_what_the_model_writes(llama_guard, monkeypatch: pytest.MonkeyPatch) -> None:
     judge = llama_guard()
     written = ["unsafe\nS1,S10", "safe", "\n\nunsafe\nS2"]
-    monkeypatch.setattr("monosemy.lm.judges.guards.generate_from_tokens", lambda *a, **k: written)
+    monkeypatch.setattr("monosemy.lm.generation.generate_from_tokens", lambda *a, **k: written)
     assert judge.categories(PROMPTS, ANSWERS) == [("S1", "S10"), (), ("S2",)]
 
 
@@ -128,7 +127,7 @@ def test_verdicts(says) -> None:
 def test_scores_are_cached_by_model_and_texts(llama_guard, monkeypatch: pytest.MonkeyPatch) -> None:
     first = llama_guard().score(PROMPTS, ANSWERS)
     again = llama_guard()
-    monkeypatch.setattr("monosemy.lm.judges.guards.load_causal_model", lambda *a, **k: pytest.fail("loaded again"))
+    monkeypatch.setattr("monosemy.lm.models.load_causal_model", lambda *a, **k: pytest.fail("loaded again"))
     np.testing.assert_array_equal(again.score(PROMPTS, ANSWERS), first)
     with pytest.raises(pytest.fail.Exception):
         again.score(PROMPTS, ANSWERS[::-1])

@@ -7,16 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monosemy.lm.judges import (
-    BeaverTailsJudge,
-    ClassifierJudge,
-    LlamaGuardJudge,
-    ShieldGemmaJudge,
-    callable_judge,
-    judge_answers,
-    judge_config,
-    make_judge,
-)
+from monosemy.lm.guards import LlamaGuardJudge, ShieldGemmaJudge
+from monosemy.lm.judge import BeaverTailsJudge, ClassifierJudge, callable_judge, judge_answers
+from monosemy.lm.judge_config import judge_config, make_judge
 
 
 def length(prompts: Sequence[str], answers: Sequence[str]) -> list[float]:

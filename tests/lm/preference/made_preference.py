@@ -18,7 +18,7 @@ from transformers import (
 )
 from trl import DPOConfig
 
-from monosemy.lm import DecPOConfig, DecPOTrainer
+from monosemy.lm.decpo import DecPOConfig, DecPOTrainer
 
 ModelKind = Literal["llama", "gpt2"]
 WORDS = [f"w{i}" for i in range(40)]

@@ -14,9 +14,8 @@ from transformers import AutoModelForCausalLM, HfArgumentParser, TrainerCallback
 from trl import DPOConfig
 
 from monosemy.errors import InputError
-from monosemy.lm import DecPOConfig, DecPOTrainer
-from monosemy.lm.activations import token_rows
-from monosemy.lm.preference.answers import is_empty
+from monosemy.lm.architectures import token_rows
+from monosemy.lm.decpo import DecPOConfig, DecPOTrainer, is_empty
 
 Make = Callable[..., Any]
 

@@ -10,8 +10,8 @@ from made_preference import logged, made_model, made_pairs, made_trainer, saved_
 from processes import in_processes
 from torch import Tensor
 
-from monosemy.functional.gather import all_gather
-from monosemy.lm.preference.term import gathered_rows
+from monosemy.core.distributed import all_gather
+from monosemy.lm.decpo import gathered_rows
 
 SETTINGS: dict[str, Any] = {"decpo_weight": 0.02, "optim": "sgd", "learning_rate": 1e-2, "max_steps": 3}
 

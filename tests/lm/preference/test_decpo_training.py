@@ -12,7 +12,7 @@ from peft import LoraConfig, PromptTuningConfig
 from torch import Tensor
 from trl import DPOTrainer
 
-from monosemy.lm import DecPOTrainer
+from monosemy.lm.decpo import DecPOTrainer
 
 Make = Callable[..., Any]
 LORA = {"llama": ["q_proj", "up_proj"], "gpt2": ["c_attn", "c_fc"]}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from monosemy.lm.evaluation import lm_eval
 from monosemy.lm.models import LoadedModel
-from monosemy.lm.text_metrics import lm_eval
 
 LOADED = LoadedModel("m", SimpleNamespace(), SimpleNamespace())
 

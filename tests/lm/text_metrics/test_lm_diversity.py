@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monosemy.encoders import text as text_module
-from monosemy.lm.text_metrics import diversity
+from monosemy.lm.evaluation import diversity
 
 
 class Letters:

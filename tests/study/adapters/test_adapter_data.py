@@ -9,7 +9,7 @@ import pytest
 from lm.tiny_models import tiny_tokenizer
 
 from monosemy.errors import InputError
-from monosemy.study.adapters.data import AdapterData, AdapterSource, fitted, load_adapter_data, read_lines
+from monosemy.study.lora.data import AdapterData, AdapterSource, fitted, load_adapter_data, read_lines
 
 
 def labelled_file(folder: Path, n: int = 60) -> Path:
@@ -118,8 +118,8 @@ def test_prompts_are_lines(tmp_path: Path) -> None:
 
 
 def test_labels_of_validation_are_as_noisy_and_the_same_for_every_method(tmp_path: Path) -> None:
-    from monosemy.study.adapters.plan import AdapterPlan
-    from monosemy.study.cells import Training, training_labels
+    from monosemy.study.conditions import Training, training_labels
+    from monosemy.study.lora.plan import AdapterPlan
 
     data = load_adapter_data(AdapterSource(source=str(labelled_file(tmp_path, 300))))
     assert data.labelled is not None

@@ -11,11 +11,10 @@ from lm.tiny_models import save_causal
 
 from monosemy.errors import InputError
 from monosemy.lm.models import load_causal_model
-from monosemy.study.adapters.cell import predict, scores
-from monosemy.study.adapters.data import AdapterData, AdapterSource, load_adapter_data
-from monosemy.study.adapters.methods import METHODS
-from monosemy.study.adapters.plan import AdapterPlan, check_plan
-from monosemy.study.adapters.run import make_runs
+from monosemy.study.lora.adapter import predict, scores
+from monosemy.study.lora.data import AdapterData, AdapterSource, load_adapter_data
+from monosemy.study.lora.plan import METHODS, AdapterPlan, check_plan
+from monosemy.study.lora.run import make_runs
 
 NOISY = {"label_noise": {"levels": [0.0, 0.4]}, "few_labels": {"fractions": [0.5, 1.0]}}
 

@@ -1,0 +1,216 @@
+"""Many linear classifiers on the same features, trained together.
+
+A study needs hundreds of softmax regressions that share their inputs and differ in labels and weight decay. One
+minibatch serves all of them: inputs (B, D) times weights (D, P C) is one matrix product forward and one backward.
+Labels of -1 leave a sample out of a probe, so that few labels need no data of their own.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, svds
+from torch import Tensor
+
+from monosemy.classifiers.inputs import MOMENTUM, Inputs, as_tensor, inputs_of, positive
+from monosemy.data.memory_map import forget_pages
+from monosemy.functional.consistency import Codes
+
+_FEW_CLASSES = 32
+_MEMORY_BUDGET = 64 * 2**20
+"""Bytes for weights, momentum and activations of the probes that are trained together."""
+
+
+class Probes(NamedTuple):
+    """P softmax regressions on D features with C classes."""
+
+    weight: Tensor
+    """(D, P * C), for features as they come."""
+    bias: Tensor
+    """(P, C)."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(D, P, C)."""
+        return (self.weight.shape[0], *self.bias.shape)
+
+    def select(self, probes: NDArray[np.integer]) -> "Probes":
+        """The probes with the given numbers, in that order."""
+        n_features, n_probes, n_classes = self.shape
+        chosen = torch.from_numpy(np.asarray(probes, dtype=np.int64))
+        weight = self.weight.view(n_features, n_probes, n_classes)[:, chosen].reshape(n_features, -1)
+        return Probes(weight, self.bias[chosen])
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """How the probes are trained; the same for every feature set."""
+
+    epochs: int = 10
+    batch_size: int = 256
+    lr: float = 0.7
+    """Peak step size in units of 1 / curvature of the features, so that it needs no tuning by scale; 5 % warm-up, then
+    cosine to 0."""
+    min_steps: int = 0
+    """Small data gets more epochs until this many steps are made."""
+
+
+def largest_eigenvalue(inputs: Inputs, n_features: int) -> float:
+    """Of the covariance X^T X / N of the centred and scaled features."""
+    if min(inputs.n_sampled, n_features) == 1:
+        return 1.0  # one direction holds all of the variance, which the scale makes 1
+    operator = LinearOperator(
+        (inputs.n_sampled, n_features), matvec=inputs.matvec, rmatvec=inputs.rmatvec, dtype=np.float64
+    )
+    product = operator.matvec if n_features <= inputs.n_sampled else operator.rmatvec
+    start = np.linspace(1, 2, min(inputs.n_sampled, n_features))  # fixed, so that runs repeat bit for bit
+    if not product(start).any():  # at right angles to all features: take another
+        start = np.random.default_rng(0).standard_normal(len(start))
+    if not product(start).any():
+        return 1.0  # the features do not vary
+    (largest,) = svds(operator, k=1, v0=start, return_singular_vectors=False, tol=1e-3)
+    return positive(float(largest) ** 2 / inputs.n_sampled)
+
+
+def _curvature(
+    inputs: Inputs,
+    n_features: int,
+    batch_size: int,
+    share_used: NDArray[np.floating],
+    weight_decay: NDArray[np.floating],
+) -> NDArray[np.float32]:
+    """(P,) what the peak step is divided by: largest eigenvalue + 2 / (B share) + weight decay.
+
+    The first term is the curvature of the mean loss (features have mean square length 1); the second that of the used
+    samples of a minibatch of B, which are few and vary in directions of their own: without it the step is too large for
+    features with a flat spectrum, such as whitened ones, and for few labels.
+    """
+    used_a_batch = min(batch_size, inputs.n) * share_used
+    return (largest_eigenvalue(inputs, n_features) + 2 / used_a_batch + np.asarray(weight_decay)).astype(np.float32)
+
+
+def train_probes(
+    features: Codes,
+    labels: NDArray[np.integer],
+    n_classes: int,
+    weight_decay: NDArray[np.floating],
+    config: ProbeConfig,
+    seed: int,
+) -> Probes:
+    """Minimise, for every probe p, mean_i CE(W_p x_i + b_p, y_ip) + weight_decay_p / 2 |W_p|^2.
+
+    x is the feature minus its mean, over the root mean square length of all; the bias is not decayed. SGD with
+    momentum 0.9 on minibatches that all probes share. The result is rewritten for features as they come.
+
+    Args:
+        features: (N, D), dense, CSR or a memory map, of which one batch is read at a time.
+        labels: (N, P), integers of any type in [0, n_classes); -1 leaves the sample out of that probe.
+        weight_decay: (P,), >= 0.
+        seed: of the order of the samples.
+    """
+    inputs = inputs_of(features)
+    n_features, n_probes = features.shape[1], labels.shape[1]
+    if labels.shape[0] != inputs.n or len(weight_decay) != n_probes:
+        raise ValueError(f"features, labels and weight_decay disagree: {inputs.n}, {labels.shape}, {len(weight_decay)}")
+    share_used: NDArray[np.float64] = np.array([(column >= 0).mean() for column in labels.T])
+    if not share_used.all():
+        raise ValueError(f"probe {int(share_used.argmin())} has no labelled row; give every probe at least one")
+    weight = torch.zeros(n_features, n_probes * n_classes)
+    bias = _descend(
+        inputs,
+        torch.from_numpy(np.ascontiguousarray(labels)),
+        torch.from_numpy(share_used.astype(np.float32)),
+        weight,
+        torch.from_numpy(np.asarray(weight_decay, dtype=np.float32)),
+        config.lr / torch.from_numpy(_curvature(inputs, n_features, config.batch_size, share_used, weight_decay)),
+        config,
+        torch.Generator().manual_seed(seed),
+    )
+    weight.div_(inputs.scale)
+    return Probes(weight, bias - (inputs.center @ weight).view_as(bias))
+
+
+def probes_at_once(n_features: int, n_classes: int, batch_size: int) -> int:
+    """How many probes fit into the memory budget together, at least one."""
+    bytes_a_probe = 4 * n_classes * (2 * n_features + 2 * batch_size)
+    return max(1, _MEMORY_BUDGET // bytes_a_probe)
+
+
+def _descend(
+    inputs: Inputs,
+    labels: Tensor,
+    share_used: Tensor,
+    weight: Tensor,
+    weight_decay: Tensor,
+    step_size: Tensor,
+    config: ProbeConfig,
+    rng: torch.Generator,
+) -> Tensor:
+    """SGD with momentum on ``weight`` in place, with a peak step size for each probe; returns the bias.
+
+    Columns of ``weight`` are (probe, class), or (class, probe) where classes are few: torch's softmax is vectorised
+    along the last axis, or along the axes behind it, and ten classes fill no vector.
+    """
+    batch_size = min(config.batch_size, inputs.n)
+    n_probes = labels.shape[1]
+    n_classes = weight.shape[1] // n_probes
+    class_major = n_classes < _FEW_CLASSES
+    columns = (n_classes, n_probes) if class_major else (n_probes, n_classes)
+    class_axis = 1 if class_major else 2
+    bias = torch.zeros(columns)
+    momentum, bias_momentum = torch.zeros_like(weight), torch.zeros_like(bias)
+    decay_of_column, step_of_column = (
+        values.unsqueeze(class_axis - 1).expand(columns).reshape(-1) for values in (weight_decay, step_size)
+    )
+    everything_used = bool((share_used == 1).all())
+    probe, stride = torch.arange(n_probes), n_probes if class_major else 1
+    first_column = probe if class_major else probe * n_classes
+    logits = torch.empty(batch_size, n_probes * n_classes)
+    n_batches = inputs.n // batch_size
+    epochs = max(config.epochs, -(-config.min_steps // n_batches))
+    steps, step = epochs * n_batches, 0
+    for _ in range(epochs):
+        order = torch.randperm(inputs.n, generator=rng)[: n_batches * batch_size]
+        for rows in order.view(n_batches, batch_size):
+            x = inputs.batch(rows)
+            x.times(weight, logits)
+            residual = torch.softmax(logits.view(batch_size, *columns).add_(bias), dim=class_axis)
+            flat = residual.view(batch_size, -1)
+            given = labels[rows].long()
+            wanted = given.clamp(min=0) * stride + first_column
+            flat.scatter_add_(1, wanted, flat.new_full((1, 1), -1.0).expand_as(wanted))
+            if not everything_used:
+                # The expected, not the actual, share of used samples in a batch: unbiased, and never zero.
+                residual.mul_(((given >= 0) / share_used).unsqueeze(class_axis))
+            x.add_transposed_product(momentum, flat)
+            momentum.addcmul_(weight, decay_of_column)
+            bias_momentum.mul_(MOMENTUM).add_(residual.sum(dim=0), alpha=1 / batch_size)
+            now = min(1.0, (step + 1) / max(1.0, 0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            weight.addcmul_(momentum, step_of_column, value=-now)
+            bias.sub_(bias_momentum, alpha=config.lr * now)  # a constant feature of mean square 1: curvature 1
+            step += 1
+    if class_major:
+        weight.copy_(weight.view(-1, *columns).transpose(1, 2).reshape(weight.shape))
+        bias = bias.T.contiguous()
+    return bias
+
+
+def predict(probes: Probes, features: Codes, chunk: int = 512) -> NDArray[np.int64]:
+    """Classes (N, P) by the largest logit, ``chunk`` rows at a time."""
+    _, n_probes, n_classes = probes.shape
+    result = np.empty((features.shape[0], n_probes), dtype=np.int64)
+    weight = probes.weight
+    for start in range(0, features.shape[0], chunk):
+        rows = features[start : start + chunk]
+        if isinstance(rows, np.ndarray):
+            logits = torch.from_numpy(np.require(rows, np.float32, ["C", "W"])) @ weight
+            forget_pages(rows)
+        else:
+            logits = as_tensor(sp.csr_array(rows, dtype=np.float32)) @ weight
+        logits = logits.view(-1, n_probes, n_classes).add_(probes.bias)
+        result[start : start + chunk] = logits.argmax(dim=-1).numpy()
+    return result

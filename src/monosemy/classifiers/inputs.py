@@ -1,0 +1,169 @@
+"""Centred and scaled features of many probes: dense in memory, sparse, or on the disk."""
+
+import math
+from typing import Protocol
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monosemy.data.memory_map import forget_pages, memory_map, row_blocks
+from monosemy.functional.codes import csr_tensor
+from monosemy.functional.consistency import Codes
+
+MOMENTUM = 0.9
+_SAMPLED = 2**24
+"""Numbers of a memory map that its curvature is taken from: 64 MiB, an error of about one part in a hundred."""
+_AT_ONCE = 512
+"""Rows from all over a map that are read before its pages are given back: with each the system maps 64 kB around it."""
+
+Vector = NDArray[np.floating]
+
+
+class Inputs(Protocol):
+    """Centred and scaled features; ``x @ W`` and ``x^T @ P`` of a minibatch, dense or sparse."""
+
+    n: int
+    center: Tensor
+    scale: float
+    n_sampled: int
+    """Rows that ``matvec`` and ``rmatvec`` speak of: all, or some that stand for them."""
+
+    def matvec(self, vector: Vector) -> Vector: ...
+
+    def rmatvec(self, vector: Vector) -> Vector: ...
+
+    def batch(self, rows: Tensor) -> "Batch": ...
+
+
+class Batch(Protocol):
+    def times(self, weight: Tensor, out: Tensor) -> None: ...
+
+    def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None:
+        """momentum <- 0.9 momentum + x^T right / B, in place."""
+        ...
+
+
+class DenseInputs:
+    def __init__(self, features: NDArray[np.floating]) -> None:
+        x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
+        self.center = x.mean(dim=0, dtype=torch.float64).float()
+        x = x - self.center
+        self.scale = positive(float(x.square().sum(dim=1, dtype=torch.float64).mean().sqrt()))
+        self.x = x.div_(self.scale)
+        self.n = self.n_sampled = len(x)
+
+    def matvec(self, vector: Vector) -> Vector:
+        return self.x.numpy() @ vector.astype(np.float32)
+
+    def rmatvec(self, vector: Vector) -> Vector:
+        return self.x.numpy().T @ vector.astype(np.float32)
+
+    def batch(self, rows: Tensor) -> "_DenseBatch":
+        return _DenseBatch(self.x[rows])
+
+
+class _DenseBatch:
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+
+    def times(self, weight: Tensor, out: Tensor) -> None:
+        torch.mm(self.x, weight, out=out)
+
+    def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None:
+        momentum.addmm_(self.x.T, right, beta=MOMENTUM, alpha=1 / len(right))
+
+
+class MappedInputs:
+    """Rows of a memory map, read when their batch comes; in memory are one batch and a sample.
+
+    Mean and length are of all rows. The curvature, which sets the step size alone, is that of rows evenly spaced.
+    """
+
+    def __init__(self, features: NDArray[np.floating]) -> None:
+        self.n = len(features)
+        self._features = features
+        total, energy = np.zeros(features.shape[1]), 0.0
+        for block in row_blocks(features):
+            rows = np.asarray(features[block], dtype=np.float64)
+            total += rows.sum(axis=0)
+            energy += float(np.square(rows).sum())
+        mean = total / self.n
+        self.center = torch.from_numpy(mean.astype(np.float32))
+        self.scale = positive(math.sqrt(max(energy / self.n - float(mean @ mean), 0.0)))
+        step = -(-self.n * features.shape[1] // _SAMPLED)
+        self.sample = self._scaled(np.arange(0, self.n, step)).numpy()
+        self.n_sampled = len(self.sample)
+
+    def _scaled(self, rows: NDArray[np.integer]) -> Tensor:
+        x = np.empty((len(rows), self._features.shape[1]), dtype=np.float32)
+        for start in range(0, len(rows), _AT_ONCE):
+            x[start : start + _AT_ONCE] = self._features[rows[start : start + _AT_ONCE]]
+            forget_pages(self._features)
+        return torch.from_numpy(x).sub_(self.center).div_(self.scale)
+
+    def matvec(self, vector: Vector) -> Vector:
+        return self.sample @ vector.astype(np.float32)
+
+    def rmatvec(self, vector: Vector) -> Vector:
+        return self.sample.T @ vector.astype(np.float32)
+
+    def batch(self, rows: Tensor) -> "_DenseBatch":
+        return _DenseBatch(self._scaled(rows.numpy()))
+
+
+class SparseInputs:
+    """The centre is kept apart, as a rank-one term: subtracting it would make the codes dense."""
+
+    def __init__(self, features: sp.csr_array) -> None:
+        x = sp.csr_array(features, dtype=np.float32)
+        mean = np.asarray(x.mean(axis=0, dtype=np.float64)).ravel()
+        self.center = torch.from_numpy(mean.astype(np.float32))
+        energy = float(x.multiply(x).sum(dtype=np.float64)) / x.shape[0] - float(mean @ mean)
+        self.scale = positive(math.sqrt(max(energy, 0.0)))
+        self.x = sp.csr_array((x.data / np.float32(self.scale), x.indices, x.indptr), shape=x.shape)
+        self.n = self.n_sampled = int(x.shape[0])
+
+    def matvec(self, vector: Vector) -> Vector:
+        return self.x @ vector - self.center.numpy() @ vector / self.scale
+
+    def rmatvec(self, vector: Vector) -> Vector:
+        # svds also asks by columns, (n, 1)
+        return self.x.T @ vector.ravel() - self.center.numpy() * (vector.sum() / self.scale)
+
+    def batch(self, rows: Tensor) -> "_SparseBatch":
+        return _SparseBatch(sp.csr_array(self.x[rows.numpy()]), self.center / self.scale)
+
+
+class _SparseBatch:
+    def __init__(self, x: sp.csr_array, center: Tensor) -> None:
+        self.x = as_tensor(x)
+        self.transposed = as_tensor(sp.csr_array(x.T))
+        self.center = center
+
+    def times(self, weight: Tensor, out: Tensor) -> None:
+        out.copy_((self.center @ weight).neg_().expand_as(out))
+        torch.addmm(out, self.x, weight, out=out)
+
+    def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None:
+        torch.addmm(momentum, self.transposed, right, beta=MOMENTUM, alpha=1 / len(right), out=momentum)
+        momentum.addr_(self.center, right.sum(dim=0), alpha=-1 / len(right))
+
+
+def as_tensor(x: sp.csr_array) -> Tensor:
+    shape = (int(x.shape[0]), int(x.shape[1]))
+    return csr_tensor(torch.from_numpy(x.indptr), torch.from_numpy(x.indices), torch.from_numpy(x.data), shape)
+
+
+def positive(value: float) -> float:
+    return value if value > 0 else 1.0
+
+
+def inputs_of(features: Codes) -> Inputs:
+    """Features as the engine takes them: CSR stays sparse, memory maps stay on the disk."""
+    if sp.issparse(features):
+        return SparseInputs(features)
+    values = np.asarray(features)
+    return DenseInputs(values) if memory_map(values) is None else MappedInputs(values)

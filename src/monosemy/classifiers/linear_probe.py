@@ -1,0 +1,126 @@
+"""One linear probe as a scikit-learn classifier.
+
+The exact optimum of one probe, as a cross-check of the many trained together.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
+
+from monosemy.classifiers.engine import ProbeConfig, train_probes
+from monosemy.data.memory_map import first_bad_row, memory_map, row_blocks, take_rows
+from monosemy.errors import InputError
+from monosemy.functional.consistency import Codes
+
+
+class LinearProbe(ClassifierMixin, BaseEstimator):
+    """Softmax regression by the study's probe engine.
+
+    Args:
+        weight_decay: of the mean cross-entropy + weight_decay / 2 |W|^2.
+        epochs, batch_size, lr, min_steps: as in :class:`~monosemy.probes.ProbeConfig`.
+        random_state: of the order of the samples.
+    """
+
+    def __init__(
+        self,
+        weight_decay: float = 1e-4,
+        *,
+        epochs: int = 10,
+        batch_size: int = 256,
+        lr: float = 0.7,
+        min_steps: int = 300,
+        random_state: int = 0,
+    ) -> None:
+        self.weight_decay = weight_decay
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.min_steps = min_steps
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit features (N, D), dense or sparse, to labels (N,)."""
+        X, y = self._checked(X, y)
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(f"y holds {len(self.classes_)} class; a classifier needs at least two.")
+        self.probes_ = train_probes(
+            X,
+            codes[:, None],
+            len(self.classes_),
+            np.array([self.weight_decay]),
+            ProbeConfig(self.epochs, self.batch_size, self.lr, self.min_steps),
+            int(self.random_state),
+        )
+        return self
+
+    def _checked(self, X: Any, y: Any = None) -> tuple[Any, Any]:
+        """Features and, for a fit, labels as scikit-learn checks them; a memory map without loading it."""
+        if memory_map(X) is None or X.ndim != 2 or X.dtype.kind not in "fiu":
+            if y is None:
+                return validate_data(self, X, dtype=np.float32, accept_sparse="csr", reset=False), None
+            checked: tuple[Any, Any] = validate_data(self, X, y, dtype=np.float32, accept_sparse="csr")
+            return checked
+        validate_data(self, X, reset=y is not None, skip_check_array=True)
+        for block in row_blocks(X):
+            bad = first_bad_row(take_rows(X, block))
+            if bad is not None:
+                raise InputError(f"X has NaN or infinity in row {block.start + bad}; fill or remove such rows.")
+        if y is not None:
+            y = column_or_1d(y, warn=True)
+            check_consistent_length(X, y)
+        return X, y
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Logits (N, C); for two classes their difference (N,)."""
+        check_is_fitted(self, "probes_")
+        X, _ = self._checked(X)
+        weight = self.probes_.weight.numpy()
+        logits = np.concatenate([take_rows(X, block) @ weight for block in row_blocks(X)]) + self.probes_.bias.numpy()
+        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Class probabilities (N, C)."""
+        logits = self.decision_function(X)
+        if logits.ndim == 1:
+            logits = np.stack([np.zeros_like(logits), logits], axis=1)
+        return torch.softmax(torch.from_numpy(np.asarray(logits)), dim=1).numpy()
+
+    def predict(self, X: ArrayLike) -> NDArray[np.object_]:
+        """The most likely class of each row."""
+        check_is_fitted(self, "probes_")
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def exact_probe(
+    features: Codes, labels: NDArray[np.integer], weight_decay: float, max_iter: int = 2000
+) -> LogisticRegression:
+    """L-BFGS on the same objective as the probe engine: mean CE + weight_decay / 2 |W|^2, bias not decayed.
+
+    Features are divided by the root mean square distance to their mean, as in the engine (centring does not change
+    the optimum, because the bias takes it up). Labels of -1 leave the sample out. The returned classifier expects
+    features as they come.
+    """
+    if weight_decay <= 0:
+        raise ValueError(f"weight_decay={weight_decay} must be positive for a unique optimum")
+    mean = np.asarray(features.mean(axis=0)).ravel()
+    energy = np.square(features).sum() if isinstance(features, np.ndarray) else features.multiply(features).sum()
+    scale = np.sqrt(max(float(energy) / features.shape[0] - float(mean @ mean), 1e-30))
+    used = np.flatnonzero(labels >= 0)
+    model = LogisticRegression(C=1 / (weight_decay * len(used)), max_iter=max_iter, tol=1e-6)
+    model.fit(features[used] / scale, labels[used])
+    model.coef_ = model.coef_ / scale
+    return model

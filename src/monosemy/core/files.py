@@ -1,0 +1,143 @@
+"""Files that are either whole or not there, and folders that one run at a time writes into.
+
+Model files: safetensors weights with a JSON note of what they are. Nothing in them is ever executed.
+"""
+
+import errno
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from monosemy.errors import InputError, disk_is_full, reason
+
+_HALF_WRITTEN = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")
+"""Names that :func:`atomic_path` gives: `.results.parquet.k3v_90ab.parquet`."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that is renamed to it when the block ends without an error.
+
+    A killed or failing writer leaves the old file, or none, never half of one.
+
+    Raises:
+        OSError: with the path and ENOSPC where the disk is full, whatever the library that wrote made of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o644)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())  # else a power cut may leave the new name on an empty file
+        os.replace(temporary, path)
+    except Exception as error:
+        if disk_is_full(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text through :func:`atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append to a file of lines; what a killed or failing writer left of its last line is removed first."""
+    with path.open("a+b") as file:
+        end = file.tell()
+        whole = end
+        while whole > 0:
+            file.seek(whole - 1)
+            if file.read(1) == b"\n":
+                break
+            whole -= 1
+        if whole < end:
+            file.truncate(whole)
+        file.write(line.encode() + b"\n")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left half-written in a folder that nobody else writes into now."""
+    for path in folder.glob(".*"):
+        if _HALF_WRITTEN.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+class FolderLock:
+    """Keeps another process out of a folder; the system frees it when this one ends, however it ends."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the lock; the folder is made if it is not there, and swept if it is.
+
+        Raises:
+            InputError: another run has it.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / ".lock", thread_local=False)
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            raise InputError(
+                f"Another run is writing into {folder}; wait until it has ended, or choose another --out."
+            ) from error
+        sweep(folder)
+
+    def release(self) -> None:
+        """Let others in."""
+        self._lock.release()
+
+
+_KEY = "monosemy"
+
+
+def write_model_file(path: Path, file_format: str, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write tensors with ``about`` and the name of the format as metadata, whole or not at all."""
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(whole, temporary, metadata={_KEY: json.dumps({"format": file_format} | about)})
+
+
+def read_about(path: Path, file_format: str) -> dict[str, Any]:
+    """What a file that :func:`write_model_file` wrote says of itself; the tensors stay on the disk.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another format.
+    """
+    return _read(path, file_format, tensors=False)[0]
+
+
+def read_model_file(path: Path, file_format: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What :func:`write_model_file` wrote: (about, tensors).
+
+    Raises:
+        InputError: the file is missing, damaged, or of another format.
+    """
+    return _read(path, file_format, tensors=True)
+
+
+def _read(path: Path, file_format: str, tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            read = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
+    except Exception as error:  # damaged files raise nearly every type; each means just that
+        raise InputError(f"{path} is no readable safetensors file ({reason(error)}); give a saved model.") from error
+    if not isinstance(about, dict) or about.get("format") != file_format:
+        raise InputError(f"{path} is no {file_format} file; give one that monosemy wrote.")
+    return about, read

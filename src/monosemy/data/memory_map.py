@@ -1,0 +1,184 @@
+"""Arrays of images that are too large for memory: .npy files in the cache, mapped and never loaded whole.
+
+Codes in whatever form they come, and their rows some at a time.
+"""
+
+import mmap
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monosemy.core.cache import Stage, cache
+from monosemy.errors import InputError
+from monosemy.functional.codes import SparseCodes, to_csr
+from monosemy.functional.consistency import Codes
+
+MAX_IN_MEMORY = 2 * 2**30
+"""Bytes of pixels; a larger set of images is kept in a file and mapped."""
+_IMAGES_AT_ONCE = 64 * 2**20
+"""Bytes that are copied from file to file at a time."""
+_IMAGES = Stage("images", "monosemy.data.images", ("pillow",))
+_PIXELS = "pixels.npy"
+_KEPT = "kept.npy"
+
+
+def map_folder() -> Path:
+    """Where the arrays lie."""
+    return cache().root / _IMAGES.name
+
+
+def mapped(
+    inputs: tuple[object, ...],
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    blocks: Callable[[], Iterator[tuple[NDArray, list[int]]]],
+) -> tuple[NDArray, NDArray[np.int64]]:
+    """The array made from ``inputs``, read-only, one page at a time, and which rows they are; written if not there.
+
+    Only sizes are looked at: `monosemy cache verify` compares checksums, which takes reading it all.
+
+    Args:
+        shape: (N, ...), N being an upper bound: what ``blocks`` yields decides.
+        blocks: yields rows in order, some at a time, with their numbers; called only if they must be written.
+
+    Raises:
+        InputError: the cache folder has not enough space.
+    """
+    name = _IMAGES.entry(*inputs)
+    if cache().find(name, thorough=False) is None:
+        map_folder().mkdir(parents=True, exist_ok=True)
+        needed, free = int(np.prod(shape)) * dtype.itemsize, shutil.disk_usage(map_folder()).free
+        if needed > free:
+            raise InputError(
+                f"The images take {needed / 1e9:.1f} GB, but the cache folder {map_folder()} has {free / 1e9:.1f} GB "
+                f"free; make room, name another folder by MONOSEMY_CACHE, or choose smaller images."
+            )
+        with cache().new(name, _IMAGES.about(rows=shape[0])) as folder:
+            np.save(folder / _KEPT, np.array(_write(folder / _PIXELS, shape, dtype, blocks()), dtype=np.int64))
+    folder = cache().root / name
+    pixels: NDArray = np.load(folder / _PIXELS, mmap_mode="r", allow_pickle=False)
+    return pixels, np.load(folder / _KEPT, allow_pickle=False)
+
+
+def take_mapped(images: NDArray, rows: NDArray[np.integer]) -> NDArray:
+    """Rows of a memory map: a view where they are consecutive, in memory where they fit, else a map of their own."""
+    if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+        return images[rows[0] : rows[0] + len(rows)]
+    row_bytes = int(np.prod(images.shape[1:])) * images.itemsize
+    if len(rows) * row_bytes <= MAX_IN_MEMORY:
+        return np.asarray(images[rows])
+    n = max(1, _IMAGES_AT_ONCE // row_bytes)
+
+    def blocks() -> Iterator[tuple[NDArray, list[int]]]:
+        for start in range(0, len(rows), n):
+            taken = rows[start : start + n]
+            yield images[taken], taken.tolist()
+
+    return mapped((images, rows), (len(rows), *images.shape[1:]), images.dtype, blocks)[0]
+
+
+def _write(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype, blocks: Iterator[tuple[NDArray, list[int]]]
+) -> list[int]:
+    """An .npy file row by row, and the numbers of its rows; how many they are is put into the header at the end."""
+    kept: list[int] = []
+    with path.open("wb") as file:
+        start = _header(file, shape, dtype)
+        for block, numbers in blocks:
+            file.write(np.ascontiguousarray(block).data)
+            kept += numbers
+        file.seek(0)
+        assert _header(file, (len(kept), *shape[1:]), dtype) == start  # numpy leaves space for a longer first axis
+    return kept
+
+
+def _header(file, shape: tuple[int, ...], dtype: np.dtype) -> int:  # type: ignore[no-untyped-def]
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    )
+    return int(file.tell())
+
+
+_ROWS_AT_ONCE = 32 * 2**20
+"""Bytes of float64 that are worked on at a time."""
+
+
+def as_codes(values: Any) -> Codes:
+    """A NumPy array or a CSR array of what may also be a tensor, :class:`SparseCodes`, or another SciPy matrix."""
+    if isinstance(values, SparseCodes):
+        return to_csr(values._replace(values=_numpy_ready(values.values)))
+    if isinstance(values, Tensor):
+        return np.asarray(_numpy_ready(values).numpy())
+    if not sp.issparse(values):
+        return np.asarray(values)
+    codes = sp.csr_array(values)
+    if not codes.has_canonical_format:
+        codes = codes.copy()
+        codes.sum_duplicates()
+    return codes
+
+
+def _numpy_ready(values: Tensor) -> Tensor:
+    """On the CPU, in a type that NumPy and SciPy know."""
+    values = values.detach().cpu()
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def take_rows(codes: Codes, block: slice | NDArray[np.integer]) -> Codes:
+    """Some rows, in float32 or float64."""
+    rows = codes[block]
+    return rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float32)
+
+
+def memory_map(values: Any) -> np.memmap | None:
+    """The read-only memory map that an array is a part of; None where there is none."""
+    part: Any = values
+    while isinstance(part, np.ndarray):
+        whole: Any = part.base
+        if isinstance(part, np.memmap) and isinstance(whole, mmap.mmap):
+            return part if part.mode == "r" else None
+        part = whole
+    return None
+
+
+def forget_pages(values: Any) -> None:
+    """Give back what was read of a memory map: each page that was touched counts as this process' memory."""
+    found = memory_map(values)
+    if found is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages: Any = found.base
+        pages.madvise(mmap.MADV_DONTNEED)
+
+
+def row_blocks(*parts: Codes) -> Iterator[slice]:
+    """Consecutive rows of matrices of N rows each, so few at a time that float64 copies of them stay small.
+
+    The pages of memory maps are given back after each block. Nothing is yielded for N = 0.
+    """
+    n = parts[0].shape[0]
+    bytes_a_row = sum(8 * p.shape[1] if isinstance(p, np.ndarray) else 16 * p.nnz / max(n, 1) for p in parts)
+    step = max(1, int(_ROWS_AT_ONCE / max(bytes_a_row, 1)))
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
+        for part in parts:
+            forget_pages(part)
+
+
+def first_bad_row(codes: Codes) -> int | None:
+    """The first row that holds NaN or infinity; None if there is none."""
+    numbers: NDArray[Any] = codes if isinstance(codes, np.ndarray) else codes.data
+    # One sum says whether all is well, without a mask of the size of the codes.
+    if numbers.dtype.kind != "f" or np.isfinite(numbers.sum(dtype=np.float64)):
+        return None
+    bad = np.flatnonzero(~np.isfinite(numbers.reshape(-1)))
+    if not len(bad):  # finite numbers with an infinite sum
+        return None
+    if isinstance(codes, np.ndarray):
+        return int(bad[0] // codes.shape[1])
+    return int(np.searchsorted(codes.indptr, bad[0], side="right")) - 1

@@ -1,0 +1,281 @@
+"""A view of two handwritten characters side by side.
+
+Recipes: which operations make one view of an image, how strong and how often.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Literal, NamedTuple, Self
+
+import torch
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel, ConfigDict, model_validator
+from torch import Generator, Tensor
+
+from monosemy.encoders import transforms
+from monosemy.encoders.transforms import (
+    affine,
+    chance,
+    gaussian_blur,
+    random_boxes,
+    random_orders,
+    resized_crop,
+    uniform,
+)
+from monosemy.errors import InputError
+
+
+def handwriting_pair(images: Tensor, rng: Generator) -> Tensor:
+    """Each half is turned by up to 10 degrees, zoomed by up to 30 % and moved by up to 1.5 pixels, by itself.
+
+    Then contrast changes by up to 30 %, and noise of a tenth of the pixel range is added.
+    """
+    n, width = len(images), images.shape[-1] // 2
+    halves = torch.cat([images[..., :width], images[..., width:]])
+    angle = uniform((2 * n,), -math.radians(10), math.radians(10), rng)
+    zoom = uniform((2 * n,), 0.7, 1.3, rng)
+    shift_x, shift_y = (uniform((2 * n,), -1.5, 1.5, rng) for _ in range(2))
+    joined = torch.cat(affine(halves, angle, zoom, shift_x, shift_y).chunk(2), dim=-1)
+    contrast = uniform((n, 1, 1, 1), 0.7, 1.3, rng).to(images.dtype)
+    noise = torch.randn(joined.shape, generator=rng, device=rng.device, dtype=images.dtype)
+    return joined * contrast + 0.1 * noise
+
+
+AugmentationName = Literal["natural", "cifar", "imagenet", "crop-flip", "handwriting-pair"]
+Augmentation = Callable[[Tensor, Generator], Tensor]
+
+Probability = Annotated[float, Ge(0), Le(1)]
+Share = Annotated[float, Gt(0), Le(1)]
+Positive = Annotated[float, Gt(0)]
+Strength = Annotated[float, Ge(0)]
+
+_CACHED = 800_000
+"""Numbers in the images that a processor treats at a time (256 of CIFAR's), so that they stay in its cache."""
+
+JITTER = {
+    "brightness": transforms.adjust_brightness,
+    "contrast": transforms.adjust_contrast,
+    "saturation": transforms.adjust_saturation,
+    "hue": transforms.adjust_hue,
+}
+
+
+class AugmentConfig(BaseModel):
+    """A recipe in SimCLR's order: crop, flip, colour jitter, grey, blur, solarize. The defaults are mild."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    crop_area: tuple[Share, Share] = (0.2, 1.0)
+    """Smallest and largest share of the image's area that is cut out."""
+    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    """Smallest and largest width / height of what is cut out."""
+    output_size: Annotated[int, Ge(1)] | None = None
+    """Height and width of the view; None: those of the image."""
+    flip_probability: Probability = 0.5
+    """Of mirroring left to right."""
+    brightness: Strength = 0.4
+    """Brightness, contrast and saturation are changed by a factor of U[max(0, 1 - strength), 1 + strength]."""
+    contrast: Strength = 0.4
+    saturation: Strength = 0.4
+    hue: Annotated[float, Ge(0), Le(0.5)] = 0.0
+    """The hue is turned by U[-hue, hue] of a full circle."""
+    jitter_probability: Probability = 1.0
+    """Of changing brightness, contrast, saturation and hue, in a random order."""
+    grey_probability: Probability = 0.2
+    blur_probability: Probability = 0.0
+    blur_kernel: Annotated[int, Ge(3)] | None = None
+    """Odd; None: a tenth of the view's shorter side, at least 3 (3 for 32 pixels, 23 for 224)."""
+    blur_sigma: tuple[Positive, Positive] = (0.1, 2.0)
+    """In pixels."""
+    solarize_probability: Probability = 0.0
+    """Of inverting the pixels from 0.5 up."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("crop_area", "crop_ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} is ({low:g}, {high:g}); put the smaller one first")
+        if self.blur_kernel is not None and self.blur_kernel % 2 == 0:
+            raise ValueError(f"blur_kernel is {self.blur_kernel}; give an odd number")
+        return self
+
+
+class Draws(NamedTuple):
+    """What was drawn for each of N images; every tensor has N rows."""
+
+    top: Tensor
+    """With the next three the box that is cut out, in whole pixels."""
+    left: Tensor
+    height: Tensor
+    width: Tensor
+    flip: Tensor
+    """(N,) bool, as are the other decisions."""
+    jitter: Tensor
+    order: Tensor
+    """(N, 4): which operation of JITTER an image meets first, second, third and fourth."""
+    amount: Tensor
+    """(N, 4): factors of brightness, contrast and saturation; the hue's shift."""
+    grey: Tensor
+    blur: Tensor
+    sigma: Tensor
+    """In pixels."""
+    solarize: Tensor
+
+    def part(self, rows: slice) -> Self:
+        """The draws for some of the images."""
+        return type(self)(*(values[rows] for values in self))
+
+
+def draw(config: AugmentConfig, n: int, image_size: tuple[int, int], rng: Generator) -> Draws:
+    """Draw for ``n`` images of the given height and width, on the generator's device."""
+    factors = [
+        uniform((n,), max(0.0, 1 - strength), 1 + strength, rng)
+        for strength in (config.brightness, config.contrast, config.saturation)
+    ]
+    top, left, height, width = random_boxes(n, image_size, config.crop_area, config.crop_ratio, rng)
+    return Draws(
+        top=top,
+        left=left,
+        height=height,
+        width=width,
+        flip=chance(n, config.flip_probability, rng),
+        jitter=chance(n, config.jitter_probability, rng),
+        order=random_orders(n, len(JITTER), rng),
+        amount=torch.stack([*factors, uniform((n,), -config.hue, config.hue, rng)], dim=1),
+        grey=chance(n, config.grey_probability, rng),
+        blur=chance(n, config.blur_probability, rng),
+        sigma=uniform((n,), *config.blur_sigma, rng),
+        solarize=chance(n, config.solarize_probability, rng),
+    )
+
+
+def apply(config: AugmentConfig, images: Tensor, draws: Draws) -> Tensor:
+    """One view of each image, as drawn."""
+    size = _output_size(config, images)
+    views = resized_crop(images, draws.top, draws.left, draws.height, draws.width, size, draws.flip)
+    for turn in draws.order.unbind(dim=1):
+        for k, (name, adjust) in enumerate(JITTER.items()):
+            if config.jitter_probability > 0 and getattr(config, name) > 0:
+                views = _on_chosen(views, draws.jitter & (turn == k), adjust, draws.amount[:, k])
+    if config.grey_probability > 0:
+        views = _on_chosen(views, draws.grey, _to_grey)
+    if config.blur_probability > 0:
+        kernel_size = _blur_kernel(config, size)
+        views = _on_chosen(views, draws.blur, lambda x, sigma: gaussian_blur(x, sigma, kernel_size), draws.sigma)
+    if config.solarize_probability > 0:
+        views = _on_chosen(views, draws.solarize, _solarize_half)
+    return views
+
+
+def _on_chosen(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *parameters: Tensor) -> Tensor:
+    """Images with the operation done to the chosen ones; may write into ``images``.
+
+    A processor works on the chosen ones alone. On a GPU that would make the host wait for their number, which costs
+    more than doing all of them.
+    """
+    way = _by_mask if images.is_cuda else _by_rows
+    return way(images, chosen, operation, *parameters)
+
+
+def _by_rows(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *parameters: Tensor) -> Tensor:
+    rows = chosen.nonzero().squeeze(1)
+    if len(rows) == 0:
+        return images
+    changed = operation(images.index_select(0, rows), *(p.index_select(0, rows) for p in parameters))
+    return images.index_copy_(0, rows, changed)
+
+
+def _by_mask(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *parameters: Tensor) -> Tensor:
+    return torch.where(chosen.view(-1, 1, 1, 1), operation(images, *parameters), images)
+
+
+def _to_grey(images: Tensor) -> Tensor:
+    return transforms.rgb_to_grayscale(images).expand_as(images)
+
+
+def _solarize_half(images: Tensor) -> Tensor:
+    return transforms.solarize(images, images.new_full((len(images),), 0.5))
+
+
+def _output_size(config: AugmentConfig, images: Tensor) -> tuple[int, int]:
+    if config.output_size is not None:
+        return config.output_size, config.output_size
+    return int(images.shape[2]), int(images.shape[3])
+
+
+def _blur_kernel(config: AugmentConfig, size: tuple[int, int]) -> int:
+    kernel_size = config.blur_kernel or max(3, 2 * (min(size) // 20) + 1)
+    if kernel_size // 2 >= min(size):
+        raise InputError(f"blur_kernel is {kernel_size}; views of {size[0]} x {size[1]} pixels need a smaller one.")
+    return kernel_size
+
+
+def make_augmentation(recipe: AugmentationName | AugmentConfig) -> Augmentation:
+    """A function that makes one view of each image, from a preset's name or a configuration.
+
+    It takes images (N, C, H, W) in [0, 1], C = 1 or 3, and a generator on their device.
+
+    Raises:
+        InputError: there is no preset of that name.
+    """
+    if isinstance(recipe, AugmentConfig):
+        return partial(augment, recipe)
+    if recipe not in AUGMENTATIONS:
+        raise InputError(f"There is no augmentation {recipe!r}; take one of {', '.join(AUGMENTATIONS)}.")
+    return AUGMENTATIONS[recipe]
+
+
+def augment(config: AugmentConfig, images: Tensor, rng: Generator) -> Tensor:
+    """One view of each image by a recipe; see :func:`make_augmentation`."""
+    _check_images(images)
+    draws = draw(config, len(images), (images.shape[2], images.shape[3]), rng)
+    if images.is_cuda:
+        return apply(config, images, draws)
+    step = max(1, _CACHED // images.shape[1:].numel())
+    parts = [slice(first, first + step) for first in range(0, max(1, len(images)), step)]
+    return torch.cat([apply(config, images[part], draws.part(part)) for part in parts])
+
+
+def crop_flip(images: Tensor, rng: Generator) -> Tensor:
+    """The usual augmentation of supervised training on small images: moved by up to 4 pixels a side, and mirrored.
+
+    Equals padding with 4 zeros on each side, a random crop of the old size, and a flip for one image in two.
+    """
+    n, _, height, width = images.shape
+    top, left = (torch.randint(-4, 5, (n,), generator=rng, device=rng.device) for _ in range(2))
+    heights, widths = torch.full_like(top, height), torch.full_like(left, width)
+    return resized_crop(images, top, left, heights, widths, (height, width), chance(n, 0.5, rng))
+
+
+_PAPER = AugmentConfig(
+    crop_area=(0.08, 1.0),
+    brightness=0.8,
+    contrast=0.8,
+    saturation=0.8,
+    hue=0.2,
+    jitter_probability=0.8,
+    blur_probability=0.5,
+)
+PRESETS: dict[Literal["natural", "cifar", "imagenet"], AugmentConfig] = {
+    "natural": AugmentConfig(),
+    "cifar": _PAPER,
+    "imagenet": _PAPER.model_copy(update={"output_size": 224}),
+}
+"""``cifar`` and ``imagenet``: Chen et al. (arXiv 2002.05709), appendix A, as used by Wang et al. (arXiv 2403.12459)."""
+
+AUGMENTATIONS: dict[AugmentationName, Augmentation] = {
+    **{name: partial(augment, config) for name, config in PRESETS.items()},
+    "crop-flip": crop_flip,
+    "handwriting-pair": handwriting_pair,
+}
+
+
+def _check_images(images: Tensor) -> None:
+    if images.ndim != 4 or not images.is_floating_point():
+        raise InputError(
+            f"images is {images.dtype} of shape {tuple(images.shape)}; give floats in [0, 1] of shape (N, C, H, W)."
+        )
+    if images.shape[1] not in (1, 3):
+        raise InputError(f"images has {images.shape[1]} channels; give 1 (grey) or 3 (red, green, blue).")

@@ -1,0 +1,144 @@
+"""Finetuning of a whole encoder as a classifier: plain cross-entropy (CE), or with non-negative features (NCE)."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Lt
+from numpy.typing import NDArray
+from torch import Generator, Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from monosemy.core.distributed import alone
+from monosemy.encoders.augmentation import AugmentationName, AugmentConfig, make_augmentation
+from monosemy.encoders.image import ImageEncoder, Layer, batch_of, to_unit
+from monosemy.functional.losses import NON_NEGATIVE, NonNegative
+from monosemy.seeding import derive_seed
+from monosemy.training.batches import image_rows
+from monosemy.training.loop import Training, TrainingConfig, train
+from monosemy.training.optimizers import OptimizerConfig
+
+OnEpoch = Callable[["Classifier"], None]
+
+
+class FinetuneConfig(TrainingConfig):
+    """How an encoder becomes a classifier; CE and NCE share all of it but the map s+."""
+
+    loss: Literal["ce", "nce"] = "ce"
+    """`nce` puts s+ between the features and the linear classifier."""
+    non_negative: NonNegative = "rep_relu"
+    """The map s+ of `nce`."""
+    layer: Layer = "features"
+    """What the classifier stands on: the projector's output before s+, or the backbone's. Behind a ReLU and pooling, as
+    in ResNets, the backbone's output is non-negative already, and NCE is CE."""
+    batch_norm: Literal["train", "frozen"] = "train"
+    """`frozen` keeps the moments and weights of all BatchNorms as pretraining left them."""
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
+    augmentation: AugmentationName | AugmentConfig = "crop-flip"
+    epochs: Annotated[int, Ge(1)] = 20
+    optimizer: OptimizerConfig = OptimizerConfig(name="sgd", lr=0.03)
+
+
+class Classifier(nn.Module):
+    """Images (N, C, H, W) in [0, 1] to logits (N, C'): W z + b, or W s+(z) + b.
+
+    Source: Wang et al., "Non-negative Contrastive Learning" (arXiv 2403.12459), section 6 (NCE); Zhang et al. (arXiv
+    2410.21331), section 3.2.
+    """
+
+    def __init__(self, encoder: ImageEncoder, n_classes: int, config: FinetuneConfig) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.config = config
+        width = encoder.spec.projector.n_features if config.layer == "features" else encoder.n_backbone
+        self.head = nn.Linear(width, n_classes)
+        if config.batch_norm == "frozen":
+            for norm in self._norms():
+                norm.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        return self.head(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the linear classifier sees."""
+        hidden = self.encoder.represent(images)
+        z = self.encoder.projector(hidden) if self.config.layer == "features" else hidden
+        return NON_NEGATIVE[self.config.non_negative](z) if self.config.loss == "nce" else z
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """As for every module; frozen BatchNorms stay in evaluation mode."""
+        super().train(mode)
+        if self.config.batch_norm == "frozen":
+            for norm in self._norms():
+                norm.eval()
+        return self
+
+    def _norms(self) -> list[nn.Module]:
+        return [module for module in self.encoder.modules() if isinstance(module, _BatchNorm)]
+
+    @torch.inference_mode()
+    def predict(self, images: NDArray[Any], batch_size: int | None = None) -> NDArray[np.int64]:
+        """The likeliest class (N,) of images, bytes or floats in [0, 1]; call it in evaluation mode."""
+        device = self.head.weight.device
+        pieces = []
+        batch_size = batch_size or batch_of(images)
+        for start in range(0, len(images), batch_size):
+            batch = torch.from_numpy(np.require(images[start : start + batch_size], requirements=["C", "W"]))
+            pieces.append(self(to_unit(batch.to(device))).argmax(dim=1).cpu().numpy())
+        return np.concatenate(pieces)
+
+
+def finetune(
+    encoder: ImageEncoder,
+    images: NDArray[Any],
+    labels: NDArray[np.int64],
+    n_classes: int,
+    config: FinetuneConfig,
+    *,
+    device: str = "cpu",
+    on_epoch: OnEpoch | None = None,
+) -> Classifier:
+    """Train encoder (in place) and a new linear classifier on labelled images; returned in evaluation mode.
+
+    Args:
+        images: (N, C, H, W), bytes or floats in [0, 1].
+        labels: (N,) in [0, n_classes).
+        on_epoch: called after each epoch with the classifier in evaluation mode.
+
+    Raises:
+        InputError: fewer than two images, or the loss became infinite or NaN.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed("head", config.seed))
+        classifier = Classifier(encoder, n_classes, config)
+    processes = alone(device)
+    where = processes.device
+    targets = torch.from_numpy(labels).to(where)
+    augment = make_augmentation(config.augmentation)
+
+    def loss(network: nn.Module, batch: Tensor, rows: Tensor, rng: Generator) -> Tensor:
+        views = augment(to_unit(batch), rng)
+        with torch.autocast(where.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            logits = network(views)
+        return F.cross_entropy(logits.float(), targets[rows], label_smoothing=config.label_smoothing)
+
+    def epoch_ended() -> dict[str, float]:
+        if on_epoch is not None:
+            on_epoch(classifier)
+        return {}
+
+    train(
+        Training(
+            network=classifier,
+            loss_of=loss,
+            images=image_rows(images, where),
+            config=config,
+            name=config.loss,
+            processes=processes,
+            on_epoch=epoch_ended,
+        )
+    )
+    return classifier.eval()

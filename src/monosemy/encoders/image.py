@@ -1,0 +1,186 @@
+"""An image encoder: pixel normalisation, backbone, projector and, where wanted, a non-negative map."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from monosemy.core.files import read_about, read_model_file, write_model_file
+from monosemy.encoders.backbones import BackboneConfig, make_backbone
+from monosemy.errors import InputError
+from monosemy.functional.losses import NON_NEGATIVE, NonNegative
+
+__all__ = [
+    "Description",
+    "EncoderSpec",
+    "ImageEncoder",
+    "ProjectorConfig",
+    "describe_encoder",
+    "embed",
+    "load_encoder",
+    "save_encoder",
+]
+
+FORMAT = "monosemy.image-encoder.v1"
+ENCODER_FILE = "encoder.safetensors"
+"""Its name in the folder of a training run."""
+Layer = Literal["features", "backbone"]
+"""`features`: the projector's output, after s+ where there is one; `backbone`: what the projector takes."""
+
+
+class ProjectorConfig(BaseModel):
+    """The two-layer network between backbone and features."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden: Annotated[int, Ge(1)] = 256
+    """Width of the hidden layer."""
+    n_features: Annotated[int, Ge(1)] = 256
+    """Width of the output: the dense features, or NCL's."""
+    hidden_norm: bool = True
+    """BatchNorm after the hidden layer, in the place of its bias."""
+    norm_before_non_negative: bool = True
+    """BatchNorm before s+, where there is one: without it NCL on small data collapses to zero."""
+
+
+class EncoderSpec(BaseModel):
+    """All that is needed to build an encoder; its weights come from a file or from training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_shape: tuple[int, int, int]
+    """(C, H, W)"""
+    backbone: BackboneConfig = BackboneConfig()
+    projector: ProjectorConfig = ProjectorConfig()
+    non_negative: NonNegative | None = None
+    """The map s+ on the features; None leaves them signed."""
+
+
+class ImageEncoder(nn.Module):
+    """Images (N, C, H, W) in [0, 1] to features (N, n_features): projector(backbone(normalised)), or s+ of that."""
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.register_buffer("pixel_mean", torch.zeros(spec.image_shape[0], 1, 1))
+        self.register_buffer("pixel_std", torch.ones(spec.image_shape[0], 1, 1))
+        self.backbone = make_backbone(spec.backbone, spec.image_shape)
+        self.n_backbone = int(self.backbone.n_outputs)  # type: ignore[arg-type]  # a module's attributes are untyped
+        self.projector = make_projector(self.n_backbone, spec.projector, spec.non_negative is not None)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features, not L2-normalised."""
+        z = self.projector(self.represent(images))
+        return z if self.spec.non_negative is None else NON_NEGATIVE[self.spec.non_negative](z)
+
+    def represent(self, images: Tensor) -> Tensor:
+        """The backbone's output (N, n_outputs)."""
+        normalised = (images - self.pixel_mean) / self.pixel_std
+        return self.backbone(normalised.contiguous(memory_format=torch.channels_last))
+
+
+def make_projector(n_inputs: int, config: ProjectorConfig, non_negative: bool) -> nn.Sequential:
+    """Linear, (BatchNorm,) ReLU, Linear, and a BatchNorm where s+ follows and the configuration has one."""
+    layers: list[nn.Module] = [nn.Linear(n_inputs, config.hidden, bias=not config.hidden_norm)]
+    if config.hidden_norm:
+        layers.append(nn.BatchNorm1d(config.hidden))
+    layers += [nn.ReLU(inplace=True), nn.Linear(config.hidden, config.n_features)]
+    if non_negative and config.norm_before_non_negative:
+        layers.append(nn.BatchNorm1d(config.n_features))
+    return nn.Sequential(*layers)
+
+
+def batch_of(images: NDArray[Any]) -> int:
+    """How many images go through a network at once: 1,024, or as many as have 16 million values."""
+    return max(1, min(1024, 2**24 // max(1, int(np.prod(images.shape[1:])))))
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Pixels as float32 in [0, 1]; bytes are divided by 255."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+@torch.inference_mode()
+def embed(
+    encoder: ImageEncoder,
+    images: NDArray[Any],
+    layer: Layer = "features",
+    batch_size: int | None = None,
+    on_images: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Features (N, M) of images (N, C, H, W), bytes or floats in [0, 1], in batches of a fixed size.
+
+    Args:
+        batch_size: default 1,024, or fewer of large images.
+        on_images: called with (images done, in all).
+    """
+    device = encoder.pixel_mean.device
+    forward = encoder if layer == "features" else encoder.represent
+    pieces = []
+    batch_size = batch_size or batch_of(images)
+    for start in range(0, len(images), batch_size):
+        batch = torch.from_numpy(np.require(images[start : start + batch_size], requirements=["C", "W"]))
+        pieces.append(forward(to_unit(batch.to(device))).float().cpu().numpy())
+        if on_images is not None:
+            on_images(min(start + batch_size, len(images)), len(images))
+    return np.concatenate(pieces)
+
+
+def save_encoder(encoder: ImageEncoder, path: Path, about: dict[str, Any] | None = None) -> None:
+    """Write the weights, how to build the network, and ``about`` to a file that :func:`load_encoder` reads."""
+    note = {"spec": encoder.spec.model_dump(mode="json"), "about": about or {}}
+    write_model_file(path, FORMAT, note, encoder.state_dict())
+
+
+class Description(NamedTuple):
+    """What an encoder file says of itself."""
+
+    spec: EncoderSpec
+    about: dict[str, Any]
+
+
+def describe_encoder(path: Path) -> Description:
+    """What a file that :func:`save_encoder` wrote says of itself; its weights stay on the disk."""
+    return _description(read_about(path, FORMAT), path)
+
+
+def _description(note: dict[str, Any], path: Path) -> Description:
+    try:
+        return Description(EncoderSpec.model_validate(note.get("spec")), dict(note.get("about") or {}))
+    except (ValidationError, TypeError, ValueError) as error:
+        raise InputError(f"{path} holds no whole encoder; give a file that `monosemy pretrain` wrote.") from error
+
+
+def load_encoder(path: Path) -> ImageEncoder:
+    """Read a file that :func:`save_encoder` wrote, in evaluation mode.
+
+    Raises:
+        InputError: the file is missing, damaged, of another format, or its weights do not fit its description.
+    """
+    note, tensors = read_model_file(path, FORMAT)
+    spec = _description(note, path).spec
+    try:
+        with torch.device("meta"):  # at no memory: a description may ask for more than the file has weights for
+            described = {name: value.shape for name, value in ImageEncoder(spec).state_dict().items()}
+        if described != {name: value.shape for name, value in tensors.items()}:
+            raise ValueError("its weights are others than it describes")
+        encoder = ImageEncoder(spec)
+        encoder.load_state_dict(tensors)
+    except Exception as error:  # networks of impossible shapes raise nearly every type
+        raise InputError(f"{path} holds no whole encoder; give a file that `monosemy pretrain` wrote.") from error
+    return channels_last(encoder).eval()
+
+
+def channels_last(encoder: ImageEncoder) -> ImageEncoder:
+    """The encoder with its convolutions in the memory order that CPUs and GPUs are faster with."""
+    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
+    return encoder

@@ -1,0 +1,240 @@
+"""Changes of colour of image batches (N, C, H, W) in [0, 1], C = 1 or 3; every image has its own parameter (N,).
+
+Each equals torchvision's function of the same name on float tensors. Images with one channel have no colour:
+saturation and hue leave them as they are.
+
+What is random in an augmentation: one draw for each image, in torchvision's distributions.
+
+Crops, shifts, blur and turns of image batches (N, C, H, W); every image has its own parameters.
+
+Cropping with resizing is linear and separable: an image X becomes R X S^T with a matrix of weights for its rows and
+one for its columns. Two batched matrix products do it for a batch, without a gather.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+
+def _per_image(parameter: Tensor, images: Tensor) -> Tensor:
+    return parameter.to(images.dtype).view(-1, 1, 1, 1)
+
+
+def rgb_to_grayscale(images: Tensor) -> Tensor:
+    """0.2989 R + 0.587 G + 0.114 B, shape (N, 1, H, W)."""
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.split(1, dim=1)
+    return (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+
+
+def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """factor x, clipped to [0, 1]."""
+    return (images * _per_image(factor, images)).clamp_(0, 1)
+
+
+def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """factor x + (1 - factor) (mean grey of the image), clipped to [0, 1]."""
+    mean = rgb_to_grayscale(images).mean(dim=(1, 2, 3), keepdim=True)
+    return torch.lerp(mean, images, _per_image(factor, images)).clamp_(0, 1)
+
+
+def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """factor x + (1 - factor) grey(x), clipped to [0, 1]."""
+    if images.shape[1] == 1:
+        return images
+    return torch.lerp(rgb_to_grayscale(images), images, _per_image(factor, images)).clamp_(0, 1)
+
+
+def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue of the HSV model by ``shift`` of a full circle, in [-0.5, 0.5].
+
+    With M and m the largest and the smallest channel and C = M - m, the hue in sixths of the circle is +-q with
+    q = 1 + (G + B - R - m) / C and the sign of G - B: q grows from 0 at red over 1 at yellow and 2 at green to 3 at
+    cyan, and in the same way through magenta and blue. After the turn, at h in [0, 6), the channels are
+    R = M - C w(h - 3), G = m + C w(h - 2), B = m + C w(h - 4), with w(d) = clip(2 - |d|, 0, 1).
+    Equal to going to HSV and back, with a fraction of the passes over memory.
+    """
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.unbind(dim=1)
+    low, high = images.amin(dim=1), images.amax(dim=1)
+    chroma = high - low
+    # Where chroma is 0 the numerator is 0 as well, and the hue does not matter.
+    tiny = torch.finfo(images.dtype).tiny
+    hue = (green + blue).sub_(red).sub_(low).div_(chroma.clamp(min=tiny)).add_(1).copysign_(green - blue)
+    hue.add_(6 * shift.to(images.dtype).view(-1, 1, 1))
+    hue.sub_((hue / 6).floor_(), alpha=6)
+    turned = torch.empty_like(images)
+    # 2 - w, which is clip(|d|, 1, 2), saves a pass.
+    torch.addcmul(high.sub_(chroma, alpha=2), (hue - 3).abs_().clamp_(1, 2), chroma, out=turned[:, 0])
+    low.add_(chroma, alpha=2)
+    torch.addcmul(low, (hue - 2).abs_().clamp_(1, 2), chroma, value=-1, out=turned[:, 1])
+    torch.addcmul(low, (hue - 4).abs_().clamp_(1, 2), chroma, value=-1, out=turned[:, 2])
+    return turned
+
+
+def solarize(images: Tensor, threshold: Tensor) -> Tensor:
+    """1 - x where x >= threshold, else x."""
+    return torch.where(images >= _per_image(threshold, images), 1 - images, images)
+
+
+_ATTEMPTS = 10
+
+
+class Boxes(NamedTuple):
+    """Where to cut each image: (N,) whole pixels."""
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+
+
+def uniform(shape: tuple[int, ...], low: float, high: float, rng: Generator) -> Tensor:
+    """U[low, high) on the generator's device."""
+    return torch.rand(shape, generator=rng, device=rng.device).mul_(high - low).add_(low)
+
+
+def chance(n: int, probability: float, rng: Generator) -> Tensor:
+    """(N,) bool, each True with the given probability."""
+    return torch.rand(n, generator=rng, device=rng.device) < probability
+
+
+def random_boxes(
+    n: int,
+    image_size: tuple[int, int],
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+    rng: Generator,
+) -> Boxes:
+    """The boxes of torchvision's ``RandomResizedCrop``.
+
+    The share of the image's area is drawn from U[area], width / height from exp U[log ratio]. Of ten attempts the first
+    that fits into the image counts; if none does, the largest central box whose aspect lies in ``ratio``.
+    """
+    rows, columns = image_size
+    share = uniform((n, _ATTEMPTS), *area, rng) * (rows * columns)
+    aspect = uniform((n, _ATTEMPTS), math.log(ratio[0]), math.log(ratio[1]), rng).exp_()
+    widths, heights = (share * aspect).sqrt_().round_(), (share / aspect).sqrt_().round_()
+    fits = (widths > 0) & (widths <= columns) & (heights > 0) & (heights <= rows)
+    first = fits.int().argmax(dim=1, keepdim=True)  # of equal values, the first
+    central_width = min(columns, max(1, round(rows * ratio[1])))
+    central_height = min(rows, max(1, round(columns / ratio[0])))
+    found = fits.any(dim=1)
+    width = widths.gather(1, first).squeeze(1).where(found, central_width)
+    height = heights.gather(1, first).squeeze(1).where(found, central_height)
+    top = _place(rows - height, rng).where(found, (rows - central_height) // 2)
+    left = _place(columns - width, rng).where(found, (columns - central_width) // 2)
+    return Boxes(top, left, height, width)
+
+
+def _place(room: Tensor, rng: Generator) -> Tensor:
+    """A whole number from 0 to ``room``, each as likely."""
+    u = torch.rand(room.shape, generator=rng, device=rng.device)
+    return torch.minimum((u * (room + 1)).floor_(), room)  # u (room + 1) may round up to room + 1
+
+
+def random_orders(n: int, things: int, rng: Generator) -> Tensor:
+    """(N, things): for each image a permutation, each as likely."""
+    return torch.rand((n, things), generator=rng, device=rng.device).argsort(dim=1)
+
+
+def resized_crop(
+    images: Tensor,
+    top: Tensor,
+    left: Tensor,
+    height: Tensor,
+    width: Tensor,
+    size: tuple[int, int],
+    flip: Tensor,
+) -> Tensor:
+    """Cut a box out of each image, resize it (bilinear, antialiased), and mirror it left to right where asked.
+
+    Equals torchvision's ``resized_crop(..., antialias=True)`` and then ``hflip``. A box as large as ``size`` is only
+    moved; it may reach over the edge, where zeros are.
+
+    Args:
+        images: (N, C, H, W).
+        top, left, height, width: (N,), the boxes, whole pixels.
+        size: height and width of the result.
+        flip: (N,) bool.
+
+    Returns:
+        (N, C, *size).
+    """
+    n, channels, rows, columns = images.shape
+    upright = torch.zeros_like(flip)
+    row_weights = _resize_weights(top, height, rows, size[0], upright).to(images.dtype)
+    column_weights = _resize_weights(left, width, columns, size[1], flip).to(images.dtype)
+    with torch.autocast(images.device.type, enabled=False):  # it would round the pixels to bfloat16
+        narrow = torch.bmm(images.reshape(n, channels * rows, columns), column_weights.transpose(1, 2))
+        return torch.matmul(row_weights.unsqueeze(1), narrow.view(n, channels, rows, size[1]))
+
+
+def _resize_weights(start: Tensor, length: Tensor, size_in: int, size_out: int, flip: Tensor) -> Tensor:
+    """Weights (N, size_out, size_in) of PyTorch's antialiased bilinear resizing of pixels start ... start + length - 1.
+
+    With s = length / size_out, pixel i of the result lies at c_i = start + s (i + 1/2), and the weight of pixel j is
+    proportional to max(0, 1 - |j + 1/2 - c_i| / max(s, 1)) inside the box.
+
+    Source: ``aten/src/ATen/native/cpu/UpSampleKernel.cpp`` (``_upsample_bilinear2d_aa``).
+    """
+    i = torch.arange(size_out, device=start.device)
+    i = torch.where(flip.unsqueeze(1), size_out - 1 - i, i)
+    scale = (length / size_out).unsqueeze(1)
+    centre = start.unsqueeze(1) + scale * (i + 0.5)
+    j = torch.arange(size_in, device=start.device)
+    distance = (j + 0.5 - centre.unsqueeze(2)).abs_().div_(scale.clamp(min=1).unsqueeze(2))
+    inside = (j >= start.unsqueeze(1)) & (j < (start + length).unsqueeze(1))
+    weight = distance.neg_().add_(1).clamp_(min=0).mul_(inside.unsqueeze(1))
+    return weight.div_(weight.sum(dim=2, keepdim=True).clamp_(min=1e-6))
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
+    """Weights proportional to exp(-t^2 / (2 sigma^2)) along rows and columns, with the edges reflected.
+
+    Equals torchvision's ``gaussian_blur`` with one sigma for both axes.
+
+    Args:
+        images: (N, C, H, W), with sides above kernel_size / 2.
+        sigma: (N,) in pixels, above 0.
+        kernel_size: odd.
+    """
+    half = kernel_size // 2
+    t = torch.arange(-half, half + 1, device=images.device)
+    kernel = torch.softmax(-((t / sigma.unsqueeze(1)) ** 2) / 2, dim=1).to(images.dtype)
+    along_rows = _filter(F.pad(images, (half, half, 0, 0), mode="reflect"), kernel, dim=3)
+    return _filter(F.pad(along_rows, (0, 0, half, half), mode="reflect"), kernel, dim=2)
+
+
+def _filter(padded: Tensor, kernel: Tensor, dim: int) -> Tensor:
+    """Sum over t of kernel[n, t] times the images moved by t along an axis; a handful of adds beats a convolution."""
+    size = padded.shape[dim] - kernel.shape[1] + 1
+    first, *others = kernel.view(*kernel.shape, 1, 1, 1).unbind(dim=1)
+    result = padded.narrow(dim, 0, size) * first
+    for t, weight in enumerate(others, start=1):
+        result.addcmul_(padded.narrow(dim, t, size), weight)
+    return result
+
+
+def affine(images: Tensor, angle: Tensor, zoom: Tensor, shift_x: Tensor, shift_y: Tensor) -> Tensor:
+    """Turn, shrink and move each image about its centre; bilinear, zeros outside.
+
+    Args:
+        images: (N, C, H, W).
+        angle: (N,) in radians.
+        zoom: (N,); the result shows zoom times as much of the plane along each side.
+        shift_x, shift_y: (N,) in pixels.
+    """
+    height, width = images.shape[2:]
+    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    # Rotation in pixels, written in the grid's coordinates, in which both sides have length 2.
+    x_row = torch.stack([cos, -sin * height / width, 2 * shift_x / width], dim=1)
+    y_row = torch.stack([sin * width / height, cos, 2 * shift_y / height], dim=1)
+    theta = torch.stack([x_row, y_row], dim=1).to(images.dtype)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)

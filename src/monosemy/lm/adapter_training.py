@@ -1,0 +1,315 @@
+"""What is trained, and how.
+
+What trainings by the libraries' own trainers share: silence, checkpoints to go on from, progress.
+
+Training by the libraries' own trainers; they bring several GPUs, accelerate and checkpoints along.
+"""
+
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge, Gt, Len, Lt
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from monosemy.errors import InputError, reason
+from monosemy.functional.lora import Placement
+from monosemy.functional.losses import NonNegative
+from monosemy.lm.models import LoadedModel
+from monosemy.lm.prompts import Row
+from monosemy.seeding import derive_seed
+
+Task = Literal["classification", "generation"]
+
+
+class AdapterConfig(BaseModel):
+    """One adapter. The defaults are the paper's (arXiv 2410.21331, section 4.3 and appendix); rows of any language."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Literal["head", "lora", "monolora"] = "lora"
+    """`head` trains a classifier's head alone."""
+    placement: Placement = "output"
+    """Where MonoLoRA's s+ stands."""
+    non_negative: NonNegative = "relu"
+    rank: Annotated[int, Ge(1)] = 8
+    alpha: Annotated[float, Gt(0)] = 4
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
+    target_modules: Annotated[tuple[str, ...], Len(1)] | None = None
+    """Last names of the adapted layers, or `all-linear`; PEFT's choice for the architecture where not given."""
+    lr: Annotated[float, Gt(0)] = 1e-4
+    """At the start, of AdamW; it falls linearly to 0."""
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    batch_size: Annotated[int, Ge(1)] = 16
+    """Rows a step, over all processes."""
+    accumulation: Annotated[int, Ge(1)] = 1
+    """Parts that a step's rows go through the model in, where they do not fit into the memory at once."""
+    epochs: Annotated[int, Ge(1)] = 20
+    min_steps: Annotated[int, Ge(0)] = 0
+    """Few rows are passed over more often, until so many steps are made."""
+    gradient_checkpointing: bool = False
+    max_tokens: Annotated[int, Ge(2)] | None = None
+    """Longer rows are cut here; the model's context where it is not given."""
+    seed: Annotated[int, Ge(0)] = 0
+
+
+def adapter_settings(config: AdapterConfig, task: Task) -> Any:
+    """The PEFT configuration of an adapter.
+
+    A classifier's head is trained and saved with the adapter.
+    """
+    from peft import LoraConfig
+
+    from monosemy.lm.monolora import MonoLoraConfig
+
+    targets = config.target_modules
+    shared: dict[str, Any] = {
+        "r": config.rank,
+        "lora_alpha": config.alpha,
+        "lora_dropout": config.dropout,
+        "task_type": "SEQ_CLS" if task == "classification" else "CAUSAL_LM",
+        "target_modules": "all-linear" if targets == ("all-linear",) else list(targets) if targets else None,
+    }
+    if config.method == "monolora":
+        return MonoLoraConfig(placement=config.placement, non_negative=config.non_negative, **shared)
+    return LoraConfig(**shared)
+
+
+OnStep = Callable[[int, int], None]
+"""Told how many steps of how many are done."""
+_STATE = "trainer_state.json"
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """The libraries' own bars and hints stay silent: a caller shows progress, and faults are raised."""
+    from datasets.utils import logging as datasets_logging
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), datasets_logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    datasets_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            datasets_logging.enable_progress_bar()
+
+
+@contextmanager
+def checkpoint_folder(named: Path | None) -> Iterator[Path]:
+    """A folder for a training's checkpoints, which is removed when the training is done; a temporary one for None."""
+    if named is None:
+        with TemporaryDirectory() as temporary:
+            yield Path(temporary)
+        return
+    yield named
+    shutil.rmtree(named, ignore_errors=True)
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end: the trainer's state is its last file."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / _STATE).is_file()]
+    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def train_to_end(trainer: Any, folder: Path, on_step: OnStep | None = None) -> None:
+    """Train, from the last whole checkpoint in the folder where there is one; progress is told, not printed."""
+    from transformers import PrinterCallback, TrainerCallback
+
+    class Tell(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if on_step is not None:
+                on_step(state.global_step, state.max_steps)
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Tell())
+    last = last_whole_checkpoint(folder)
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+
+
+_CHECKPOINT_EVERY = 200
+"""Steps."""
+
+
+def train_adapter(
+    loaded: LoadedModel,
+    rows: Sequence[Row],
+    config: AdapterConfig,
+    *,
+    checkpoints: Path | None = None,
+    on_step: OnStep | None = None,
+) -> LoadedModel:
+    """Train an adapter on rows; it is put into the model that is given.
+
+    Rows with `text` and `label` train a classifier, by transformers' Trainer; rows with `prompt` and `completion` (loss
+    on the completion alone), `messages` (loss on the last answer), or `text` train a causal model by TRL's SFTTrainer.
+    Batches hold rows of similar length.
+
+    Args:
+        checkpoints: folder from which a killed training goes on; it is removed when the training is done.
+
+    Returns: the model with its adapter, in eval mode.
+
+    Raises:
+        InputError: the model has none of the target modules, there are no rows, or the batch cannot be shared out
+            among the processes.
+    """
+    if not rows:
+        raise InputError("There are no rows to train on; give at least one.")
+    task = task_of(rows[0])
+    with quiet_libraries(), checkpoint_folder(checkpoints) as folder:
+        model = put_adapter(loaded, config, task)
+        make = _classifier_trainer if task == "classification" else _language_trainer
+        trainer = make(model, loaded, rows, config, _arguments(config, len(rows), folder, loaded))
+        train_to_end(trainer, folder, on_step)
+        trained = trainer.accelerator.unwrap_model(trainer.model)
+        trainer.accelerator.wait_for_everyone()
+    return LoadedModel(loaded.name, trained.eval(), loaded.tokenizer)
+
+
+def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
+    """The model with an adapter that was saved, in eval mode; it is put into the model that is given.
+
+    Raises:
+        InputError: the folder holds no adapter, or one of another model.
+    """
+    from peft import PeftModel
+
+    try:
+        with quiet_libraries():
+            model = PeftModel.from_pretrained(loaded.model, str(folder), local_files_only=True)
+    except InputError:
+        raise
+    except Exception as error:  # PEFT raises many types; each means that the adapter does not fit
+        raise InputError(
+            f"The adapter {folder} cannot be loaded onto {loaded.name} ({reason(error)}); give a folder that was saved "
+            f"for this model."
+        ) from error
+    return LoadedModel(loaded.name, model.eval(), loaded.tokenizer)
+
+
+def task_of(row: Row) -> Task:
+    """What a row trains."""
+    return "classification" if {"text", "label"} <= row.keys() and "prompt" not in row else "generation"
+
+
+def put_adapter(loaded: LoadedModel, config: AdapterConfig, task: Task) -> nn.Module:
+    """The model with a new adapter in it, or with only its head to train.
+
+    Raises:
+        InputError: the model has none of the target modules.
+    """
+    if config.method == "head":
+        return _with_trained_head(loaded, task)
+    from peft import get_peft_model
+
+    devices = [loaded.device] if loaded.device.type == "cuda" else []
+    with quiet_libraries(), torch.random.fork_rng(devices=devices):
+        torch.manual_seed(derive_seed("adapter", config.seed))
+        try:
+            model: nn.Module = get_peft_model(loaded.model, adapter_settings(config, task))
+        except ValueError as error:
+            named = ", ".join(config.target_modules or ("PEFT's choice",))
+            raise InputError(
+                f"{config.method} cannot be put into {loaded.name} with target_modules={named} ({reason(error)}); name "
+                f"layers that it has."
+            ) from error
+    return model
+
+
+def _with_trained_head(loaded: LoadedModel, task: Task) -> nn.Module:
+    model: nn.Module = loaded.model
+    if task != "classification":
+        raise InputError("method='head' trains a classifier's head, and a language model has none; choose lora.")
+    # What transformers calls its heads, and PEFT therefore trains beside an adapter.
+    heads = [child for name, child in model.named_children() if name in ("classifier", "score")]
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    for head in heads:
+        for parameter in head.parameters():
+            parameter.requires_grad_(True)
+    return model
+
+
+def _arguments(config: AdapterConfig, n_rows: int, folder: Path, loaded: LoadedModel) -> dict[str, Any]:
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    parts = world * config.accumulation
+    if config.batch_size % parts:
+        raise InputError(
+            f"batch_size={config.batch_size} cannot be shared out among {world} processes in {config.accumulation} "
+            f"parts each; choose a multiple of {parts}."
+        )
+    steps = max(math.ceil(n_rows / config.batch_size) * config.epochs, config.min_steps)
+    on_gpu = loaded.device.type == "cuda"
+    return {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": config.batch_size // parts,
+        "gradient_accumulation_steps": config.accumulation,
+        "max_steps": steps,
+        "learning_rate": config.lr,
+        "weight_decay": config.weight_decay,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.gradient_checkpointing else None,
+        "seed": config.seed,
+        "use_cpu": not on_gpu,
+        "ddp_backend": None if on_gpu or world == 1 else "gloo",
+        "bf16": on_gpu and loaded.model.dtype == torch.bfloat16,
+        "train_sampling_strategy": "group_by_length",
+        "save_strategy": "steps",
+        "save_steps": min(_CHECKPOINT_EVERY, max(1, steps // 2)),
+        "save_total_limit": 1,
+        "logging_steps": max(1, steps // 10),
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def _classifier_trainer(
+    model: nn.Module, loaded: LoadedModel, rows: Sequence[Row], config: AdapterConfig, arguments: dict[str, Any]
+) -> Any:
+    from datasets import Dataset
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+    n_tokens = min(config.max_tokens or loaded.context, loaded.context)
+    tokens = loaded.tokenizer([str(row["text"]) for row in rows], truncation=True, max_length=n_tokens, verbose=False)
+    columns = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+    data = Dataset.from_dict(columns | {"labels": [int(row["label"]) for row in rows]})
+    return Trainer(
+        model,
+        TrainingArguments(**arguments),
+        train_dataset=data,
+        data_collator=DataCollatorWithPadding(loaded.tokenizer),
+        processing_class=loaded.tokenizer,
+    )
+
+
+def _language_trainer(
+    model: nn.Module, loaded: LoadedModel, rows: Sequence[Row], config: AdapterConfig, arguments: dict[str, Any]
+) -> Any:
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    n_tokens = min(config.max_tokens or loaded.context, loaded.context)
+    data = Dataset.from_list([_language_row(row) for row in rows])
+    settings = SFTConfig(**arguments, max_length=n_tokens, packing=False)
+    return SFTTrainer(model, settings, train_dataset=data, processing_class=loaded.tokenizer)
+
+
+def _language_row(row: Row) -> Row:
+    """The columns that TRL takes: a dialogue is what was said before, and its last answer."""
+    if "messages" in row:
+        return {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]}
+    return {name: row[name] for name in ("prompt", "completion", "text") if name in row}

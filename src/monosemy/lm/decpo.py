@@ -1,0 +1,333 @@
+"""What DecPO does to activations beside measuring them: dropout as an ablation, and rows of all processes.
+
+The settings of DecPO: TRL's of DPO, and the regulariser's.
+
+Preference data that nothing can be learned from.
+
+DPO with a regulariser on activations, as TRL's trainer with one method more.
+"""
+
+import math
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.trainer_utils import get_last_checkpoint
+from trl import DPOConfig, DPOTrainer
+
+from monosemy.core.distributed import all_gather
+from monosemy.errors import InputError
+from monosemy.functional.geometry import activation_l1, decorrelation
+from monosemy.lm.architectures import Tokens, first_outputs, mlps, token_rows, up_projection
+
+Regularizer = Literal["decorrelation", "l1", "dropout"]
+
+
+def add_dropout(modules: Mapping[str, nn.Module], share: float) -> None:
+    """Drop a share of the modules' outputs from now on: in training, and not in passes without a gradient.
+
+    The reference's pass is one without, also where it runs through the same modules. The recomputation of gradient
+    checkpointing restores the state of the random numbers, and drops the same again.
+    """
+
+    def drop(module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if not (module.training and torch.is_grad_enabled()):
+            return None
+        if isinstance(output, tuple):
+            return (F.dropout(output[0], share), *output[1:])
+        return F.dropout(output, share)
+
+    for module in modules.values():
+        module.register_forward_hook(drop)
+
+
+def gathered_rows(rows: Tensor) -> Tensor:
+    """The rows of all processes, each with as many as it has; with their gradient as :func:`all_gather`'s."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return rows
+    counts = all_gather(torch.tensor([len(rows)], device=rows.device)).tolist()
+    padded = F.pad(rows, (0, 0, 0, max(counts) - len(rows)))
+    everyone = all_gather(padded).view(len(counts), max(counts), -1)
+    return torch.cat([part[:count] for part, count in zip(everyone, counts, strict=True)])
+
+
+@dataclass
+class DecPOConfig(DPOConfig):
+    """Settings of :class:`DecPOTrainer`; everything that :class:`trl.DPOConfig` has stays as it is.
+
+    Args:
+        decpo_weight: lambda; 0 is DPO, bit for bit. With ``decpo_regularizer="dropout"`` the share of activations
+            that is dropped.
+        decpo_layers: which activations: module names such as ``model.layers.2.mlp.down_proj``, or numbers of layers
+            (negative from the end), whose MLP's up-projection is then meant. Default the up-projection of the middle
+            layer, number L // 2 of 0 to L - 1. Of several layers the mean of their terms counts.
+        decpo_tokens: rows of Z, of chosen and rejected answers together: ``all`` (with the prompts, without the
+            padding), ``completion``, or the ``last`` of each sequence.
+        decpo_regularizer: ``decorrelation``, |Z^T Z - I|_F^2; or for ablations ``l1``, the activations' L1 norm,
+            mean over tokens; or ``dropout`` on them.
+        decpo_normalize_columns: divide each feature by its length over the tokens first.
+        decpo_gather: with several processes, one term over the tokens of all of them, as one process with the whole
+            batch has it; otherwise each has a term of its own tokens and the gradients are averaged.
+    """
+
+    decpo_weight: float = field(default=1e-4, metadata={"help": "Weight of the regulariser; 0 is DPO."})
+    decpo_layers: list[str] | None = field(
+        default=None,
+        metadata={"help": "Module names, or numbers of layers for their MLP's up-projection; default the middle one."},
+    )
+    decpo_tokens: str = field(default="all", metadata={"help": "Tokens that count.", "choices": list(get_args(Tokens))})
+    decpo_regularizer: str = field(
+        default="decorrelation", metadata={"help": "What is added to DPO.", "choices": list(get_args(Regularizer))}
+    )
+    decpo_normalize_columns: bool = field(default=True, metadata={"help": "Divide each feature by its length."})
+    decpo_gather: bool = field(default=False, metadata={"help": "One term over the tokens of all processes."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        layers: Any = self.decpo_layers
+        if layers is not None:
+            self.decpo_layers = [str(layer) for layer in (layers if isinstance(layers, list | tuple) else [layers])]
+        if self.decpo_layers == []:
+            raise InputError("decpo_layers=[] names no layer; name one, or leave it out for the middle one.")
+        for name, choices in (("decpo_tokens", Tokens), ("decpo_regularizer", Regularizer)):
+            if getattr(self, name) not in get_args(choices):
+                raise InputError(f"{name}={getattr(self, name)!r} is not one of {', '.join(get_args(choices))}.")
+        self.decpo_weight = float(self.decpo_weight)
+        if not (math.isfinite(self.decpo_weight) and self.decpo_weight >= 0):
+            raise InputError(f"decpo_weight={self.decpo_weight:g} is no weight; choose 0 or a positive number.")
+        if self.decpo_regularizer == "dropout" and self.decpo_weight >= 1:
+            raise InputError(
+                f"decpo_weight={self.decpo_weight:g} would drop every activation; with dropout choose one below 1."
+            )
+        self._check_paths()
+
+    def _check_paths(self) -> None:
+        """Refuse what keeps a layer's activations, or their gradient, from the regulariser."""
+        if self.use_liger_kernel:
+            raise InputError(
+                "use_liger_kernel=True replaces the forward pass whose activations DecPO reads; leave it out."
+            )
+        if self.padding_free:
+            raise InputError("padding_free=True joins sequences, so that DecPO cannot tell their tokens; leave it out.")
+        if self.torch_compile:
+            raise InputError(
+                "torch_compile=True skips the hooks by which DecPO reads activations; leave it out, or use DPOTrainer."
+            )
+        if self.gradient_checkpointing and (self.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+            raise InputError(
+                "gradient_checkpointing_kwargs has use_reentrant=True, which loses the regulariser's gradient; set it "
+                "to False."
+            )
+
+
+_ROWS = 1000
+
+
+def check_answers(dataset: Any, name: str) -> None:
+    """Refuse pairs with an empty answer: with an end-of-text token behind it TRL would train on them.
+
+    Data that cannot be looked through beforehand (streams) and data that is tokenised already is left alone.
+
+    Raises:
+        InputError: some chosen or rejected answers are empty; they are counted.
+    """
+    if not isinstance(dataset, Dataset) or not {"chosen", "rejected"} <= set(dataset.column_names):
+        return
+    pairs = dataset.select_columns(["chosen", "rejected"])  # images, where there are some, stay encoded
+    bad = [
+        start + row
+        for start in range(0, len(pairs), _ROWS)
+        for row, pair in enumerate(zip(*pairs[start : start + _ROWS].values(), strict=True))
+        if any(is_empty(answer) for answer in pair)
+    ]
+    if bad:
+        raise InputError(
+            f"{name} has {len(bad)} of {len(dataset)} pairs with an empty chosen or rejected answer, first in row "
+            f"{bad[0]}; drop them."
+        )
+
+
+def is_empty(answer: Any) -> bool:
+    """Whether a text, or the last message of a conversation, says nothing."""
+    if isinstance(answer, str):
+        return not answer.strip()
+    if not answer:
+        return True
+    last = answer[-1]
+    return isinstance(last, dict) and not last.get("tool_calls") and _is_silent(last.get("content"))
+
+
+def _is_silent(content: Any) -> bool:
+    if isinstance(content, list):  # parts of a message, which may be images
+        return all(part.get("type") == "text" and not (part.get("text") or "").strip() for part in content)
+    return not (content or "").strip()
+
+
+_TITLE = "Encourage or Inhibit Monosemanticity? Revisit Monosemanticity from a Feature Decorrelation Perspective"
+
+
+class DecPOTrainer(DPOTrainer):
+    """:class:`trl.DPOTrainer` with ``loss = DPO's loss + decpo_weight * regulariser``, in training and evaluation.
+
+    The arguments are those of :class:`trl.DPOTrainer`, with a :class:`DecPOConfig`. Beneath may be any loss that TRL
+    has. With gradient accumulation each batch has a term of its own tokens.
+
+    Logged beside TRL's metrics, in evaluation with ``eval_`` before them: ``decpo/decorrelation`` (|Z^T Z - I|_F^2,
+    mean over the layers, measured whatever the regulariser is and also at weight 0; with several layers also
+    ``decpo/decorrelation/NAME``), ``decpo/penalty`` (what was added to the loss) and ``decpo/loss`` (the loss beneath).
+
+    Source: Yan et al. (arXiv 2406.17969).
+    """
+
+    _name = "DecPO"
+    _tag_names: ClassVar[list[str]] = ["trl", "dpo", "decpo"]
+    _paper: ClassVar[dict[str, str]] = {
+        "title": _TITLE,
+        "id": "2406.17969",
+        "citation": textwrap.dedent(f"""\
+            @inproceedings{{yan2024encourage,
+                title     = {{{{{_TITLE}}}}},
+                author    = {{Hanqi Yan and Yanzheng Xiang and Guangyi Chen and Yifei Wang and Lin Gui and Yulan He}},
+                year      = 2024,
+                booktitle = {{Proceedings of the 2024 Conference on Empirical Methods in Natural Language Processing}},
+            }}"""),
+    }
+
+    def __init__(
+        self,
+        model: Any,
+        ref_model: PreTrainedModel | None = None,
+        args: DecPOConfig | None = None,
+        data_collator: Any = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        *others: Any,
+        **named: Any,
+    ) -> None:
+        if args is None:
+            given = model if isinstance(model, str) else model.config._name_or_path
+            args = DecPOConfig(f"{Path(given).name or 'model'}-DecPO")
+        if not isinstance(args, DecPOConfig):
+            raise InputError(f"args is a {type(args).__name__}; give DecPOTrainer a DecPOConfig.")
+        if isinstance(model, nn.Module):
+            chosen_layers(model, args.decpo_layers)  # before data is prepared, if it can be said
+        check_answers(train_dataset, "train_dataset")
+        for name, dataset in (eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}).items():
+            check_answers(dataset, f"eval_dataset {name}".strip())
+        super().__init__(model, ref_model, args, data_collator, train_dataset, eval_dataset, *others, **named)
+        self._check_parallel()
+        self._decpo_layers = chosen_layers(self.model, args.decpo_layers)
+        if args.decpo_regularizer == "dropout" and args.decpo_weight:
+            add_dropout(self._decpo_layers, args.decpo_weight)
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """TRL's loss, with the weighted regulariser added.
+
+        Raises:
+            InputError: a loss is not finite, an answer has no tokens, or a layer's activations cannot be used.
+        """
+        if not inputs["completion_mask"].any(dim=1).all():
+            raise InputError(
+                "A batch holds an answer without tokens; drop pairs with an empty chosen or rejected answer."
+            )
+        with first_outputs(self._decpo_layers) as outputs:
+            found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss: Tensor = found[0] if return_outputs else found
+        penalty = self._penalty(outputs, inputs)
+        mode = "train" if self.model.training else "eval"
+        self._log_metric(mode, "loss", loss)
+        self._log_metric(mode, "penalty", penalty)
+        if self.args.decpo_weight and self.args.decpo_regularizer != "dropout":
+            loss = loss + penalty
+        if self.model.training and not torch.isfinite(loss):
+            raise InputError(
+                f"The loss is {loss.item():g} at step {self.state.global_step + 1} (decorrelation weight "
+                f"{self.args.decpo_weight:g}, learning rate {self._get_learning_rate():g}); {self._kept()}, lower the "
+                f"learning rate or decpo_weight."
+            )
+        return (loss, found[1]) if return_outputs else loss
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As TRL's, but weights that are not finite are never written over good ones.
+
+        Raises:
+            InputError: a trained weight is NaN or infinite.
+        """
+        for name, weight in self.model.named_parameters():
+            if weight.requires_grad and not torch.isfinite(weight).all():
+                raise InputError(
+                    f"The weights {name} are not finite after step {self.state.global_step} and were not saved; "
+                    f"{self._kept()}, lower the learning rate or decpo_weight."
+                )
+        super().save_model(output_dir, _internal_call)
+
+    def _penalty(self, outputs: Mapping[str, Tensor], inputs: Any) -> Tensor:
+        """Weight x regulariser, mean over the layers; the decorrelation of each is logged."""
+        args: DecPOConfig = self.args
+        learns = args.decpo_weight > 0 and torch.is_grad_enabled()
+        terms: list[Tensor] = []
+        measured: dict[str, Tensor] = {}
+        for name in self._decpo_layers:
+            if name not in outputs:
+                raise InputError(f"The layer {name} took no part in the forward pass; choose another by decpo_layers.")
+            rows = token_rows(outputs[name], inputs, args.decpo_tokens, name)  # type: ignore[arg-type]
+            if learns and args.decpo_regularizer != "dropout" and not rows.requires_grad:
+                raise InputError(
+                    f"The activations of {name} carry no gradient, so the regulariser would do nothing; train "
+                    f"something at or below that layer, without reentrant gradient checkpointing."
+                )
+            if args.decpo_gather:
+                rows = gathered_rows(rows)
+            with torch.set_grad_enabled(learns and args.decpo_regularizer == "decorrelation"):
+                measured[name] = decorrelation(rows, args.decpo_normalize_columns)
+            if args.decpo_regularizer == "l1":
+                terms.append(activation_l1(rows))
+            elif args.decpo_regularizer == "decorrelation":
+                terms.append(measured[name])
+        mode = "train" if self.model.training else "eval"
+        self._log_metric(mode, "decorrelation", torch.stack(list(measured.values())).mean())
+        for name, value in measured.items() if len(measured) > 1 else ():
+            self._log_metric(mode, f"decorrelation/{name}", value)
+        if not terms:
+            return next(iter(measured.values())).new_zeros(())
+        return args.decpo_weight * torch.stack(terms).mean()
+
+    def _log_metric(self, mode: str, name: str, value: Tensor) -> None:
+        everyone = self.accelerator.gather(value.detach().float())
+        self._metrics[mode][f"decpo/{name}"].append(everyone.mean().item())
+
+    def _check_parallel(self) -> None:
+        layout = getattr(self.accelerator, "parallelism_config", None)
+        if any(getattr(layout, f"{kind}_enabled", False) for kind in ("cp", "sp", "tp")):
+            raise InputError(
+                "parallelism_config splits sequences or layers among processes, so that none has the activations of "
+                "whole tokens; use data parallelism (DDP, FSDP, DeepSpeed) with DecPO."
+            )
+
+    def _kept(self) -> str:
+        folder = self.args.output_dir
+        last = get_last_checkpoint(folder) if folder and Path(folder).is_dir() else None
+        return f"the last checkpoint, {last}, is kept: go on from it" if last else "no checkpoint was saved before"
+
+
+def chosen_layers(model: nn.Module, layers: list[str] | None) -> dict[str, nn.Module]:
+    """The modules that ``decpo_layers`` names, by their names; for None the middle MLP's up-projection.
+
+    Raises:
+        InputError: there is no such layer.
+    """
+    if layers is not None:
+        return dict(up_projection(model, layer, "decpo_layers") for layer in layers)
+    found = mlps(model)
+    middle = found[len(found) // 2]
+    return {middle.up_name: middle.up}

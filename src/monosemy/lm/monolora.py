@@ -1,0 +1,334 @@
+"""What a MonoLoRA adapter is; saved beside its weights as LoRA's configuration is.
+
+The factors of an adapted layer, and the variant by which PEFT's LoRA layers use them.
+
+The factors stay modules that are called, never bare weights: what wraps or hooks them (FSDP, ZeRO) goes on working.
+
+MonoLoRA as a PEFT type of its own: LoRA with s+ in every layer, and refusals where LoRA's ways are wrong.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any, get_args
+
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, LoraModel, NoMatchingPeftModuleError
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+from peft.tuners.lora.layer import LoraLayer, LoraVariant
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from monosemy.errors import InputError
+from monosemy.functional.lora import PLACEMENTS, Placement, add_update
+from monosemy.functional.losses import NON_NEGATIVE, NonNegative
+
+INITIALISATIONS = (True, "gaussian", "eva")
+"""Those that start with B = 0 and leave the base weights alone."""
+_NOT_TOGETHER = ("use_qalora", "lora_bias", "target_parameters")
+
+
+class MonoLoraType(StrEnum):
+    """MonoLoRA's own PEFT type: without this package an adapter does not load at all, rather than as plain LoRA."""
+
+    MONOLORA = "MONOLORA"
+
+
+@dataclass
+class MonoLoraConfig(LoraConfig):
+    """LoRA whose update passes a non-negative map s+; all of ``LoraConfig``'s fields, with the paper's defaults.
+
+    Dropout and scaling stand where LoRA has them: dropout on x alone, scaling on the finished update.
+
+    Raises:
+        InputError: a setting that has no meaning for MonoLoRA.
+
+    Source: Zhang et al. (arXiv 2410.21331), section 3.3: rank 8, alpha 4, dropout 0.1.
+    """
+
+    lora_alpha: int = field(default=4, metadata={"help": "Scaling of the update: lora_alpha / r"})
+    lora_dropout: float = field(default=0.1, metadata={"help": "Dropout on the adapter's input"})
+    placement: Placement = field(
+        default="output",
+        metadata={
+            "help": "Where s+ stands: 'output' s+(B A x), 'hidden' B s+(A x), 'both' s+(B s+(A x)), "
+            "'weights' s+(B) s+(A) x"
+        },
+    )
+    non_negative: NonNegative = field(
+        default="relu",
+        metadata={"help": "s+: 'relu' (gradient 1 at 0), or 'rep_relu' (forward ReLU, backward GELU)"},
+    )
+
+    def __post_init__(self) -> None:
+        self._check()
+        super().__post_init__()
+        self.peft_type = MonoLoraType.MONOLORA
+
+    def _check(self) -> None:
+        _one_of("placement", self.placement, PLACEMENTS)
+        _one_of("non_negative", self.non_negative, get_args(NonNegative))
+        _one_of("init_lora_weights", self.init_lora_weights, INITIALISATIONS)
+        variants = [f.name for f in fields(LoraConfig) if f.metadata.get("is_lora_variant")]
+        for name in (*variants, *_NOT_TOGETHER):
+            if getattr(self, name):
+                raise InputError(
+                    f"{name}={getattr(self, name)!r} changes the update itself and cannot be combined with MonoLoRA; "
+                    f"leave it out, or use peft.LoraConfig."
+                )
+
+
+def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    if value not in allowed:
+        raise InputError(f"{name}={value!r} is not known to MonoLoRA; choose one of {', '.join(map(repr, allowed))}.")
+
+
+class NonNegativeFactor(nn.Linear):
+    """A or B of the placement ``weights``: s+(W) x."""
+
+    non_negative: NonNegative
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, NON_NEGATIVE[self.non_negative](self.weight))
+
+
+class NonNegativeUp(nn.Linear):
+    """B of the other placements: adds the whole update to what the frozen layer gives."""
+
+    non_negative: NonNegative
+    placement: Placement
+
+    def forward(self, hidden: Tensor, result: Tensor, scaling: float) -> Tensor:  # type: ignore[override]
+        # Under autocast A x comes in the lower precision; elsewhere both are of one type.
+        weight = self.weight.to(hidden.dtype)
+        return add_update(result, hidden, weight, scaling, self.placement, self.non_negative)
+
+
+class MonoVariant(LoraVariant):
+    """s+ in one adapter of a LoRA layer."""
+
+    def __init__(self, placement: Placement, non_negative: NonNegative) -> None:
+        self.placement = placement
+        self.non_negative = non_negative
+
+    def supports_lora_conversion(self) -> bool:
+        return False
+
+    def init(self, module: LoraLayer, adapter_name: str, **_: Any) -> None:
+        """Put the factors in place; PEFT calls this again whenever it makes new ones (EVA does)."""
+        if self.placement == "weights":
+            module.lora_A[adapter_name] = self._of(NonNegativeFactor, module.lora_A[adapter_name])
+            module.lora_B[adapter_name] = self._of(NonNegativeFactor, module.lora_B[adapter_name])
+        else:
+            module.lora_B[adapter_name] = self._of(NonNegativeUp, module.lora_B[adapter_name])
+            module.lora_B[adapter_name].placement = self.placement
+
+    def _of(self, kind: type[NonNegativeFactor | NonNegativeUp], linear: nn.Linear) -> nn.Linear:
+        # On the meta device no memory is taken and no random number is drawn: seeds mean the same as with LoRA.
+        factor = kind(linear.in_features, linear.out_features, bias=False, device="meta")
+        factor.weight = linear.weight
+        factor.non_negative = self.non_negative
+        return factor.train(linear.training)
+
+    def forward(self, module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **_: Any) -> Tensor:
+        hidden = module.lora_A[active_adapter](module.lora_dropout[active_adapter](x))
+        up, scaling = module.lora_B[active_adapter], module.scaling[active_adapter]
+        if self.placement == "weights":
+            return torch.add(result, up(hidden), alpha=scaling)
+        added: Tensor = up(hidden, result, scaling)
+        return added
+
+    def merge_safe(self, module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> Tensor:
+        return orig_weight + self._delta(module, active_adapter).to(orig_weight.dtype)
+
+    def merge_unsafe(self, module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> None:
+        orig_weight.data += self._delta(module, active_adapter)
+
+    def unmerge(self, module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> Tensor:
+        return orig_weight.data - self._delta(module, active_adapter).to(orig_weight.dtype)
+
+    def _delta(self, module: LoraLayer, adapter_name: str) -> Tensor:
+        """scaling * s+(B) s+(A), as the base weight is stored."""
+        check_mergeable(adapter_name, self.placement)
+        s = NON_NEGATIVE[self.non_negative]
+        down, up = (s(part[adapter_name].weight.detach().float()) for part in (module.lora_A, module.lora_B))
+        delta = up @ down * module.scaling[adapter_name]
+        return delta.T if getattr(module, "fan_in_fan_out", False) else delta
+
+
+def check_mergeable(adapter_name: str, placement: Placement) -> None:
+    """Only an update that is linear in x is a matrix that can be added to the base weight."""
+    if placement != "weights":
+        raise InputError(
+            f"The adapter {adapter_name!r} cannot be merged, because placement={placement!r} makes its update "
+            f"non-linear; keep it as an adapter, or train with placement='weights'."
+        )
+
+
+ADAPTABLE = ("Linear", "Linear8bitLt", "Linear4bit", "GPTQLoraLinear", "HqqLoraLinear")
+"""PEFT's layers that ask the variant for their output; every other kind would train and run as plain LoRA."""
+_NO_MIXED_BATCHES = ("GPTQLoraLinear", "HqqLoraLinear")
+
+
+class MonoLoraModel(LoraModel):
+    """A model with MonoLoRA adapters; made by ``peft.get_peft_model`` and all of PEFT's loaders."""
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        """As PEFT's, but a refused adapter leaves the model as it was.
+
+        Raises:
+            InputError: no target module is there, or one is of a kind that s+ cannot be put into.
+        """
+        before = {name: module for name, module in model.named_modules() if not isinstance(module, LoraLayer)}
+        try:
+            super().inject_adapter(model, adapter_name, *args, **kwargs)
+        except Exception as error:
+            targets = self.peft_config[adapter_name].target_modules
+            self._withdraw(model, adapter_name, before)
+            if isinstance(error, NoMatchingPeftModuleError):
+                raise InputError(_no_target(model, targets)) from error
+            raise
+
+    def _withdraw(self, model: nn.Module, adapter_name: str, before: dict[str, nn.Module]) -> None:
+        for name, module in before.items():  # outer modules come first
+            if name and model.get_submodule(name) is not module:
+                model.set_submodule(name, module)
+        for layer in model.modules():
+            if isinstance(layer, LoraLayer) and adapter_name in layer.lora_A:
+                layer.delete_adapter(adapter_name)
+        self.peft_config.pop(adapter_name, None)
+
+    def _prepare_adapter_config(self, peft_config: MonoLoraConfig, model_config: dict[str, Any]) -> MonoLoraConfig:
+        if peft_config.target_modules is None and model_config["model_type"] not in self.target_module_mapping:
+            raise InputError(
+                f"target_modules is not given, and the model type {model_config['model_type']!r} has no default; "
+                f"choose among {_listed(_linear_names(self.model))}, or 'all-linear'."
+            )
+        return super()._prepare_adapter_config(peft_config, model_config)
+
+    def _create_and_replace(
+        self,
+        lora_config: MonoLoraConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        **kwargs: Any,
+    ) -> None:
+        super()._create_and_replace(lora_config, adapter_name, target, target_name, parent, current_key, **kwargs)
+        layer = getattr(parent, target_name)
+        if type(layer).__name__ not in ADAPTABLE or not type(layer).__module__.startswith("peft."):
+            raise InputError(
+                f"target_modules names {current_key}, a {type(layer.get_base_layer()).__name__} that MonoLoRA cannot "
+                f"adapt; name linear layers only (plain, bitsandbytes 4 or 8 bit, GPTQ, HQQ)."
+            )
+        variant = MonoVariant(lora_config.placement, lora_config.non_negative)
+        layer.lora_variant[adapter_name] = variant
+        variant.init(layer, adapter_name)
+
+    def merge_adapter(self, adapter_names: list[str] | None = None, safe_merge: bool = False) -> None:
+        """As PEFT's; refused before any layer is touched unless every adapter has the placement ``weights``."""
+        self._check_mergeable(adapter_names)
+        super().merge_adapter(adapter_names=adapter_names, safe_merge=safe_merge)
+
+    def _unload_and_optionally_merge(
+        self,
+        merge: bool = True,
+        progressbar: bool = False,
+        safe_merge: bool = False,
+        adapter_names: list[str] | None = None,
+    ) -> nn.Module:
+        if merge:
+            self._check_mergeable(adapter_names)
+        unloaded: nn.Module = super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
+        return unloaded
+
+    def _check_mergeable(self, adapter_names: list[str] | None) -> None:
+        for name in self.active_adapters if adapter_names is None else adapter_names:
+            if name in self.peft_config:
+                check_mergeable(name, self.peft_config[name].placement)
+
+    def add_weighted_adapter(self, *_: Any, **__: Any) -> None:
+        """Refused: s+ of a sum of adapters is not the sum of their updates."""
+        raise InputError(
+            "add_weighted_adapter mixes the factors of adapters, which says nothing about MonoLoRA's updates; "
+            "activate several adapters at once by base_model.set_adapter([...]) instead."
+        )
+
+    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
+        """No: PEFT would convert B A, which is not the update."""
+        return False
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
+        if kwargs.get("adapter_names") is not None:
+            kinds = {type(m).__name__ for m in self.modules() if isinstance(m, LoraLayer)} & set(_NO_MIXED_BATCHES)
+            if kinds:
+                raise InputError(
+                    f"adapter_names is given, but {kinds.pop()} computes mixed batches as plain LoRA; run the rows of "
+                    f"each adapter by themselves after set_adapter."
+                )
+        with super()._enable_peft_forward_hooks(*args, **kwargs):
+            yield
+
+    @classmethod
+    def _remap_adapter_state_dict_for_load(
+        cls, model: nn.Module, config: MonoLoraConfig, adapter_name: str, state_dict: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """As PEFT's, and what it would load in part, or with a page of shapes, is refused in a sentence."""
+        remapped: dict[str, torch.Tensor] = super()._remap_adapter_state_dict_for_load(
+            model, config, adapter_name, state_dict
+        )
+        given = {name: tuple(value.shape) for name, value in remapped.items() if _is_factor(name)}
+        wanted = {
+            name: tuple(value.shape)
+            for name, value in model.state_dict().items()
+            if _is_factor(name) and f".{adapter_name}." in name
+        }
+        for name in sorted(given.keys() | wanted.keys()):
+            if given.get(name) != wanted.get(name):
+                raise InputError(
+                    f"The adapter is of another base model: {name.removeprefix('base_model.model.')} is "
+                    f"{given.get(name, 'missing')} in its file and {wanted.get(name, 'missing')} here; load it onto "
+                    f"the model it was trained on ({config.base_model_name_or_path or 'not named in its file'})."
+                )
+        return remapped
+
+
+def register() -> None:
+    """Make MonoLoRA known to PEFT, and so to ``from_pretrained`` everywhere."""
+    PEFT_TYPE_TO_CONFIG_MAPPING[MonoLoraType.MONOLORA] = MonoLoraConfig
+    PEFT_TYPE_TO_TUNER_MAPPING[MonoLoraType.MONOLORA] = MonoLoraModel
+    PEFT_TYPE_TO_PREFIX_MAPPING[MonoLoraType.MONOLORA] = MonoLoraModel.prefix
+
+
+def _is_factor(name: str) -> bool:
+    return ".lora_A." in name or ".lora_B." in name
+
+
+def _linear_names(model: nn.Module) -> list[str]:
+    """Last names of the linear layers, each once, in the order of the model."""
+    names = (
+        name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)
+    )
+    return list(dict.fromkeys(names))
+
+
+def _no_target(model: nn.Module, targets: Any) -> str:
+    there = _linear_names(model)
+    given = [targets] if isinstance(targets, str) else sorted(targets or ())
+    near = [close for name in given for close in get_close_matches(name.rpartition(".")[2], there, n=3, cutoff=0.5)]
+    nearest = f" (nearest: {_listed(list(dict.fromkeys(near)))})" if near else ""
+    return (
+        f"target_modules={', '.join(given)!r} matches no module of {type(model).__name__}; choose among "
+        f"{_listed(there)}{nearest}."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:8])
+    return shown + (", ..." if len(names) > 8 else "")

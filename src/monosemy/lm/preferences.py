@@ -1,0 +1,279 @@
+"""Preference data: a prompt with an answer to prefer and one to avoid, from TRL's formats and well-known sources."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt, Lt
+from pydantic import BaseModel, ConfigDict
+
+from monosemy.data.load import source_name
+from monosemy.data.tables import Table
+from monosemy.errors import InputError
+from monosemy.lm.prompts import (
+    ASSISTANT,
+    HUMAN,
+    Form,
+    Message,
+    Row,
+    Text,
+    as_messages,
+    cell_text,
+    checked_text,
+    content_text,
+    dialogue_messages,
+    dialogue_prompt,
+)
+from monosemy.lm.texts import (
+    TextData,
+    count,
+    dropped_notices,
+    fewer,
+    is_blank,
+    prompt_key,
+    records,
+    source_table,
+    split_rows,
+    table_splits,
+)
+
+PreferenceFormat = Literal["hh-rlhf", "paradetox", "sycophancy", "pku-saferlhf", "trl"]
+DETOX_PROMPT = "Rewrite without rude words: {text}\nRewritten:"
+"""The prompt of a ParaDetox pair."""
+SYCOPHANCY_PROMPT = "{text}\n\nAnswer:"
+"""The prompt of a sycophancy question; the answers are (A) and (B)."""
+_SYCOPHANCY_SPLITS = {"generate": "train", "dpo_pool": "train", "dpo_eval": "validation"}
+
+
+class PreferenceConfig(BaseModel):
+    """Where preference data comes from and how it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    """A table (JSON lines, JSON, CSV, parquet; gzip too), a pattern of such files, or a data set of the hub."""
+    format: PreferenceFormat | None = None
+    """Recognised by the columns where it is not given."""
+    form: Form = "plain"
+    """`alpaca` is `plain` here: these sources have templates of their own."""
+    safer: bool = True
+    """PKU-SafeRLHF: prefer the safer answer (its `safer_response_id`), or the better one."""
+    sycophantic: bool = False
+    """Sycophancy questions: prefer the answer that matches the asker, for models that please; or the other one."""
+    rewrites: Literal["all", "first"] = "all"
+    """ParaDetox: one pair for each neutral rewrite of a sentence, or for its first."""
+    test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
+    """Share of the prompts split off as test, where the source has no test split."""
+    validation_fraction: Annotated[float, Ge(0), Lt(1)] = 0.0
+    max_rows: Annotated[int, Gt(0)] | None = None
+    """At most so many train pairs: the first in an order that the seed draws."""
+
+
+@dataclass(frozen=True)
+class _Pair:
+    prompt: Text
+    chosen: Text
+    rejected: Text
+
+
+Converter = Callable[[Row, PreferenceConfig, str], Iterator["_Pair | str"]]
+"""The pairs of a row; a string is the reason why there is none."""
+
+
+def load_preferences(config: PreferenceConfig, seed: int = 0) -> TextData:
+    """Read preference data as rows for TRL's DPOTrainer: `prompt`, `chosen`, `rejected`.
+
+    Pairs with an empty answer or prompt, with two equal answers, and such that repeat another are left out and
+    counted.
+
+    Raises:
+        InputError: the source cannot be read, has none of the formats, or holds something else than texts.
+    """
+    table = source_table(config.source)
+    chosen = config.format or _recognised(table)
+    for column in _COLUMNS[chosen]:
+        if column not in table.columns:
+            raise InputError(
+                f"{table.where} has no column {column!r}, which the format {chosen} needs; its columns are "
+                f"{', '.join(table.columns)}; name another format."
+            )
+    given = table_splits(table, _SYCOPHANCY_SPLITS if chosen == "sycophancy" else None)
+    dropped: dict[str, int] = {}
+    rows, splits, n_read = [], [], 0
+    for i, cells in enumerate(records(table)):
+        for pair in _CONVERTERS[chosen](cells, config, f"Row {i + 1} of {table.where}"):
+            n_read += 1
+            why = pair if isinstance(pair, str) else _fault(pair)
+            if why is not None:
+                count(dropped, why)
+                continue
+            assert isinstance(pair, _Pair)
+            rows.append(_row(pair, config.form))
+            splits.append("train" if given is None else given[i])
+    parts = split_rows(
+        rows,
+        lambda row: prompt_key(row["prompt"]),
+        None if given is None else splits,
+        test_fraction=config.test_fraction,
+        validation_fraction=config.validation_fraction,
+        seed=seed,
+        dropped=dropped,
+    )
+    return TextData(
+        name=source_name(config.source),
+        format=chosen,
+        kind="preference",
+        train=fewer(parts["train"], config.max_rows, seed),
+        validation=parts["validation"],
+        test=parts["test"],
+        n_read=n_read,
+        dropped=dropped,
+        notices=(*_decided(chosen, config), *dropped_notices(dropped)),
+    )
+
+
+def _recognised(table: Table) -> PreferenceFormat:
+    columns = set(table.columns)
+    for name in ("pku-saferlhf", "paradetox", "sycophancy"):
+        if set(_COLUMNS[name]) <= columns:
+            return name
+    if {"chosen", "rejected"} <= columns:
+        first = table.frame["chosen"].iloc[0]
+        marked = isinstance(first, str) and first.startswith(HUMAN) and ASSISTANT in first
+        return "hh-rlhf" if marked and "prompt" not in columns else "trl"
+    known = "; ".join(f"{name}: {', '.join(needed)}" for name, needed in _COLUMNS.items())
+    raise InputError(
+        f"{table.where} has the columns {', '.join(table.columns)}, which are of no known preference format "
+        f"({known}); rename them to prompt, chosen, rejected."
+    )
+
+
+def _decided(chosen: PreferenceFormat, config: PreferenceConfig) -> tuple[str, ...]:
+    if chosen == "sycophancy":
+        which = "agrees with" if config.sycophantic else "does not give in to"
+        return (f"Preferred: the answer that {which} the asker.",)
+    if chosen == "pku-saferlhf":
+        return (f"Preferred: the {'safer' if config.safer else 'better'} answer.",)
+    if chosen == "paradetox":
+        return ("Preferred: the neutral rewrite, over the toxic sentence itself.",)
+    return ()
+
+
+def _fault(pair: _Pair) -> str | None:
+    if is_blank(pair.chosen) or is_blank(pair.rejected):
+        return "empty"
+    if is_blank(pair.prompt):
+        return "no prompt"
+    same = content_text(pair.chosen).split() == content_text(pair.rejected).split()
+    return "equal" if same else None
+
+
+def _row(pair: _Pair, form: Form) -> Row:
+    """A pair in a form: messages for a chat, text otherwise."""
+    if form == "chat":
+        prompt: Text = as_messages(pair.prompt, "user")
+        return {"prompt": prompt} | {
+            name: as_messages(text, "assistant")
+            for name, text in (("chosen", pair.chosen), ("rejected", pair.rejected))
+        }
+    if isinstance(pair.prompt, str) and isinstance(pair.chosen, str) and isinstance(pair.rejected, str):
+        return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+    return {"prompt": dialogue_prompt(as_messages(pair.prompt, "user"))} | {
+        name: f" {content_text(text).strip()}" for name, text in (("chosen", pair.chosen), ("rejected", pair.rejected))
+    }
+
+
+def _hh_rlhf(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
+    """Two dialogues that share all turns but the last: the prompt ends where their last shared turn does."""
+    chosen, rejected = (content_text(checked_text(cells[name], f"{where}, {name},")) for name in ("chosen", "rejected"))
+    end = chosen[: _shared(chosen, rejected)].rfind(ASSISTANT)
+    if chosen == rejected:
+        yield "equal"
+    elif end < 0 or HUMAN in chosen[end:] or HUMAN in rejected[end:]:
+        yield "no shared prompt"
+    else:
+        end += len(ASSISTANT)
+        # Texts stay as they are in the form `plain`; a chat's prompt is the dialogue's turns.
+        prompt = dialogue_messages(chosen[:end]) if config.form == "chat" else chosen[:end]
+        yield _Pair(prompt, chosen[end:], rejected[end:])
+
+
+def _paradetox(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
+    toxic, given = cell_text(cells, "toxic", where), cells["neutral"]
+    neutral = list(given) if isinstance(given, list | tuple | np.ndarray) else [given]
+    for rewrite in neutral[:1] if config.rewrites == "first" else neutral:
+        said = cell_text({"neutral": rewrite}, "neutral", where)
+        yield _Pair(DETOX_PROMPT.format(text=toxic), f" {said}", f" {toxic}")
+
+
+def _sycophancy(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
+    matching, other = (
+        f" {cell_text(cells, name, where)}" for name in ("answer_matching_behavior", "answer_not_matching_behavior")
+    )
+    question = cell_text(cells, "question", where).removesuffix("\n\nAnswer:")
+    chosen, rejected = (matching, other) if config.sycophantic else (other, matching)
+    yield _Pair(SYCOPHANCY_PROMPT.format(text=question) if question else "", chosen, rejected)
+
+
+def _pku_saferlhf(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
+    column = "safer_response_id" if config.safer else "better_response_id"
+    better = cells.get(column)
+    if better is None or str(better) not in ("0", "1", "0.0", "1.0"):
+        yield "no preference"
+        return
+    first = int(float(better))
+    prompt, *answers = (
+        content_text(checked_text(cells[name], f"{where}, {name},")) for name in ("prompt", "response_0", "response_1")
+    )
+    if config.form == "chat":
+        yield _Pair(prompt, answers[first], answers[1 - first])
+    else:
+        asked = dialogue_prompt([{"role": "user", "content": prompt.strip()}]) if prompt.strip() else ""
+        yield _Pair(asked, f" {answers[first].strip()}", f" {answers[1 - first].strip()}")
+
+
+def _trl(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
+    """Explicit prompts as they are; of implicit ones, what both answers begin with is the prompt."""
+    chosen, rejected = (checked_text(cells[name], f"{where}, {name},") for name in ("chosen", "rejected"))
+    if isinstance(chosen, str) != isinstance(rejected, str):
+        raise InputError(f"{where} mixes text and messages in chosen and rejected; give both in one form.")
+    if "prompt" in cells:
+        yield _Pair(checked_text(cells["prompt"], f"{where}, prompt,"), chosen, rejected)
+    elif isinstance(chosen, str) and isinstance(rejected, str):
+        end = _shared(chosen, rejected)
+        end -= chosen[:end].endswith(" ")  # the space belongs to the answer, as in TRL
+        yield _Pair(chosen[:end], chosen[end:], rejected[end:]) if end or chosen == rejected else "no shared prompt"
+    else:
+        yield _common_messages(as_messages(chosen, ""), as_messages(rejected, ""))
+
+
+def _common_messages(chosen: Sequence[Message], rejected: Sequence[Message]) -> "_Pair | str":
+    end = _shared(chosen, rejected)
+    if end == len(chosen) == len(rejected):
+        return "equal"
+    return _Pair(list(chosen[:end]), list(chosen[end:]), list(rejected[end:])) if end else "no shared prompt"
+
+
+def _shared(first: Sequence[object], second: Sequence[object]) -> int:
+    """How many characters or messages two sequences begin with in common."""
+    return next(
+        (i for i, (one, other) in enumerate(zip(first, second, strict=False)) if one != other),
+        min(len(first), len(second)),
+    )
+
+
+_COLUMNS: dict[PreferenceFormat, tuple[str, ...]] = {
+    "pku-saferlhf": ("prompt", "response_0", "response_1"),
+    "paradetox": ("toxic", "neutral"),
+    "sycophancy": ("question", "answer_matching_behavior", "answer_not_matching_behavior"),
+    "hh-rlhf": ("chosen", "rejected"),
+    "trl": ("chosen", "rejected"),
+}
+_CONVERTERS: dict[PreferenceFormat, Converter] = {
+    "pku-saferlhf": _pku_saferlhf,
+    "paradetox": _paradetox,
+    "sycophancy": _sycophancy,
+    "hh-rlhf": _hh_rlhf,
+    "trl": _trl,
+}

@@ -1,0 +1,237 @@
+"""The report of a study: one page that needs nothing beside itself."""
+
+import base64
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from monosemy._version import __version__
+from monosemy.core.files import write_text
+from monosemy.report import tables
+from monosemy.report.charts import chart_data
+from monosemy.report.figures import COLUMN, StudyFigure, accuracy_figure, study_figures, svg_bytes
+from monosemy.report.style import ON_DARK, style_of
+
+if TYPE_CHECKING:
+    from monosemy.study.probing.run import StudyResult
+
+RERUN = "monosemy study --plan plan.yaml --out NEW"
+FILE_NAME = "report.html"
+GALLERY = "gallery.html"
+"""The page of a study's features, which the report points to where it lies beside it."""
+PLOTLY = "vendor/plotly-basic.min.js"
+_METRIC_HEADS = {
+    "n_dimensions": "Dimensions",
+    "l0": "Active a sample (L0)",
+    "dead": "Dead",
+    "explained_variance": "Explained variance",
+    "semantic_consistency": "Semantic consistency",
+    "consistency_chance": "Chance level",
+    "mono_score": "MonoScore",
+}
+_COST_HEADS = {
+    "encoder_seconds": "Training an encoder",
+    "fit_seconds": "Fitting the features",
+    "probe_seconds": "Probes of a seed",
+    "seconds": "In all, without encoders",
+    "peak_mib": "Peak memory of the process",
+}
+_HIDDEN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]")
+"""Control characters, and marks that turn the direction of all that follows."""
+
+
+def write_report(result: "StudyResult", folder: Path) -> Path:
+    """Write ``report.html`` into the folder: verdict, figures, tables, warnings, plan; it opens offline.
+
+    Returns: its path.
+    """
+    path = folder / FILE_NAME
+    context = _context(result) | {"gallery": GALLERY if (folder / GALLERY).is_file() else None}
+    write_text(path, rendered("study.html.j2", context, (PLOTLY, "study.js")))
+    return path
+
+
+def rendered(template: str, context: dict[str, Any], scripts: Sequence[str] = ()) -> str:
+    """A page from a template of this package; every text is escaped.
+
+    Args:
+        scripts: files of this package that the page carries inside; its policy lets no other script run, and nothing in
+            the page ask the network for anything.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("monosemy", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+    )
+    texts = [(files("monosemy.report") / name).read_text(encoding="utf-8").strip() for name in scripts]
+    allowed = " ".join(f"'sha256-{_digest(text)}'" for text in texts) or "'none'"
+    policy = (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    own = {"version": __version__, "policy": policy, "scripts": [Markup(text) for text in texts]}
+    return environment.get_template(template).render(context | own)
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def visible(text: str) -> str:
+    """With what would be invisible, and could turn the text around it, written out."""
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _context(result: "StudyResult") -> dict[str, Any]:
+    """Everything that the template shows, as plain texts."""
+    summary = result.summary
+    figures = study_figures(result.results, summary)
+    first = tables.main_scenario(summary) or "clean"
+    hero = next(item for item in figures if item.kind == "accuracy" and item.scenario == first)
+    beside = next((image(item) for item in figures if item.kind == "monosemanticity"), None)
+    return {
+        "dataset": str(result.results["dataset"].iloc[0]),
+        "encoder": str(result.results["encoder"].iloc[0]),
+        "n_features": len(tables.feature_names(summary)),
+        "seeds": result.plan.seeds,
+        "headline": [unbroken(sentence) for sentence in result.verdict.headline],
+        "verdict": [unbroken(sentence) for sentence in result.verdict.sentences],
+        "warnings": [unbroken(sentence) for sentence in result.verdict.warnings],
+        "notices": result.notices,
+        "hero": image(hero) | {"narrow": _source(accuracy_figure(summary, first, COLUMN), True)},
+        "scenarios": [
+            _scenario(summary, name, number, [item for item in figures if item is not hero])
+            for number, name in enumerate(tables.scenarios(summary))
+        ],
+        "switches_of": [row_head(name) for name in tables.feature_names(summary)],
+        "beside": beside,
+        "charts": _all_visible(chart_data(result.results, summary)),
+        "cost_heads": list(_COST_HEADS.values()),
+        "costs": _cost_rows(result),
+        "metric_heads": list(_METRIC_HEADS.values()),
+        "features": _feature_rows(result.results),
+        "plan": result.plan.to_yaml(),
+        "in_memory": result.plan.data.source.startswith("arrays:"),
+        "command": RERUN,
+    }
+
+
+def image(item: StudyFigure) -> dict[str, Any]:
+    """A figure as a picture inside a page; it follows a dark page unless its own colours carry values."""
+    paper = item.kind == "kinds"
+    return {"source": _source(item.figure, not paper), "narrow": None, "alt": item.alt, "paper": paper}
+
+
+def _source(figure: Figure, both_schemes: bool) -> str:
+    drawn = svg_bytes(figure)
+    content = base64.b64encode(_for_both_schemes(drawn) if both_schemes else drawn).decode("ascii")
+    return f"data:image/svg+xml;base64,{content}"
+
+
+def _for_both_schemes(svg: bytes) -> bytes:
+    """With a lighter colour for each colour, where the reader's screen is dark."""
+    rules = "".join(
+        f'[style*="{what}: {light}"]{{{what}:{dark} !important}}'
+        for light, dark in ON_DARK.items()
+        for what in ("fill", "stroke")
+    )
+    style = f"<style>@media screen and (prefers-color-scheme: dark){{svg{{fill:{ON_DARK['#000000']}}}{rules}}}</style>"
+    return svg.replace(b"<defs>", style.encode() + b"<defs>", 1)
+
+
+def _scenario(summary: pd.DataFrame, scenario: str, number: int, figures: list[StudyFigure]) -> dict[str, Any]:
+    table = tables.scenario_table(summary, scenario)
+    levels = tables.levels(table)
+    cells = {(cell.features, cell.level): cell for cell in tables.cells(table)}
+    accuracies, gains = [], []
+    for name in tables.feature_names(table):
+        present = [cells.get((name, level)) for level in levels]
+        values = [tables.NOTHING if cell is None else tables.accuracy_text(cell) for cell in present]
+        accuracies.append(row_head(name) | {"cells": values})
+        if name != tables.BASELINE:
+            gains.append(row_head(name) | {"cells": [_gain(cell) for cell in present]})
+    return {
+        "anchor": f"scenario-{number}",
+        "number": number,
+        "title": tables.scenario_title(scenario),
+        "figures": [image(item) for item in figures if item.scenario == scenario and item.kind != "monosemanticity"],
+        "levels": [tables.level_text(scenario, level) for level in levels],
+        "accuracies": accuracies,
+        "gains": gains,
+    }
+
+
+def _gain(cell: tables.Cell | None) -> dict[str, Any]:
+    if cell is None:
+        return {"gain": tables.NOTHING, "interval": "", "p": "", "significant": False}
+    interval = tables.gain_interval_text(cell)
+    return {
+        "gain": _minus(tables.points(cell.gain, signed=True)),
+        "interval": "" if interval == tables.NOTHING else _minus(interval),
+        "p": tables.p_text(cell.p_holm),
+        "significant": cell.p_holm < tables.SIGNIFICANT,
+    }
+
+
+def _feature_rows(results: pd.DataFrame) -> list[dict[str, Any]]:
+    measured = tables.feature_table(results)
+    return [
+        row_head(str(name))
+        | {"cells": [_minus(tables.metric_text(metric, float(values[metric]))) for metric in _METRIC_HEADS]}
+        for name, values in measured.iterrows()
+    ]
+
+
+def _cost_rows(result: "StudyResult") -> list[dict[str, Any]]:
+    sizes = tables.feature_table(result.results)
+    rows = []
+    for name, values in tables.cost_table(result.costs).iterrows():
+        size = {metric: float(sizes[metric].get(name, math.nan)) for metric in ("n_dimensions", "l0")}
+        rows.append(
+            row_head(str(name))
+            | {"sizes": [tables.metric_text(metric, value) for metric, value in size.items()]}
+            | {"cells": [tables.cost_text(part, float(values[part])) for part in _COST_HEADS]}
+        )
+    return rows
+
+
+def _all_visible(value: Any) -> Any:
+    """Plain data with every text in it made visible."""
+    if isinstance(value, dict):
+        return {key: _all_visible(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_all_visible(item) for item in value]
+    return visible(value) if isinstance(value, str) else value
+
+
+def row_head(name: str) -> dict[str, str]:
+    """The first column of a row: the line as in the figures, name and title."""
+    style = style_of(name)
+    return {
+        "name": name,
+        "title": tables.feature_title(name),
+        "colour": style.colour,
+        "dark": style.dark_colour,
+        "width": f"{style.width:g}",
+        "dashes": " ".join(f"{style.width * dash:g}" for dash in style.dashes),
+    }
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def unbroken(sentence: str) -> str:
+    """Keeps "95 %" on one line."""
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")

@@ -1,0 +1,158 @@
+"""Gauges of language models: in the terminal, as JSON, and as curves over depth."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from monosemy.core.console import json_text
+from monosemy.core.files import atomic_path
+from monosemy.report.figures import HOUSE_STYLE
+from monosemy.report.tables import NOTHING
+
+if TYPE_CHECKING:
+    from monosemy.lm.layers import Gauges
+
+_TITLES = {
+    "feature_decorrelation": "Feature decorrelation",
+    "effective_rank": "Effective rank",
+    "sparsity": "Sparsity of neurons",
+    "active": "Neurons active",
+    "mono_score": "MonoScore of neurons",
+    "weight_gauge": "Weight gauge",
+    "weight_change": "Its relative change",
+}
+"""Metrics that are shown, in order; all others are in the files."""
+_HEADS = {
+    "feature_decorrelation": "decorr.",
+    "effective_rank": "rank",
+    "sparsity": "sparsity",
+    "active": "active",
+    "mono_score": "MonoScore",
+    "weight_gauge": "|w|b",
+    "weight_change": "change",
+}
+_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = "osD^vPX"
+_COLUMNS = 3
+_ALL = 0.99
+
+
+def print_gauges(found: "Gauges", console: Console) -> None:
+    """A table of the layers of each model, their means, and what was left out."""
+    shown = _shown(found.layers)
+    for model in found.models:
+        layers = found.layers[found.layers["model"] == model.name]
+        wide = layers.pivot(index="layer", columns="metric", values="value").reindex(columns=shown)
+        rows = [[str(layer), *map(_number, values)] for layer, values in zip(wide.index, wide.to_numpy(), strict=True)]
+        about = f"{model.architecture}, {model.n_parameters:,} parameters"
+        console.print(Text(f"\n{model.name}: {model.source} ({about})", style="bold"), soft_wrap=True)
+        console.print(_table(["layer", *(_HEADS[metric] for metric in shown)], rows))
+    if len(found.models) > 1:
+        means = _means(found).reindex(columns=shown)
+        rows = [[str(name), *map(_number, values)] for name, values in zip(means.index, means.to_numpy(), strict=True)]
+        console.print(Text("\nMean over layers", style="bold"))
+        console.print(_table(["model", *(_HEADS[metric] for metric in shown)], rows))
+    if math.isfinite(found.prompt_similarity):
+        console.print(
+            Text(f"\nA neuron that does not choose among the prompts has MonoScore {found.prompt_similarity:.4f}.")
+        )
+    for notice in found.notices:
+        console.print(Text(notice), soft_wrap=True)
+
+
+def gauges_json(found: "Gauges") -> str:
+    """Models, and every metric of every layer; what is not known is null."""
+    answer = {
+        "models": found.models,
+        "prompts": found.n_prompts,
+        "prompt_similarity": found.prompt_similarity,
+        "notices": list(found.notices),
+        "layers": found.layers,
+    }
+    return json_text(answer)
+
+
+def write_gauges(found: "Gauges", folder: Path) -> list[Path]:
+    """Write gauges.parquet, gauges.csv, gauges.png and gauges.svg."""
+    with atomic_path(folder / "gauges.parquet") as path:
+        found.layers.to_parquet(path, index=False)
+    with atomic_path(folder / "gauges.csv") as path:
+        found.layers.to_csv(path, index=False)
+    _save(gauges_figure(found), folder)
+    return [folder / f"gauges.{suffix}" for suffix in ("parquet", "csv", "png", "svg")]
+
+
+@HOUSE_STYLE
+def _save(figure: Figure, folder: Path) -> None:
+    for suffix, options in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
+        with atomic_path(folder / f"gauges.{suffix}") as path:
+            figure.savefig(path, format=suffix, **options)
+
+
+@HOUSE_STYLE
+def gauges_figure(found: "Gauges") -> Figure:
+    """Each metric as curves over relative depth, one of each model."""
+    table = found.layers[found.layers["value"].notna()]
+    shown = _shown(table)
+    n_columns = min(_COLUMNS, len(shown))
+    n_rows = math.ceil(len(shown) / n_columns)
+    figure = Figure(figsize=(3.7 * n_columns, 3.0 * n_rows + 0.6), layout="constrained")
+    for place, metric in enumerate(shown):
+        axes = figure.add_subplot(n_rows, n_columns, place + 1)
+        for number, model in enumerate(found.models):
+            curve = table[(table["model"] == model.name) & (table["metric"] == metric)].sort_values("depth")
+            if len(curve):
+                axes.plot(
+                    curve["depth"], curve["value"], label=model.name, color=_COLOURS[number % len(_COLOURS)],
+                    marker=_MARKERS[number % len(_MARKERS)], markersize=4, linewidth=1.8,
+                )  # fmt: skip
+        axes.set_title(_TITLES[metric], pad=8)
+        axes.set_xlim(-0.05, 1.05)
+        axes.margins(y=0.12)
+        axes.ticklabel_format(useOffset=False)
+        if place + n_columns >= len(shown):
+            axes.set_xlabel("Relative depth")
+        if metric in ("weight_gauge", "weight_change"):
+            axes.axhline(0, color="#9a9a9a", linewidth=0.8)
+        if metric == "mono_score" and math.isfinite(found.prompt_similarity):
+            axes.axhline(found.prompt_similarity, color="#6b6b6b", linewidth=1, dashes=(4, 2))
+    handles = {model.name: _COLOURS[number % len(_COLOURS)] for number, model in enumerate(found.models)}
+    if len(handles) > 1:
+        lines = [line for axes in figure.axes for line in axes.get_lines() if line.get_label() in handles]
+        first = {str(line.get_label()): line for line in reversed(lines)}
+        names = [name for name in handles if name in first]
+        figure.legend(
+            [first[name] for name in names], names, loc="outside lower center", ncols=len(names), frameon=False
+        )
+    return figure
+
+
+def _shown(layers: pd.DataFrame) -> list[str]:
+    """The metrics that say something: smooth activations are hardly ever 0, so that all neurons are active."""
+    least = layers.groupby("metric")["value"].min()
+    return [name for name in _TITLES if name in least.index and not (name == "active" and least[name] > _ALL)]
+
+
+def _means(found: "Gauges") -> pd.DataFrame:
+    means = found.layers.groupby(["model", "metric"])["value"].mean().unstack()
+    return means.reindex([model.name for model in found.models])
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, head in enumerate(heads):
+        table.add_column(Text(head), justify="left" if number == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _number(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.4g}"

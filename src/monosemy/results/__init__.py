@@ -1,0 +1,1 @@
+"""Tidy tables of results: statistics over seeds and the words for them."""

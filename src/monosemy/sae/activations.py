@@ -1,0 +1,255 @@
+"""When a latent is active: the part in which the variants of the sparse autoencoder differ.
+
+All see the pre-activations a = W_e (x - b) + c, on the scale where x about its mean has a mean squared length of D.
+"""
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from monosemy.core.distributed import ALONE, Processes
+from monosemy.errors import InputError
+from monosemy.functional.autoencoder import Weights, gated, jump_relu, step_count
+from monosemy.functional.codes import SparseCodes, above, batch_top_k, from_dense, share_of_batch_top_k, to_dense, top_k
+
+_STEERING = 0.02
+"""Power of L0 / k by which a steered weight changes each step: slow beside Adam, fast beside a training."""
+_LEAST_WEIGHT = 1e-6
+_THRESHOLD_RATE = 10
+"""How much faster than the other weights the logarithms of thresholds learn: they have to cover decades, and with Adam
+every weight moves by about the learning rate a step."""
+_RECENT = 0.05
+"""Share of a new batch in BatchTopK's running threshold."""
+
+
+class Activation(nn.Module):
+    """From pre-activations to codes, in training and after it; with the penalty that makes the codes sparse."""
+
+    name: ClassVar[str]
+    aux_reaches_dead: ClassVar[bool]
+    """Whether dead latents have positive pre-activations, so that AuxK has something to work with."""
+    new_length: ClassVar[float]
+    """Encoder length of a resampled latent, as a share of the living ones' mean."""
+
+    def __init__(self, n_latents: int, k: int) -> None:
+        super().__init__()
+        if not 1 <= k <= n_latents:
+            raise InputError(f"k={k} is outside [1, n_latents={n_latents}]; choose k below the number of latents.")
+        self.k = k
+
+    processes: Processes = ALONE
+    """Those that hold a share of the batch each, in training; set by the trainer."""
+
+    def settings(self) -> dict[str, Any]:
+        """What the constructor takes beside ``n_latents``; it stands in the model's file."""
+        return {"k": self.k}
+
+    def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
+        """Codes of (N, M) pre-activations after training; a sample's code does not depend on the others."""
+        raise NotImplementedError
+
+    def training_code(self, pre: Tensor, weights: Weights) -> Tensor:
+        """The dense (B, M) code that the loss is taken of, differentiable."""
+        raise NotImplementedError
+
+    def penalty(self, pre: Tensor, x: Tensor, weights: Weights) -> Tensor:
+        """What is added to the squared error of the batch (B, D)."""
+        return pre.new_zeros(())
+
+    def after_step(self, codes: SparseCodes) -> None:
+        """Take note of the codes of a training step."""
+
+    def reset(self, latents: Tensor) -> None:
+        """Set own weights of these latents back to their start."""
+
+
+class Selecting(Activation):
+    """Keeps some of the largest entries: sparse by selection, so the gradient has a closed, sparse form."""
+
+    aux_reaches_dead = True
+    new_length = 1.0  # a shorter one would be among the largest of no sample, and dead again
+
+    def select(self, pre: Tensor) -> SparseCodes:
+        """Codes in training."""
+        raise NotImplementedError
+
+    def training_code(self, pre: Tensor, weights: Weights) -> Tensor:
+        return to_dense(self.select(pre))
+
+
+class TopK(Selecting):
+    """The k largest of each sample; see :func:`monosemy.functional.codes.top_k`."""
+
+    name = "topk"
+
+    def select(self, pre: Tensor) -> SparseCodes:
+        return top_k(pre, self.k)
+
+    def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
+        return top_k(pre, self.k)
+
+
+class BatchTopK(Selecting):
+    """In training the B k largest of the batch; afterwards all above a threshold that was learned alongside.
+
+    The threshold is the running mean of each batch's smallest activation kept.
+
+    Source: Bussmann et al. (arXiv 2412.06410), section 3.
+    """
+
+    name = "batchtopk"
+    threshold: Tensor
+    n_seen: Tensor
+
+    def __init__(self, n_latents: int, k: int) -> None:
+        super().__init__(n_latents, k)
+        self.register_buffer("threshold", torch.zeros(()))
+        self.register_buffer("n_seen", torch.zeros((), dtype=torch.int64))
+
+    def select(self, pre: Tensor) -> SparseCodes:
+        return batch_top_k(pre, self.k) if self.processes.world == 1 else share_of_batch_top_k(pre, self.k)
+
+    def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
+        return above(pre, self.threshold)
+
+    def after_step(self, codes: SparseCodes) -> None:
+        kept = codes.values[codes.values > 0]
+        smallest = self.processes.least(kept.min() if len(kept) else self.threshold.new_full((), math.inf))
+        if smallest < math.inf:
+            self.n_seen += 1
+            # The plain mean first, so that the start at 0 leaves no trace.
+            self.threshold += (smallest - self.threshold) * max(_RECENT, 1 / int(self.n_seen))
+
+
+class Penalised(Activation):
+    """Sparse by a penalty. Its weight is given, or steered so that k latents are active on average."""
+
+    start_weight: ClassVar[float]
+    weight: Tensor
+
+    def __init__(self, n_latents: int, k: int, sparsity_weight: float | None = None) -> None:
+        super().__init__(n_latents, k)
+        if sparsity_weight is not None and not 0 <= sparsity_weight < math.inf:
+            raise InputError(f"sparsity_weight={sparsity_weight!r} is no weight; give a number of at least 0, or None.")
+        self.sparsity_weight = sparsity_weight
+        self.register_buffer("weight", torch.tensor(self.start_weight if sparsity_weight is None else sparsity_weight))
+
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"sparsity_weight": self.sparsity_weight}
+
+    def after_step(self, codes: SparseCodes) -> None:
+        if self.sparsity_weight is None:
+            l0 = self.processes.total((codes.values > 0).sum()) / (self.processes.world * codes.n_samples)
+            self.weight *= (l0.clamp(min=0.1 * self.k) / self.k) ** _STEERING
+            self.weight.clamp_(_LEAST_WEIGHT, 1.0)  # at 1 a latent would have to explain a whole sample
+
+
+class ReLU(Penalised):
+    """ReLU(a) with the penalty weight sqrt(D) |code|_1; decoder rows of length 1 keep it from being evaded.
+
+    With x of mean squared length 1 instead of D the penalty would be weight |code|_1, as the literature has it.
+
+    Source: Bricken et al., "Towards monosemanticity" (2023).
+    """
+
+    name = "relu"
+    aux_reaches_dead = False
+    new_length = 0.2  # small, so that what is learned is not disturbed
+    start_weight = 0.2
+
+    def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
+        return above(pre, 0.0)
+
+    def training_code(self, pre: Tensor, weights: Weights) -> Tensor:
+        return torch.relu(pre)
+
+    def penalty(self, pre: Tensor, x: Tensor, weights: Weights) -> Tensor:
+        return self.weight * math.sqrt(x.shape[1]) * torch.relu(pre).sum()
+
+
+class JumpReLU(Penalised):
+    """a where it exceeds a threshold learned for each latent, with the penalty weight D |code|_0.
+
+    An active latent must explain more than ``weight`` of the variance of a sample. Thresholds are learned as their
+    logarithms, here in units of 1 / 10.
+
+    Source: Rajamanoharan et al. (arXiv 2407.14435).
+    """
+
+    name = "jumprelu"
+    aux_reaches_dead = True
+    new_length = 1.0  # a shorter one would stay below its threshold
+    start_weight = 3e-3
+
+    def __init__(self, n_latents: int, k: int, sparsity_weight: float | None = None, bandwidth: float = 0.1) -> None:
+        super().__init__(n_latents, k, sparsity_weight)
+        if not 0 < bandwidth < math.inf:
+            raise InputError(f"bandwidth={bandwidth!r} is not positive; choose a value above 0, such as 0.1.")
+        self.bandwidth = bandwidth
+        self.log_threshold = nn.Parameter(torch.zeros(n_latents))
+
+    @property
+    def threshold(self) -> Tensor:
+        """(M,); all start at 1, the standard deviation of a pre-activation by a random direction."""
+        return (_THRESHOLD_RATE * self.log_threshold).exp()
+
+    def set_threshold(self, threshold: Tensor) -> None:
+        """Take thresholds (M,), all positive."""
+        with torch.no_grad():
+            self.log_threshold.copy_(threshold.double().log() / _THRESHOLD_RATE)
+
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"bandwidth": self.bandwidth}
+
+    def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
+        return above(pre, self.threshold)
+
+    def training_code(self, pre: Tensor, weights: Weights) -> Tensor:
+        return jump_relu(pre, self.threshold, self.bandwidth)
+
+    def penalty(self, pre: Tensor, x: Tensor, weights: Weights) -> Tensor:
+        # Pre-activations are data here: only the thresholds learn from the count.
+        return self.weight * x.shape[1] * step_count(pre, self.threshold, self.bandwidth)
+
+    def reset(self, latents: Tensor) -> None:
+        self.log_threshold[latents] = 0
+
+
+class Gated(Penalised):
+    """One path decides whether a latent is active, the other how strongly; the L1 penalty shrinks only the first.
+
+    Penalty: weight sqrt(D) |ReLU(a)|_1 + |W_d ReLU(a) + b - x|^2, the latter with the decoder as a constant: it teaches
+    the gate, which gets no gradient through the code.
+
+    Source: Rajamanoharan et al. (arXiv 2404.16014), section 3.
+    """
+
+    name = "gated"
+    aux_reaches_dead = False
+    new_length = 0.2  # small, so that what is learned is not disturbed
+    start_weight = 0.2
+
+    def __init__(self, n_latents: int, k: int, sparsity_weight: float | None = None) -> None:
+        super().__init__(n_latents, k, sparsity_weight)
+        self.log_scale = nn.Parameter(torch.zeros(n_latents))
+        self.magnitude_bias = nn.Parameter(torch.zeros(n_latents))
+
+    def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
+        return from_dense(self.training_code(pre, weights))
+
+    def training_code(self, pre: Tensor, weights: Weights) -> Tensor:
+        return gated(pre, weights.encoder_bias, self.log_scale, self.magnitude_bias)
+
+    def penalty(self, pre: Tensor, x: Tensor, weights: Weights) -> Tensor:
+        gate = torch.relu(pre)
+        error = gate @ weights.decoder.detach() + weights.decoder_bias.detach() - x
+        return self.weight * math.sqrt(x.shape[1]) * gate.sum() + error.pow(2).sum()
+
+    def reset(self, latents: Tensor) -> None:
+        self.log_scale[latents] = 0
+        self.magnitude_bias[latents] = 0
+
+
+ACTIVATIONS: dict[str, type[Activation]] = {kind.name: kind for kind in (TopK, BatchTopK, ReLU, JumpReLU, Gated)}

@@ -1,0 +1,281 @@
+"""Features as scikit-learn transformers: the sparse autoencoder, and the random dictionary it must beat."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from monosemy.core.distributed import ALONE, Processes
+from monosemy.errors import InputError
+from monosemy.functional.codes import SparseCodes, stack_codes, to_csr, to_dense
+from monosemy.functional.reconstruction import explained_variance
+from monosemy.sae.activations import ACTIVATIONS, Activation, TopK
+from monosemy.sae.module import Autoencoder, Center, initialise
+from monosemy.sae.training import Dead, OnEpoch, Trainer, TrainingConfig, train
+
+_CHUNK = 4096
+"""Rows encoded at once: bounds the (rows, n_latents) matrix in memory."""
+
+ActivationName = Literal["topk", "batchtopk", "relu", "jumprelu", "gated", "matryoshka"]
+
+
+class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """What both dictionaries share: from data to ``autoencoder_``, and from there to codes."""
+
+    n_latents: int
+    k: int
+    center: Center
+    output: Literal["dense", "sparse"]
+    random_state: int | np.random.RandomState | None
+    autoencoder_: Autoencoder
+
+    def _make(self, n_inputs: int) -> Autoencoder:
+        """The autoencoder that the arguments ask for."""
+        raise NotImplementedError
+
+    def _start(self, z: torch.Tensor) -> torch.Generator:
+        """Set up ``autoencoder_`` before its first step; what is drawn afterwards comes from the generator returned."""
+        for name, value in (("n_latents", self.n_latents), ("k", self.k)):
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise InputError(f"{name}={value!r} is no positive whole number; choose one of at least 1.")
+        if self.output not in ("dense", "sparse"):
+            raise InputError(f"output={self.output!r} is unknown; choose 'dense' or 'sparse'.")
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        rng = torch.Generator().manual_seed(int(seed))
+        model = self._make(z.shape[1])
+        initialise(model, z, rng, self.center)
+        self.autoencoder_ = model
+        return rng
+
+    def _checked(self, X: ArrayLike, *, first: bool) -> torch.Tensor:
+        """The inputs as a tensor of their own, (N, D) float32."""
+        checked = validate_data(self, X, dtype=np.float32, order="C", copy=True, reset=first, ensure_all_finite=False)
+        bad = np.flatnonzero(~np.isfinite(checked).all(axis=1))
+        if len(bad):
+            raise InputError(
+                f"X has NaN or infinity in {len(bad)} of {len(checked)} rows, the first of them row {bad[0]}; "
+                f"fill or remove them."
+            )
+        if first and len(checked) < 2:
+            raise InputError(f"X has 1 sample of {checked.shape[1]} features; a dictionary starts from at least 2.")
+        return torch.from_numpy(checked)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_latents
+
+    def encode(self, X: ArrayLike) -> SparseCodes:
+        """Codes as :class:`monosemy.functional.codes.SparseCodes` of tensors."""
+        check_is_fitted(self, "autoencoder_")
+        z = self._checked(X, first=False)
+        return stack_codes([self.autoencoder_.encode(rows) for rows in z.split(_CHUNK)])
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float32] | sp.csr_array:
+        """Codes (N, n_latents), as an array or, with ``output="sparse"``, as a CSR array."""
+        codes = self.encode(X)
+        return to_csr(codes) if self.output == "sparse" else to_dense(codes).numpy()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+class SparseAutoencoder(_Dictionary):
+    """Sparse autoencoder on embeddings.
+
+    code = activation(W_e (x - b) + c), reconstruction = W_d code + b, with x the input over one stored scale; loss
+    |reconstruction - x|^2 / |x|^2 plus what the activation and the treatment of dead latents add; decoder rows of
+    length 1.
+
+    Args:
+        n_latents: width of the code.
+        k: active latents a sample: at most (topk), on average in training (batchtopk, matryoshka), or what the weight
+            of the penalty is steered to on average (relu, jumprelu, gated).
+        activation: "topk", "batchtopk", "relu" (L1 penalty), "jumprelu" (learned thresholds, L0 penalty), "gated"
+            (L1 penalty on the gate), or "matryoshka" (batchtopk with nested prefixes of the latents that reconstruct
+            by themselves).
+        widths: the nested prefixes for topk, batchtopk and matryoshka, the last one n_latents; None for no prefixes,
+            with matryoshka for a sixteenth, an eighth, a quarter, half and all of the latents.
+        sparsity_weight: fixed weight of the penalty of relu, jumprelu and gated, with inputs that are scaled to a mean
+            squared length of 1; None to steer it to k.
+        center: where the bias starts, the geometric "median" or the "mean" of the inputs.
+        n_epochs, batch_size, lr: of the training with Adam.
+        aux_weight: weight of AuxK; 0 switches it off.
+        mono_weight: weight of 1 - the mean MonoScore of the batch, which draws latents to samples that look alike.
+        dead: "aux" (AuxK), "resample" or "none"; None for AuxK where it reaches dead latents, else resampling.
+        dead_after: a latent is dead when it has not fired for this many samples.
+        output: what ``transform`` returns, "dense" or "sparse" (SciPy CSR).
+        random_state: of the initialisation and the order of the samples.
+        on_epoch: called with (epochs done, epochs in all, mean loss).
+
+    After ``fit``: ``autoencoder_`` (the torch module), ``losses_`` (mean loss of each epoch, or of each call of
+    ``partial_fit``).
+
+    Source: Gao et al. (arXiv 2406.04093); on contrastive features Zhang et al. (arXiv 2410.21331), section 3.1; the
+    other activations name theirs in :mod:`monosemy.sae.activations`.
+    """
+
+    def __init__(
+        self,
+        n_latents: int = 1024,
+        k: int = 32,
+        *,
+        activation: ActivationName = "topk",
+        widths: Sequence[int] | None = None,
+        sparsity_weight: float | None = None,
+        center: Center = "median",
+        n_epochs: int = 30,
+        batch_size: int = 512,
+        lr: float = 1e-3,
+        aux_weight: float = 1 / 32,
+        mono_weight: float = 0.0,
+        dead: Dead | None = None,
+        dead_after: int = 10_000,
+        output: Literal["dense", "sparse"] = "dense",
+        random_state: int | np.random.RandomState | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> None:
+        self.n_latents = n_latents
+        self.k = k
+        self.activation = activation
+        self.widths = widths
+        self.sparsity_weight = sparsity_weight
+        self.center = center
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.aux_weight = aux_weight
+        self.mono_weight = mono_weight
+        self.dead = dead
+        self.dead_after = dead_after
+        self.output = output
+        self.random_state = random_state
+        self.on_epoch = on_epoch
+
+    def _make(self, n_inputs: int) -> Autoencoder:
+        if self.activation not in get_args(ActivationName):
+            names = ", ".join(map(repr, get_args(ActivationName)))
+            raise InputError(f"activation={self.activation!r} is unknown; choose one of {names}.")
+        selecting = self.activation in ("topk", "batchtopk", "matryoshka")
+        widths = self.widths
+        if widths is not None and not selecting:
+            raise InputError(
+                f"widths={widths!r} go with 'topk', 'batchtopk' and 'matryoshka', not with "
+                f"activation={self.activation!r}; leave them out."
+            )
+        if selecting and self.sparsity_weight is not None:
+            raise InputError(
+                f"sparsity_weight={self.sparsity_weight!r} goes with 'relu', 'jumprelu' and 'gated'; "
+                f"activation={self.activation!r} is made sparse by k alone: leave it out."
+            )
+        if self.activation == "matryoshka" and widths is None:
+            widths = sorted({max(1, self.n_latents // part) for part in (16, 8, 4, 2, 1)})
+        return Autoencoder(n_inputs, self.n_latents, self._activation(selecting), widths)
+
+    def _activation(self, selecting: bool) -> Activation:
+        kind = ACTIVATIONS["batchtopk" if self.activation == "matryoshka" else self.activation]
+        settings = {} if selecting else {"sparsity_weight": self.sparsity_weight}
+        return kind(self.n_latents, self.k, **settings)
+
+    def _config(self) -> TrainingConfig:
+        return TrainingConfig(
+            batch_size=self.batch_size,
+            lr=self.lr,
+            dead=self.dead,
+            dead_after=self.dead_after,
+            aux_weight=self.aux_weight,
+            mono_weight=self.mono_weight,
+        )
+
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
+        """Train on embeddings (N, D); ``y`` is ignored."""
+        config = self._config()
+        z = self._checked(X, first=True)
+        rng = self._start(z)
+        self.losses_ = train(self.autoencoder_, z, config, rng, n_epochs=self.n_epochs, on_epoch=self.on_epoch)
+        self.__dict__.pop("trainer_", None)  # its learning rate has run out
+        return self
+
+    def begin(self, sample: ArrayLike, *, steps: int | None = None, processes: Processes = ALONE) -> Trainer:
+        """Set up ``autoencoder_`` from a sample of the embeddings; its trainer, which has done no step yet.
+
+        Args:
+            sample: (N, D).
+            steps, processes: see :class:`monosemy.features.autoencoder.Trainer`; all processes need the same sample.
+        """
+        config = self._config()
+        rng = self._start(self._checked(sample, first=True))
+        self.losses_ = []
+        self.__dict__.pop("trainer_", None)
+        self.autoencoder_.to(processes.device)
+        return Trainer(self.autoencoder_, config, rng, steps=steps, processes=processes)
+
+    def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
+        """One pass over further embeddings (N, D) at a constant learning rate; ``y`` is ignored.
+
+        The first call sets the scale and the bias from its embeddings, so it should be given a good sample. After
+        ``fit``, it goes on from there.
+        """
+        first = not hasattr(self, "autoencoder_")
+        z = self._checked(X, first=first)
+        if not hasattr(self, "trainer_"):
+            config = self._config()
+            if first:
+                rng = self._start(z)
+                self.losses_ = []
+            else:
+                rng = torch.Generator().manual_seed(int(check_random_state(self.random_state).randint(2**31 - 1)))
+            self.trainer_ = Trainer(self.autoencoder_, config, rng)
+        self.losses_.append(self.trainer_.epoch(self.autoencoder_.scaled(z)))
+        return self
+
+    def inverse_transform(self, codes: NDArray[np.floating] | sp.csr_array) -> NDArray[np.float32]:
+        """Reconstructions (N, D) of codes (N, n_latents)."""
+        check_is_fitted(self, "autoencoder_")
+        weights = self.autoencoder_.weights
+        scale = float(self.autoencoder_.scale)
+        return np.asarray((codes @ weights.decoder.numpy() + weights.decoder_bias.numpy()) * scale, dtype=np.float32)
+
+    def score(self, X: ArrayLike, y: object = None) -> float:
+        """Explained variance of the reconstruction: 1 is perfect, 0 is no better than the mean."""
+        codes = self.encode(X)
+        return explained_variance(self.autoencoder_.decode(codes), self._checked(X, first=False))
+
+
+class RandomDictionary(_Dictionary):
+    """The control of a sparse autoencoder: the same TopK code over random directions that were never trained.
+
+    Same centring, scale, width and k as :class:`SparseAutoencoder` before its first step.
+
+    Args: as there.
+    """
+
+    def __init__(
+        self,
+        n_latents: int = 1024,
+        k: int = 32,
+        *,
+        center: Center = "median",
+        output: Literal["dense", "sparse"] = "dense",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_latents = n_latents
+        self.k = k
+        self.center = center
+        self.output = output
+        self.random_state = random_state
+
+    def _make(self, n_inputs: int) -> Autoencoder:
+        return Autoencoder(n_inputs, self.n_latents, TopK(self.n_latents, self.k))
+
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
+        """Take centre and scale from embeddings (N, D); ``y`` is ignored."""
+        self._start(self._checked(X, first=True))
+        return self

@@ -1,0 +1,161 @@
+"""Sparse autoencoders measured side by side on one reading of the data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from monosemy.data.row_stream import RowStream
+from monosemy.errors import InputError
+from monosemy.functional.codes import to_csr
+from monosemy.functional.consistency import Codes
+from monosemy.functional.geometry import Orthogonality, orthogonality_error
+from monosemy.metrics.single_pass import WIDEST, OnePass, OnRows, probed_rows, recovered_accuracies
+from monosemy.sae.activations import Selecting
+from monosemy.sae.module import Autoencoder
+
+_BLOCK = 2**24
+"""Pre-activations that are in memory at a time."""
+_MOST_ROWS = 4096
+MOST_ANGLES = 16_384
+"""Latents up to which the angles between decoder rows are measured: their number is the square."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What was found of one autoencoder."""
+
+    activation: str
+    n_inputs: int
+    n_latents: int
+    k: int | None
+    """Active latents a row, where the activation selects them."""
+    metrics: dict[str, float]
+    """Over all latents; what could not be measured is NaN, and what nothing was given for is not there."""
+    latents: pd.DataFrame
+    """Tidy: dimension, label_noise, metric, value."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Several autoencoders on the same rows."""
+
+    source: str
+    n_rows: int
+    class_names: tuple[str, ...]
+    """Empty where there are no labels."""
+    models: dict[str, Evaluated]
+
+
+class _Model:
+    """A model with what is accumulated of it."""
+
+    def __init__(self, model: Autoencoder, n_classes: int) -> None:
+        self.model = model
+        self.state = OnePass(n_classes, rank=model.n_latents <= WIDEST)
+        self.kept: list[Codes] = []
+        """Codes of the rows that probes are trained on."""
+
+    def update(self, rows: torch.Tensor, labels: NDArray[np.int64] | None, kept: NDArray[np.int64]) -> None:
+        codes = self.model.encode(rows)
+        decoded = self.model.decode(codes)
+        csr = to_csr(codes)
+        self.state.update(csr, labels, rows.numpy(), decoded.numpy())
+        if len(kept):
+            self.kept.append(csr[kept])
+
+
+def evaluate(
+    models: Mapping[str, Autoencoder],
+    stream: RowStream,
+    labels: NDArray[np.int64] | None = None,
+    class_names: tuple[str, ...] = (),
+    on_rows: OnRows | None = None,
+) -> Evaluation:
+    """All metrics of several autoencoders by their names, on rows that are read once.
+
+    Args:
+        models: on one device, the CPU; all of the rows' width.
+        labels: (N,) positions in ``class_names``; without them what compares classes is left out.
+        on_rows: called with (rows done, rows in all).
+
+    Raises:
+        InputError: no model, another width, one row or one class only, labels of another number, or NaN.
+    """
+    check_widths(models, stream)
+    if labels is not None:
+        if len(class_names) < 2:
+            raise InputError(f"{stream.name} has {len(class_names)} class; give rows of at least two, or no labels.")
+        if stream.length is not None and stream.length != len(labels):
+            raise InputError(f"{stream.name} has {stream.length} rows but {len(labels)} labels; give one for each.")
+    states = {name: _Model(model, 0 if labels is None else len(class_names)) for name, model in models.items()}
+    probed = np.empty(0, dtype=np.int64) if labels is None else probed_rows(len(labels))
+    step = rows_at_a_time(models)
+    reader, n, embeddings = stream.open(), 0, []
+    while len(rows := reader.read(step)):
+        if labels is not None and n + len(rows) > len(labels):
+            raise InputError(f"{stream.name} has more rows than the {len(labels)} labels; give one for each.")
+        kept = probed[slice(*np.searchsorted(probed, [n, n + len(rows)]))] - n
+        if len(kept):
+            embeddings.append(rows.numpy()[kept])
+        own = None if labels is None else labels[n : n + len(rows)]
+        for state in states.values():
+            state.update(rows, own, kept)
+        n += len(rows)
+        if on_rows is not None:
+            on_rows(n, stream.length or n)
+    if n < 2:
+        raise InputError(f"{stream.name} has {n} row, and metrics compare rows; give at least two.")
+    if labels is not None and n != len(labels):
+        raise InputError(f"{stream.name} has {n} rows but {len(labels)} labels; give one for each.")
+    found = {name: _evaluated(state) for name, state in states.items()}
+    if labels is not None:
+        codes = [sp.vstack(state.kept, format="csr") for state in states.values()]
+        accuracies = recovered_accuracies(codes, np.concatenate(embeddings), labels[probed], len(class_names))
+        for one, accuracy in zip(found.values(), accuracies, strict=True):
+            one.metrics.update(accuracy.metrics())
+    return Evaluation(stream.name, n, () if labels is None else class_names, found)
+
+
+def check_widths(models: Mapping[str, Autoencoder], stream: RowStream) -> None:
+    """Every model takes the rows of the stream.
+
+    Raises:
+        InputError: one does not, or there is none.
+    """
+    if not models:
+        raise InputError("models holds no autoencoder; give at least one.")
+    for name, model in models.items():
+        if model.n_inputs != stream.width:
+            raise InputError(
+                f"{stream.name} has rows of {stream.width} numbers, but {name} takes {model.n_inputs}; give the "
+                f"embeddings that it was trained on."
+            )
+
+
+def rows_at_a_time(models: Mapping[str, Autoencoder]) -> int:
+    """So few that the pre-activations of the widest model stay small."""
+    return max(1, min(_MOST_ROWS, _BLOCK // max(model.n_latents for model in models.values())))
+
+
+def _evaluated(found: _Model) -> Evaluated:
+    model = found.model
+    metrics, parts = found.state.summary()
+    angles = decoder_angles(model)
+    metrics |= {"decoder_cosine": angles.mean, "decoder_cosine_rms": angles.rms, "decoder_cosine_max": angles.largest}
+    k = model.activation.k if isinstance(model.activation, Selecting) else None
+    table = pd.concat(parts, ignore_index=True)
+    return Evaluated(model.activation.name, model.n_inputs, model.n_latents, k, metrics, table)
+
+
+def decoder_angles(model: Autoencoder) -> Orthogonality:
+    """Orthogonality error of the decoder rows that have a direction; NaN above ``MOST_ANGLES`` latents."""
+    rows = model.decoder.numpy()
+    rows = rows[np.linalg.norm(rows, axis=1) > 0]
+    if not 2 <= len(rows) <= MOST_ANGLES:
+        return Orthogonality(*(float("nan"),) * 4)
+    return orthogonality_error(rows)

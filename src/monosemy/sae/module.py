@@ -1,0 +1,145 @@
+"""The sparse autoencoder as a torch module, and its files.
+
+The autoencoder before its first step.
+"""
+
+import warnings
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import torch
+from torch import Tensor, nn
+
+from monosemy.core.files import read_model_file, write_model_file
+from monosemy.errors import InputError, reason
+from monosemy.functional.autoencoder import Weights, decode, geometric_median, pre_activations
+from monosemy.functional.codes import SparseCodes
+from monosemy.sae.activations import ACTIVATIONS, Activation
+
+FORMAT = "monosemy.sparse-autoencoder.v1"
+
+
+class Autoencoder(nn.Module):
+    """code = activation(W_e (x - b) + c) with x = z / scale; reconstruction z' = scale (W_d code + b).
+
+    The scale is part of the model, so that inputs are treated alike in training, probing and reuse. Decoder rows have
+    length 1.
+
+    Args:
+        n_inputs, n_latents: D and M.
+        activation: which latents are active, see :mod:`monosemy.sae.activations`.
+        widths: rising prefix widths that end with M: each prefix of the latents learns to reconstruct by itself
+            (Matryoshka). None for the ordinary autoencoder.
+    """
+
+    scale: Tensor
+
+    def __init__(
+        self, n_inputs: int, n_latents: int, activation: Activation, widths: Sequence[int] | None = None
+    ) -> None:
+        super().__init__()
+        if n_inputs < 1:
+            raise InputError(f"n_inputs={n_inputs} is no width; give inputs of at least one column.")
+        self.widths = (n_latents,) if widths is None else tuple(int(width) for width in widths)
+        if any(a >= b for a, b in pairwise((0, *self.widths))) or self.widths[-1:] != (n_latents,):
+            raise InputError(
+                f"widths={self.widths} do not rise from above 0 to n_latents={n_latents}; give prefixes such as "
+                f"({max(1, n_latents // 2)}, {n_latents})."
+            )
+        self.encoder = nn.Parameter(torch.zeros(n_latents, n_inputs))
+        self.encoder_bias = nn.Parameter(torch.zeros(n_latents))
+        self.decoder = nn.Parameter(torch.zeros(n_latents, n_inputs))
+        self.decoder_bias = nn.Parameter(torch.zeros(n_inputs))
+        self.register_buffer("scale", torch.ones(()))
+        self.activation = activation
+        self.requires_grad_(False)  # training asks for gradients itself, and elsewhere none are wanted
+
+    @property
+    def n_inputs(self) -> int:
+        return self.encoder.shape[1]
+
+    @property
+    def n_latents(self) -> int:
+        return self.encoder.shape[0]
+
+    @property
+    def weights(self) -> Weights:
+        return Weights(self.encoder, self.encoder_bias, self.decoder, self.decoder_bias)
+
+    def scaled(self, z: Tensor) -> Tensor:
+        """x of inputs z (N, D), in the module's precision."""
+        if z.ndim != 2 or z.shape[1] != self.n_inputs:
+            raise InputError(
+                f"Inputs of shape {tuple(z.shape)} do not fit the autoencoder; give (N, {self.n_inputs}) numbers."
+            )
+        return z.to(self.scale.dtype) / self.scale
+
+    def encode(self, z: Tensor) -> SparseCodes:
+        """Codes of inputs (N, D) on their original scale."""
+        return self.activation.codes(pre_activations(self.weights, self.scaled(z)), self.weights)
+
+    def decode(self, codes: SparseCodes) -> Tensor:
+        """Reconstructions (N, D) on the original scale."""
+        return decode(self.weights, codes) * self.scale
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Reconstructions (N, D) of inputs (N, D)."""
+        return self.decode(self.encode(z))
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file that :meth:`load` reads."""
+        about = {
+            "activation": self.activation.name,
+            "settings": self.activation.settings(),
+            "widths": list(self.widths),
+        }
+        write_model_file(path, FORMAT, about, self.state_dict())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a file that :meth:`save` wrote."""
+        about, tensors = read_model_file(path, FORMAT)
+        try:
+            model = cls._of_file(about, tensors)
+            model.load_state_dict(tensors)
+        except Exception as error:  # what a stranger wrote there is wrong in nearly every way
+            raise InputError(
+                f"{path} does not describe a sparse autoencoder ({reason(error)}); give one that monosemy wrote."
+            ) from error
+        return model
+
+    @classmethod
+    def _of_file(cls, about: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        n_latents, n_inputs = tensors["encoder"].shape
+        if 0 in (n_latents, n_inputs):
+            raise InputError(f"its encoder has the shape {n_latents} x {n_inputs}")  # of any length, and no bytes
+        activation = ACTIVATIONS[about["activation"]](n_latents, **about["settings"])
+        return cls(n_inputs, n_latents, activation, about["widths"])
+
+
+Center = Literal["median", "mean"]
+
+
+def initialise(model: Autoencoder, z: Tensor, rng: torch.Generator, center: Center = "median") -> None:
+    """Scale to unit variance a dimension, bias at the centre, decoder rows random of length 1, encoder tied to them.
+
+    Args:
+        z: (N, D), on the original scale.
+        center: the geometric median, which outliers do not move, or the mean.
+
+    Source: Bricken et al., "Towards monosemanticity" (2023); Gao et al. (arXiv 2406.04093), appendix A.1.
+    """
+    if center not in get_args(Center):
+        raise InputError(f"center={center!r} is unknown; choose 'median' or 'mean'.")
+    mean = z.mean(dim=0)
+    variance = (z - mean).pow(2).sum(dim=1).mean() / z.shape[1]
+    if variance == 0:
+        warnings.warn("The inputs do not vary at all; the autoencoder can only learn their one value.", stacklevel=2)
+    model.scale.copy_(variance.sqrt() if variance > 0 else torch.ones(()))
+    rows = torch.randn(model.decoder.shape, generator=rng).to(model.decoder)
+    model.decoder.copy_(nn.functional.normalize(rows, dim=1))
+    model.encoder.copy_(model.decoder)
+    model.encoder_bias.zero_()
+    model.decoder_bias.copy_((geometric_median(z) if center == "median" else mean) / model.scale)

@@ -1,0 +1,318 @@
+"""Several sparse autoencoders trained on rows that need not fit into memory, at the cost of reading them once."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monosemy._version import __version__
+from monosemy.core.distributed import ALONE, Processes
+from monosemy.core.files import read_model_file, write_model_file
+from monosemy.data.row_stream import RowStream, State
+from monosemy.errors import InputError
+from monosemy.functional.reconstruction import explained_variance
+from monosemy.sae.estimators import SparseAutoencoder
+from monosemy.training.checkpoint import RunFolder
+
+__all__ = ["names_of", "train_many", "trained_files"]
+
+FORMAT = "monosemy.sae-training-state.v1"
+SAMPLE = 8192
+"""Rows that scale and bias start from: the first of the first pass."""
+_LOG_EVERY = 100
+"""Steps between rows of the log where the number of steps is not known; a hundredth of them where it is."""
+
+OnStep = Callable[[int, int | None, float], None]
+"""Called with (steps done, steps in all where known, mean loss of the autoencoders)."""
+OnLog = Callable[[dict[str, float]], None]
+"""Called with each row of the log."""
+
+
+def names_of(saes: Sequence[SparseAutoencoder]) -> tuple[str, ...]:
+    """A name of each, such as `topk-4096-k32-seed0`, which is that of its file."""
+    names: list[str] = []
+    for sae in saes:
+        name = f"{sae.activation}-{sae.n_latents}-k{sae.k}-seed{sae.random_state}"
+        names.append(name if name not in names else f"{name}-{len(names) + 1}")
+    return tuple(names)
+
+
+def train_many(
+    saes: Sequence[SparseAutoencoder],
+    stream: RowStream,
+    *,
+    steps: int | None = None,
+    folder: str | Path | None = None,
+    minutes: float = math.inf,
+    processes: Processes = ALONE,
+    on_step: OnStep | None = None,
+    on_log: OnLog | None = None,
+) -> bool:
+    """Fit sparse autoencoders on one stream; each becomes, bit for bit, what it would be if fitted on it alone.
+
+    Scale and bias start from the first 8,192 rows, so shuffle rows that come in a meaningful order
+    (:func:`monosemy.streams.shuffled`). Rows at the end of a pass that fill no batch are left out.
+
+    Args:
+        saes: of one ``n_epochs`` and one ``batch_size``, each with a whole number as ``random_state``.
+        steps: in all, instead of ``n_epochs`` passes.
+        folder: takes checkpoints, the log and at the end ``NAME.safetensors`` of each autoencoder, see
+            :func:`names_of`. A training that was killed goes on from its last checkpoint, to the same weights on a CPU.
+        minutes: stop at a checkpoint after this time; a further call goes on.
+        processes: those that share each batch.
+
+    Returns: False where the time was over before the last step.
+
+    Raises:
+        InputError: the autoencoders differ in how they read the stream, the stream is too short or holds bad rows, a
+            loss became infinite, or the folder holds another training. The last good state stays in the folder.
+    """
+    work = _Work(tuple(saes), stream, steps, minutes, processes, on_step, on_log)
+    _check(work)
+    if folder is None:
+        return _Run(work, None).run()
+    seeds = {name: sae.random_state for name, sae in zip(names_of(work.saes), work.saes, strict=True)}
+    with RunFolder(Path(folder), _settings(work), stream.key(), seeds, writes=processes.writes) as run_folder:
+        processes.wait()
+        return _Run(work, run_folder).run()
+
+
+@dataclass(frozen=True)
+class _Work:
+    saes: tuple[SparseAutoencoder, ...]
+    stream: RowStream
+    steps: int | None
+    minutes: float
+    processes: Processes
+    on_step: OnStep | None
+    on_log: OnLog | None
+
+    @property
+    def batch(self) -> int:
+        """Rows a step, over all processes."""
+        return min(self.saes[0].batch_size, self.stream.length or self.saes[0].batch_size)
+
+    @property
+    def n_epochs(self) -> float:
+        return self.saes[0].n_epochs if self.steps is None else math.inf
+
+    @property
+    def n_steps(self) -> int | None:
+        if self.steps is not None or self.stream.length is None:
+            return self.steps
+        return self.saes[0].n_epochs * (self.stream.length // self.batch)
+
+
+def _check(work: _Work) -> None:
+    if not work.saes:
+        raise InputError("saes is empty; give at least one SparseAutoencoder.")
+    for name in ("n_epochs", "batch_size"):
+        values = list(dict.fromkeys(getattr(sae, name) for sae in work.saes))
+        if len(values) > 1:
+            raise InputError(
+                f"The autoencoders have {name}={values[0]!r} and {values[1]!r}, but read the same "
+                f"batches; make them equal."
+            )
+        if not isinstance(values[0], int) or values[0] < 1:
+            raise InputError(f"{name}={values[0]!r} is no positive whole number; choose one of at least 1.")
+    for sae in work.saes:
+        if not isinstance(sae.random_state, int):
+            raise InputError(f"random_state={sae.random_state!r} cannot be repeated; give a whole number.")
+    if work.steps is not None and work.steps < 1:
+        raise InputError(f"steps={work.steps!r} is not positive; choose a value above 0.")
+    if work.stream.length is not None and work.stream.length < 2:
+        raise InputError(f"{work.stream.name} has {work.stream.length} row; a dictionary starts from at least 2.")
+    if work.batch % work.processes.world:
+        raise InputError(
+            f"A batch of {work.batch} rows cannot be shared by {work.processes.world} processes; choose a batch_size "
+            f"that is a multiple of {work.processes.world}."
+        )
+
+
+def _settings(work: _Work) -> dict[str, Any]:
+    """All that the result depends on beside the rows, as plain values."""
+    saes = {
+        name: {key: value for key, value in sae.get_params().items() if key not in ("on_epoch", "output")}
+        for name, sae in zip(names_of(work.saes), work.saes, strict=True)
+    }
+    made_by = {"torch": str(torch.__version__), "monosemy": __version__, "processes": work.processes.world}
+    values = {"rows": work.stream.name, "saes": saes, "steps": work.steps, "made_by": made_by}
+    plain: dict[str, Any] = json.loads(json.dumps(values, default=int))
+    return plain
+
+
+class _Run:
+    """One call of :func:`train_many`."""
+
+    def __init__(self, work: _Work, folder: RunFolder | None) -> None:
+        self.work, self.folder, self.names = work, folder, names_of(work.saes)
+        self.step, self.epoch = 0, 0
+        self.reader = work.stream.open()
+        sample = self.reader.peek(max(SAMPLE, work.batch))
+        if len(sample) < 2:
+            raise InputError(f"{work.stream.name} ended after {len(sample)} rows; a dictionary starts from at least 2.")
+        self.trainers = [sae.begin(sample, steps=work.n_steps, processes=work.processes) for sae in work.saes]
+        self.every = _LOG_EVERY if work.n_steps is None else max(1, work.n_steps // 100)
+        self.since_log: list[list[float]] = []
+        if folder is not None:
+            self._restore(folder)
+
+    def run(self) -> bool:
+        work, processes = self.work, self.work.processes
+        deadline, began = time.monotonic() + 60 * work.minutes, time.monotonic()
+        last: Tensor | None = None
+        while work.n_steps is None or self.step < work.n_steps:
+            rows = self._next_rows()
+            if rows is None:
+                break
+            self._step(rows)
+            if processes.writes and (self.step % self.every == 0 or self.step == work.n_steps):
+                began = self._log(rows, began)
+            last = rows
+            over = processes.agree(time.monotonic() > deadline)
+            if self.folder is not None and processes.writes and (self.folder.due() or over):
+                self._save(self.folder)
+            if over and self.step != work.n_steps:
+                return False
+        if self.since_log and processes.writes and last is not None:
+            self._log(last, began)
+        self._finish()
+        return True
+
+    def _next_rows(self) -> Tensor | None:
+        """This process' share of the next batch; None after the last pass.
+
+        Where the stream fails, what was learned so far is saved first.
+        """
+        place = self.epoch, self.reader.state()
+        rows, problem = self._share_of_batch()
+        if problem is None and rows is None:
+            if self.step > 0:
+                self.epoch += 1
+                if self.epoch >= self.work.n_epochs:
+                    return None
+                self.reader = self.work.stream.open(self.epoch)
+                rows, problem = self._share_of_batch()
+            if problem is None and rows is None:
+                problem = (
+                    f"{self.work.stream.name} ended before one batch of {self.work.batch} rows; give more rows or "
+                    f"lower batch_size."
+                )
+        if problem is not None:
+            if self.folder is not None and self.step > 0 and self.work.processes.writes:
+                self._save(self.folder, place)
+            raise InputError(f"{problem} {self._kept()}".rstrip())
+        return rows
+
+    def _share_of_batch(self) -> tuple[Tensor | None, str | None]:
+        """This process' rows of the next batch, None where no whole batch is left; and what went wrong, anywhere."""
+        work, processes = self.work, self.work.processes
+        share = work.batch // processes.world
+        rows, problem = None, None
+        try:
+            self.reader.skip(processes.rank * share)
+            rows = self.reader.read(share)
+            self.reader.skip((processes.world - 1 - processes.rank) * share)
+            code = int(len(rows) < share)
+        except InputError as error:
+            problem, code = str(error), 2
+        worst = -int(processes.least(torch.tensor(-code, device=processes.device)))
+        if worst == 2:
+            return None, problem or "Another process could not read its rows."
+        return (None if worst else rows), None
+
+    def _step(self, rows: Tensor) -> None:
+        rows = rows.to(self.work.processes.device)
+        losses = []
+        for name, trainer in zip(self.names, self.trainers, strict=True):
+            try:
+                losses.append(trainer.step(trainer.model.scaled(rows)))
+            except InputError as error:
+                raise InputError(f"{name}: {error} {self._kept()}") from error
+        self.step += 1
+        if self.work.processes.writes:
+            self.since_log.append(losses)
+        if self.work.on_step is not None:
+            self.work.on_step(self.step, self.work.n_steps, sum(losses) / len(losses))
+
+    def _measured(self, rows: Tensor) -> dict[str, float]:
+        """How the autoencoders do on the batch of the last step."""
+        z = rows.to(self.work.processes.device)
+        row: dict[str, float] = {}
+        for name, trainer in zip(self.names, self.trainers, strict=True):
+            codes = trainer.model.encode(z)
+            row[f"{name}/explained_variance"] = explained_variance(trainer.model.decode(codes), z)
+            row[f"{name}/l0"] = float((codes.values > 0).sum()) / len(z)
+            row[f"{name}/dead"] = float((trainer.silent_for > trainer.config.dead_after).float().mean())
+        return row
+
+    def _log(self, rows: Tensor, began: float) -> float:
+        """Tell how far the training is; the time when that was said."""
+        now = time.monotonic()
+        rate = len(self.since_log) * self.work.batch / max(now - began, 1e-9)
+        means = torch.tensor(self.since_log, dtype=torch.float64).mean(dim=0).tolist()
+        for sae, mean in zip(self.work.saes, means, strict=True):
+            sae.losses_.append(mean)
+        self.since_log = []
+        row: dict[str, float] = {"step": self.step, "epoch": self.epoch + 1, "rows_per_second": rate}
+        row |= {f"{name}/loss": mean for name, mean in zip(self.names, means, strict=True)}
+        row |= self._measured(rows)
+        if self.folder is not None:
+            self.folder.log(row)
+        if self.work.on_log is not None:
+            self.work.on_log(row)
+        return now
+
+    def _kept(self) -> str:
+        """What is left of the training, as a sentence."""
+        if self.folder is None:
+            return ""
+        kept = self.folder.kept()
+        return kept[0].upper() + kept[1:] + "."
+
+    def _save(self, folder: RunFolder, place: tuple[int, State] | None = None) -> None:
+        """Write a checkpoint; the stream is where its reader is, if no other place is given."""
+        tensors: dict[str, Tensor] = {}
+        for name, trainer in zip(self.names, self.trainers, strict=True):
+            if not all(bool(torch.isfinite(parameter).all()) for parameter in trainer.parameters):
+                raise InputError(f"{name}: a weight became infinite or NaN; {folder.kept()}; lower lr.")
+            tensors |= {f"{name}/{key}": value for key, value in trainer.state_dict().items()}
+        epoch, reader = place or (self.epoch, self.reader.state())
+        about = {"step": self.step, "epoch": epoch, "reader": reader}
+        write_model_file(folder.checkpoint, FORMAT, about, tensors)
+        folder.saved(self.step)
+
+    def _restore(self, folder: RunFolder) -> None:
+        path = folder.checkpoint
+        if not path.exists():
+            return
+        about, tensors = read_model_file(path, FORMAT)
+        try:
+            for name, trainer in zip(self.names, self.trainers, strict=True):
+                own = {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
+                trainer.load_state_dict(own)
+            self.step, self.epoch, place = int(about["step"]), int(about["epoch"]), about["reader"]
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is the state of another training; choose another folder.") from error
+        folder.saved(self.step)
+        if self.step != self.work.n_steps:
+            self.reader = self.work.stream.open(self.epoch, place)
+
+    def _finish(self) -> None:
+        if self.folder is not None and self.work.processes.writes:
+            self._save(self.folder)
+        for name, trainer in zip(self.names, self.trainers, strict=True):
+            trainer.model.to("cpu")
+            if self.folder is not None and self.work.processes.writes:
+                trainer.model.save(self.folder.path / f"{name}.safetensors")
+
+
+def trained_files(folder: Path, saes: Sequence[SparseAutoencoder]) -> dict[str, Path]:
+    """The file of each autoencoder that :func:`train_many` has written into a folder."""
+    return {name: folder / f"{name}.safetensors" for name in names_of(saes)}

@@ -1,0 +1,338 @@
+"""The loss of a batch and its gradient: densely by autograd, or in closed form where the code is sparse enough.
+
+Training of the autoencoder.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from monosemy.core.distributed import ALONE, Processes, all_gather
+from monosemy.errors import InputError
+from monosemy.functional.autoencoder import Terms, loss_and_gradient, pre_activations
+from monosemy.functional.codes import SparseCodes, from_dense, to_dense, top_k
+from monosemy.functional.monoscore import batch_mono_score, mono_loss
+from monosemy.functional.products import sparse_from, sparse_pays
+from monosemy.functional.reconstruction import aux_k
+from monosemy.sae.activations import Selecting
+from monosemy.sae.module import Autoencoder
+
+
+class Step(NamedTuple):
+    """What a batch says."""
+
+    loss: float
+    gradients: Sequence[Tensor | None]
+    """In the order of the model's parameters; None where the loss does not depend on one."""
+    codes: SparseCodes
+
+
+def is_sparse(model: Autoencoder) -> bool:
+    """Whether the closed form is used: the code is sparse by selection, and sparse enough for the device."""
+    activation, device = model.activation, model.encoder.device
+    return isinstance(activation, Selecting) and sparse_pays(model.n_latents, activation.k, device)
+
+
+def evaluate(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:
+    """Loss and gradient of a batch.
+
+    Args:
+        x: (B, D), scaled.
+        dead: (M,) bool.
+    """
+    return sparse_step(model, x, dead, terms) if is_sparse(model) else dense_step(model, x, dead, terms)
+
+
+def sparse_step(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:
+    """In closed form; for activations that select."""
+    assert isinstance(model.activation, Selecting)
+    pre = pre_activations(model.weights, x)
+    codes = model.activation.select(pre)
+    loss, gradient = loss_and_gradient(model.weights, x, pre, codes, dead, terms)
+    return Step(loss, gradient, codes)
+
+
+def dense_step(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:
+    """By autograd on dense matrices; for every activation."""
+    parameters = list(model.parameters())
+    model.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            loss, code = dense_loss(model, x, dead, terms)
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    finally:
+        model.requires_grad_(False)
+    return Step(loss.item(), gradients, from_dense(code.detach()))
+
+
+def dense_loss(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> tuple[Tensor, Tensor]:
+    """The loss as :func:`monosemy.functional.autoencoder.loss_and_gradient` defines it, with the activation's penalty.
+
+    loss = (sum_p |r_p - x|^2 + penalty) / |x|^2 + AuxK + MonoScore's term.
+
+    Returns: the loss and the (B, M) code.
+    """
+    weights = model.weights
+    pre = pre_activations(weights, x)
+    code = model.activation.training_code(pre, weights)
+    # Block by block, so that nothing is added up twice.
+    energy = terms.total(x.pow(2).sum()).clamp(min=1e-30)
+    recon = weights.decoder_bias
+    loss = model.activation.penalty(pre, x, weights)
+    start = 0
+    for end in terms.widths:
+        recon = recon + code[:, start:end] @ weights.decoder[start:end]
+        loss = loss + (recon - x).pow(2).sum()
+        start = end
+    loss = loss / energy
+    if terms.mono_weight > 0:
+        loss = loss + terms.mono_weight * mono_loss(batch_mono_score(code, x))
+    n_dead = int(dead.sum())
+    if terms.aux_weight > 0 and n_dead > 0:
+        among_dead = to_dense(top_k(pre[:, dead], min(terms.aux_latents, n_dead)))
+        error = x - recon
+        own = error.detach().pow(2).sum()
+        share = own / terms.total(own).clamp(min=1e-30)
+        loss = loss + terms.aux_weight * share * aux_k(error, among_dead @ weights.decoder[dead])
+    return loss, code
+
+
+OnEpoch = Callable[[int, int, float], None]
+Dead = Literal["aux", "resample", "none"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the autoencoder is trained.
+
+    Args:
+        batch_size, lr: of Adam.
+        dead: what is done about dead latents: AuxK, resampling, nothing. None for AuxK where it reaches them (TopK,
+            BatchTopK, JumpReLU), else resampling.
+        dead_after: a latent is dead when it has not fired for this many samples.
+        aux_weight: weight of AuxK.
+        mono_weight: weight of 1 - the mean MonoScore of the batch.
+    """
+
+    batch_size: int = 512
+    lr: float = 1e-3
+    dead: Dead | None = None
+    dead_after: int = 10_000
+    aux_weight: float = 1 / 32
+    mono_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("batch_size", self.batch_size), ("lr", self.lr), ("dead_after", self.dead_after)):
+            if not 0 < value < math.inf:
+                raise InputError(f"{name}={value!r} is not positive; choose a value above 0.")
+        for name, value in (("aux_weight", self.aux_weight), ("mono_weight", self.mono_weight)):
+            if not 0 <= value < math.inf:
+                raise InputError(f"{name}={value!r} is no weight; choose a number of at least 0.")
+        if self.dead is not None and self.dead not in get_args(Dead):
+            raise InputError(f"dead={self.dead!r} is unknown; choose {', '.join(map(repr, get_args(Dead)))} or None.")
+
+
+class Trainer:
+    """Adam with the decoder's rows kept at length 1, step by step; it holds all state of a training.
+
+    The gradient's component along each decoder row is removed before the step and the rows are set to length 1 after.
+
+    Args:
+        model: initialised; trained in place.
+        steps: of the whole training, if known: the learning rate warms up over the first twentieth and falls linearly
+            to 0 over the last third. None for a stream without a known end: it stays.
+        rng: of the resampling.
+        processes: those that train this autoencoder together, each on an equal share of every batch. All hold the same
+            model, and it becomes what one process with the whole batches would make of it, to rounding.
+    """
+
+    def __init__(
+        self,
+        model: Autoencoder,
+        config: TrainingConfig,
+        rng: torch.Generator,
+        *,
+        steps: int | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.model, self.config, self.rng, self.steps, self.processes = model, config, rng, steps, processes
+        if processes.world > 1 and config.mono_weight > 0:
+            raise InputError(
+                f"mono_weight={config.mono_weight:g} compares all samples of a batch, of which {processes.world} "
+                f"processes hold a share each; set it to 0, or train in one process."
+            )
+        model.activation.processes = processes
+        reaches = model.activation.aux_reaches_dead
+        self.dead: Dead = config.dead or ("aux" if reaches else "resample")
+        if self.dead == "aux" and not reaches:
+            raise InputError(
+                f"dead='aux' has no effect with the activation {model.activation.name!r}, whose dead latents have no "
+                f"positive activation to learn from; choose 'resample' or 'none'."
+            )
+        self.parameters = list(model.parameters())
+        self.optimizer = torch.optim.Adam(self.parameters, lr=config.lr, fused=True)
+        self.silent_for = torch.zeros(model.n_latents, dtype=torch.int64, device=model.encoder.device)
+        self.done = 0
+        self._since_resampling = 0
+        self._terms = Terms(
+            model.widths,
+            aux_latents=max(1, min(model.n_inputs // 2, model.n_latents)),
+            aux_weight=config.aux_weight if self.dead == "aux" else 0.0,
+            aux_sparse_from=sparse_from(model.encoder.device),
+            mono_weight=config.mono_weight,
+            total=processes.total,
+        )
+
+    def step(self, x: Tensor) -> float:
+        """One step on a batch (B, D), or this process' share of it, scaled; returns the loss of the whole batch.
+
+        One that is not finite leaves the model as it was.
+        """
+        model = self.model
+        own = evaluate(model, x, self.silent_for > self.config.dead_after, self._terms)
+        loss, gradients, codes = own if self.processes.world == 1 else self._of_whole_batch(own)
+        if not math.isfinite(loss):
+            raise InputError(
+                f"The autoencoder's loss became {loss} at step {self.done + 1}; lower lr ({self.config.lr:g})."
+            )
+        for parameter, slope in zip(self.parameters, gradients, strict=True):
+            parameter.grad = slope
+        slope = model.decoder.grad
+        if slope is not None:
+            along = (slope * model.decoder).sum(dim=1, keepdim=True)
+            slope.addcmul_(model.decoder, along, value=-1)
+        self.optimizer.param_groups[0]["lr"] = self.config.lr * self._share_of_lr()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        model.decoder.div_(model.decoder.norm(dim=1, keepdim=True))
+        model.activation.after_step(codes)
+        self.done += 1
+        self.silent_for += len(x) * self.processes.world
+        self.silent_for[self._fired(codes)] = 0
+        if self.dead == "resample":
+            self._resample_in_time(x)
+        return loss
+
+    def epoch(self, x: Tensor) -> float:
+        """One pass over (N, D), scaled, in random order; returns the mean loss. What fills no batch is left out."""
+        batch_size = min(self.config.batch_size, len(x))
+        n_batches = len(x) // batch_size
+        order = torch.randperm(len(x), generator=self.rng)[: n_batches * batch_size].to(x.device)
+        return sum(self.step(x[rows]) for rows in order.view(n_batches, batch_size)) / n_batches
+
+    def _of_whole_batch(self, own: Step) -> Step:
+        """Loss and gradients summed over the processes, at once."""
+        known = [slope for slope in own.gradients if slope is not None]
+        flat = torch.cat([known[0].new_tensor([own.loss]), *(slope.reshape(-1) for slope in known)])
+        loss, *sums = self.processes.total(flat).split([1, *(slope.numel() for slope in known)])
+        whole = iter([total.view_as(slope) for total, slope in zip(sums, known, strict=True)])
+        return Step(loss.item(), [None if slope is None else next(whole) for slope in own.gradients], own.codes)
+
+    def _fired(self, codes: SparseCodes) -> Tensor:
+        """The latents that are active anywhere in the batch, as indices or a mask."""
+        own = codes.indices[codes.values > 0]
+        if self.processes.world == 1:
+            return own
+        return self.processes.total(torch.zeros_like(self.silent_for).index_fill_(0, own, 1)) > 0
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that the next step depends on, as tensors."""
+        state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for number, parameter in enumerate(self.parameters):
+            for name, value in self.optimizer.state[parameter].items():
+                state[f"optimizer.{number}.{name}"] = value
+        counts = torch.tensor([self.done, self._since_resampling])
+        return state | {"silent_for": self.silent_for, "counts": counts, "rng": self.rng.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state of :meth:`state_dict`, as if nothing had been between.
+
+        Raises:
+            RuntimeError, KeyError: the state is another model's.
+        """
+        self.model.load_state_dict(_below("model.", state))
+        for number, parameter in enumerate(self.parameters):
+            moments = _below(f"optimizer.{number}.", state)
+            if moments:
+                state_here = {name: value.clone().to(parameter.device) for name, value in moments.items()}
+                self.optimizer.state[parameter] = state_here
+        self.silent_for.copy_(state["silent_for"])
+        self.done, self._since_resampling = state["counts"].tolist()
+        self.rng.set_state(state["rng"].cpu())
+
+    def _share_of_lr(self) -> float:
+        if self.steps is None:
+            return 1.0
+        return min(1.0, (self.done + 1) / max(1, self.steps // 20), 3 * (self.steps - self.done) / self.steps)
+
+    def _resample_in_time(self, x: Tensor) -> None:
+        """Each time that every latent has had its chance to fire; not when the learning rate falls: no time is left."""
+        self._since_resampling += len(x) * self.processes.world
+        falling = self.steps is not None and 3 * self.done >= 2 * self.steps
+        if self._since_resampling >= self.config.dead_after and not falling:
+            self._since_resampling = 0
+            self._resample(all_gather(x) if self.processes.world > 1 else x)
+
+    def _resample(self, x: Tensor) -> None:
+        """Dead latents take the directions of samples that are badly reconstructed, drawn by their squared loss.
+
+        Source: Bricken et al., "Towards monosemanticity" (2023), appendix on neuron resampling.
+        """
+        model = self.model
+        dead = (self.silent_for >= self.config.dead_after).nonzero().squeeze(1)
+        centered = x - model.decoder_bias
+        error = (model(x * model.scale) / model.scale - x).pow(2).sum(dim=1)
+        chances = torch.where(centered.norm(dim=1) > 0, error.pow(2), 0).cpu()
+        n_new = min(len(dead), int((chances > 0).sum()))
+        if n_new == 0:
+            return
+        dead = dead[:n_new]
+        drawn = torch.multinomial(chances, n_new, generator=self.rng).to(x.device)
+        rows = nn.functional.normalize(centered[drawn], dim=1)
+        living = torch.ones(model.n_latents, dtype=torch.bool, device=x.device).index_fill(0, dead, False)
+        length = model.encoder[living].norm(dim=1).mean() if living.any() else model.encoder.new_ones(())
+        model.decoder[dead] = rows
+        model.encoder[dead] = rows * (model.activation.new_length * length)
+        model.encoder_bias[dead] = 0
+        model.activation.reset(dead)
+        self.silent_for[dead] = 0
+        for parameter in self.parameters:
+            if parameter is not model.decoder_bias:
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    self.optimizer.state[parameter][moment][dead] = 0
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def train(
+    model: Autoencoder,
+    z: Tensor,
+    config: TrainingConfig,
+    rng: torch.Generator,
+    *,
+    n_epochs: int,
+    on_epoch: OnEpoch | None = None,
+) -> list[float]:
+    """Train an initialised model in place and return the mean loss of each epoch.
+
+    Args:
+        z: (N, D) on the original scale.
+        on_epoch: called with (epochs done, epochs in all, mean loss).
+    """
+    if n_epochs < 1:
+        raise InputError(f"n_epochs={n_epochs!r} is not positive; choose a value above 0.")
+    x = model.scaled(z)
+    n_batches = len(x) // min(config.batch_size, len(x))
+    trainer = Trainer(model, config, rng, steps=n_epochs * n_batches)
+    losses = []
+    for epoch in range(n_epochs):
+        losses.append(trainer.epoch(x))
+        if on_epoch is not None:
+            on_epoch(epoch + 1, n_epochs, losses[-1])
+    return losses

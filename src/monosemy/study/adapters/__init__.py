@@ -1,1 +1,0 @@
-"""Language models finetuned with LoRA and MonoLoRA, side by side."""

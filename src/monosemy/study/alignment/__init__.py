@@ -1,1 +1,0 @@
-"""DPO against DecPO over weights, losses, seeds and models: trained, measured, summarised."""

@@ -1,0 +1,1 @@
+"""DPO and DecPO side by side."""

@@ -1,0 +1,1 @@
+"""Finetuned image networks."""

@@ -1,0 +1,1 @@
+"""LoRA and MonoLoRA side by side."""

@@ -1,0 +1,225 @@
+"""Data for finetuning language models: labelled texts or instructions, as rows of one condition."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt, Lt
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from monosemy.core.cache import fingerprint
+from monosemy.data.dataset import LabelledData, Split
+from monosemy.errors import InputError, reason
+from monosemy.lm.adapter_training import Task
+from monosemy.lm.classification import label_words, load_classification, prompt_splits
+from monosemy.lm.instructions import InstructionConfig, InstructionFormat, load_instructions
+from monosemy.lm.prompts import Form, Row
+from monosemy.lm.texts import fewer
+from monosemy.lm.tokenization import fit_context
+from monosemy.seeding import numpy_rng
+from monosemy.study.folder import data_fingerprint
+
+OnLong = Literal["stop", "drop", "truncate"]
+Labels = NDArray[np.int64]
+
+
+class AdapterSource(BaseModel):
+    """Where the texts come from and how they are read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    task: Task | None = None
+    """Texts with labels are classified, everything else is generated, where it is not given."""
+    format: InstructionFormat | None = None
+    form: Form = "plain"
+    text_column: str | None = None
+    label_column: str | None = None
+    prompt_column: str = "prompt"
+    completion_column: str = "completion"
+    label_words: tuple[str, ...] | None = None
+    """What the classes are called where they are generated."""
+    test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
+    validation_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
+    max_train: Annotated[int, Ge(2)] | None = None
+    max_validation: Annotated[int, Ge(1)] | None = None
+    max_test: Annotated[int, Ge(1)] | None = None
+    on_long: OnLong = "stop"
+    """What is done about rows that do not fit into the model's context."""
+
+
+@dataclass(frozen=True)
+class AdapterData:
+    """Texts to finetune on: labelled ones, or rows of instructions."""
+
+    name: str
+    task: Task
+    labelled: LabelledData | None = None
+    words: tuple[str, ...] = ()
+    """The classes' names where they are generated."""
+    form: Form = "plain"
+    instructions: dict[str, list[Row]] = field(default_factory=dict)
+    """Train, validation and test, where there are no labels."""
+    notices: tuple[str, ...] = ()
+
+    def key(self) -> str:
+        """Tells this data from any other."""
+        if self.labelled is not None:
+            return fingerprint(data_fingerprint(self.labelled), self.task, self.words, self.form)
+        return fingerprint(json.dumps(self.instructions, sort_keys=True))
+
+    def rows(self, labels: tuple[Labels, Labels] | None = None) -> dict[str, list[Row]]:
+        """Rows of train, validation and test.
+
+        Args:
+            labels: those that are given for train and validation, -1 for a row that is not used.
+        """
+        if self.labelled is None:
+            return self.instructions
+        data = self.labelled
+        if labels is not None:
+            train, validation = (
+                Split(split.inputs, given).take(np.flatnonzero(given >= 0))
+                for split, given in zip((data.train, data.validation), labels, strict=True)
+            )
+            data = replace(data, train=train, validation=validation, given_labels=None)
+        if self.task == "generation":
+            return prompt_splits(data, self.words, self.form).splits()
+        return {
+            name: [
+                {"text": str(text), "label": int(label)} for text, label in zip(part.inputs, part.labels, strict=True)
+            ]
+            for name, part in data.splits().items()
+        }
+
+
+def load_adapter_data(config: AdapterSource, seed: int = 0) -> AdapterData:
+    """Read texts, split, and take as many rows as were asked for.
+
+    Raises:
+        InputError: the source cannot be read, or holds no texts of a known form.
+    """
+    if config.task != "classification" and not (config.text_column and config.label_column):
+        reader = InstructionConfig(
+            source=config.source,
+            format=config.format,
+            form=config.form,
+            prompt_column=config.prompt_column,
+            completion_column=config.completion_column,
+            test_fraction=config.test_fraction,
+            validation_fraction=config.validation_fraction,
+            text_column=config.text_column or "text",
+        )
+        found = load_instructions(reader, seed)
+        if found.format != "classification":
+            parts = {"train": found.train, "validation": found.validation, "test": found.test}
+            limits = (config.max_train, config.max_validation, config.max_test)
+            rows = {n: fewer(part, limit, seed) for (n, part), limit in zip(parts.items(), limits, strict=True)}
+            for name, part in rows.items():
+                if not part:
+                    raise InputError(f"The {name} split of {found.name} is empty; give more rows.")
+            return AdapterData(found.name, "generation", instructions=rows, notices=found.notices)
+    return _labelled(config, seed)
+
+
+def _labelled(config: AdapterSource, seed: int) -> AdapterData:
+    data = load_classification(
+        config.source,
+        seed,
+        text_column=config.text_column,
+        label_column=config.label_column,
+        test_fraction=config.test_fraction,
+        validation_fraction=config.validation_fraction,
+    )
+    data = replace(
+        data,
+        train=_fewer(data.train, config.max_train, seed),
+        validation=_fewer(data.validation, config.max_validation, seed),
+        test=_fewer(data.test, config.max_test, seed),
+    )
+    task: Task = config.task or "classification"
+    words = label_words(data, config.label_words) if task == "generation" else ()
+    return AdapterData(data.name, task, data, words, config.form, notices=data.notices)
+
+
+def _fewer(split: Split, n: int | None, seed: int) -> Split:
+    if n is None or n >= len(split):
+        return split
+    return split.take(np.sort(numpy_rng("rows", seed).permutation(len(split))[:n]))
+
+
+def fitted(data: AdapterData, tokenizer: Any, n_tokens: int, on_long: OnLong) -> AdapterData:
+    """The data with rows that fit into ``n_tokens``, and what was done about the others.
+
+    Raises:
+        InputError: a row is longer and ``on_long`` is `stop`, or none fits.
+    """
+    if data.labelled is not None:
+        return _fitted_texts(data, data.labelled, tokenizer, n_tokens, on_long)
+    rows, notices = {}, []
+    for name, part in data.instructions.items():
+        found = fit_context(part, tokenizer, n_tokens, "truncate" if on_long == "truncate" else "drop")
+        if on_long == "stop" and found.n_dropped:
+            raise _too_long(found.n_dropped, name, data.name, n_tokens)
+        rows[name] = found.rows
+        notices += [f"{name.capitalize()}: {said}" for said in found.notices(n_tokens)]
+    return replace(data, instructions=rows, notices=(*data.notices, *notices))
+
+
+def _fitted_texts(
+    data: AdapterData, labelled: LabelledData, tokenizer: Any, n_tokens: int, on_long: OnLong
+) -> AdapterData:
+    # What stands around a text where its class is generated takes some tokens of its own.
+    room = n_tokens - (16 if data.task == "generation" else 0)
+    parts: dict[str, Split] = {}
+    notices = []
+    for name, split in labelled.splits().items():
+        texts = [str(text) for text in split.inputs]
+        lengths = np.array([len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]])
+        n_long = int((lengths > room).sum())
+        parts[name] = split
+        if not n_long:
+            continue
+        if on_long == "stop":
+            raise _too_long(n_long, name, data.name, room)
+        if on_long == "drop":
+            parts[name] = split.take(np.flatnonzero(lengths <= room))
+        else:
+            parts[name] = Split(tuple(_cut(text, tokenizer, room) for text in texts), split.labels)
+        done = "left out" if on_long == "drop" else "cut"
+        notices.append(f"{name.capitalize()}: {n_long:,} texts of more than {room} tokens were {done}.")
+    changed = replace(labelled, train=parts["train"], validation=parts["validation"], test=parts["test"])
+    return replace(data, labelled=changed, notices=(*data.notices, *notices))
+
+
+def _cut(text: str, tokenizer: Any, room: int) -> str:
+    """The beginning of a text that has at most ``room`` tokens, special ones included."""
+    n_special = len(tokenizer("")["input_ids"])
+    ends = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+    return text if len(ends) <= room - n_special else text[: ends[room - n_special - 1][1]]
+
+
+def _too_long(n: int, split: str, name: str, n_tokens: int) -> InputError:
+    return InputError(
+        f"{n:,} {split} rows of {name} are longer than the {n_tokens} tokens that the model reads; leave them out by "
+        f"--on-long drop, or shorten them by --on-long truncate."
+    )
+
+
+def read_lines(path: Path, what: str) -> tuple[str, ...]:
+    """The lines of a text file that are not empty.
+
+    Raises:
+        InputError: it cannot be read, or has no such line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The {what} {path} cannot be read ({reason(error)}); give a text file in UTF-8.") from error
+    found = tuple(line.strip() for line in lines if line.strip())
+    if not found:
+        raise InputError(f"The {what} {path} is empty; give a line for each.")
+    return found

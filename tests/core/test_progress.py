@@ -1,0 +1,67 @@
+"""Progress in a real terminal, one of 80 columns; and its silence elsewhere."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+from rich.console import Console
+
+from monosemy.core.console import progress
+
+SCRIPT = """
+import time
+from rich.console import Console
+from monosemy.core.console import progress
+with progress(Console(quiet={quiet})) as tell:
+    for done in range(0, 30_001, 3_000):
+        time.sleep(0.15)
+        tell("Images seen by a method with a long name", done, 30_001, "explained variance 0.123 to 0.456")
+"""
+
+
+def in_terminal(code: str, columns: int = 80) -> list[str]:
+    """The lines that a program's streams show in a pseudo-terminal."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")} | {"TERM": "xterm"}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 65_536):
+            shown += piece
+    except OSError:  # the other side is closed
+        pass
+    os.close(ours)
+    assert process.wait() == 0, shown.decode()
+    return [line for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())) if line]
+
+
+def test_a_line_has_count_rate_and_time_left_and_fits_80_columns() -> None:
+    lines = in_terminal(SCRIPT.format(quiet=False))
+    assert max(map(len, lines)) <= 80
+    last = lines[-1]
+    assert re.search(r"30\.0k/30\.0k \d+\.\dk/s", last), last
+    assert re.search(r"\d\d:\d\d$", last.strip()), last
+
+
+def test_a_wider_terminal_has_a_longer_bar() -> None:
+    lines = in_terminal(SCRIPT.format(quiet=False), 120)
+    assert 110 < max(map(len, lines)) <= 120
+    assert re.search(r"\d+\.\dk/s", lines[-1]), lines[-1]
+
+
+def test_quiet_is_quiet_in_a_terminal_too() -> None:
+    assert in_terminal(SCRIPT.format(quiet=True)) == []
+
+
+def test_nothing_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with progress(Console()) as tell:
+        tell("Rows", 1, 2)
+    assert capfd.readouterr() == ("", "")
