@@ -55,11 +55,11 @@ def autoencoder(folder: Path, n: int, n_latents: int = 512, steps: int | None = 
     from monosemy.data.open_stream import open_stream
     from monosemy.data.shuffle import shuffled
     from monosemy.sae.estimators import SparseAutoencoder
-    from monosemy.sae.streaming import train_many
+    from monosemy.sae.streaming import train_on_stream
 
     rows, _ = mapped(folder, n)
     sae = SparseAutoencoder(n_latents, 8, n_epochs=1, batch_size=1_024, random_state=0)
-    return lambda: train_many([sae], shuffled(open_stream(rows)), steps=steps or n // 1_024)
+    return lambda: train_on_stream([sae], shuffled(open_stream(rows)), steps=steps or n // 1_024)
 
 
 def metrics(folder: Path, n: int) -> Callable[[], object]:

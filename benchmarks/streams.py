@@ -42,7 +42,7 @@ def train(path: Path, way: str) -> dict[str, float]:
     from monosemy.data.open_stream import open_stream
     from monosemy.data.shuffle import BlockPermuted, Buffered, Permuted
     from monosemy.sae.estimators import SparseAutoencoder
-    from monosemy.sae.streaming import train_many
+    from monosemy.sae.streaming import train_on_stream
 
     imported = peak()
     rows = open_stream(path)
@@ -52,7 +52,7 @@ def train(path: Path, way: str) -> dict[str, float]:
         "buffer": lambda: Buffered(rows, 0, 65_536),
     }[way]()
     sae = SparseAutoencoder(256, 8, n_epochs=1, batch_size=BATCH, random_state=0)
-    train_many([sae], stream)
+    train_on_stream([sae], stream)
     return {"imported": imported, "peak": peak()}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "site"))
 
-from monosemy._version import __version__  # noqa: E402  # what is beside this file is found first
+from monosemy import __version__  # noqa: E402  # what is beside this file is found first
 
 project = "monosemy"
 author = copyright = "the authors of monosemy"

@@ -11,7 +11,7 @@ from monosemy.data.shuffle import shuffled
 from monosemy.sae.estimators import SparseAutoencoder
 from monosemy.sae.hub import load_autoencoder
 from monosemy.sae.saelens import to_saelens
-from monosemy.sae.streaming import train_many
+from monosemy.sae.streaming import train_on_stream
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder)
@@ -26,7 +26,7 @@ with tempfile.TemporaryDirectory() as folder:
     def train(minutes: float) -> tuple[bool, list[SparseAutoencoder]]:
         saes = [SparseAutoencoder(128, k, n_epochs=2, random_state=0) for k in (4, 8)]
         stream = shuffled(open_stream(str(path / "rows.npy")), seed=0)
-        return train_many(saes, stream, folder=path / "run", minutes=minutes), saes
+        return train_on_stream(saes, stream, folder=path / "run", minutes=minutes), saes
 
     stopped, _ = train(minutes=0.005)
     finished, saes = train(minutes=10)  # goes on from the checkpoint, to the same weights as without a stop

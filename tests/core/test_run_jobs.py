@@ -91,7 +91,7 @@ def test_a_worker_without_memory_is_said_and_goes_on() -> None:
 def test_workers_end_with_their_caller(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; import made_jobs\n"
-        "from monosemy.executors import ExecutorConfig, run_jobs\n"
+        "from monosemy.core.executors import ExecutorConfig, run_jobs\n"
         "list(run_jobs(ExecutorConfig(workers=2), made_jobs.waiting, [0, 1], Path(sys.argv[1])))"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])

@@ -123,8 +123,8 @@ def _longer(folder: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("iterables", "hub", "parquet"):
-        monkeypatch.setattr(f"monosemy.streams.{module}.CHUNK", 6)
+    for module in ("iterable_stream", "parquet_stream"):
+        monkeypatch.setattr(f"monosemy.data.{module}.CHUNK", 6)
 
 
 def read(stream: RowStream, n: int, epoch: int = 0, state: Any = None) -> np.ndarray:

@@ -16,7 +16,7 @@ from monosemy.data.shuffle import Buffered, shuffled
 from monosemy.errors import InputError
 from monosemy.sae.estimators import SparseAutoencoder
 from monosemy.sae.module import Autoencoder
-from monosemy.sae.streaming import names_of, train_many, trained_files
+from monosemy.sae.streaming import names_of, train_on_stream, trained_files
 
 N, D, BATCH = 400, 6, 32
 
@@ -59,9 +59,9 @@ def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
 
 def test_each_becomes_what_it_becomes_alone() -> None:
     together, alone = several(), several()
-    assert train_many(together, stream())
+    assert train_on_stream(together, stream())
     for own, other in zip(alone, together, strict=True):
-        train_many([own], stream())
+        train_on_stream([own], stream())
         assert_same(weights(own), weights(other))
         assert own.losses_ == other.losses_
 
@@ -69,7 +69,7 @@ def test_each_becomes_what_it_becomes_alone() -> None:
 def test_a_single_batch_a_pass_is_what_fit_does() -> None:
     # With one batch of all rows a pass, nothing depends on their order but the sums.
     a, b = sae(batch_size=N, n_epochs=20), sae(batch_size=N, n_epochs=20)
-    train_many([a], open_stream(rows()))
+    train_on_stream([a], open_stream(rows()))
     b.fit(rows())
     np.testing.assert_allclose(a.losses_, b.losses_, rtol=1e-4)
 
@@ -78,9 +78,11 @@ def test_a_single_batch_a_pass_is_what_fit_does() -> None:
 def test_it_stops_and_goes_on_bit_for_bit(steps: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monosemy.training.checkpoint._SAVE_EVERY", 0.0)
     whole = several()
-    assert train_many(whole, stream(), steps=steps, folder=tmp_path / "whole")
+    assert train_on_stream(whole, stream(), steps=steps, folder=tmp_path / "whole")
     calls = 0
-    while not (finished := train_many(parts := several(), stream(), steps=steps, folder=tmp_path / "cut", minutes=0)):
+    while not (
+        finished := train_on_stream(parts := several(), stream(), steps=steps, folder=tmp_path / "cut", minutes=0)
+    ):
         calls += 1
     assert finished
     assert calls == (16 if steps else 36)  # 12 batches in each of 3 passes; nobody knows that the last is the last
@@ -100,7 +102,7 @@ def test_a_stream_of_unknown_length(tmp_path: Path) -> None:
     endless = stream()
     assert endless.length is None
     one = sae()
-    assert train_many([one], endless, folder=tmp_path)
+    assert train_on_stream([one], endless, folder=tmp_path)
     last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 3 * (N // BATCH)
     assert 0.5 < last["topk-24-k2-seed0/explained_variance"] < 1
@@ -111,7 +113,7 @@ def shared(folder: str) -> list[float]:
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
     saes = [sae(), sae(activation="batchtopk")]
     given = shuffled(open_stream(rows()), 0)
-    train_many(saes, given, folder=Path(folder), processes=Processes(rank, world, torch.device("cpu")))
+    train_on_stream(saes, given, folder=Path(folder), processes=Processes(rank, world, torch.device("cpu")))
     return [float(one.autoencoder_.encoder.double().sum()) for one in saes]
 
 
@@ -119,7 +121,7 @@ def test_two_processes_share_the_batches(tmp_path: Path) -> None:
     first, second = in_processes(shared, str(tmp_path))
     assert first == second
     alone = [sae(), sae(activation="batchtopk")]
-    train_many(alone, shuffled(open_stream(rows()), 0))
+    train_on_stream(alone, shuffled(open_stream(rows()), 0))
     assert first == pytest.approx([float(one.autoencoder_.encoder.double().sum()) for one in alone], rel=1e-3, abs=1e-3)
     for name, path in trained_files(tmp_path, alone).items():
         together, own = Autoencoder.load(path), alone[names_of(alone).index(name)].autoencoder_
@@ -139,13 +141,13 @@ def test_a_bad_row_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = bad_from(700, tmp_path)
     message = r"rows.npy has NaN or infinity in row 700; .* The checkpoint of step 21 is kept in .*run"
     with pytest.raises(InputError, match=message):
-        train_many([sae(n_epochs=1)], open_stream(path), folder=tmp_path / "run")
+        train_on_stream([sae(n_epochs=1)], open_stream(path), folder=tmp_path / "run")
     values = np.load(path, mmap_mode="r+")
     values[700, 2] = 0
     values.flush()
     mended, whole = sae(n_epochs=1), sae(n_epochs=1)
-    train_many([mended], open_stream(path), folder=tmp_path / "run")
-    train_many([whole], open_stream(path))
+    train_on_stream([mended], open_stream(path), folder=tmp_path / "run")
+    train_on_stream([whole], open_stream(path))
     assert_same(weights(mended), weights(whole))
 
 
@@ -153,23 +155,23 @@ def test_a_stream_that_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("monosemy.sae.streaming.SAMPLE", 64)
     monkeypatch.setattr("monosemy.data.row_stream.CHUNK", 64)
     with pytest.raises(InputError, match=r"ended before one batch of 32 rows; give more rows or lower batch_size\.$"):
-        train_many([sae()], open_stream(list(rows(31))))
+        train_on_stream([sae()], open_stream(list(rows(31))))
     with pytest.raises(InputError, match="ended after 1 rows; a dictionary starts from at least 2"):
-        train_many([sae()], open_stream(list(rows(1))))
+        train_on_stream([sae()], open_stream(list(rows(1))))
     with pytest.raises(InputError, match="the array has 1 row; a dictionary starts from at least 2"):
-        train_many([sae()], open_stream(rows(1)))
+        train_on_stream([sae()], open_stream(rows(1)))
     with pytest.raises(InputError, match=r"ended after 400 of 900 promised rows; .* The checkpoint of step 12 is kept"):
-        train_many([sae()], open_stream(np.array_split(rows(), 9), length=900), folder=tmp_path / "promised")
+        train_on_stream([sae()], open_stream(np.array_split(rows(), 9), length=900), folder=tmp_path / "promised")
     with pytest.raises(InputError, match=r"can be read once only; .* The checkpoint of step 12 is kept"):
-        train_many([sae()], open_stream(iter(np.array_split(rows(), 9))), steps=13, folder=tmp_path / "once")
+        train_on_stream([sae()], open_stream(iter(np.array_split(rows(), 9))), steps=13, folder=tmp_path / "once")
     short = sae(batch_size=1000, n_epochs=2)  # of a known length: one batch of all rows
-    train_many([short], open_stream(rows(9)))
+    train_on_stream([short], open_stream(rows(9)))
     assert len(short.losses_) == 2
 
 
 def test_a_diverging_one_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"topk-24-k2-seed1: The autoencoder's loss became .* None is kept"):
-        train_many([sae(), sae(seed=1, lr=1e30)], stream(), folder=tmp_path)
+        train_on_stream([sae(), sae(seed=1, lr=1e30)], stream(), folder=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -185,21 +187,21 @@ def test_a_diverging_one_keeps_the_last_checkpoint(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_trained_together(saes: list[SparseAutoencoder], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        train_many(saes, stream())
+        train_on_stream(saes, stream())
 
 
 def test_a_folder_holds_one_training(tmp_path: Path) -> None:
-    train_many([sae()], stream(), folder=tmp_path)
+    train_on_stream([sae()], stream(), folder=tmp_path)
     with pytest.raises(InputError, match="holds a run with saes"):
-        train_many([sae(k=3)], stream(), folder=tmp_path)
+        train_on_stream([sae(k=3)], stream(), folder=tmp_path)
     with pytest.raises(InputError, match="holds a run with other data"):
-        train_many([sae()], shuffled(stream(), 3), folder=tmp_path)
+        train_on_stream([sae()], shuffled(stream(), 3), folder=tmp_path)
     with pytest.raises(InputError, match="steps = None, not 5"):
-        train_many([sae()], stream(), steps=5, folder=tmp_path)
+        train_on_stream([sae()], stream(), steps=5, folder=tmp_path)
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(InputError, match=r"checkpoint\.safetensors is no readable"):
-        train_many([sae()], stream(), folder=tmp_path)
+        train_on_stream([sae()], stream(), folder=tmp_path)
 
 
 def test_names_are_distinct() -> None:
@@ -216,7 +218,7 @@ run_folder._SAVE_EVERY = 0.0
 from test_streamed import *
 saes = [one.set_params(n_epochs=30) for one in several()[:3]]
 print("ready", flush=True)
-train_many(saes, stream(), folder=Path(sys.argv[1]))
+train_on_stream(saes, stream(), folder=Path(sys.argv[1]))
 """
 
 
@@ -224,6 +226,6 @@ train_many(saes, stream(), folder=Path(sys.argv[1]))
 def test_kill_minus_nine_again_and_again(tmp_path: Path) -> None:
     through_kills(SCRIPT, (tmp_path / "run",), (0.5, 1.5), 4, [Path(__file__).parent])
     whole = [one.set_params(n_epochs=30) for one in several()[:3]]
-    train_many(whole, stream())
+    train_on_stream(whole, stream())
     for one, path in zip(whole, trained_files(tmp_path / "run", whole).values(), strict=True):
         assert_same(Autoencoder.load(path).state_dict(), weights(one))

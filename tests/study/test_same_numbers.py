@@ -87,7 +87,7 @@ np.save(sys.argv[2], embed(pretrain(images, config), images[:50]))
 """,
     "probes": """
 import sys, numpy as np, torch
-from monosemy.probes import LinearProbe
+from monosemy.classifiers.linear_probe import LinearProbe
 torch.set_num_threads(int(sys.argv[1]))
 rng = np.random.default_rng(0)
 x, y = rng.standard_normal((4000, 256)).astype(np.float32), rng.integers(0, 10, 4000)

@@ -1,1 +1,5 @@
-"""Classifiers on frozen features."""
+"""Classifiers on frozen features: linear probes, all of a feature set in one matrix product."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

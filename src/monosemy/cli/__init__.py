@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from monosemy._version import __version__
+from monosemy import __version__
 from monosemy.cli.activations import activations
 from monosemy.cli.align import align
 from monosemy.cli.cache import cache

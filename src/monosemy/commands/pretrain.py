@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from monosemy._version import __version__
+from monosemy import __version__
 from monosemy.core.cache import fingerprint
 from monosemy.core.config import merged, read_yaml, validated
 from monosemy.core.console import json_text, progress

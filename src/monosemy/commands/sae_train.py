@@ -17,7 +17,7 @@ from monosemy.data.row_stream import RowStream
 from monosemy.data.shuffle import shuffled
 from monosemy.errors import InputError
 from monosemy.sae.estimators import ActivationName, SparseAutoencoder
-from monosemy.sae.streaming import names_of, train_many, trained_files
+from monosemy.sae.streaming import names_of, train_on_stream, trained_files
 from monosemy.training.checkpoint import RunFolder
 
 
@@ -112,7 +112,7 @@ def _train(
             batch = request.batch_size
             on_progress("Rows", done * batch, (total or done + 1) * batch, note or f"loss {loss:.3f}")
 
-        return train_many(
+        return train_on_stream(
             saes,
             rows,
             steps=request.steps,

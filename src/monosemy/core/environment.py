@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from monosemy._version import __version__
+from monosemy import __version__
 from monosemy.core.files import write_text
 
 ENVIRONMENT = "environment.json"

@@ -1,1 +1,5 @@
-"""Ways of making data worse: label noise, input noise on images and texts, few labels."""
+"""Noise on labels, and corruptions of images and texts."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
+"""Readers of labelled data, embeddings and streams of rows."""
 
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

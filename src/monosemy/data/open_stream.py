@@ -31,7 +31,7 @@ INDEX_FILE = "activations.json"
 
 
 def open_stream(source: Any, column: str | None = None, *, length: int | None = None) -> RowStream:
-    """Rows of anything that holds them; see :func:`monosemy.streams.shuffled` for another order each pass.
+    """Rows of anything that holds them; see :func:`monosemy.data.shuffle.shuffled` for another order each pass.
 
     Args:
         source: an array, tensor or memory map (N, D); a path of .npy, .npz, .safetensors or .parquet, of a folder of

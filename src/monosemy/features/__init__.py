@@ -1,19 +1,5 @@
-"""What turns embeddings into codes."""
+"""The feature sets that a study compares."""
 
-from monosemy.features.registry import FEATURE_SETS, FeatureSet, SaeConfig
-from monosemy.sae.estimators import RandomDictionary, SparseAutoencoder
-from monosemy.sae.hub import from_pretrained, load_autoencoder, push_to_hub, save_pretrained
-from monosemy.sae.module import Autoencoder
+import lazy_loader
 
-__all__ = [
-    "FEATURE_SETS",
-    "Autoencoder",
-    "FeatureSet",
-    "RandomDictionary",
-    "SaeConfig",
-    "SparseAutoencoder",
-    "from_pretrained",
-    "load_autoencoder",
-    "push_to_hub",
-    "save_pretrained",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

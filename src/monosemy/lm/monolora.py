@@ -332,3 +332,6 @@ def _no_target(model: nn.Module, targets: Any) -> str:
 def _listed(names: list[str]) -> str:
     shown = ", ".join(names[:8])
     return shown + (", ..." if len(names) > 8 else "")
+
+
+register()

@@ -14,7 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from monosemy._version import __version__
+from monosemy import __version__
 from monosemy.core.files import write_text
 from monosemy.report import tables
 from monosemy.report.charts import chart_data

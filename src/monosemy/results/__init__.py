@@ -1,1 +1,5 @@
-"""Tidy tables of results: statistics over seeds and the words for them."""
+"""Tidy tables of results: statistics over seeds, and the words for them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

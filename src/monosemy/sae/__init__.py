@@ -1,1 +1,5 @@
-"""Sparse autoencoders."""
+"""Sparse autoencoders: modules, training, estimators, and the files of other libraries."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -208,7 +208,7 @@ class SparseAutoencoder(_Dictionary):
 
         Args:
             sample: (N, D).
-            steps, processes: see :class:`monosemy.features.autoencoder.Trainer`; all processes need the same sample.
+            steps, processes: see :class:`monosemy.sae.training.Trainer`; all processes need the same sample.
         """
         config = self._config()
         rng = self._start(self._checked(sample, first=True))

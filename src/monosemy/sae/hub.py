@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from monosemy._version import __version__
+from monosemy import __version__
 from monosemy.core.files import read_about, write_text
 from monosemy.errors import InputError, reason
 from monosemy.sae import dictionary_learning, saelens

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from monosemy._version import __version__
+from monosemy import __version__
 from monosemy.core.files import atomic_path, write_text
 from monosemy.errors import InputError, reason
 from monosemy.functional.autoencoder import Weights

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monosemy._version import __version__
+from monosemy import __version__
 from monosemy.core.distributed import ALONE, Processes
 from monosemy.core.files import read_model_file, write_model_file
 from monosemy.data.row_stream import RowStream, State
@@ -20,7 +20,7 @@ from monosemy.functional.reconstruction import explained_variance
 from monosemy.sae.estimators import SparseAutoencoder
 from monosemy.training.checkpoint import RunFolder
 
-__all__ = ["names_of", "train_many", "trained_files"]
+__all__ = ["names_of", "train_on_stream", "trained_files"]
 
 FORMAT = "monosemy.sae-training-state.v1"
 SAMPLE = 8192
@@ -43,7 +43,7 @@ def names_of(saes: Sequence[SparseAutoencoder]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def train_many(
+def train_on_stream(
     saes: Sequence[SparseAutoencoder],
     stream: RowStream,
     *,
@@ -57,7 +57,7 @@ def train_many(
     """Fit sparse autoencoders on one stream; each becomes, bit for bit, what it would be if fitted on it alone.
 
     Scale and bias start from the first 8,192 rows, so shuffle rows that come in a meaningful order
-    (:func:`monosemy.streams.shuffled`). Rows at the end of a pass that fill no batch are left out.
+    (:func:`monosemy.data.shuffle.shuffled`). Rows at the end of a pass that fill no batch are left out.
 
     Args:
         saes: of one ``n_epochs`` and one ``batch_size``, each with a whole number as ``random_state``.
@@ -148,7 +148,7 @@ def _settings(work: _Work) -> dict[str, Any]:
 
 
 class _Run:
-    """One call of :func:`train_many`."""
+    """One call of :func:`train_on_stream`."""
 
     def __init__(self, work: _Work, folder: RunFolder | None) -> None:
         self.work, self.folder, self.names = work, folder, names_of(work.saes)
@@ -314,5 +314,5 @@ class _Run:
 
 
 def trained_files(folder: Path, saes: Sequence[SparseAutoencoder]) -> dict[str, Path]:
-    """The file of each autoencoder that :func:`train_many` has written into a folder."""
+    """The file of each autoencoder that :func:`train_on_stream` has written into a folder."""
     return {name: folder / f"{name}.safetensors" for name in names_of(saes)}

@@ -1,17 +1,5 @@
-"""Plan, run and judge a robustness study."""
+"""Plan, run and judge a study."""
 
-from monosemy.study.probing.plan import Plan, default_features, parse_plan, read_plan
-from monosemy.study.probing.run import StudyResult, run_study
-from monosemy.study.probing.study import Study
-from monosemy.study.probing.verdict import Verdict
+import lazy_loader
 
-__all__ = [
-    "Plan",
-    "Study",
-    "StudyResult",
-    "Verdict",
-    "default_features",
-    "parse_plan",
-    "read_plan",
-    "run_study",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
-"""The papers' explanation as something to run: a toy model of superposition, and separability under noise."""
+"""The toy model of superposition and separability under noise, in closed form and by simulation."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
