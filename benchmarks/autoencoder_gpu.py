@@ -134,8 +134,8 @@ def main() -> None:
     body = "\n\n".join([
         f"TopK, {N_LATENTS:,} latents, inputs of width {WIDTH}, batch {BATCH:,}, float32, matrix products at "
         f"precision {torch.get_float32_matmul_precision()!r}; medians of {ROUNDS} turns. Above 1 the sparse "
-        f"form is faster; it is now taken from {sparse_products.SPARSE_FROM['cuda']} latents for each active one. The share "
-        f"is the time of the encoder's product, the floor of a step, over that of the step by Triton.",
+        f"form is faster; it is now taken from {sparse_products.SPARSE_FROM['cuda']} latents for each active one. "
+        f"The share is the time of the encoder's product, the floor of a step, over that of the step by Triton.",
         "## Loss and gradient of a batch",
         break_even(device),
         "## Products behind the encoder",

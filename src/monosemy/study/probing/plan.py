@@ -33,7 +33,7 @@ def _kinds(names: tuple[common.Kind, ...]) -> tuple[common.Kind, ...]:
 
 Level = Annotated[float, Ge(0)]
 Levels = Annotated[tuple[Level, ...], Len(1), AfterValidator(_distinct)]
-LABEL_NOISE_LEVELS = (0.05, 0.1, 0.3, 0.6, 0.9)
+LABEL_NOISE_LEVELS: tuple[float, ...] = (0.05, 0.1, 0.3, 0.6, 0.9)
 """Rates where the user names none, as far as they leave information in the labels."""
 InputNoiseKind = Literal["gaussian", "uniform", "typos", "token-drops"]
 
