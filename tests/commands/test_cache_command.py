@@ -12,12 +12,14 @@ from monosemy.core.cache import Stage, cached_array
 from monosemy.core.cache import cache as cache_store
 from monosemy.errors import InputError
 
-NEW = Stage("embeddings", "monosemy.seeding", ("numpy",))
-TEXTS = Stage("judgements", "monosemy.core.files")
+NEW = Stage("embeddings", 1, ("numpy",), "monosemy.seeding")
+TEXTS = Stage("judgements", 1, (), "monosemy.core.files")
 
 
 @pytest.fixture(autouse=True)
-def three_entries(cache: Path) -> Path:
+def three_entries(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("monosemy.seeding.NEW", NEW, raising=False)
+    monkeypatch.setattr("monosemy.core.files.TEXTS", TEXTS, raising=False)
     for stage, name in ((NEW, "a"), (NEW, "b"), (TEXTS, "a")):
         cached_array(stage, (name,), {"rows": 1000}, lambda: np.zeros((1000, 250), dtype=np.float32))
     return cache
@@ -47,9 +49,9 @@ def test_entries_go_by_name_or_stage(capsys: pytest.CaptureFixture[str]) -> None
     assert listed(capsys) == {}
 
 
-def test_stale_entries_are_those_of_other_code(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stale_entries_are_those_of_other_versions(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     note = cache / NEW.entry("a") / "entry.json"
-    note.write_text(note.read_text().replace(NEW.about()["code"], "0" * 16))
+    note.write_text(note.read_text().replace('"version": 1', '"version": 0'))
     assert listed(capsys) == {NEW.entry("a"): False, NEW.entry("b"): True, TEXTS.entry("a"): True}
     remove_entries([], Console(), everything=False, stale=True)
     assert set(listed(capsys)) == {NEW.entry("b"), TEXTS.entry("a")}

@@ -23,7 +23,7 @@ class Counted:
 
 
 ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3)
-STAGE = Stage("kind", "monosemy.seeding", ("numpy",))
+STAGE = Stage("kind", 1, ("numpy",), "monosemy.seeding")
 
 
 def test_the_folder_is_the_one_of_the_environment(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,25 +42,32 @@ def test_a_stored_array_is_not_computed_again(cache: Path) -> None:
     assert second.dtype == np.float32
     (entry,) = Store(cache).entries()
     assert entry.name == STAGE.entry("input")
-    assert entry.about["rows"] == 2
+    assert entry.metadata["rows"] == 2
 
 
-def test_other_inputs_code_and_libraries_are_other_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_inputs_versions_and_libraries_are_other_entries() -> None:
     stages = [
         STAGE,
         replace(STAGE, name="other"),
-        replace(STAGE, module="monosemy.core.files"),
+        replace(STAGE, version=2),
         replace(STAGE, packages=()),
     ]
     names = [stage.entry(*inputs) for stage in stages for inputs in (("a",), ("b",), ("a", "b"), (("a", "b"),))]
     assert len(set(names)) == len(names)
-    about = STAGE.about(rows=1)
-    assert is_current(about)
-    assert not is_current(about | {"packages": {"numpy": "0.1"}})
+
+
+def test_an_entry_is_current_while_its_stage_and_libraries_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = STAGE.metadata(rows=1)
+    assert not is_current(metadata), "the module defines no such stage"
+    monkeypatch.setattr("monosemy.seeding.STAGE", STAGE, raising=False)
+    assert is_current(metadata)
+    assert not is_current(metadata | {"packages": {"numpy": "0.1"}})
+    assert not is_current(metadata | {"version": 0})
+    assert not is_current(metadata | {"module": "os"})
+    assert not is_current(metadata | {"module": "monosemy.gone"})
     assert not is_current({"rows": 1})
-    monkeypatch.setattr("monosemy.core.code_version.code_version", lambda module: f"changed {module}")
-    assert STAGE.entry("a") not in names
-    assert not is_current(about)
+    monkeypatch.setattr("monosemy.seeding.STAGE", replace(STAGE, version=2))
+    assert not is_current(metadata)
 
 
 def test_arrays_that_are_not_contiguous_come_back_as_they_were() -> None:

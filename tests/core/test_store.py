@@ -32,7 +32,7 @@ def test_an_entry_says_what_it_is(store: Store) -> None:
     (entry,) = store.entries()
     assert entry.name == "stage/key"
     assert entry.folder == folder
-    assert entry.about == {"what": "a test"}
+    assert entry.metadata == {"what": "a test"}
     assert entry.size == (folder / "array.safetensors").stat().st_size
     assert entry.damage() is None
     assert store.unfinished() == []

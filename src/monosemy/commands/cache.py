@@ -13,7 +13,7 @@ from monosemy.core.executors import JOBS
 from monosemy.errors import InputError
 
 _KEY_SHOWN = 12
-_MADE_BY = ("module", "code", "packages")
+_MADE_BY = ("module", "version", "packages")
 
 
 def list_entries(console: Console, *, as_json: bool) -> None:
@@ -22,7 +22,7 @@ def list_entries(console: Console, *, as_json: bool) -> None:
     entries = store.entries()
     if as_json:
         values = [
-            {"name": e.name, "bytes": e.size, "made": e.made, "current": is_current(e.about), "about": e.about}
+            {"name": e.name, "bytes": e.size, "made": e.made, "current": is_current(e.metadata), "about": e.metadata}
             for e in entries
         ]
         print(json.dumps({"folder": str(store.root), "entries": values}, indent=1))
@@ -35,7 +35,7 @@ def list_entries(console: Console, *, as_json: bool) -> None:
         stage, _, key = entry.name.partition("/")
         table.add_row(
             escape(f"{stage}/{key[:_KEY_SHOWN]}"), escape(_what(entry)), escape(entry.made), f"{entry.size / 1e6:,.1f}",
-            "yes" if is_current(entry.about) else "no",
+            "yes" if is_current(entry.metadata) else "no",
         )  # fmt: skip
     if entries:
         console.print(table, highlight=False)
@@ -48,7 +48,7 @@ def _say(console: Console, line: str) -> None:
 
 
 def _what(entry: Entry) -> str:
-    return ", ".join(f"{name} {value}" for name, value in entry.about.items() if name not in _MADE_BY)
+    return ", ".join(f"{name} {value}" for name, value in entry.metadata.items() if name not in _MADE_BY)
 
 
 def remove_entries(
@@ -63,7 +63,7 @@ def remove_entries(
     if not (names or everything or stale):
         raise InputError("rm is told nothing to remove; name entries or stages of `monosemy cache ls`, or give --all.")
     entries = store.entries()
-    chosen = {entry.name for entry in entries if everything or (stale and not is_current(entry.about))}
+    chosen = {entry.name for entry in entries if everything or (stale and not is_current(entry.metadata))}
     for name in names:
         chosen |= _named(name, entries)
     for name in sorted(chosen):

@@ -1,6 +1,7 @@
-"""A folder of entries that many processes read and write at once: each is whole, with checksums, or not there.
+"""The cache on disk: results named by the stage and the inputs that produced them, shared by all runs and processes.
 
-The cache on disk: results named by what they were made from, shared by all runs and processes.
+An entry is a folder with files and a note that holds their checksums. Any number of processes read and write at once:
+an entry appears whole, by one rename, or not at all.
 """
 
 import errno
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,6 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from monosemy.core.code_version import code_version
 from monosemy.errors import disk_is_full
 
 _NOTE = "entry.json"
@@ -35,25 +36,25 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a store, as its note says."""
+    """One entry of a store."""
 
     name: str
     """`STAGE/KEY`."""
     folder: Path
-    about: dict[str, Any]
-    """What its maker said of it."""
+    metadata: dict[str, Any]
+    """The stage that made it, and what a listing shows of it."""
     made: str
-    """When, as text; nothing depends on it."""
+    """Date and time, for a listing; nothing depends on it."""
     files: dict[str, dict[str, Any]]
     """Size and checksum by the file's name."""
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Bytes of all files."""
         return sum(int(file["bytes"]) for file in self.files.values())
 
     def damage(self, thorough: bool = True) -> str | None:
-        """What is wrong with it, as half a sentence; None if nothing.
+        """Return the first damage found, as half a sentence, or None.
 
         Args:
             thorough: compare checksums; otherwise only sizes, which costs nothing for files that are mapped.
@@ -70,23 +71,37 @@ class Entry:
                 return f"{name} cannot be read: {error.strerror}"
         return None
 
+    @classmethod
+    def read(cls, name: str, folder: Path) -> "Entry | None":
+        """Return the entry in a folder, or None if its note is missing or invalid."""
+        try:
+            note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+            files = {
+                str(key): {"bytes": int(file["bytes"]), "sha256": str(file["sha256"])}
+                for key, file in note["files"].items()
+            }
+            plain = all("\0" not in key and Path(key).name == key for key in files)  # no file of another folder
+            return cls(name, folder, dict(note["about"]), str(note["made"]), files) if files and plain else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            return None
+
 
 class Store:
-    """Entries by name, each a folder with its files and a note on them.
+    """Entries by name in a folder.
 
-    A new entry is made under another name and renamed when it is whole. Of several processes that make the same one,
-    the first wins; the others' work is dropped. No process waits for another.
+    A new entry is written under a temporary name and renamed when it is complete. If several processes make the same
+    entry, the first wins and the work of the others is dropped. No process waits for another.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def find(self, name: str, thorough: bool = True) -> Path | None:
-        """The folder of an entry, or None. One that is damaged is said and removed, so that it is made again."""
+        """Return the folder of an entry, or None. A damaged entry is reported and removed, so it is made again."""
         folder = self.root / name
-        if not folder.is_dir():  # before its note is read: what appears after this is whole
+        if not folder.is_dir():  # checked before the note is read: an entry that appears later is whole
             return None
-        entry = _read(name, folder)
+        entry = Entry.read(name, folder)
         damage = f"it has no {_NOTE}" if entry is None else entry.damage(thorough)
         if damage is None:
             return folder
@@ -95,18 +110,25 @@ class Store:
         return None
 
     @contextmanager
-    def new(self, name: str, about: Mapping[str, Any]) -> Iterator[Path]:
-        """A folder to put the files of an entry into; it gets its name when the block ends without an error.
+    def new(self, name: str, metadata: Mapping[str, Any]) -> Iterator[Path]:
+        """Yield a folder for the files of an entry, which gets its name when the block ends without an error.
 
         Raises:
-            OSError: with ENOSPC where the disk is full.
+            OSError: with ENOSPC if the disk is full.
         """
         target = self.root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
         try:
             yield temporary
-            _write_note(temporary, about)
+            files = {
+                path.name: {"bytes": path.stat().st_size, "sha256": _digest(path)}
+                for path in sorted(temporary.iterdir())
+                if path.is_file()
+            }
+            made = datetime.now(UTC).isoformat(timespec="seconds")
+            note = {"about": dict(metadata), "made": made, "files": files}
+            (temporary / _NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
             temporary.chmod(0o755)
             try:
                 temporary.rename(target)
@@ -121,141 +143,126 @@ class Store:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def array(
-        self, name: str, about: Mapping[str, Any], compute: Callable[[], NDArray[np.float32]]
+        self, name: str, metadata: Mapping[str, Any], compute: Callable[[], NDArray[np.float32]]
     ) -> NDArray[np.float32]:
-        """The array of an entry, or the computed one, which is stored."""
+        """Return the array of an entry; compute and store it if the entry is missing or damaged."""
         folder = self.find(name)
         if folder is not None:
             with suppress(OSError, SafetensorError, KeyError):  # removed by another process in between
                 return load_file(folder / _ARRAY)["array"]
         array = compute()
-        self.put_array(name, about, array)
+        self.put_array(name, metadata, array)
         return array
 
-    def put_array(self, name: str, about: Mapping[str, Any], array: NDArray[np.float32]) -> None:
-        """Store what :meth:`array` reads."""
-        with self.new(name, about) as folder:
+    def put_array(self, name: str, metadata: Mapping[str, Any], array: NDArray[np.float32]) -> None:
+        """Store an array for :meth:`array`."""
+        with self.new(name, metadata) as folder:
             save_file({"array": np.ascontiguousarray(array)}, folder / _ARRAY)
 
     def remove(self, name: str) -> None:
-        """Take an entry away; whoever has its files open keeps them."""
+        """Remove an entry; processes that have its files open can still read them."""
         folder = self.root / name
         if not folder.is_dir():
             return
         aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")  # only a rename: a full disk has room for it
         with suppress(FileNotFoundError):  # another process was first
-            folder.rename(aside)  # at once, so that nobody finds half of it
+            folder.rename(aside)  # at once, so that no process sees half of it
         shutil.rmtree(aside, ignore_errors=True)
 
     def entries(self) -> list[Entry]:
-        """All whose note can be read, by name."""
-        found = (_read(self._name(folder), folder) for folder in self._folders())
-        return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.name)
+        """Return all entries with a valid note, by name."""
+        entries = (Entry.read(name, self.root / name) for name in self._names())
+        return [entry for entry in entries if entry is not None]
 
     def without_note(self) -> list[str]:
-        """Names of folders that should be entries, but have no readable note."""
-        return sorted(self._name(folder) for folder in self._folders() if _read("", folder) is None)
+        """Return the names of folders that should be entries, but have no valid note."""
+        return [name for name in self._names() if Entry.read(name, self.root / name) is None]
 
     def unfinished(self) -> list[Path]:
-        """What killed processes left, or running ones are writing."""
+        """Return the folders that killed processes left behind, or that running ones are writing."""
         return sorted(folder for folder in self.root.glob("[!.]*/.*") if folder.is_dir())
 
-    def _folders(self) -> Iterator[Path]:
-        return (folder for folder in self.root.glob("[!.]*/[!.]*") if folder.is_dir())
-
-    def _name(self, folder: Path) -> str:
-        return folder.relative_to(self.root).as_posix()
-
-
-def _write_note(folder: Path, about: Mapping[str, Any]) -> None:
-    files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": _digest(path)}
-        for path in sorted(folder.iterdir())
-        if path.is_file()
-    }
-    made = datetime.now(UTC).isoformat(timespec="seconds")
-    note = {"about": dict(about), "made": made, "files": files}
-    (folder / _NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-
-
-def _read(name: str, folder: Path) -> Entry | None:
-    try:
-        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-        files = {str(key): {"bytes": int(v["bytes"]), "sha256": str(v["sha256"])} for key, v in note["files"].items()}
-        plain = all("\0" not in key and Path(key).name == key for key in files)  # no file of another folder
-        return Entry(name, folder, dict(note["about"]), str(note["made"]), files) if files and plain else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        return None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    def _names(self) -> list[str]:
+        folders = (folder for folder in self.root.glob("[!.]*/[!.]*") if folder.is_dir())
+        return sorted(folder.relative_to(self.root).as_posix() for folder in folders)
 
 
 def cache_folder() -> Path:
-    """``MONOSEMY_CACHE``, or the user's cache folder."""
+    """Return ``MONOSEMY_CACHE``, or the user's cache folder."""
     return Path(os.environ.get("MONOSEMY_CACHE") or platformdirs.user_cache_dir("monosemy"))
 
 
 def cache() -> Store:
-    """The entries in :func:`cache_folder`."""
+    """Return the store in :func:`cache_folder`."""
     return Store(cache_folder())
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A step whose results are kept; they are named by its code, its libraries and its inputs."""
+    """A step whose results are cached under its version, the versions of its libraries and its inputs.
+
+    Define it at the top of the module that computes the results. Raise ``version`` by one in every change after which
+    the step returns other values for equal inputs: another formula or order of operations, other random draws, a
+    default that is not among the inputs. Leave it for a rename, a comment or a faster way to equal values.
+    """
 
     name: str
-    """Also of the folder in the cache."""
+    """Name of its folder in the cache."""
+    version: int
+    packages: tuple[str, ...]
+    """Libraries whose versions the results depend on."""
     module: str
-    """Whose code, with all that it imports from this package, makes the results."""
-    packages: tuple[str, ...] = ()
-    """Libraries whose version they depend on."""
+    """The module that defines the stage, ``__name__``."""
 
     def entry(self, *inputs: object) -> str:
-        """The name of the entry for inputs and configuration, see :func:`fingerprint`."""
-        return f"{self.name}/{fingerprint(*self._made_by().values(), *inputs)}"
+        """Return the name of the entry for inputs and configuration, see :func:`fingerprint`."""
+        return f"{self.name}/{fingerprint(*self.metadata().values(), *inputs)}"
 
-    def about(self, **more: Any) -> dict[str, Any]:
-        """What an entry's note says: who made it, and ``more``."""
-        return self._made_by() | more
-
-    def _made_by(self) -> dict[str, Any]:
-        packages = {name: _version(name) for name in self.packages}
-        return {"module": self.module, "code": code_version(self.module), "packages": packages}
+    def metadata(self, **more: Any) -> dict[str, Any]:
+        """Return the metadata of an entry: the stage's versions, and ``more`` for a listing."""
+        packages = {name: _installed_version(name) for name in self.packages}
+        return {"module": self.module, "version": self.version, "packages": packages} | more
 
 
 def cached_array(
-    stage: Stage, inputs: tuple[object, ...], about: Mapping[str, Any], compute: Callable[[], NDArray[np.float32]]
+    stage: Stage, inputs: tuple[object, ...], metadata: Mapping[str, Any], compute: Callable[[], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """The array that the cache holds for inputs, or the computed one, which is stored. A damaged one is made again.
+    """Return the cached array of a stage for inputs; compute and store it if it is missing or damaged.
 
     Args:
-        about: what to say of it in a listing.
+        metadata: shown in a listing.
     """
-    return cache().array(stage.entry(*inputs), stage.about(**about), compute)
+    return cache().array(stage.entry(*inputs), stage.metadata(**metadata), compute)
 
 
-def is_current(about: Mapping[str, Any]) -> bool:
-    """Whether an entry with this note was made by the present code and libraries."""
-    try:
-        packages = {name: _version(name) for name in about["packages"]}
-        return bool(packages == about["packages"] and code_version(str(about["module"])) == about["code"])
-    except (KeyError, TypeError, ValueError):
+def is_current(metadata: Mapping[str, Any]) -> bool:
+    """Return whether the installed code and libraries would still read an entry with this metadata."""
+    module = str(metadata.get("module"))
+    if not module.startswith("monosemy."):
         return False
+    try:
+        defined = vars(import_module(module)).values()
+    except ImportError:
+        return False
+    return any(
+        all(metadata.get(name) == value for name, value in stage.metadata().items())
+        for stage in defined
+        if isinstance(stage, Stage)
+    )
 
 
 def fingerprint(*parts: object) -> str:
-    """A hex digest of arrays (type, shape and bytes), sequences of texts, paths' contents and plain values."""
+    """Return a hex digest of arrays (type, shape and bytes), sequences of texts, files' contents and plain values."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
             digest.update(f"array {part.dtype} {part.shape};".encode())
             digest.update(np.ascontiguousarray(part).data)
         elif isinstance(part, Path):
-            _update_with_files(digest, part)
+            for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
+                if file.is_file():
+                    digest.update(f"file {file.relative_to(part) if part.is_dir() else ''};".encode())
+                    digest.update(bytes.fromhex(_digest(file)))
         elif isinstance(part, tuple):
             digest.update(f"tuple {len(part)};".encode())
             for item in part:
@@ -266,15 +273,12 @@ def fingerprint(*parts: object) -> str:
     return digest.hexdigest()[:32]
 
 
-def _update_with_files(digest: "hashlib._Hash", path: Path) -> None:
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(f"file {file.relative_to(path) if path.is_dir() else ''};".encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _version(package: str) -> str:
+def _installed_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:

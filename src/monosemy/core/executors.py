@@ -408,10 +408,8 @@ def run_jobs(
     """
     if not items:
         return
-    with closing(
-        _outcomes(config, Job(work, str(cache_folder().absolute()), os.getcwd()), items, shared)
-    ) as outcomes_on_ray:
-        for outcome in outcomes_on_ray:
+    with closing(_outcomes(config, Job(work, str(cache_folder().absolute()), os.getcwd()), items, shared)) as outcomes:
+        for outcome in outcomes:
             outcome.raised()
             yield Done(items[outcome.number], outcome.result, outcome.seconds)
 
@@ -421,8 +419,5 @@ def _outcomes(
 ) -> Generator[Outcome, None, None]:
     if config.name == "in-process":
         return (job(number, item, *shared) for number, item in enumerate(items))
-    if config.name == "joblib" or config.name == "submitit":
-        pass
-    else:
-        pass
-    return outcomes_on_ray(config, job, items, shared)
+    outcomes = {"joblib": outcomes_in_processes, "submitit": outcomes_on_slurm, "ray": outcomes_on_ray}[config.name]
+    return outcomes(config, job, items, shared)

@@ -24,7 +24,7 @@ MAX_IN_MEMORY = 2 * 2**30
 """Bytes of pixels; a larger set of images is kept in a file and mapped."""
 _IMAGES_AT_ONCE = 64 * 2**20
 """Bytes that are copied from file to file at a time."""
-_IMAGES = Stage("images", "monosemy.data.images", ("pillow",))
+_IMAGES = Stage("images", 1, ("pillow",), __name__)
 _PIXELS = "pixels.npy"
 _KEPT = "kept.npy"
 
@@ -60,7 +60,7 @@ def mapped(
                 f"The images take {needed / 1e9:.1f} GB, but the cache folder {map_folder()} has {free / 1e9:.1f} GB "
                 f"free; make room, name another folder by MONOSEMY_CACHE, or choose smaller images."
             )
-        with cache().new(name, _IMAGES.about(rows=shape[0])) as folder:
+        with cache().new(name, _IMAGES.metadata(rows=shape[0])) as folder:
             np.save(folder / _KEPT, np.array(_write(folder / _PIXELS, shape, dtype, blocks()), dtype=np.int64))
     folder = cache().root / name
     pixels: NDArray = np.load(folder / _PIXELS, mmap_mode="r", allow_pickle=False)

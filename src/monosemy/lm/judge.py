@@ -19,7 +19,7 @@ from monosemy.lm.models import Dtype, LoadedModel, load_classifier, model_finger
 from monosemy.lm.tokenization import OnTexts, length_batches, padded
 
 Scores = NDArray[np.float32]
-_JUDGEMENTS = Stage("judgements", "monosemy.lm.judge", ("torch", "transformers", "scikit-learn"))
+_JUDGEMENTS = Stage("judgements", 1, ("torch", "transformers", "scikit-learn"), __name__)
 Verdict = Callable[[Sequence[str], Sequence[str]], Any]
 """A user's own judge: prompts and answers to one number in [0, 1] each."""
 

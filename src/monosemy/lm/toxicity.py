@@ -28,7 +28,7 @@ from monosemy.lm.tokenization import OnTexts
 
 _FORMAT = "toxicity-judge"
 _FILE = "judge.safetensors"
-_JUDGES = Stage("judges", __name__, ("scikit-learn", "sentence-transformers"))
+_JUDGES = Stage("judges", 1, ("scikit-learn", "sentence-transformers"), __name__)
 _COSTS = (0.1, 1.0, 10.0, 100.0)
 """Inverse strengths of the penalty, of which the validation part chooses."""
 _TEST_FRACTION = 0.1
@@ -119,7 +119,7 @@ def toxicity_judge(source: str, *, encoder: str = MINILM, seed: int = 0) -> Toxi
     if kept is not None:
         return ToxicityJudge.load(kept / _FILE)
     judge = fit_toxicity_judge(data, encoder=encoder)
-    with cache().new(name, _JUDGES.about(encoder=encoder, pairs=sum(map(len, data.splits().values())))) as folder:
+    with cache().new(name, _JUDGES.metadata(encoder=encoder, pairs=sum(map(len, data.splits().values())))) as folder:
         judge.save(folder / _FILE)
     return judge
 

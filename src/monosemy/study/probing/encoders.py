@@ -41,8 +41,8 @@ ON_THE_SPOT = PretrainConfig(
     backbone=BackboneConfig(name="conv", width=16),
 )
 """Small enough to train several within a study."""
-_ENCODERS = Stage("encoders", pretrain.__module__, ("torch",))
-_EMBEDDINGS = Stage("embeddings", embed.__module__, ("torch",))
+_ENCODERS = Stage("encoders", 1, ("torch",), __name__)
+_EMBEDDINGS = Stage("image-embeddings", 1, ("torch",), __name__)
 
 
 class EncoderConfig(BaseModel):
@@ -309,7 +309,7 @@ def _train_and_save(config: PretrainConfig, images: Images) -> None:
     encoder = pretrain(images, config)
     assert encoder is not None
     trained = {"pretrain": config.model_dump(mode="json"), "seconds": round(time.monotonic() - started, 3)}
-    about = _ENCODERS.about(method=config.method, seed=config.seed, rows=len(images))
+    about = _ENCODERS.metadata(method=config.method, seed=config.seed, rows=len(images))
     with cache().new(_trained_name(config, images), about) as folder:
         save_encoder(encoder, folder / ENCODER_FILE, trained)
 
