@@ -6,7 +6,8 @@ import pytest
 import torch
 from tiny_models import CHAT_TEMPLATE, save_causal, tiny_tokenizer
 
-from monosemy.lm.generation import Decoding, generate
+from monosemy.lm.config import Decoding
+from monosemy.lm.generation import generate
 from monosemy.lm.models import load_causal_model
 
 PROMPTS = ["Once", "A much longer prompt than the first one", "Hi", "Two words", "x" * 30]

@@ -12,7 +12,7 @@ from monosemy.core.console import progress
 from monosemy.core.distributed import chosen_device
 from monosemy.core.executors import ExecutorConfig
 from monosemy.errors import InputError
-from monosemy.lm.judge_config import judge_config
+from monosemy.lm.config import parse_judge
 from monosemy.lm.preferences import load_preferences
 from monosemy.study.dpo.plan import AlignmentPlan
 from monosemy.study.dpo.run import AlignmentResult, run_alignment
@@ -66,7 +66,7 @@ class AlignRequest:
         if self.ablations is not None:
             values["ablations"] = _ablations(self.ablations)
         if self.judge is not None:
-            values["judge"] = judge_config(self.judge).model_dump()
+            values["judge"] = parse_judge(self.judge).model_dump()
         if self.warm_up:
             values["warm_up"] = self.warm_up
         return validated(AlignmentPlan, merged(values, {"measuring": self.measuring}), "The command")

@@ -13,7 +13,7 @@ from monosemy.core.distributed import joined_processes
 from monosemy.core.executors import ExecutorConfig
 from monosemy.corruptions.labels import informative_rates
 from monosemy.errors import InputError
-from monosemy.lm.judge_config import judge_config
+from monosemy.lm.config import parse_judge
 from monosemy.study.lora.data import AdapterData, load_adapter_data
 from monosemy.study.lora.plan import AdapterPlan
 from monosemy.study.lora.run import AdapterResult, run_adapters
@@ -65,7 +65,7 @@ class FinetuneLmRequest:
         if self.lr is not None:
             values["learning_rates"] = numbers(self.lr, "--lr")
         if self.judge is not None:
-            values["judge"] = judge_config(self.judge).model_dump()
+            values["judge"] = parse_judge(self.judge).model_dump()
         if self.lm_eval is not None:
             values["lm_eval"] = words(self.lm_eval)
         values["scenarios"] = self._scenarios()

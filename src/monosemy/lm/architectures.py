@@ -6,12 +6,13 @@ Activations of a model's layers: which modules' outputs, and which of their toke
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from monosemy.errors import InputError
+from monosemy.lm.config import Tokens
 
 
 class MlpNames(NamedTuple):
@@ -184,9 +185,6 @@ def _linear_examples(model: nn.Module) -> str:
     names = [name for name, module in causal_model(model).named_modules() if input_weights(module) is not None]
     middle = [name for name in names if "mlp" in name or "fc" in name or "ffn" in name] or names
     return f", such as {middle[len(middle) // 2]!r}" if middle else ""
-
-
-Tokens = Literal["all", "completion", "last"]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 import torch.distributed as dist
@@ -26,9 +26,8 @@ from trl import DPOConfig, DPOTrainer
 from monosemy.core.distributed import all_gather
 from monosemy.errors import InputError
 from monosemy.functional.geometry import activation_l1, decorrelation
-from monosemy.lm.architectures import Tokens, first_outputs, mlps, token_rows, up_projection
-
-Regularizer = Literal["decorrelation", "l1", "dropout"]
+from monosemy.lm.architectures import first_outputs, mlps, token_rows, up_projection
+from monosemy.lm.config import Regularizer, Tokens
 
 
 def add_dropout(modules: Mapping[str, nn.Module], share: float) -> None:

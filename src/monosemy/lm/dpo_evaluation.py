@@ -7,21 +7,20 @@ What a training from preferences has done to a model.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from monosemy.errors import InputError
 from monosemy.functional.geometry import decorrelation
 from monosemy.lm.architectures import ARCHITECTURES, first_outputs, model_type, token_rows
+from monosemy.lm.config import Decoding, MeasureConfig
 from monosemy.lm.decpo import chosen_layers
 from monosemy.lm.evaluation import answer_losses, kl_to_reference, measure_perplexity
-from monosemy.lm.generation import Decoding, generate, generate_from_tokens
+from monosemy.lm.generation import generate, generate_from_tokens
 from monosemy.lm.layer_outputs import read_layers
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Row, Text, content_text
@@ -140,20 +139,6 @@ def _outputs(
     with first_outputs(modules) as found:
         loaded.model(input_ids=ids, attention_mask=mask, logits_to_keep=1)
     return found, {"attention_mask": mask}
-
-
-class MeasureConfig(BaseModel):
-    """How a trained model is looked at."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    answers: Annotated[int, Ge(2)] = 100
-    """Prompts of test pairs that the model answers; at most so many."""
-    max_new_tokens: Annotated[int, Gt(0)] = 32
-    temperature: Annotated[float, Ge(0)] = 1.0
-    """1 draws from the model's own distribution: the divergence on such answers is that of the model's own choices."""
-    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
-    batch_size: Annotated[int, Ge(1)] = 16
 
 
 @dataclass(frozen=True)

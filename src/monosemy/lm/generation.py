@@ -1,29 +1,16 @@
 """Answers of a model to prompts, in batches."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, ConfigDict
 
 from monosemy.errors import InputError
+from monosemy.lm.config import Decoding
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Text
 from monosemy.lm.tokenization import OnTexts, evaluating, length_batches, padded, prompt_tokens
 from monosemy.seeding import derive_seed
-
-
-class Decoding(BaseModel):
-    """How answers are made. The model's own generation settings are not used: they differ from model to model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_new_tokens: Annotated[int, Gt(0)] = 64
-    temperature: Annotated[float, Ge(0)] = 0.0
-    """0 takes the likeliest token each time."""
-    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
-    """Draws from the likeliest tokens that have this share together."""
 
 
 def generate(

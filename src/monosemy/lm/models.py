@@ -4,27 +4,16 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
 
 from monosemy.core.cache import fingerprint
 from monosemy.errors import InputError, reason
+from monosemy.lm.config import Dtype
 from monosemy.seeding import derive_seed
 
-__all__ = [
-    "Dtype",
-    "LoadedModel",
-    "context_length",
-    "load_any_model",
-    "load_causal_model",
-    "load_classifier",
-    "load_tokenizer",
-]
-
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-"""`auto` is what the model's files have."""
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _NO_LIMIT = 1_000_000
 """Tokenizers without a limit of their own say a number above this."""

@@ -8,7 +8,7 @@ Rows that are longer than a model's context.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monosemy.errors import InputError
+from monosemy.lm.config import OnLong
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Message, Row, Text, as_messages, content_text
 from monosemy.lm.texts import is_blank
@@ -153,7 +154,6 @@ def _check_template(tokenizer: Any) -> None:
         )
 
 
-OnLong = Literal["drop", "truncate"]
 _ANSWERS = ("completion", "chosen", "rejected")
 _SHORTEST = 16
 """Tokens of a shortened prompt: with fewer there is nothing left that an answer could answer."""

@@ -21,7 +21,6 @@ from monosemy.core.cache import Stage, cache
 from monosemy.core.files import read_model_file, write_model_file
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError, reason
-from monosemy.lm.judge import Scores
 from monosemy.lm.preferences import PreferenceConfig, load_preferences
 from monosemy.lm.texts import TextData
 from monosemy.lm.tokenization import OnTexts
@@ -69,7 +68,9 @@ class ToxicityJudge:
     def _encoder(self) -> TextEncoder:
         return TextEncoder(self.encoder)
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnTexts | None = None) -> Scores:
+    def score(
+        self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnTexts | None = None
+    ) -> NDArray[np.float32]:
         """Probability (N,) that the answer is toxic; the prompts are not looked at. Embeddings are cached."""
         embeddings = self._encoder.encode(tuple(map(_plain, answers)), on_texts)
         if embeddings.shape[1] != len(self.weight):
@@ -77,7 +78,7 @@ class ToxicityJudge:
                 f"The encoder {self.encoder} gives {embeddings.shape[1]} dimensions, the judge has {len(self.weight)}; "
                 f"give the encoder that it was fitted with."
             )
-        scores: Scores = (1 / (1 + np.exp(-(embeddings @ self.weight + self.bias)))).astype(np.float32)
+        scores: NDArray[np.float32] = (1 / (1 + np.exp(-(embeddings @ self.weight + self.bias)))).astype(np.float32)
         return scores
 
     def save(self, path: Path) -> None:

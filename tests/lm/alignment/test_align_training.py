@@ -11,8 +11,9 @@ from torch import Tensor
 
 from monosemy.errors import InputError
 from monosemy.lm import dpo_training
-from monosemy.lm.dpo_evaluation import MeasureConfig, measure_alignment, own_texts, pair_likelihoods
-from monosemy.lm.dpo_training import AlignmentConfig, Objective, WarmUp, align, resized, warm_up
+from monosemy.lm.config import AlignmentConfig, MeasureConfig, Objective, WarmUp
+from monosemy.lm.dpo_evaluation import measure_alignment, own_texts, pair_likelihoods
+from monosemy.lm.dpo_training import align, resized, warm_up
 from monosemy.lm.evaluation import measure_perplexity
 from monosemy.lm.models import LoadedModel
 

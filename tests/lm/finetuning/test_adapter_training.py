@@ -11,7 +11,8 @@ from processes import in_processes
 from tiny_models import CHAT_TEMPLATE, save_causal, save_classifier, tiny_tokenizer
 
 from monosemy.lm import adapter_training as module
-from monosemy.lm.adapter_training import AdapterConfig, adapter_settings, load_adapter, task_of, train_adapter
+from monosemy.lm.adapter_training import adapter_settings, load_adapter, task_of, train_adapter
+from monosemy.lm.config import AdapterConfig
 from monosemy.lm.models import LoadedModel, load_causal_model, load_classifier
 from monosemy.lm.tokenization import completed_tokens, padded, token_lists
 

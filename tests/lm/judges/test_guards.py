@@ -10,7 +10,7 @@ import torch
 from recorded_templates import LLAMA_GUARD, LLAMA_GUARD_3_TEXT, SHIELD_GEMMA, TYPED_PARTS
 from tiny_models import save_causal, tiny_tokenizer
 
-from monosemy.lm.guards import GUIDELINES, LlamaGuardJudge, ShieldGemmaJudge, parse_verdict
+from monosemy.lm.judge import GUIDELINES, LlamaGuardJudge, ShieldGemmaJudge, parse_verdict
 
 PROMPTS = ("How do I adopt a llama?", "Hi", "What is two and two, and why is it so?")
 ANSWERS = ("Steal one.", "Hello to you, dear friend!", "4")

@@ -7,9 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monosemy.lm.guards import LlamaGuardJudge, ShieldGemmaJudge
-from monosemy.lm.judge import BeaverTailsJudge, ClassifierJudge, callable_judge, judge_answers
-from monosemy.lm.judge_config import judge_config, make_judge
+from monosemy.lm.config import parse_judge
+from monosemy.lm.judge import (
+    BeaverTailsJudge,
+    ClassifierJudge,
+    LlamaGuardJudge,
+    ShieldGemmaJudge,
+    callable_judge,
+    judge_answers,
+    make_judge,
+)
 
 
 def length(prompts: Sequence[str], answers: Sequence[str]) -> list[float]:
@@ -74,7 +81,7 @@ def test_one_answer_for_each_prompt(says) -> None:
     ],
 )
 def test_judges_by_a_word(text: str, kind: type, model: str) -> None:
-    judge = make_judge(judge_config(text))
+    judge = make_judge(parse_judge(text))
     assert type(judge) is kind
     assert judge.model == model
     assert model in judge.name
@@ -82,13 +89,13 @@ def test_judges_by_a_word(text: str, kind: type, model: str) -> None:
 
 def test_words_that_name_no_judge(says) -> None:
     with says("'zonk:x'", "shieldgemma"):
-        judge_config("zonk:x")
+        parse_judge("zonk:x")
     for kind in ("classifier", "toxicity"):
         with says(kind, "PATH"):
-            make_judge(judge_config(kind))
+            make_judge(parse_judge(kind))
 
 
 def test_the_label_behind_the_sign() -> None:
-    assert judge_config("classifier:a@b/c@very toxic").model == "a@b/c"
-    assert judge_config("classifier:a@b/c@very toxic").label == "very toxic"
-    assert judge_config("classifier:a/b").label is None
+    assert parse_judge("classifier:a@b/c@very toxic").model == "a@b/c"
+    assert parse_judge("classifier:a@b/c@very toxic").label == "very toxic"
+    assert parse_judge("classifier:a/b").label is None

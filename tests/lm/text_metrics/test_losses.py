@@ -8,8 +8,9 @@ import pytest
 import torch
 from tiny_models import CHAT_TEMPLATE, save_causal, tiny_tokenizer
 
+from monosemy.lm.config import Decoding
 from monosemy.lm.evaluation import answer_losses, choose, kl_to_reference, measure_perplexity
-from monosemy.lm.generation import Decoding, generate
+from monosemy.lm.generation import generate
 from monosemy.lm.models import LoadedModel, load_causal_model
 
 TEXTS = ["Once upon a time.", "Hi", "A longer text than the others, with more words in it than they have.", "x"]

@@ -8,9 +8,7 @@ from annotated_types import Ge, Gt, Len
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from monosemy.features.registry import Role
-from monosemy.lm.dpo_evaluation import MeasureConfig
-from monosemy.lm.dpo_training import AlignmentConfig, Loss, Objective, WarmUp
-from monosemy.lm.judge_config import JudgeConfig
+from monosemy.lm.config import AlignmentConfig, JudgeConfig, Loss, MeasureConfig, Objective, WarmUp
 from monosemy.lm.preferences import PreferenceConfig
 
 BASE = "base"

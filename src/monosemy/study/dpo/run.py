@@ -26,8 +26,7 @@ from monosemy.lm.dpo_evaluation import measure_alignment, pair_likelihoods
 from monosemy.lm.dpo_training import align, resized_config
 from monosemy.lm.evaluation import diversity
 from monosemy.lm.instructions import held_out_texts
-from monosemy.lm.judge import Judge, judge_answers
-from monosemy.lm.judge_config import make_judge
+from monosemy.lm.judge import Judge, judge_answers, make_judge
 from monosemy.lm.models import LoadedModel, load_causal_model
 from monosemy.lm.prompts import Row as Pair
 from monosemy.lm.texts import TextData, fewer

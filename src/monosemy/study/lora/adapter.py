@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from monosemy.core.files import atomic_path, write_text
 from monosemy.lm.adapter_training import OnStep, train_adapter
 from monosemy.lm.adapter_units import AdapterDescription, describe_adapter
+from monosemy.lm.config import Decoding
 from monosemy.lm.evaluation import answer_losses, choose, lm_eval, measure_perplexity
-from monosemy.lm.generation import Decoding, generate
-from monosemy.lm.judge import judge_answers
-from monosemy.lm.judge_config import make_judge
+from monosemy.lm.generation import generate
+from monosemy.lm.judge import judge_answers, make_judge
 from monosemy.lm.models import LoadedModel, load_causal_model, load_classifier
 from monosemy.lm.prompts import Row, Text
 from monosemy.lm.tokenization import completed_tokens, length_batches, padded, token_lists

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from monosemy.core.cache import fingerprint
 from monosemy.data.dataset import LabelledData, Split
 from monosemy.errors import InputError, reason
-from monosemy.lm.adapter_training import Task
 from monosemy.lm.classification import label_words, load_classification, prompt_splits
+from monosemy.lm.config import Task
 from monosemy.lm.instructions import InstructionConfig, InstructionFormat, load_instructions
 from monosemy.lm.prompts import Form, Row
 from monosemy.lm.texts import fewer

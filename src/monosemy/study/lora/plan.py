@@ -14,9 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from monosemy.core.config import merged
 from monosemy.errors import InputError
 from monosemy.features.registry import Role
-from monosemy.lm.adapter_training import AdapterConfig
-from monosemy.lm.judge_config import JudgeConfig
-from monosemy.lm.models import Dtype
+from monosemy.lm.config import AdapterConfig, Dtype, JudgeConfig
 from monosemy.study.lora.data import AdapterData, AdapterSource
 from monosemy.study.probing.plan import Scenarios, check_labels
 

@@ -19,7 +19,7 @@ from monosemy.core.files import atomic_path, write_text
 from monosemy.lm.adapter_training import put_adapter
 from monosemy.lm.dpo_evaluation import own_texts
 from monosemy.lm.instructions import held_out_texts
-from monosemy.lm.judge_config import make_judge
+from monosemy.lm.judge import make_judge
 from monosemy.lm.models import model_fingerprint
 from monosemy.results.statistics import summarise
 from monosemy.study.conditions import Cell, Evaluation, Training, make_cells
