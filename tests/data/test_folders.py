@@ -99,7 +99,7 @@ def test_bad_images_stop_or_are_skipped(animals: Path, refuses) -> None:
         assert len(split.inputs) == len(split.labels)
 
 
-def test_skipping_keeps_labels_and_given_labels_with_their_images(tmp_path: Path) -> None:
+def test_skipping_keeps_labels_and_noisy_labels_with_their_images(tmp_path: Path) -> None:
     """Class i has images of colour i; one in five is broken."""
     folder = tmp_path / "a"
     for i in range(60):
@@ -108,12 +108,12 @@ def test_skipping_keeps_labels_and_given_labels_with_their_images(tmp_path: Path
         target.write_bytes(b"broken" if i % 5 == 0 else encoded((i % 3, i, 0)))
     order = [i for c in range(3) for i in range(c, 60, 3)]
     (tmp_path / "given.csv").write_text("given_label\n" + "\n".join(f"c{(i + i // 3) % 3}" for i in order) + "\n")
-    data = load(folder, on_bad_image="skip", given_labels=tmp_path / "given.csv")
+    data = load(folder, on_bad_image="skip", noisy_labels=tmp_path / "given.csv")
     assert sum(map(len, data.splits().values())) == 48
-    assert data.given_labels is not None
+    assert data.noisy_labels is not None
     for split in data.splits().values():
         assert split.inputs[:, 0, 0, 0].tolist() == split.labels.tolist()
-    for split, given in zip((data.train, data.validation), data.given_labels, strict=True):
+    for split, given in zip((data.train, data.validation), data.noisy_labels, strict=True):
         numbers = split.inputs[:, 1, 0, 0].astype(int)
         assert given.tolist() == ((numbers + numbers // 3) % 3).tolist()
 

@@ -12,8 +12,8 @@ NOISY = [LABELS[(i + (i % 3 == 0)) % N] for i in range(N)]
 
 def found(data) -> dict[str, str]:
     """Given label by text, of train and validation."""
-    assert data.given_labels is not None
-    parts = zip((data.train, data.validation), data.given_labels, strict=True)
+    assert data.noisy_labels is not None
+    parts = zip((data.train, data.validation), data.noisy_labels, strict=True)
     return {
         str(text): data.class_names[y] for split, given in parts for text, y in zip(split.inputs, given, strict=True)
     }
@@ -22,19 +22,19 @@ def found(data) -> dict[str, str]:
 def test_by_order_before_anything_is_split_off(tmp_path: Path) -> None:
     frame = texts().drop(columns="split")
     given = write(pd.DataFrame({"noisy_label": NOISY}), tmp_path / "g.csv")
-    data = load(write(frame, tmp_path / "t.csv"), given_labels=given)
+    data = load(write(frame, tmp_path / "t.csv"), noisy_labels=given)
     wanted = dict(zip(frame["text"], NOISY, strict=True))
     assert found(data) == {text: wanted[text] for text in found(data)}
     assert len(found(data)) == N - len(data.test)
     np.save(tmp_path / "g.npy", np.array(NOISY))
-    assert found(load(tmp_path / "t.csv", given_labels=tmp_path / "g.npy")) == found(data)
+    assert found(load(tmp_path / "t.csv", noisy_labels=tmp_path / "g.npy")) == found(data)
 
 
 def test_train_rows_only_where_the_source_has_a_test_split(tmp_path: Path) -> None:
     in_train = np.arange(N) % 5 > 0
     frame = texts(split=np.where(in_train, "train", "test"))
     given = write(pd.DataFrame({"noisy_label": np.array(NOISY)[in_train]}), tmp_path / "g.csv")
-    data = load(write(frame, tmp_path / "t.csv"), given_labels=given)
+    data = load(write(frame, tmp_path / "t.csv"), noisy_labels=given)
     assert found(data) == dict(zip(frame["text"][in_train], np.array(NOISY)[in_train], strict=True))
 
 
@@ -44,22 +44,22 @@ def test_by_index_in_any_order(tmp_path: Path) -> None:
     given = write(shuffled, tmp_path / "g.parquet")
     path = write(frame, tmp_path / "t.csv")
     wanted = dict(zip(frame["text"][:28], NOISY[:28], strict=True))
-    assert found(load(path, given_labels=given)) == wanted, "places in train where the source has no index"
+    assert found(load(path, noisy_labels=given)) == wanted, "places in train where the source has no index"
     numbered = frame.assign(index=[*range(28), *range(12)]).sample(frac=1, random_state=1)
     path = write(numbered, tmp_path / "n.parquet")
-    assert found(load(path, given_labels=given)) == wanted, "the source's own index, whose test rows count from 0 too"
+    assert found(load(path, noisy_labels=given)) == wanted, "the source's own index, whose test rows count from 0 too"
 
 
 def test_columns(tmp_path: Path, refuses) -> None:
     path = write(texts().drop(columns="split"), tmp_path / "t.csv")
     given = write(pd.DataFrame({"worker": ["w"] * N, "first": NOISY, "second": LABELS}), tmp_path / "g.csv")
-    assert found(load(path, given_labels=given, given_label_column="first")) != found(
-        load(path, given_labels=given, given_label_column="second")
+    assert found(load(path, noisy_labels=given, noisy_label_column="first")) != found(
+        load(path, noisy_labels=given, noisy_label_column="second")
     )
-    with refuses(given, "given label", "worker, first, second", "--given-label-column"):
-        load(path, given_labels=given)
+    with refuses(given, "noisy label", "worker, first, second", "--noisy-label-column"):
+        load(path, noisy_labels=given)
     with refuses(given, "'third'"):
-        load(path, given_labels=given, given_label_column="third")
+        load(path, noisy_labels=given, noisy_label_column="third")
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -67,11 +67,11 @@ def test_integers_index_the_classes_of_the_metadata(tmp_path: Path, named: bool)
     names = ["pear", "apple", "fig"]
     path = image_parquet(tmp_path / "a.parquet", noise_images(30), [i % 3 for i in range(30)], names if named else None)
     write(pd.DataFrame({"noisy_label": [(i // 3) % 3 for i in range(30)]}), tmp_path / "g.parquet")
-    data = load(path, given_labels=tmp_path / "g.parquet")
+    data = load(path, noisy_labels=tmp_path / "g.parquet")
     assert data.class_names == (("pear", "apple", "fig") if named else ("0", "1", "2"))
     known = {image.tobytes(): (i // 3) % 3 for i, image in enumerate(noise_images(30).transpose(0, 3, 1, 2))}
-    assert data.given_labels is not None
-    for split, given in zip((data.train, data.validation), data.given_labels, strict=True):
+    assert data.noisy_labels is not None
+    for split, given in zip((data.train, data.validation), data.noisy_labels, strict=True):
         assert given.tolist() == [known[image.tobytes()] for image in split.inputs]
 
 
@@ -80,7 +80,7 @@ def test_bad_files(tmp_path: Path, refuses) -> None:
 
     def refused(frame: dict, *named: object) -> None:
         with refuses(*named):
-            load(path, given_labels=write(pd.DataFrame(frame), tmp_path / "g.parquet"))
+            load(path, noisy_labels=write(pd.DataFrame(frame), tmp_path / "g.parquet"))
 
     refused({"noisy_label": NOISY}, "g.parquet", "40 labels for 28 train rows", "'index'")
     refused({"noisy_label": NOISY[:28], "index": [0] * 28}, "g.parquet", "twice", "'index'")
@@ -88,8 +88,8 @@ def test_bad_files(tmp_path: Path, refuses) -> None:
     refused({"noisy_label": ["klass 7", *NOISY[1:28]]}, "'klass 7'", "t.csv")
     refused({"noisy_label": [None, *NOISY[1:28]]}, "''", "t.csv")
     with refuses(tmp_path / "none.csv"):
-        load(path, given_labels=tmp_path / "none.csv")
+        load(path, noisy_labels=tmp_path / "none.csv")
     doubled = write(texts(split=["train"] * 28 + ["test"] * 12, index=[0] * N), tmp_path / "d.parquet")
     good = write(pd.DataFrame({"noisy_label": NOISY[:28], "index": range(28)}), tmp_path / "h.parquet")
     with refuses("The data", "twice", "'index'"):
-        load(doubled, given_labels=good)
+        load(doubled, noisy_labels=good)

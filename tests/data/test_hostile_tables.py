@@ -81,8 +81,8 @@ def test_label_files_whose_column_holds_bytes(tmp_path: Path, refuses) -> None:
         read_labels(tmp_path / "labels.parquet")
     write(texts(), tmp_path / "t.csv")
     pq.write_table(pa.table({"index": range(40), "noisy_label": [b"a"] * 40}), tmp_path / "given.parquet")
-    with refuses("should hold given labels"):
-        load(tmp_path / "t.csv", given_labels=tmp_path / "given.parquet")
+    with refuses("should hold noisy labels"):
+        load(tmp_path / "t.csv", noisy_labels=tmp_path / "given.parquet")
 
 
 @pytest.mark.parametrize("format", [np.array(["csr", "csc"]), np.array(3)])

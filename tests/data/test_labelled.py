@@ -55,11 +55,11 @@ def test_one_class_is_refused(refuses) -> None:
         data(train=split(labels=[1, 1, 1, 1]))
 
 
-def test_given_labels_need_one_for_each_row(refuses) -> None:
+def test_noisy_labels_need_one_for_each_row(refuses) -> None:
     good = np.array([1, 1, 0, 0])
-    assert data(given_labels=(good, good)).given_labels is not None
+    assert data(noisy_labels=(good, good)).noisy_labels is not None
     with refuses("3 noisy labels for 4 rows"):
-        data(given_labels=(good, good[:3]))
+        data(noisy_labels=(good, good[:3]))
 
 
 def test_take_keeps_order_and_pairs() -> None:

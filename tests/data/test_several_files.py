@@ -92,16 +92,16 @@ def test_names_of_sources(source: str, name: str) -> None:
 def test_cifar100_with_human_labels(shared_data: Path) -> None:
     data = load(
         shared_data / "cifar100_t*.parquet",
-        given_labels=shared_data / "cifar100n_labels.parquet",
-        given_label_column="noisy_label",
+        noisy_labels=shared_data / "cifar100n_labels.parquet",
+        noisy_label_column="noisy_label",
     )
     assert {name: split.inputs.shape for name, split in data.splits().items()} == {
         "train": (40_000, 3, 32, 32), "validation": (10_000, 3, 32, 32), "test": (10_000, 3, 32, 32),
     }  # fmt: skip
     assert (data.class_names[0], data.class_names[99], data.n_classes) == ("apple", "worm", 100)
-    assert data.given_labels is not None
+    assert data.noisy_labels is not None
     wrong = [
-        given != split.labels for given, split in zip(data.given_labels, (data.train, data.validation), strict=True)
+        given != split.labels for given, split in zip(data.noisy_labels, (data.train, data.validation), strict=True)
     ]
     assert np.concatenate(wrong).mean() == pytest.approx(0.4020, abs=5e-5)
     images = load_unlabelled(DataConfig(source=str(shared_data / "cifar100_t*.parquet")))

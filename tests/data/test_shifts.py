@@ -40,7 +40,7 @@ def test_of_a_shift_with_splits_only_test_counts(tmp_path: Path) -> None:
 def test_a_shift_needs_no_noisy_labels_of_its_own(tmp_path: Path) -> None:
     path = write(texts(noisy=LABELS), tmp_path / "t.csv")
     other = write(pd.DataFrame({"text": ["a"], "label": ["class 1"]}), tmp_path / "s.csv")
-    assert len(load(path, given_label_column="noisy", shifts={"web": str(other)}).shifts["web"]) == 1
+    assert len(load(path, noisy_label_column="noisy", shifts={"web": str(other)}).shifts["web"]) == 1
 
 
 def test_a_shift_with_labels_keeps_its_own(tmp_path: Path) -> None:

@@ -86,13 +86,13 @@ def test_columns_by_name(tmp_path: Path) -> None:
     assert label_of(data, "train") == dict(zip(TEXTS[:24], LABELS[:24], strict=True))
 
 
-def test_given_labels_follow_their_rows(tmp_path: Path) -> None:
+def test_noisy_labels_follow_their_rows(tmp_path: Path) -> None:
     noisy = ["class 0", *LABELS[1:]]
     noisy[1] = "class 3"
     path = write(texts(noisy=noisy, split=["train"] * 28 + ["test"] * 12), tmp_path / "t.csv")
-    data = load(path, given_label_column="noisy")
-    assert data.given_labels is not None
-    for part, given in zip((data.train, data.validation), data.given_labels, strict=True):
+    data = load(path, noisy_label_column="noisy")
+    assert data.noisy_labels is not None
+    for part, given in zip((data.train, data.validation), data.noisy_labels, strict=True):
         wanted = [noisy[TEXTS.index(str(text))] for text in part.inputs]
         assert [data.class_names[y] for y in given] == wanted
 
@@ -232,7 +232,7 @@ def test_neither_file_nor_known_ending(tmp_path: Path, refuses, monkeypatch: pyt
 
 def test_unknown_columns(tmp_path: Path, refuses) -> None:
     path = write(texts(), tmp_path / "t.csv")
-    for option in ("input_column", "label_column", "split_column", "given_label_column"):
+    for option in ("input_column", "label_column", "split_column", "noisy_label_column"):
         with refuses(path, "'colour'", "text, label, split"):
             load(path, **{option: "colour"})
     path = write(texts().rename(columns={"text": "query"}), tmp_path / "q.csv")
@@ -289,10 +289,10 @@ def test_rows_without_a_text(tmp_path: Path, refuses, name: str) -> None:
         load(path)
 
 
-def test_unknown_given_labels(tmp_path: Path, refuses) -> None:
+def test_unknown_noisy_labels(tmp_path: Path, refuses) -> None:
     path = write(texts(noisy=["klass 7", *LABELS[1:]]), tmp_path / "t.csv")
     with refuses("t.csv", "'klass 7'"):
-        load(path, given_label_column="noisy")
+        load(path, noisy_label_column="noisy")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -383,7 +383,7 @@ def test_a_slice_of_cifar100(shared_data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.shared_data
-def test_human_label_noise_as_given_labels(shared_data: Path, tmp_path: Path) -> None:
+def test_human_label_noise_as_noisy_labels(shared_data: Path, tmp_path: Path) -> None:
     table = pd.read_parquet(shared_data / "cifar100n_labels.parquet")
     frame = pd.DataFrame(
         {
@@ -393,9 +393,9 @@ def test_human_label_noise_as_given_labels(shared_data: Path, tmp_path: Path) ->
             "split": np.where(np.arange(len(table)) % 5 == 0, "test", "train"),
         }
     )
-    data = load(write(frame, tmp_path / "n.parquet"), given_label_column="noisy")
-    assert data.given_labels is not None
-    assert (data.given_labels[0] != data.train.labels).mean() == pytest.approx(0.4020, abs=0.01)
+    data = load(write(frame, tmp_path / "n.parquet"), noisy_label_column="noisy")
+    assert data.noisy_labels is not None
+    assert (data.noisy_labels[0] != data.train.labels).mean() == pytest.approx(0.4020, abs=0.01)
 
 
 @pytest.mark.shared_data

@@ -125,8 +125,8 @@ def test_columns_by_role(refuses) -> None:
     assert column(table, "other", ("intent",), "label") == "other"
     with refuses("f.csv", "'topic'", "label", "sentence, intent, other"):
         column(table, "topic", ("intent",), "label")
-    with refuses("f.csv", "given label", "looked for topic", "sentence, intent, other", "--given-label-column"):
-        column(table, None, ("topic",), "given label")
+    with refuses("f.csv", "noisy label", "looked for topic", "sentence, intent, other", "--noisy-label-column"):
+        column(table, None, ("topic",), "noisy label")
 
 
 def test_kinds_by_column_name_and_by_value(tmp_path: Path, refuses) -> None:

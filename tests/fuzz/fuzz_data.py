@@ -243,7 +243,7 @@ DATA_TARGETS: dict[str, Target] = {
     "corruption folder": Target(_corruption_folder, _read_corruptions),
     "labels csv": Target(_label_file(".csv"), codes("e.npy", labels="labels.csv"), (".csv",)),
     "labels parquet": Target(_label_file(".parquet"), codes("e.npy", labels="labels.parquet"), (".parquet",)),
-    "given labels": Target(_given, load("t.csv", given_labels="given.parquet"), ("given.parquet",)),
+    "given labels": Target(_given, load("t.csv", noisy_labels="given.parquet"), ("given.parquet",)),
     "stream npy": Target(_npy, stream("e.npy")),
     "stream npz": Target(_npz, stream("e.npz", labels=True)),
     "stream safetensors": Target(_safetensors, stream("e.safetensors", labels=True)),

@@ -135,7 +135,7 @@ def test_corruptions_are_drawn_once_for_all_seeds_and_in_parts_as_at_once() -> N
         ({"label_noise": {"levels": [0.5], "kind": "pair"}}, "0.5"),
         ({"label_noise": {"levels": [0.5], "kind": "matrix"}}, "matrix"),
         ({"input_noise": {"levels": [0.1], "kind": "typos"}}, "typos"),
-        ({"given_labels": True}, "--given-label-column"),
+        ({"given_labels": True}, "--noisy-label-column"),
         ({"shift": True}, "--shift"),
         ({"corruptions": {}}, "needs images"),
     ],

@@ -49,8 +49,8 @@ def images(
     image_size: Annotated[int | None, typer.Option(help="Side of images; default the encoder's.")] = None,
     classes: Annotated[Path | None, typer.Option(help="Text file with the class folders to use, one a line.")] = None,
     on_bad_image: Annotated[str, typer.Option(help="An image that cannot be read: stop, or skip and count.")] = "stop",
-    given_labels: Annotated[Path | None, typer.Option(help="File with real noisy labels of the train rows.")] = None,
-    given_label_column: Annotated[str | None, typer.Option(help="Column of real noisy labels.")] = None,
+    noisy_labels: Annotated[Path | None, typer.Option(help="File with real noisy labels of the train rows.")] = None,
+    noisy_label_column: Annotated[str | None, typer.Option(help="Column of real noisy labels.")] = None,
     plan: PlanFile = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/finetune-NAME. Resumes where it was.")] = None,
     device: Device = None,
@@ -75,7 +75,7 @@ def images(
     request = FinetuneRequest(
         encoder=encoder,
         data=data_config(data, input_column=input_column, label_column=label_column, split_column=split_column,
-                         given_labels=given_labels, given_label_column=given_label_column, image_size=image_size,
+                         noisy_labels=noisy_labels, noisy_label_column=noisy_label_column, image_size=image_size,
                          classes=classes, on_bad_image=on_bad_image),
         variants=variants, scenario=scenario, label_noise=label_noise, few_labels=few_labels, seeds=seeds,
         changes=given({

@@ -70,8 +70,8 @@ def study(
     input_column: Annotated[str | None, typer.Option(help="Column of texts, images or embeddings.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
     split_column: Annotated[str | None, typer.Option(help="Column that says train, validation or test.")] = None,
-    given_labels: Annotated[Path | None, typer.Option(help="File with real noisy labels of the train rows.")] = None,
-    given_label_column: Annotated[str | None, typer.Option(help="Column of real noisy labels.")] = None,
+    noisy_labels: Annotated[Path | None, typer.Option(help="File with real noisy labels of the train rows.")] = None,
+    noisy_label_column: Annotated[str | None, typer.Option(help="Column of real noisy labels.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Labels of a plain .npy of embeddings.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side that images are resized and cropped to.")] = None,
     classes: Annotated[Path | None, typer.Option(help="Text file with the class folders to use, one a line.")] = None,
@@ -102,8 +102,8 @@ def study(
         noise_kind=noise_kind, noise_matrix=noise_matrix, few_labels=few_labels, input_noise=input_noise,
         input_kind=input_kind, protocol=protocol, corruptions=corruptions, severities=severities,
         shift=tuple(shift or ()), seeds=seeds, latents=latents, k=k, cleanlab=cleanlab, cross_check=cross_check,
-        input_column=input_column, label_column=label_column, split_column=split_column, given_labels=given_labels,
-        given_label_column=given_label_column, labels=labels, image_size=image_size, classes=classes,
+        input_column=input_column, label_column=label_column, split_column=split_column, noisy_labels=noisy_labels,
+        noisy_label_column=noisy_label_column, labels=labels, image_size=image_size, classes=classes,
         on_bad_image=on_bad_image,
     )  # fmt: skip
     runs_on = executor_settings(executor, workers, executor_config)

@@ -73,8 +73,8 @@ class FinetuneRequest:
         for name, option, given in (
             ("label-noise", "--label-noise", self.label_noise),
             ("few-labels", "--few-labels", self.few_labels),
-            ("given-labels", "--given-label-column", self.data.given_label_column),
-            ("given-labels", "--given-labels", self.data.given_labels),
+            ("given-labels", "--noisy-label-column", self.data.noisy_label_column),
+            ("given-labels", "--noisy-labels", self.data.noisy_labels),
         ):
             if given is not None and name not in wanted:
                 raise InputError(f"{option} {given} needs the scenario {name}; add it to --scenario.")

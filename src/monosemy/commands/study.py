@@ -52,8 +52,8 @@ class StudyRequest:
     input_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
-    given_labels: Path | None = None
-    given_label_column: str | None = None
+    noisy_labels: Path | None = None
+    noisy_label_column: str | None = None
     labels: Path | None = None
     image_size: int | None = None
     classes: Path | None = None
@@ -72,8 +72,8 @@ class StudyRequest:
             input_column=self.input_column,
             label_column=self.label_column,
             split_column=self.split_column,
-            given_labels=self.given_labels,
-            given_label_column=self.given_label_column,
+            noisy_labels=self.noisy_labels,
+            noisy_label_column=self.noisy_label_column,
             labels=self.labels,
             image_size=self.image_size or image_side(encoder_files(self.encoder)),
             classes=self.classes,
@@ -146,8 +146,8 @@ class StudyRequest:
             ("corruptions", "--corruptions", self.corruptions),
             ("corruptions", "--severities", self.severities),
             ("shift", "--shift", self.shift or None),
-            ("given-labels", "--given-labels", self.given_labels),
-            ("given-labels", "--given-label-column", self.given_label_column),
+            ("given-labels", "--noisy-labels", self.noisy_labels),
+            ("given-labels", "--noisy-label-column", self.noisy_label_column),
         ):
             if given is not None and scenario not in wanted:
                 raise InputError(f"{option} {given!s:.40} needs the scenario {scenario}; add it to --scenario.")

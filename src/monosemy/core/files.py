@@ -25,6 +25,30 @@ _HALF_WRITTEN = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")
 
 
 @contextmanager
+def readable(path: Path, kind: str, remedy: str = "check that the file is whole") -> Iterator[None]:
+    """Raise one ``InputError`` for whatever goes wrong in a block that reads an untrusted file.
+
+    Parsers raise nearly every type on damaged files (``struct.error``, ``KeyError``, ``RecursionError``, ...), so every
+    ``Exception`` is caught; an ``InputError`` of the block passes unchanged.
+
+    Args:
+        kind: what the file is read as, such as "a table".
+        remedy: what the user can do; it ends the message.
+
+    Raises:
+        InputError: the file does not exist, or the block raised.
+    """
+    if not path.is_file():
+        raise InputError(f"The file {path} does not exist; give the path of a file.")
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path} cannot be read as {kind} ({reason(error)}); {remedy}.") from error
+
+
+@contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that is renamed to it when the block ends without an error.
 

@@ -80,7 +80,7 @@ class LabelledData:
     validation: Split
     test: Split
     class_names: tuple[str, ...]
-    given_labels: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    noisy_labels: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
     """Real noisy labels of the train and the validation rows, where the user has a second label column."""
     shifts: dict[str, Split] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
@@ -107,8 +107,8 @@ class LabelledData:
         n_present = len(np.unique(self.train.labels))
         if n_present < 2:
             raise InputError(f"The train split of {self.name} has {n_present} class; a classifier needs at least two.")
-        if self.given_labels is not None:
-            for given, split in zip(self.given_labels, (self.train, self.validation), strict=True):
+        if self.noisy_labels is not None:
+            for given, split in zip(self.noisy_labels, (self.train, self.validation), strict=True):
                 if len(given) != len(split):
                     raise InputError(
                         f"{self.name} has {len(given)} noisy labels for {len(split)} rows; give one for each row."
@@ -174,10 +174,10 @@ class DataConfig(BaseModel):
     label_column: str | None = None
     """Column of the labels; for CIFAR-100's own files `fine_label` or `coarse_label`."""
     split_column: str | None = None
-    given_label_column: str | None = None
-    """Column with real noisy labels, of the source or of the file `given_labels`; the scenario `given-labels` trains
+    noisy_label_column: str | None = None
+    """Column with real noisy labels, of the source or of the file `noisy_labels`; the scenario `given-labels` trains
     on it."""
-    given_labels: Path | None = None
+    noisy_labels: Path | None = None
     """File with real noisy labels of the source's train rows: matched by a column `index`, else in the same order."""
     labels: Path | None = None
     """File with the labels of a plain .npy of embeddings."""

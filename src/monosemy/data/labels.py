@@ -133,7 +133,7 @@ def _label_column(table: Table, wanted: str | None) -> str:
     others = [name for name in table.columns if name != "index"]
     if wanted is None and len(others) == 1:
         wanted = others[0]
-    return column(table, wanted, CANDIDATES, "given label")
+    return column(table, wanted, CANDIDATES, "noisy label")
 
 
 def _by_order(path: Path, n_labels: int, n_rows: int) -> NDArray[np.int64]:

@@ -232,7 +232,7 @@ def _shift(
 ) -> Split:
     # Noisy labels and the choice of classes are the source's own, and so is its file of labels, unless the shifted set
     # is a plain .npy too.
-    own = {"given_label_column": None, "given_labels": None, "classes": None}
+    own = {"noisy_label_column": None, "noisy_labels": None, "classes": None}
     own |= {} if source.lower().endswith(".npy") else {"labels": None}
     config = config.model_copy(update=own)
     rows = read_rows(source, config)
@@ -354,7 +354,7 @@ def _train_rows(rows: Rows, config: DataConfig, seed: int, name: str, notices: l
     if "test" in parts or config.source == digits.NAME or "" in classes or len(classes) < 2:
         notices += said
         return train
-    assigned = assign(rows, config.model_copy(update={"given_labels": None}), seed, name)
+    assigned = assign(rows, config.model_copy(update={"noisy_labels": None}), seed, name)
     notices += assigned.notices
     kept = [assigned.parts["train"]] if "validation" in parts else [assigned.parts[p] for p in ("train", "validation")]
     return np.sort(np.concatenate(kept))

@@ -36,8 +36,8 @@ def assign(rows: Rows, config: DataConfig, seed: int, name: str) -> Assigned:
     parts = own_parts(rows, name, notices)
     development = np.sort(np.concatenate([parts["train"], parts.get("validation", parts["train"][:0])]))
     given = rows.given
-    if config.given_labels is not None:
-        given = given_labels(config.given_labels, config.given_label_column, rows, development)
+    if config.noisy_labels is not None:
+        given = given_labels(config.noisy_labels, config.noisy_label_column, rows, development)
     if "test" not in parts:
         # The classes in the order of the alphabet: so the draws do not depend on what else is known of them.
         _, codes = np.unique([texts[i] for i in parts["train"]], return_inverse=True)
@@ -112,7 +112,7 @@ def labelled_data(
         validation=splits["validation"],
         test=splits["test"],
         class_names=assigned.class_names,
-        given_labels=given,
+        noisy_labels=given,
         notices=(*assigned.notices, *notices),
     )
 

@@ -223,8 +223,8 @@ def rows_of_table(table: Table, config: DataConfig, labelled: bool) -> Rows:
     if config.split_column is not None or "split" in frame.columns:
         splits = label_texts(frame[column(table, config.split_column, ("split",), "split")])
     given = None
-    if config.given_label_column is not None and config.given_labels is None:
-        given = column_labels(frame[column(table, config.given_label_column, (), "given label")])
+    if config.noisy_label_column is not None and config.noisy_labels is None:
+        given = column_labels(frame[column(table, config.noisy_label_column, (), "noisy label")])
     return Rows(
         kind=kind,
         inputs=_images(table, name) if kind == "images" else inputs_of(frame[name], kind, where),

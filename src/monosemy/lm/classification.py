@@ -59,7 +59,7 @@ def _without_shared_texts(data: LabelledData) -> LabelledData:
     if not n_shared:
         return data
     notice = f"Left out: {n_shared:,} rows of train or validation whose text is also in a later split."
-    return replace(data, train=train, validation=validation, given_labels=None, notices=(*data.notices, notice))
+    return replace(data, train=train, validation=validation, noisy_labels=None, notices=(*data.notices, notice))
 
 
 def _without(split: Split, texts: set[str]) -> Split:

@@ -64,8 +64,8 @@ def make_cells(plan: Conditions, data: LabelledData) -> list[Cell]:
         for level in noise.levels:
             training = Training(noise.kind, level) if level > 0 else Training()
             cells.append(Cell("label-noise", level, training, Evaluation()))
-    if scenarios.given_labels and data.given_labels is not None:
-        rate = float((data.given_labels[0] != data.train.labels).mean())
+    if scenarios.given_labels and data.noisy_labels is not None:
+        rate = float((data.noisy_labels[0] != data.train.labels).mean())
         cells.append(Cell("given-labels", round(rate, 4), Training("given", rate), Evaluation()))
     if (few := scenarios.few_labels) is not None:
         for fraction in few.fractions:
@@ -108,8 +108,8 @@ def training_labels(
     if training.kind == "clean":
         return labels
     if training.kind == "given":
-        assert data.given_labels is not None
-        return data.given_labels
+        assert data.noisy_labels is not None
+        return data.noisy_labels
     if training.kind == "few":
         # Generators that do not depend on the fraction: fewer labels are a subset of more. Validation shrinks too,
         # because who has few labels has few to choose hyper-parameters with.

@@ -249,6 +249,6 @@ def data_key(data: LabelledData | str, encoders: Sequence[Path]) -> str:
 
 def data_fingerprint(data: LabelledData) -> str:
     """Of all splits' inputs and labels."""
-    given = data.given_labels or ()
+    given = data.noisy_labels or ()
     parts = [part for split in data.splits().values() for part in (split.inputs, split.labels)]
     return fingerprint(*parts, *given, data.class_names)

@@ -85,7 +85,7 @@ class AdapterData:
                 Split(split.inputs, given).take(np.flatnonzero(given >= 0))
                 for split, given in zip((data.train, data.validation), labels, strict=True)
             )
-            data = replace(data, train=train, validation=validation, given_labels=None)
+            data = replace(data, train=train, validation=validation, noisy_labels=None)
         if self.task == "generation":
             return prompt_splits(data, self.words, self.form).splits()
         return {

@@ -161,8 +161,8 @@ def noise_matrix(noise: LabelNoise, n_classes: int) -> np.ndarray:
 
 def check_labels(scenarios: Scenarios, data: LabelledData) -> None:
     """Raise where the scenarios ask for labels that the data cannot give, or that would carry no information."""
-    if scenarios.given_labels and data.given_labels is None:
-        raise InputError("The scenario given-labels needs a second label column; name it by --given-label-column.")
+    if scenarios.given_labels and data.noisy_labels is None:
+        raise InputError("The scenario given-labels needs a second label column; name it by --noisy-label-column.")
     noise = scenarios.label_noise
     if noise is None:
         return
