@@ -5,7 +5,7 @@ import torch
 from processes import in_processes
 from torch import Tensor
 
-from monosemy.core.distributed import all_gather, own_rows
+from monosemy.core.distributed import all_gather, row_offset
 
 B = 6  # rows of all processes
 
@@ -30,8 +30,8 @@ def share_of_loss(first: Tensor, second: Tensor, rows: slice) -> Tensor:
 def gather_and_learn() -> dict[str, Tensor]:
     first, second, weights = views()
     n = B // torch.distributed.get_world_size()
-    rows = slice(own_rows(n), own_rows(n) + n)
-    found = {"start": torch.tensor(own_rows(n)), "rows": all_gather(first[rows])}
+    rows = slice(row_offset(n), row_offset(n) + n)
+    found = {"start": torch.tensor(row_offset(n)), "rows": all_gather(first[rows])}
     for name in ("whole", "share"):
         w = weights.clone().requires_grad_()
         mine = (first[rows] @ w).requires_grad_()
@@ -45,7 +45,7 @@ def gather_and_learn() -> dict[str, Tensor]:
     found["strided"] = transposed.grad - 2 * 2 * transposed.detach()
     half = all_gather(torch.ones(2, 3, dtype=torch.bfloat16, requires_grad=True))
     half.sum().backward()
-    return found | {"half": half.detach(), "labels": all_gather(own_rows(n) + torch.arange(n))}
+    return found | {"half": half.detach(), "labels": all_gather(row_offset(n) + torch.arange(n))}
 
 
 def test_two_processes_equal_one() -> None:
@@ -78,4 +78,4 @@ def test_two_processes_equal_one() -> None:
 def test_one_process_keeps_its_rows(shape: tuple[int, ...]) -> None:
     x = torch.randn(shape)
     assert all_gather(x) is x
-    assert own_rows(7) == 0
+    assert row_offset(7) == 0

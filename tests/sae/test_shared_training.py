@@ -4,7 +4,7 @@ import pytest
 import torch
 from processes import in_processes
 
-from monosemy.core.distributed import ALONE, Processes
+from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.errors import InputError
 from monosemy.functional.codes import batch_top_k, share_of_batch_top_k, to_dense
 from monosemy.sae.activations import ACTIVATIONS
@@ -35,7 +35,7 @@ def trained(
     losses, n_dead = [], 0
     for batch in model.scaled(z).split(BATCH):
         n_dead += int((trainer.silent_for > config.dead_after).sum())
-        losses.append(trainer.step(batch.chunk(processes.world)[processes.rank]))
+        losses.append(trainer.step(batch.chunk(processes.world_size)[processes.rank]))
     return losses, trainer.state_dict(), n_dead
 
 
@@ -60,7 +60,7 @@ def trained_together() -> list[tuple[list[float], dict[str, torch.Tensor], int]]
 def test_two_processes_train_as_one() -> None:
     for together in in_processes(trained_together):
         for case, (losses, state, n_dead) in zip(CASES, together, strict=True):
-            whole_losses, whole, whole_dead = trained(ALONE, *case)
+            whole_losses, whole, whole_dead = trained(SINGLE_PROCESS, *case)
             assert n_dead == whole_dead
             assert n_dead > 0 or (state["model.encoder_bias"][:5] > -1).all()  # or they were resampled at once
             assert losses == pytest.approx(whole_losses, rel=1e-9)
@@ -89,4 +89,4 @@ def test_what_needs_the_whole_batch_in_one_process() -> None:
     with pytest.raises(
         InputError, match=r"mono_weight=0\.5 compares all samples of a batch, of which 2 processes hold"
     ):
-        Trainer(model, TrainingConfig(mono_weight=0.5), torch.Generator(), processes=Processes(0, 2, ALONE.device))
+        Trainer(model, TrainingConfig(mono_weight=0.5), torch.Generator(), processes=Processes(0, 2, SINGLE_PROCESS.device))

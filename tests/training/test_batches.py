@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.core.distributed import ALONE, Processes
+from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.training import batches
 from monosemy.training.batches import MappedImages, ResidentImages, image_rows, row_batches, steps_in_epoch
 
@@ -20,25 +20,25 @@ IMAGES = np.arange(10 * 3 * 2 * 2, dtype=np.uint8).reshape(10, 3, 2, 2)
 def test_epochs_are_permutations_from_any_step_on(n: int, batch_size: int, seed: int, start: int) -> None:
     per_epoch = steps_in_epoch(n, batch_size)
     assert per_epoch == max(1, n // batch_size)
-    steps = list(row_batches(n, batch_size, seed, range(3 * per_epoch), ALONE))
+    steps = list(row_batches(n, batch_size, seed, range(3 * per_epoch), SINGLE_PROCESS))
     assert all(len(batch) == min(n, batch_size) for batch in steps)
     for epoch in range(3):
         seen = torch.cat(steps[epoch * per_epoch : (epoch + 1) * per_epoch]).tolist()
         assert len(set(seen)) == len(seen) <= n
         assert set(seen) <= set(range(n))
-    later = list(row_batches(n, batch_size, seed, range(start, 3 * per_epoch), ALONE))
+    later = list(row_batches(n, batch_size, seed, range(start, 3 * per_epoch), SINGLE_PROCESS))
     assert all(torch.equal(a, b) for a, b in zip(later, steps[start:], strict=True))
 
 
 def test_epochs_and_seeds_differ() -> None:
-    first, second = row_batches(50, 50, 0, range(2), ALONE)
-    (other,) = row_batches(50, 50, 1, range(1), ALONE)
+    first, second = row_batches(50, 50, 0, range(2), SINGLE_PROCESS)
+    (other,) = row_batches(50, 50, 1, range(1), SINGLE_PROCESS)
     assert not torch.equal(first, second)
     assert not torch.equal(first, other)
 
 
 def test_the_processes_shares_are_the_batch_of_one() -> None:
-    (whole,) = row_batches(50, 12, 0, range(1), ALONE)
+    (whole,) = row_batches(50, 12, 0, range(1), SINGLE_PROCESS)
     shares = [next(row_batches(50, 12, 0, range(1), Processes(rank, 3, CPU))) for rank in range(3)]
     assert [len(share) for share in shares] == [4, 4, 4]
     assert torch.equal(torch.cat(shares), whole)

@@ -10,7 +10,7 @@ import torch
 from processes import in_processes, through_kills
 from torch import Generator, Tensor, nn
 
-from monosemy.core.distributed import ALONE, Processes
+from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.errors import InputError
 from monosemy.training import checkpoint
 from monosemy.training.batches import ResidentImages
@@ -223,7 +223,7 @@ def plain_loss(network: nn.Module, images: Tensor, rows: Tensor, rng: Generator)
 
 def trained_weights() -> dict[str, Tensor]:
     """Of a whole training, alone or together with the other processes of a group."""
-    processes = ALONE
+    processes = SINGLE_PROCESS
     if torch.distributed.is_initialized():
         processes = Processes(torch.distributed.get_rank(), torch.distributed.get_world_size(), torch.device("cpu"))
     network = Plain()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from monosemy.commands.words import data_config
 from monosemy.core.console import OnProgress, json_text, progress
-from monosemy.core.distributed import chosen_device
+from monosemy.core.distributed import resolve_device
 from monosemy.data.load import read_rows
 from monosemy.data.splits import inputs_by_part
 from monosemy.data.tables import CANDIDATES, column, inputs_of, read_table
@@ -46,7 +46,7 @@ def execute(request: ActivationsRequest, console: Console, *, as_json: bool = Fa
     for name in ("max_tokens", "batch_size"):
         if getattr(request, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} {getattr(request, name)} is not positive; choose 1 or more.")
-    device = chosen_device(request.device)
+    device = resolve_device(request.device)
     with progress(console) as on_progress:
         if request.texts is not None:
             model, batches, n = _text_model(request, request.texts, device)

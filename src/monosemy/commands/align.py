@@ -9,7 +9,7 @@ from rich.console import Console
 from monosemy.commands.words import numbers, words
 from monosemy.core.config import merged, read_yaml, validated
 from monosemy.core.console import progress
-from monosemy.core.distributed import chosen_device
+from monosemy.core.distributed import resolve_device
 from monosemy.core.executors import ExecutorConfig
 from monosemy.errors import InputError
 from monosemy.lm.config import parse_judge
@@ -85,7 +85,7 @@ def execute(
     """Load, run, write the folder with figures, and print."""
     from monosemy.study.dpo.report import alignment_json, print_alignment, write_alignment
 
-    where = chosen_device(device)
+    where = resolve_device(device)
     if plan_path is not None:
         plan = validated(AlignmentPlan, read_yaml(plan_path, "plan"), str(plan_path))
     else:

@@ -9,7 +9,7 @@ from rich.console import Console
 from monosemy.commands.words import numbers, words
 from monosemy.core.config import merged, read_yaml, validated
 from monosemy.core.console import progress
-from monosemy.core.distributed import chosen_device
+from monosemy.core.distributed import resolve_device
 from monosemy.core.executors import ExecutorConfig
 from monosemy.corruptions.labels import informative_rates
 from monosemy.data import digits
@@ -100,7 +100,7 @@ def execute(
     """Load, run, write the folder with figures, and print."""
     from monosemy.study.finetuning.report import finetuning_json, print_finetuning, write_finetuning
 
-    where = chosen_device(device)
+    where = resolve_device(device)
     if plan_path is not None:
         plan = validated(FinetunePlan, read_yaml(plan_path, "plan"), str(plan_path))
         data = load_data(plan.data, plan.seed)

@@ -112,7 +112,7 @@ def execute(
     from monosemy.study.lora.report import adapters_json, print_adapters, write_adapters
 
     with joined_processes(device) as processes:
-        said = Console(quiet=console.quiet or not processes.writes)
+        said = Console(quiet=console.quiet or not processes.is_main)
         if plan_path is not None:
             plan = validated(AdapterPlan, read_yaml(plan_path, "plan"), str(plan_path))
             data = load_adapter_data(plan.data, plan.seed)
@@ -123,9 +123,9 @@ def execute(
         folder = out or Path("runs") / f"finetune-{Path(data.name).stem}"
         with progress(said) as on_progress:
             result = run_adapters(plan, data, folder, on_progress, processes.device.type, processes, executor)
-            if processes.writes:
+            if processes.is_main:
                 write_adapters(result)
-        if as_json and processes.writes:
+        if as_json and processes.is_main:
             print(adapters_json(result))
         print_adapters(result, said)
     return result

@@ -80,19 +80,19 @@ def _over(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 def execute(request: PretrainRequest, console: Console, *, as_json: bool = False) -> None:
     """Read the images, train or go on training, write the encoder, print."""
     with joined_processes(request.device) as processes:
-        said = Console(quiet=console.quiet or not processes.writes)
-        if not processes.writes:
-            processes.wait()  # the first process decodes large sets into the cache, the others find them there
+        said = Console(quiet=console.quiet or not processes.is_main)
+        if not processes.is_main:
+            processes.barrier()  # the first process decodes large sets into the cache, the others find them there
         with progress(said) as on_progress:
             images = load_unlabelled(request.source(), on_progress=on_progress)
-        if processes.writes:
-            processes.wait()
+        if processes.is_main:
+            processes.barrier()
         config = request.settings(images)
         out = request.out or Path("runs") / f"{config.method}-{Path(images.name).stem}-{config.seed}"
         for notice in images.notices:
             said.print(notice, highlight=False, markup=False)
         encoder = _train(request, images, config, out, processes, said)
-        if processes.writes:
+        if processes.is_main:
             if as_json:
                 log = RunFolder.read_log(out)
                 file = out / ENCODER_FILE if encoder is not None else None
@@ -109,7 +109,7 @@ def _train(
     console: Console,
 ) -> ImageEncoder | None:
     # A resumed training repeats bit for bit only with the same versions and number of processes.
-    made_by = {"torch": str(torch.__version__), "monosemy": __version__, "processes": processes.world}
+    made_by = {"torch": str(torch.__version__), "monosemy": __version__, "processes": processes.world_size}
     values = {
         "data": request.source().model_dump(mode="json"),
         "pretrain": config.model_dump(mode="json"),
@@ -127,12 +127,12 @@ def _train(
     small = config.backbone.name == "conv" and processes.device.type == "cpu"
     key, seeds = fingerprint(images.train, *labels), {"seed": config.seed}
     with (
-        RunFolder(out, values, key, seeds, writes=processes.writes) as folder,
+        RunFolder(out, values, key, seeds, is_main=processes.is_main) as folder,
         progress(console) as on_progress,
         one_thread() if small else nullcontext(),
     ):
-        processes.wait()  # until the folder is there for all
-        if processes.writes:
+        processes.barrier()  # until the folder is there for all
+        if processes.is_main:
             folder.tell(make_trackers(out, values, tensorboard=request.tensorboard, wandb=request.wandb))
         encoder = pretrain(
             images.train,
@@ -146,7 +146,7 @@ def _train(
             ),
             on_epoch=statistics if len(images.held_out) else None,
         )
-        if encoder is not None and processes.writes:
+        if encoder is not None and processes.is_main:
             save_encoder(encoder, out / ENCODER_FILE, values)
     return encoder
 

@@ -78,12 +78,12 @@ def execute(request: SaeTrainRequest, console: Console, *, as_json: bool = False
     saes = request.saes()
     out = request.out or Path("runs") / f"sae-{Path(source_name(request.source)).stem}"
     with joined_processes(request.device) as processes:
-        said = Console(quiet=console.quiet or not processes.writes)
+        said = Console(quiet=console.quiet or not processes.is_main)
         rows = shuffled(open_stream(request.source, request.column))
         size = "" if rows.length is None else f"{rows.length:,} x "
         said.print(f"Rows: {rows.name}, {size}{rows.width}", highlight=False, markup=False, soft_wrap=True)
         finished = _train(request, saes, rows, out, processes, said)
-        if processes.writes:
+        if processes.is_main:
             if as_json:
                 print(json_text(_record(saes, out, finished)))
             _print(request, saes, out, finished, said)

@@ -9,7 +9,7 @@ from annotated_types import Gt
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from monosemy.core.distributed import ALONE, Processes
+from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.encoders.augmentation import AugmentationName, AugmentConfig, make_augmentation
 from monosemy.encoders.backbones import BackboneConfig
 from monosemy.encoders.image import EncoderSpec, ImageEncoder, ProjectorConfig, channels_last, embed, to_unit
@@ -104,7 +104,7 @@ def pretrain(
     config: PretrainConfig,
     labels: NDArray[np.int64] | None = None,
     *,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     folder: RunFolder | None = None,
     minutes: float = float("inf"),
     on_step: OnStep | None = None,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from monosemy.core.distributed import alone
+from monosemy.core.distributed import single_process
 from monosemy.encoders.augmentation import AugmentationName, AugmentConfig, make_augmentation
 from monosemy.encoders.image import ImageEncoder, Layer, batch_of, to_unit
 from monosemy.functional.losses import NON_NEGATIVE, NonNegative
@@ -114,7 +114,7 @@ def finetune(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("head", config.seed))
         classifier = Classifier(encoder, n_classes, config)
-    processes = alone(device)
+    processes = single_process(device)
     where = processes.device
     targets = torch.from_numpy(labels).to(where)
     augment = make_augmentation(config.augmentation)

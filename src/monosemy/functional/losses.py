@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from monosemy.core.distributed import all_gather, own_rows
+from monosemy.core.distributed import all_gather, row_offset
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -74,7 +74,7 @@ def _similarity_to_others(features: Tensor, temperature: float) -> tuple[Tensor,
     z = _unit_rows(features)
     similarity = z @ all_gather(z).T / temperature
     rows = torch.arange(len(z), device=z.device)
-    own = own_rows(len(z)) + rows
+    own = row_offset(len(z)) + rows
     similarity[rows, own] = float("-inf")
     return similarity, own
 

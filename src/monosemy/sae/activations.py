@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from monosemy.core.distributed import ALONE, Processes
+from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.errors import InputError
 from monosemy.functional.autoencoder import Weights, gated, jump_relu, step_count
 from monosemy.functional.codes import SparseCodes, above, batch_top_k, from_dense, share_of_batch_top_k, to_dense, top_k
@@ -39,7 +39,7 @@ class Activation(nn.Module):
             raise InputError(f"k={k} is outside [1, n_latents={n_latents}]; choose k below the number of latents.")
         self.k = k
 
-    processes: Processes = ALONE
+    processes: Processes = SINGLE_PROCESS
     """Those that hold a share of the batch each, in training; set by the trainer."""
 
     def settings(self) -> dict[str, Any]:
@@ -109,14 +109,14 @@ class BatchTopK(Selecting):
         self.register_buffer("n_seen", torch.zeros((), dtype=torch.int64))
 
     def select(self, pre: Tensor) -> SparseCodes:
-        return batch_top_k(pre, self.k) if self.processes.world == 1 else share_of_batch_top_k(pre, self.k)
+        return batch_top_k(pre, self.k) if self.processes.world_size == 1 else share_of_batch_top_k(pre, self.k)
 
     def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
         return above(pre, self.threshold)
 
     def after_step(self, codes: SparseCodes) -> None:
         kept = codes.values[codes.values > 0]
-        smallest = self.processes.least(kept.min() if len(kept) else self.threshold.new_full((), math.inf))
+        smallest = self.processes.min(kept.min() if len(kept) else self.threshold.new_full((), math.inf))
         if smallest < math.inf:
             self.n_seen += 1
             # The plain mean first, so that the start at 0 leaves no trace.
@@ -141,7 +141,7 @@ class Penalised(Activation):
 
     def after_step(self, codes: SparseCodes) -> None:
         if self.sparsity_weight is None:
-            l0 = self.processes.total((codes.values > 0).sum()) / (self.processes.world * codes.n_samples)
+            l0 = self.processes.sum((codes.values > 0).sum()) / (self.processes.world_size * codes.n_samples)
             self.weight *= (l0.clamp(min=0.1 * self.k) / self.k) ** _STEERING
             self.weight.clamp_(_LEAST_WEIGHT, 1.0)  # at 1 a latent would have to explain a whole sample
 

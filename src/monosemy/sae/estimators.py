@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from monosemy.core.distributed import ALONE, Processes
+from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.errors import InputError
 from monosemy.functional.codes import SparseCodes, stack_codes, to_csr, to_dense
 from monosemy.functional.reconstruction import explained_variance
@@ -203,7 +203,7 @@ class SparseAutoencoder(_Dictionary):
         self.__dict__.pop("trainer_", None)  # its learning rate has run out
         return self
 
-    def begin(self, sample: ArrayLike, *, steps: int | None = None, processes: Processes = ALONE) -> Trainer:
+    def begin(self, sample: ArrayLike, *, steps: int | None = None, processes: Processes = SINGLE_PROCESS) -> Trainer:
         """Set up ``autoencoder_`` from a sample of the embeddings; its trainer, which has done no step yet.
 
         Args:

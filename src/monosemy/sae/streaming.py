@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from monosemy import __version__
-from monosemy.core.distributed import ALONE, Processes
+from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.core.files import read_model_file, write_model_file
 from monosemy.data.row_stream import RowStream, State
 from monosemy.errors import InputError
@@ -50,7 +50,7 @@ def train_on_stream(
     steps: int | None = None,
     folder: str | Path | None = None,
     minutes: float = math.inf,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     on_step: OnStep | None = None,
     on_log: OnLog | None = None,
 ) -> bool:
@@ -78,8 +78,8 @@ def train_on_stream(
     if folder is None:
         return _Run(work, None).run()
     seeds = {name: sae.random_state for name, sae in zip(names_of(work.saes), work.saes, strict=True)}
-    with RunFolder(Path(folder), _settings(work), stream.key(), seeds, writes=processes.writes) as run_folder:
-        processes.wait()
+    with RunFolder(Path(folder), _settings(work), stream.key(), seeds, is_main=processes.is_main) as run_folder:
+        processes.barrier()
         return _Run(work, run_folder).run()
 
 
@@ -128,10 +128,10 @@ def _check(work: _Work) -> None:
         raise InputError(f"steps={work.steps!r} is not positive; choose a value above 0.")
     if work.stream.length is not None and work.stream.length < 2:
         raise InputError(f"{work.stream.name} has {work.stream.length} row; a dictionary starts from at least 2.")
-    if work.batch % work.processes.world:
+    if work.batch % work.processes.world_size:
         raise InputError(
-            f"A batch of {work.batch} rows cannot be shared by {work.processes.world} processes; choose a batch_size "
-            f"that is a multiple of {work.processes.world}."
+            f"A batch of {work.batch} rows cannot be shared by {work.processes.world_size} processes; choose a batch_size "
+            f"that is a multiple of {work.processes.world_size}."
         )
 
 
@@ -141,7 +141,7 @@ def _settings(work: _Work) -> dict[str, Any]:
         name: {key: value for key, value in sae.get_params().items() if key not in ("on_epoch", "output")}
         for name, sae in zip(names_of(work.saes), work.saes, strict=True)
     }
-    made_by = {"torch": str(torch.__version__), "monosemy": __version__, "processes": work.processes.world}
+    made_by = {"torch": str(torch.__version__), "monosemy": __version__, "processes": work.processes.world_size}
     values = {"rows": work.stream.name, "saes": saes, "steps": work.steps, "made_by": made_by}
     plain: dict[str, Any] = json.loads(json.dumps(values, default=int))
     return plain
@@ -172,15 +172,15 @@ class _Run:
             if rows is None:
                 break
             self._step(rows)
-            if processes.writes and (self.step % self.every == 0 or self.step == work.n_steps):
+            if processes.is_main and (self.step % self.every == 0 or self.step == work.n_steps):
                 began = self._log(rows, began)
             last = rows
-            over = processes.agree(time.monotonic() > deadline)
-            if self.folder is not None and processes.writes and (self.folder.due() or over):
+            over = processes.any(time.monotonic() > deadline)
+            if self.folder is not None and processes.is_main and (self.folder.due() or over):
                 self._save(self.folder)
             if over and self.step != work.n_steps:
                 return False
-        if self.since_log and processes.writes and last is not None:
+        if self.since_log and processes.is_main and last is not None:
             self._log(last, began)
         self._finish()
         return True
@@ -205,7 +205,7 @@ class _Run:
                     f"lower batch_size."
                 )
         if problem is not None:
-            if self.folder is not None and self.step > 0 and self.work.processes.writes:
+            if self.folder is not None and self.step > 0 and self.work.processes.is_main:
                 self._save(self.folder, place)
             raise InputError(f"{problem} {self._kept()}".rstrip())
         return rows
@@ -213,16 +213,16 @@ class _Run:
     def _share_of_batch(self) -> tuple[Tensor | None, str | None]:
         """This process' rows of the next batch, None where no whole batch is left; and what went wrong, anywhere."""
         work, processes = self.work, self.work.processes
-        share = work.batch // processes.world
+        share = work.batch // processes.world_size
         rows, problem = None, None
         try:
             self.reader.skip(processes.rank * share)
             rows = self.reader.read(share)
-            self.reader.skip((processes.world - 1 - processes.rank) * share)
+            self.reader.skip((processes.world_size - 1 - processes.rank) * share)
             code = int(len(rows) < share)
         except InputError as error:
             problem, code = str(error), 2
-        worst = -int(processes.least(torch.tensor(-code, device=processes.device)))
+        worst = -int(processes.min(torch.tensor(-code, device=processes.device)))
         if worst == 2:
             return None, problem or "Another process could not read its rows."
         return (None if worst else rows), None
@@ -236,7 +236,7 @@ class _Run:
             except InputError as error:
                 raise InputError(f"{name}: {error} {self._kept()}") from error
         self.step += 1
-        if self.work.processes.writes:
+        if self.work.processes.is_main:
             self.since_log.append(losses)
         if self.work.on_step is not None:
             self.work.on_step(self.step, self.work.n_steps, sum(losses) / len(losses))
@@ -305,11 +305,11 @@ class _Run:
             self.reader = self.work.stream.open(self.epoch, place)
 
     def _finish(self) -> None:
-        if self.folder is not None and self.work.processes.writes:
+        if self.folder is not None and self.work.processes.is_main:
             self._save(self.folder)
         for name, trainer in zip(self.names, self.trainers, strict=True):
             trainer.model.to("cpu")
-            if self.folder is not None and self.work.processes.writes:
+            if self.folder is not None and self.work.processes.is_main:
                 trainer.model.save(self.folder.path / f"{name}.safetensors")
 
 

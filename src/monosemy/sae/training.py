@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from monosemy.core.distributed import ALONE, Processes, all_gather
+from monosemy.core.distributed import SINGLE_PROCESS, Processes, all_gather
 from monosemy.errors import InputError
 from monosemy.functional.autoencoder import Terms, loss_and_gradient, pre_activations
 from monosemy.functional.codes import SparseCodes, from_dense, to_dense, top_k
@@ -157,12 +157,12 @@ class Trainer:
         rng: torch.Generator,
         *,
         steps: int | None = None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
         self.model, self.config, self.rng, self.steps, self.processes = model, config, rng, steps, processes
-        if processes.world > 1 and config.mono_weight > 0:
+        if processes.world_size > 1 and config.mono_weight > 0:
             raise InputError(
-                f"mono_weight={config.mono_weight:g} compares all samples of a batch, of which {processes.world} "
+                f"mono_weight={config.mono_weight:g} compares all samples of a batch, of which {processes.world_size} "
                 f"processes hold a share each; set it to 0, or train in one process."
             )
         model.activation.processes = processes
@@ -184,7 +184,7 @@ class Trainer:
             aux_weight=config.aux_weight if self.dead == "aux" else 0.0,
             aux_sparse_from=sparse_from(model.encoder.device),
             mono_weight=config.mono_weight,
-            total=processes.total,
+            total=processes.sum,
         )
 
     def step(self, x: Tensor) -> float:
@@ -194,7 +194,7 @@ class Trainer:
         """
         model = self.model
         own = evaluate(model, x, self.silent_for > self.config.dead_after, self._terms)
-        loss, gradients, codes = own if self.processes.world == 1 else self._of_whole_batch(own)
+        loss, gradients, codes = own if self.processes.world_size == 1 else self._of_whole_batch(own)
         if not math.isfinite(loss):
             raise InputError(
                 f"The autoencoder's loss became {loss} at step {self.done + 1}; lower lr ({self.config.lr:g})."
@@ -211,7 +211,7 @@ class Trainer:
         model.decoder.div_(model.decoder.norm(dim=1, keepdim=True))
         model.activation.after_step(codes)
         self.done += 1
-        self.silent_for += len(x) * self.processes.world
+        self.silent_for += len(x) * self.processes.world_size
         self.silent_for[self._fired(codes)] = 0
         if self.dead == "resample":
             self._resample_in_time(x)
@@ -228,16 +228,16 @@ class Trainer:
         """Loss and gradients summed over the processes, at once."""
         known = [slope for slope in own.gradients if slope is not None]
         flat = torch.cat([known[0].new_tensor([own.loss]), *(slope.reshape(-1) for slope in known)])
-        loss, *sums = self.processes.total(flat).split([1, *(slope.numel() for slope in known)])
+        loss, *sums = self.processes.sum(flat).split([1, *(slope.numel() for slope in known)])
         whole = iter([total.view_as(slope) for total, slope in zip(sums, known, strict=True)])
         return Step(loss.item(), [None if slope is None else next(whole) for slope in own.gradients], own.codes)
 
     def _fired(self, codes: SparseCodes) -> Tensor:
         """The latents that are active anywhere in the batch, as indices or a mask."""
         own = codes.indices[codes.values > 0]
-        if self.processes.world == 1:
+        if self.processes.world_size == 1:
             return own
-        return self.processes.total(torch.zeros_like(self.silent_for).index_fill_(0, own, 1)) > 0
+        return self.processes.sum(torch.zeros_like(self.silent_for).index_fill_(0, own, 1)) > 0
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that the next step depends on, as tensors."""
@@ -271,11 +271,11 @@ class Trainer:
 
     def _resample_in_time(self, x: Tensor) -> None:
         """Each time that every latent has had its chance to fire; not when the learning rate falls: no time is left."""
-        self._since_resampling += len(x) * self.processes.world
+        self._since_resampling += len(x) * self.processes.world_size
         falling = self.steps is not None and 3 * self.done >= 2 * self.steps
         if self._since_resampling >= self.config.dead_after and not falling:
             self._since_resampling = 0
-            self._resample(all_gather(x) if self.processes.world > 1 else x)
+            self._resample(all_gather(x) if self.processes.world_size > 1 else x)
 
     def _resample(self, x: Tensor) -> None:
         """Dead latents take the directions of samples that are badly reconstructed, drawn by their squared loss.

@@ -39,7 +39,7 @@ def row_batches(n: int, batch_size: int, seed: int, steps: range, processes: Pro
             epoch = step // per_epoch
             order = torch.randperm(n, generator=torch_rng("row-order", seed, epoch))
         start = (step % per_epoch) * batch_size
-        yield order[start : start + taken].chunk(processes.world)[processes.rank]
+        yield order[start : start + taken].chunk(processes.world_size)[processes.rank]
 
 
 class ImageRows(Protocol):

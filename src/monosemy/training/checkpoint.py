@@ -121,7 +121,7 @@ class RunFolder:
         config: dict[str, Any],
         data_key: str,
         seeds: Mapping[str, Any] | None = None,
-        writes: bool = True,
+        is_main: bool = True,
     ) -> None:
         """Open a folder, new or of the same settings and data; one without a checkpoint takes new settings.
 
@@ -129,7 +129,7 @@ class RunFolder:
             config: all settings of the run, plain values.
             data_key: fingerprint of what it trains on.
             seeds: that all random numbers come from, for the record.
-            writes: False in all but one of several processes.
+            is_main: False in all but one of several processes.
 
         Raises:
             InputError: the folder holds a run of other settings or data, or something else, or another process writes
@@ -146,7 +146,7 @@ class RunFolder:
             _check_same(path, known, values)
         elif known is None and path.exists() and any(not file.name.startswith(".") for file in path.iterdir()):
             raise InputError(f"The folder {path} is not empty and holds no training run; choose another --out.")
-        if not writes:
+        if not is_main:
             return
         self._lock = FolderLock(path)
         if known != values:

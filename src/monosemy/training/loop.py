@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Generator, Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from monosemy.core.distributed import ALONE, Processes
+from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.errors import InputError
 from monosemy.seeding import derive_seed
 from monosemy.training.batches import ImageRows, row_batches, steps_in_epoch
@@ -63,7 +63,7 @@ class Training:
     config: TrainingConfig
     name: str
     """For messages, such as `ncl`."""
-    processes: Processes = ALONE
+    processes: Processes = SINGLE_PROCESS
     folder: RunFolder | None = None
     """Where checkpoints and the log go; None keeps nothing."""
     on_step: OnStep | None = None
@@ -87,11 +87,11 @@ def train(training: Training) -> bool:
     devices = [processes.device] if processes.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         network = training.network.to(processes.device).train()
-        if processes.world > 1:
+        if processes.world_size > 1:
             network = synchronise_batch_norm(network)
         optimizer = make_optimizer(network, config.optimizer, config.batch_size)
         start = training.folder.restore(network, optimizer) if training.folder is not None else 0
-        if processes.agree(start != 0) and not processes.all_equal(start):
+        if processes.any(start != 0) and not processes.all_equal(start):
             raise InputError(
                 f"The processes found checkpoints of different steps (here {start}); put --out on a shared disk."
             )
@@ -99,7 +99,7 @@ def train(training: Training) -> bool:
 
 
 def _check_batch(training: Training) -> None:
-    batch, world = min(training.config.batch_size, len(training.images)), training.processes.world
+    batch, world = min(training.config.batch_size, len(training.images)), training.processes.world_size
     if batch % world or batch // world < 2:
         raise InputError(
             f"A batch of {batch} images cannot be shared by {world} process{'es' if world > 1 else ''} with two or "
@@ -137,20 +137,20 @@ class _Run:
             self.epoch_seconds += time.monotonic() - began
             if epoch_ends:
                 self._end_epoch(step)
-            over = step < self.n_steps and processes.agree(time.monotonic() > deadline)
-            if training.folder is not None and processes.writes and (training.folder.due() or over):
+            over = step < self.n_steps and processes.any(time.monotonic() > deadline)
+            if training.folder is not None and processes.is_main and (training.folder.due() or over):
                 self._save(step)
             if over:
                 return False
             began = time.monotonic()
-        if training.folder is not None and processes.writes and start < self.n_steps:
+        if training.folder is not None and processes.is_main and start < self.n_steps:
             self._save(self.n_steps)
         return True
 
     def _forward(self) -> nn.Module:
         """The network as it is called: over all processes, compiled where that is wanted."""
         forward: nn.Module = self.network
-        if self.training.processes.world > 1:
+        if self.training.processes.world_size > 1:
             forward = DistributedDataParallel(forward, [self.device.index] if self.device.type == "cuda" else None)
         return cast(nn.Module, torch.compile(forward)) if self.training.config.compile else forward
 
@@ -196,11 +196,11 @@ class _Run:
             "images_per_second": done / self.epoch_seconds,
         }
         self.epoch_losses, self.epoch_seconds = [], 0.0
-        if training.processes.writes and training.on_epoch is not None:
+        if training.processes.is_main and training.on_epoch is not None:
             self.network.eval()
             row |= training.on_epoch()
             self.network.train()
-        if training.processes.writes and training.folder is not None:
+        if training.processes.is_main and training.folder is not None:
             training.folder.log(row)
 
     def _save(self, step: int) -> None:

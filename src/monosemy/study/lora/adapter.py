@@ -70,7 +70,7 @@ def run_cell(
     folder: Path,
     device: str,
     *,
-    writes: bool = True,
+    is_main: bool = True,
     on_step: OnStep | None = None,
 ) -> list[study_folder.Row]:
     """Finetune at every learning rate of the grid, keep what is best on validation, measure it.
@@ -92,10 +92,10 @@ def run_cell(
     found["train_accuracy"] = scores(loaded, [rows["train"][i] for i in looked_at], data)["accuracy"]
     found |= scores(loaded, rows["test"], data)
     if run.method != "base":
-        if writes:
+        if is_main:
             _save_adapter(loaded, folder / "adapters" / run.name)
-        found |= _units(loaded, rows["test"], data, folder / "units" / f"{run.name}.json" if writes else None)
-    answers = folder / "answers" / f"{run.name}.jsonl" if writes else None
+        found |= _units(loaded, rows["test"], data, folder / "units" / f"{run.name}.json" if is_main else None)
+    answers = folder / "answers" / f"{run.name}.jsonl" if is_main else None
     found |= _abilities(loaded, plan, rows["test"], held_out, answers)
     place = {"features": run.method, "scenario": run.cell.scenario, "level": run.cell.level, "seed": run.seed}
     return [place | {"metric": metric, "value": value} for metric, value in found.items()]

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from monosemy.core.cache import fingerprint
 from monosemy.core.console import OnProgress
-from monosemy.core.distributed import ALONE, Processes
+from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import Done, ExecutorConfig, run_jobs
 from monosemy.core.files import atomic_path, write_text
@@ -49,7 +49,7 @@ def run_adapters(
     folder: Path,
     on_progress: OnProgress,
     device: str = "cpu",
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     executor: ExecutorConfig | None = None,
 ) -> AdapterResult:
     """Finetune every model that the folder does not hold yet, and write tables, adapters and their units.
@@ -100,7 +100,7 @@ def _opened(
     executor: ExecutorConfig,
 ) -> AbstractContextManager[StudyFolder | None]:
     """The folder, for the one process that writes."""
-    if not processes.writes:
+    if not processes.is_main:
         return nullcontext()
     prompts = [] if plan.judge_prompts is None else [plan.judge_prompts]
     key = fingerprint(data.key(), held_out, model_fingerprint(plan.model))
@@ -139,7 +139,7 @@ def _prepared(plan: AdapterPlan, data: AdapterData, device: str) -> tuple[Adapte
 
 def _told(finished: dict[AdapterRun, list[Row]], processes: Processes) -> dict[AdapterRun, list[Row]]:
     """What the writing process found in the folder; the others do not read while it may write."""
-    if processes.world == 1:
+    if processes.world_size == 1:
         return finished
     told = [finished]
     dist.broadcast_object_list(told, src=0)
@@ -158,11 +158,11 @@ def _run_all(
     executor: ExecutorConfig,
 ) -> Iterator[Done[AdapterRun, list[Row]]]:
     """Each run as it ends."""
-    if executor.name == "in-process" or processes.world > 1:
+    if executor.name == "in-process" or processes.world_size > 1:
         for run in runs:
             started = time.monotonic()
-            with one_thread() if device == "cpu" and processes.world == 1 else nullcontext():
-                rows = run_cell(run, plan, data, held_out, folder, device, writes=processes.writes,
+            with one_thread() if device == "cpu" and processes.world_size == 1 else nullcontext():
+                rows = run_cell(run, plan, data, held_out, folder, device, is_main=processes.is_main,
                     on_step=lambda done, total: on_progress("Steps", done, total),
                 )  # fmt: skip
             yield Done(run, rows, time.monotonic() - started)
