@@ -89,4 +89,6 @@ def test_what_needs_the_whole_batch_in_one_process() -> None:
     with pytest.raises(
         InputError, match=r"mono_weight=0\.5 compares all samples of a batch, of which 2 processes hold"
     ):
-        Trainer(model, TrainingConfig(mono_weight=0.5), torch.Generator(), processes=Processes(0, 2, SINGLE_PROCESS.device))
+        Trainer(
+            model, TrainingConfig(mono_weight=0.5), torch.Generator(), processes=Processes(0, 2, SINGLE_PROCESS.device)
+        )

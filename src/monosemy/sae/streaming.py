@@ -130,8 +130,8 @@ def _check(work: _Work) -> None:
         raise InputError(f"{work.stream.name} has {work.stream.length} row; a dictionary starts from at least 2.")
     if work.batch % work.processes.world_size:
         raise InputError(
-            f"A batch of {work.batch} rows cannot be shared by {work.processes.world_size} processes; choose a batch_size "
-            f"that is a multiple of {work.processes.world_size}."
+            f"A batch of {work.batch} rows cannot be divided among {work.processes.world_size} processes; choose a "
+            f"batch_size that is a multiple of {work.processes.world_size}."
         )
 
 
