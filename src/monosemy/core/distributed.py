@@ -131,10 +131,10 @@ class _AllGather(torch.autograd.Function):
 def all_gather(x: Tensor) -> Tensor:
     """Return the rows of all W processes, concatenated in the order of their ranks; differentiable once.
 
-    result[r n : (r + 1) n] = x of rank r. In the backward pass rank r receives sum_s dL_s / dx_r, over the losses L_s of
-    all processes. If each process averages its part of the loss, and also if each computes the same whole loss, the
-    mean of the parameters' gradients over the processes (as DistributedDataParallel takes it) is therefore the gradient
-    that one process with all rows would compute.
+    result[r n : (r + 1) n] = x of rank r. In the backward pass rank r receives sum_s dL_s / dx_r, over the losses L_s
+    of all processes. If each process averages its part of the loss, and also if each computes the same whole loss, the
+    mean of the parameters' gradients over the processes (as DistributedDataParallel takes it) is therefore the
+    gradient that one process with all rows would compute.
 
     Args:
         x: (n, ...), of the same shape and type on every process; forward and backward must run on all of them.
