@@ -1,40 +1,82 @@
-"""The command line: parse, call, print. Every module here declares a command; what it does is in ``commands``."""
+"""The command line. Each file declares a command: options, plan, run, print. A command is imported when it is called."""
 
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
+import click
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from monosemy import __version__
-from monosemy.cli.activations import activations
-from monosemy.cli.align import align
-from monosemy.cli.cache import cache
-from monosemy.cli.finetune import finetune
-from monosemy.cli.gallery import gallery
-from monosemy.cli.gauge import gauge
-from monosemy.cli.measure import measure, stability
-from monosemy.cli.pretrain import pretrain
-from monosemy.cli.report import report
-from monosemy.cli.sae import sae
-from monosemy.cli.study import study
-from monosemy.cli.theory import theory, toy
 from monosemy.core.console import Stopped, stopped_by_signals
 from monosemy.errors import InputError, as_resource_error, as_unwritable
 
+_STUDIES = "Studies: what do monosemantic features add?"
+_TRAINING = "Training: features, networks, language models"
+_MEASURES = "Measures: how monosemantic is it?"
+_THEORY = "Theory"
+_CACHE = "Housekeeping"
+
+COMMANDS = {
+    "study": (_STUDIES, "Compare feature sets under label noise, few labels, corruptions and distribution shift."),
+    "report": (_STUDIES, "Write the report of finished studies again, or the table of a paper."),
+    "pretrain": (_TRAINING, "Pretrain an image encoder: SimCLR or non-negative contrastive learning."),
+    "finetune": (_TRAINING, "Finetune image networks, or language models by LoRA and MonoLoRA, and compare."),
+    "align": (_TRAINING, "Train a language model on preferences by DPO and DecPO, and compare."),
+    "activations": (_TRAINING, "Write the activations of a layer to disk, for training autoencoders."),
+    "sae": (_TRAINING, "Train, evaluate and export sparse autoencoders."),
+    "measure": (_MEASURES, "Measure how monosemantic features are."),
+    "gallery": (_MEASURES, "Show what each dimension responds to, as a page of its strongest samples."),
+    "stability": (_MEASURES, "Compare autoencoders trained with different seeds."),
+    "layers": (_MEASURES, "Measure decorrelation and superposition in the layers of language models."),
+    "toy": (_THEORY, "Train the toy model of superposition and probe its codes under noise."),
+    "theory": (_THEORY, "Compute separability under noise: closed forms and simulation."),
+    "cache": (_CACHE, "List, check and remove cached encoders, embeddings and judgements."),
+}
+"""Commands with their group in the help, and their help in one line."""
+
+
+class _Commands(TyperGroup):
+    """Commands whose modules are imported when they are called, not when they are listed."""
+
+    _listing = False
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        if self._listing:
+            group, text = COMMANDS[cmd_name]
+            return TyperCommand(cmd_name, help=text, rich_help_panel=group)
+        command = typer.main.get_command(import_module(f"monosemy.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self._listing = True
+        super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        self._listing = True
+        return super().shell_complete(ctx, incomplete)
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="One feature, one meaning: monosemantic features, measured, and what they buy in robustness.",
+    help="One feature, one meaning: monosemantic features, their measurement, and what they add to robustness.",
     epilog=(
         "**Examples**\n\n"
         "`monosemy study` — the robustness study on digit pairs: no data, no network, a few minutes\n\n"
         "`monosemy study --data queries.csv` — on your texts, with columns text and label\n\n"
-        "`monosemy sae train embeddings.npy --width 4096 --k 32` — sparse features of your embeddings\n\n"
+        "`monosemy sae train embeddings.npy --n-latents 4096 --k 32` — sparse features of your embeddings\n\n"
         "`monosemy measure embeddings.npz` — how monosemantic are they?\n\n"
-        "`monosemy finetune lm my-model/ --data sst2.jsonl.gz` — LoRA and MonoLoRA side by side\n\n"
-        "`monosemy gauge gpt2 --prompts prompts.txt` — the layers of a language model\n\n"
         "`monosemy --install-completion` — the tab key completes commands, options and names\n\n"
         "`monosemy COMMAND --help` — more examples"
     ),
@@ -56,41 +98,22 @@ def _options(
     pass
 
 
-_STUDIES = "Studies: what do monosemantic features buy?"
-_TRAINING = "Training: features, networks, language models"
-_MEASURES = "Measures: how monosemantic is it?"
-app.command(rich_help_panel=_STUDIES)(study)
-app.command(rich_help_panel=_STUDIES)(report)
-app.command(rich_help_panel=_TRAINING)(pretrain)
-app.add_typer(finetune, name="finetune", rich_help_panel=_TRAINING)
-app.command(rich_help_panel=_TRAINING)(align)
-app.command(rich_help_panel=_TRAINING)(activations)
-app.add_typer(sae, name="sae", rich_help_panel=_TRAINING)
-app.command(rich_help_panel=_MEASURES)(measure)
-app.command(rich_help_panel=_MEASURES)(gallery)
-app.command(rich_help_panel=_MEASURES)(stability)
-app.command(rich_help_panel=_MEASURES)(gauge)
-app.command(rich_help_panel="Theory")(toy)
-app.command(rich_help_panel="Theory")(theory)
-app.add_typer(cache, name="cache", rich_help_panel="Housekeeping")
-
-
 def main() -> None:
-    """Entry point: bad input, a machine that gives out and a signal end in one sentence, with 2, 1 and 128 + signal."""
+    """Run the command line; bad input, lack of resources and signals end in one sentence, with 2, 1 and 128 + signal."""
     try:
         with stopped_by_signals():
             app(prog_name="monosemy")
     except InputError as error:
         _end(f"Error: {error}", 2)
     except Stopped as stop:
-        _end("Interrupted. What was finished is kept; the same command goes on from there.", stop.exit_code)
+        _end("Interrupted. Finished work is kept: run the same command again to resume.", stop.exit_code)
     except Exception as error:
-        said = as_resource_error(error)
-        if said is not None:
-            _end(f"Error: {said}", 1)
-        refused = as_unwritable(error)
-        if refused is not None:
-            _end(f"Error: {refused}", 2)
+        resources = as_resource_error(error)
+        if resources is not None:
+            _end(f"Error: {resources}", 1)
+        unwritable = as_unwritable(error)
+        if unwritable is not None:
+            _end(f"Error: {unwritable}", 2)
         raise
 
 

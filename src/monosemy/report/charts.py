@@ -6,14 +6,14 @@ from typing import Any
 import pandas as pd
 
 from monosemy.report import tables
-from monosemy.report.figures import ACCURACY, GAIN, Measure, axis_value, level_axis_title, level_ticks, place_in_words
+from monosemy.report.figures import ACCURACY, Measure, gain_over, axis_value, level_axis_title, level_ticks, place_in_words
 from monosemy.report.style import short, style_of
 from monosemy.report.tables import Cell
 
 _SYMBOLS = {
     "o": "circle", "D": "diamond", "s": "square", "^": "triangle-up", "v": "triangle-down", "P": "cross", "X": "x",
 }  # fmt: skip
-_MEASURES = (ACCURACY, GAIN)
+_MEASURES = (ACCURACY, gain_over("the baseline"))
 _ACROSS = {
     "consistency": "Semantic consistency above chance, points",
     "mono_score": "MonoScore",
@@ -25,15 +25,16 @@ def chart_data(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
     names = tables.feature_names(summary)
     shown = tables.scenarios(summary)
     return {
-        "features": [_look(name) for name in names],
-        "axes": {measure.name: measure.axis for measure in _MEASURES} | _ACROSS,
+        "features": [_look(name, tables.baseline(summary)) for name in names],
+        "baseline": tables.baseline(summary),
+        "axes": {measure.name: measure.axis for measure in (ACCURACY, gain_over(tables.baseline(summary)))} | _ACROSS,
         "scenarios": [_curves(summary, scenario, names) for scenario in shown],
         "cells": [cell for scenario in shown for cell in _scattered(summary, scenario, names)],
         "across": _across(results, names),
     }
 
 
-def _look(name: str) -> dict[str, Any]:
+def _look(name: str, baseline: str) -> dict[str, Any]:
     style = style_of(name)
     return {
         "name": short(name),
@@ -43,7 +44,7 @@ def _look(name: str) -> dict[str, Any]:
         "dash": ",".join(f"{style.width * dash:g}px" for dash in style.dashes) or "solid",
         "symbol": _SYMBOLS[style.marker],
         "strong": style.strong,
-        "baseline": name == tables.BASELINE,
+        "baseline": name == baseline,
     }
 
 
@@ -91,15 +92,15 @@ def _across(results: pd.DataFrame, names: list[str]) -> dict[str, list[list[floa
 
 
 def _numbers(measure: Measure, cell: Cell) -> list[float | None]:
-    if measure is GAIN and cell.features == tables.BASELINE:
+    if measure.name == "gain" and math.isnan(cell.gain):
         return [0.0, None, None]
     return [_known(value) for value in measure.of(cell)]
 
 
 def _said(measure: Measure, cell: Cell) -> str:
-    if measure is ACCURACY:
+    if measure.name == "accuracy":
         return tables.accuracy_text(cell)
-    if cell.features == tables.BASELINE:
+    if math.isnan(cell.gain):
         return "0 by definition"
     return (
         f"{tables.points(cell.gain, signed=True)} ({tables.gain_interval_text(cell)}), p {tables.p_text(cell.p_holm)}"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import matplotlib
 import pandas as pd
@@ -20,10 +20,8 @@ from monosemy.errors import InputError
 from monosemy.report import tables
 from monosemy.report.heatmap import draw_kinds, kinds_alt
 from monosemy.report.style import LABEL_SIZE, LONGEST_NAME, Point, annotate, label_ends, short, style_of
-from monosemy.report.tables import Cell
-
-if TYPE_CHECKING:
-    from monosemy.study.probing.run import StudyResult
+from monosemy.report.tables import Cell, Section, StudyFigure
+from monosemy.results.result import StudyResult
 
 _RC: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -79,18 +77,11 @@ class Measure:
 
 
 ACCURACY = Measure("accuracy", "Accuracy", "Accuracy on test, %")
-GAIN = Measure("gain", "Gain over dense", "Gain over dense, points")
 
 
-@dataclass(frozen=True)
-class StudyFigure:
-    """A figure with the name of its file and what it shows in words."""
-
-    kind: str
-    scenario: str
-    stem: str
-    alt: str
-    figure: Figure
+def gain_over(baseline: str) -> Measure:
+    """Return the paired gain over a baseline as a measure."""
+    return Measure("gain", f"Gain over {baseline}", f"Gain over {baseline}, points")
 
 
 @HOUSE_STYLE
@@ -108,7 +99,7 @@ def accuracy_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -
 
 @HOUSE_STYLE
 def gain_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Figure:
-    """Paired gain of every feature set over the dense baseline, in points.
+    """Paired gain of every feature set over the baseline, in points.
 
     Args:
         width: in inches, of a page or a column.
@@ -116,7 +107,9 @@ def gain_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Fi
     Raises:
         InputError: the summary holds no such scenario, or no feature set beside the baseline.
     """
-    return _figure(_challengers(tables.scenario_table(summary, scenario)), scenario, GAIN, width)
+    return _figure(
+        _challengers(tables.scenario_table(summary, scenario)), scenario, gain_over(tables.baseline(summary)), width
+    )
 
 
 @HOUSE_STYLE
@@ -144,7 +137,9 @@ def gain_against_monosemanticity_figure(results: pd.DataFrame, summary: pd.DataF
     if scenario is None:
         raise InputError("The summary holds clean data alone, so there is no gain to show; add a scenario.")
     last = tables.hardest(_challengers(tables.scenario_table(summary, scenario)))
-    measured = {cell.features: GAIN.of(cell) for cell in tables.cells(last)} | {tables.BASELINE: (0.0, 0.0, 0.0)}
+    measure = gain_over(tables.baseline(summary))
+    measured = {cell.features: measure.of(cell) for cell in tables.cells(last)}
+    measured |= {tables.baseline(summary): (0.0, 0.0, 0.0)}
     figure, axes = _canvas(PAGE, 3.6)
     axes.grid(True, axis="x")
     axes.axhline(0, color="#444444", linewidth=1)
@@ -162,14 +157,16 @@ def gain_against_monosemanticity_figure(results: pd.DataFrame, summary: pd.DataF
     axes.margins(x=0.2, y=0.12)
     _title(figure, axes, "Does monosemanticity go with gain?", last)
     axes.set_xlabel("Semantic consistency above chance, points")
-    axes.set_ylabel(f"Gain over dense, points\n({place_in_words(scenario, tables.levels(last)[-1])})")
+    axes.set_ylabel(f"{measure.axis}\n({place_in_words(scenario, tables.levels(last)[-1])})")
     annotate(figure, axes, points)
     return figure
 
 
 def study_figures(results: pd.DataFrame, summary: pd.DataFrame) -> list[StudyFigure]:
     """Every figure that a study has something to show for."""
-    figures = []
+    figures: list[StudyFigure] = []
+    if "scenario" not in summary:
+        return figures
     present = tables.scenarios(summary)
     compared = not tables.challengers(summary).empty
     for scenario, slug in zip(present, _slugs(present), strict=True):
@@ -177,25 +174,29 @@ def study_figures(results: pd.DataFrame, summary: pd.DataFrame) -> list[StudyFig
         figure = accuracy_figure(summary, scenario)
         figures.append(StudyFigure("accuracy", scenario, f"accuracy-{slug}", alt, figure))
         if compared:
-            alt = _alt(summary, scenario, GAIN)
+            alt = _alt(summary, scenario, gain_over(tables.baseline(summary)))
             figures.append(StudyFigure("gain", scenario, f"gain-{slug}", alt, gain_figure(summary, scenario)))
         if compared and tables.kinds(summary, scenario):
             alt = kinds_alt(summary, scenario, tables.levels(tables.scenario_table(summary, scenario))[-1])
             figures.append(StudyFigure("kinds", scenario, f"kinds-{slug}", alt, kinds_figure(summary, scenario)))
     main = tables.main_scenario(summary)
-    if compared and main is not None:
+    if compared and main is not None and len(tables.feature_table(results)):
         alt = "Gain at the hardest level against semantic consistency above chance, a point a feature set."
         figure = gain_against_monosemanticity_figure(results, summary)
         figures.append(StudyFigure("monosemanticity", main, "gain-against-monosemanticity", alt, figure))
     return figures
 
 
-def save_figures(result: "StudyResult", folder: Path) -> list[Path]:
+def save_figures(result: StudyResult, folder: Path, sections: Sequence[Section] = ()) -> list[Path]:
     """Write every figure as PNG, SVG and PDF into ``folder / "figures"``; the same result gives the same bytes.
+
+    Args:
+        sections: parts of the report that the kind of study adds; their figures are written too.
 
     Returns: the files.
     """
-    figures = {item.stem: item.figure for item in study_figures(result.results, result.summary)}
+    items = [*study_figures(result.results, result.summary), *(item for part in sections for item in part.figures)]
+    figures = {item.stem: item.figure for item in items}
     return write_figures(figures, folder, ("png", "svg", "pdf"))
 
 
@@ -241,7 +242,7 @@ def png_bytes(figure: Figure) -> bytes:
 def _challengers(table: pd.DataFrame) -> pd.DataFrame:
     rows = tables.challengers(table)
     if rows.empty:
-        raise InputError("The summary holds no feature set beside the baseline 'dense'; add one to the features.")
+        raise InputError("The summary holds nothing beside the baseline; add a feature set or variant.")
     return rows
 
 
@@ -265,9 +266,9 @@ def _curves(table: pd.DataFrame, scenario: str, measure: Measure, width: float) 
     figure, axes = _canvas(width, 3.6 if width > COLUMN else 2.9)
     levels = tables.levels(table)
     ends = []
-    if measure is GAIN:
-        axes.axhline(0, color=style_of(tables.BASELINE).colour, linewidth=1.4)
-        ends.append((tables.BASELINE, _position(scenario, levels[-1]), 0.0))
+    if measure is not ACCURACY:
+        axes.axhline(0, color="#000000", linewidth=1.4)
+        ends.append((measure.title.removeprefix("Gain over "), _position(scenario, levels[-1]), 0.0))
     for name in _weakest_first(table):
         cells = list(tables.cells(table[table["features"] == name]))
         x = [_position(scenario, cell.level) for cell in cells]
@@ -327,9 +328,9 @@ def _dots(table: pd.DataFrame, scenario: str, measure: Measure, width: float) ->
 
 def _reference(cells: Sequence[Cell], measure: Measure) -> float:
     """Where the baseline stands in a dot plot."""
-    if measure is GAIN:
+    if measure is not ACCURACY:
         return 0.0
-    return next((100 * cell.accuracy for cell in cells if cell.features == tables.BASELINE), math.nan)
+    return next((100 * cell.accuracy for cell in cells if math.isnan(cell.gain)), math.nan)
 
 
 def _weakest_first(table: pd.DataFrame) -> list[str]:
@@ -400,7 +401,7 @@ def place_in_words(scenario: str, level: float) -> str:
 def _alt(summary: pd.DataFrame, scenario: str, measure: Measure) -> str:
     """What a figure shows at its hardest level, for who cannot see it."""
     last = tables.hardest(tables.scenario_table(summary, scenario))
-    if measure is GAIN:
+    if measure is not ACCURACY:
         last = tables.challengers(last)
     values = "; ".join(f"{cell.features} {measure.of(cell)[0]:.1f}" for cell in tables.cells(last))
     return f"{measure.axis}, {place_in_words(scenario, tables.levels(last)[-1])}: {values}."

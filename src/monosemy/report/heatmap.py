@@ -1,5 +1,6 @@
 """Kinds of corruption against feature sets, as a table of colours."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from monosemy.report import tables
 from monosemy.report.style import short, style_of
 from monosemy.report.tables import Cell
+from monosemy.results.wording import SIGNIFICANT, kind_in_words
 
 _SMALLEST_SPAN = 0.5
 """Points at the ends of the colours at least, so that nothing does not look like much."""
@@ -21,7 +23,8 @@ def draw_kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
     """Accuracy of the baseline and gain of every other feature set on each kind at a level; clear gains are bold."""
     found = _cells(summary, mean, level)
     rows = [mean, *tables.kinds(summary, mean)]
-    names = [name for name in tables.feature_names(summary) if name != tables.BASELINE]
+    baseline = tables.baseline(summary)
+    names = [name for name in tables.feature_names(summary) if name != baseline]
     names = [name for name in names if any((kind, name) in found for kind in rows)]
     gains = np.array([[_gain(found.get((kind, name))) for name in names] for kind in rows])
     span = max(_SMALLEST_SPAN, float(np.nanmax(np.abs(gains)))) if np.isfinite(gains).any() else _SMALLEST_SPAN
@@ -34,7 +37,7 @@ def draw_kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
         edgecolor="white",
     )  # fmt: skip
     for y, kind in enumerate(rows):
-        base = found.get((kind, tables.BASELINE))
+        base = found.get((kind, baseline))
         axes.text(
             -0.5, y + 0.5, tables.NOTHING if base is None else tables.points(base.accuracy), ha="center", va="center"
         )
@@ -43,20 +46,20 @@ def draw_kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
             if cell is not None:
                 axes.text(
                     x + 0.5, y + 0.5, tables.points(cell.gain, signed=True).replace("-", "−"), ha="center",
-                    va="center", fontweight="bold" if cell.p_holm < tables.SIGNIFICANT else "normal",
+                    va="center", fontweight="bold" if cell.p_holm < SIGNIFICANT else "normal",
                 )  # fmt: skip
     axes.set_xlim(-1, len(names))
     axes.set_ylim(len(rows), 0)
     axes.axhline(1, color="#444444", linewidth=1)
-    axes.set_yticks(np.arange(len(rows)) + 0.5, ["mean", *(short(tables.kind_title(kind)) for kind in rows[1:])])
-    axes.set_xticks(np.arange(-1, len(names)) + 0.5, [f"{tables.BASELINE}, %", *(short(name, 13) for name in names)])
+    axes.set_yticks(np.arange(len(rows)) + 0.5, ["mean", *(short(kind_in_words(kind)) for kind in rows[1:])])
+    axes.set_xticks(np.arange(-1, len(names)) + 0.5, [f"{baseline}, %", *(short(name, 13) for name in names)])
     for label, name in zip(axes.get_xticklabels()[1:], names, strict=True):
         label.set_color(style_of(name).text_colour)
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
     title = f"{tables.scenario_title(mean)} and kind by kind".replace(", mean over kinds", ": mean")
     figure.suptitle(short(title, 44), x=0.01, ha="left", color="#111111", fontsize=11.5, fontweight="bold")
-    said = f"{tables.level_text(mean, level)}: {tables.BASELINE} in %, gains over it in points; bold: Holm p < 0.05"
+    said = f"{tables.level_text(mean, level)}: {baseline} in %, gains over it in points; bold: Holm p < 0.05"
     axes.set_xlabel(said, fontsize=9, color="#666666", loc="right")
     return figure
 
@@ -67,8 +70,8 @@ def kinds_alt(summary: pd.DataFrame, mean: str, level: float) -> str:
     parts = []
     for kind in tables.kinds(summary, mean):
         values = _texts(cell for (other, _), cell in found.items() if other == kind)
-        parts.append(f"{tables.kind_title(kind)}: {values}")
-    return f"Gain over dense in points, {tables.level_text(mean, level)}. {'; '.join(parts)}."
+        parts.append(f"{kind_in_words(kind)}: {values}")
+    return f"Gain over {tables.baseline(summary)} in points, {tables.level_text(mean, level)}. {'; '.join(parts)}."
 
 
 def _cells(summary: pd.DataFrame, mean: str, level: float) -> dict[tuple[str, str], Cell]:
@@ -79,7 +82,7 @@ def _cells(summary: pd.DataFrame, mean: str, level: float) -> dict[tuple[str, st
 
 def _texts(cells: Iterable[Cell]) -> str:
     return ", ".join(
-        f"{cell.features} {tables.points(cell.gain, signed=True)}" for cell in cells if cell.features != tables.BASELINE
+        f"{cell.features} {tables.points(cell.gain, signed=True)}" for cell in cells if not math.isnan(cell.gain)
     )
 
 

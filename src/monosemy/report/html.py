@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -18,13 +18,13 @@ from monosemy import __version__
 from monosemy.core.files import write_text
 from monosemy.report import tables
 from monosemy.report.charts import chart_data
-from monosemy.report.figures import COLUMN, StudyFigure, accuracy_figure, study_figures, svg_bytes
+from monosemy.report.figures import COLUMN, accuracy_figure, study_figures, svg_bytes
 from monosemy.report.style import ON_DARK, style_of
+from monosemy.report.tables import StudyFigure
+from monosemy.results.result import StudyResult
+from monosemy.results.variants import title_of
+from monosemy.results.wording import SIGNIFICANT
 
-if TYPE_CHECKING:
-    from monosemy.study.probing.run import StudyResult
-
-RERUN = "monosemy study --plan plan.yaml --out NEW"
 FILE_NAME = "report.html"
 GALLERY = "gallery.html"
 """The page of a study's features, which the report points to where it lies beside it."""
@@ -49,13 +49,24 @@ _HIDDEN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u
 """Control characters, and marks that turn the direction of all that follows."""
 
 
-def write_report(result: "StudyResult", folder: Path) -> Path:
+def write_report(
+    result: StudyResult,
+    folder: Path,
+    title: str = "robustness study",
+    command: str = "monosemy study",
+    sections: Sequence[tables.Section] = (),
+) -> Path:
     """Write ``report.html`` into the folder: verdict, figures, tables, warnings, plan; it opens offline.
+
+    Args:
+        title: kind of study, as the page's heading says it.
+        command: the command that runs the plan again.
+        sections: parts that the kind of study adds.
 
     Returns: its path.
     """
     path = folder / FILE_NAME
-    context = _context(result) | {"gallery": GALLERY if (folder / GALLERY).is_file() else None}
+    context = _context(result, title, command, sections) | {"gallery": GALLERY if (folder / GALLERY).is_file() else None}
     write_text(path, rendered("study.html.j2", context, (PLOTLY, "study.js")))
     return path
 
@@ -93,37 +104,59 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _context(result: "StudyResult") -> dict[str, Any]:
-    """Everything that the template shows, as plain texts."""
+def _context(
+    result: StudyResult, title: str, command: str, sections: Sequence[tables.Section]
+) -> dict[str, Any]:
+    """Return everything that the template shows, as plain texts."""
     summary = result.summary
     figures = study_figures(result.results, summary)
-    first = tables.main_scenario(summary) or "clean"
-    hero = next(item for item in figures if item.kind == "accuracy" and item.scenario == first)
+    cells = "scenario" in summary
+    first = (tables.main_scenario(summary) or "clean") if cells else ""
+    extra = [item for section in sections for item in section.figures]
+    hero = next((item for item in figures if item.kind == "accuracy" and item.scenario == first), None)
+    hero = hero or next(iter(extra), None)
+    narrow = _source(accuracy_figure(summary, first, COLUMN), True) if cells else None
     beside = next((image(item) for item in figures if item.kind == "monosemanticity"), None)
     return {
         "dataset": str(result.results["dataset"].iloc[0]),
         "encoder": str(result.results["encoder"].iloc[0]),
-        "n_features": len(tables.feature_names(summary)),
-        "seeds": result.plan.seeds,
-        "headline": [unbroken(sentence) for sentence in result.verdict.headline],
+        "title": title,
+        "n_features": result.results["features"].nunique(),
+        "seeds": result.plan.n_seeds,
+        "headline": [unbroken(text) for text in result.verdict.headline or result.verdict.sentences[:2]],
         "verdict": [unbroken(sentence) for sentence in result.verdict.sentences],
         "warnings": [unbroken(sentence) for sentence in result.verdict.warnings],
-        "notices": result.notices,
-        "hero": image(hero) | {"narrow": _source(accuracy_figure(summary, first, COLUMN), True)},
+        "messages": result.messages,
+        "hero": None if hero is None else image(hero) | {"narrow": narrow},
         "scenarios": [
             _scenario(summary, name, number, [item for item in figures if item is not hero])
-            for number, name in enumerate(tables.scenarios(summary))
+            for number, name in enumerate(tables.scenarios(summary) if cells else ())
         ],
-        "switches_of": [row_head(name) for name in tables.feature_names(summary)],
+        "baseline": tables.baseline(summary) if cells else "",
+        "sections": [_section(section, hero) for section in sections],
+        "switches_of": [row_head(name) for name in tables.feature_names(summary)] if cells else [],
         "beside": beside,
-        "charts": _all_visible(chart_data(result.results, summary)),
+        "charts": _all_visible(chart_data(result.results, summary)) if cells else None,
         "cost_heads": list(_COST_HEADS.values()),
         "costs": _cost_rows(result),
         "metric_heads": list(_METRIC_HEADS.values()),
         "features": _feature_rows(result.results),
         "plan": result.plan.to_yaml(),
-        "in_memory": result.plan.data.source.startswith("arrays:"),
-        "command": RERUN,
+        "in_memory": str(getattr(getattr(result.plan, "data", None), "source", "")).startswith("arrays:"),
+        "command": f"{command} --plan plan.yaml --out NEW",
+    }
+
+
+def _section(section: tables.Section, hero: StudyFigure | None) -> dict[str, Any]:
+    return {
+        "title": section.title,
+        "tables": [
+            {"title": table.title, "heads": table.heads, "rows": [row_head(n) | {"cells": c} for n, c in table.rows]}
+            for table in section.tables
+        ],
+        "figures": [image(item) for item in section.figures if item is not hero],
+        "note": section.note,
+        "links": section.links,
     }
 
 
@@ -159,7 +192,7 @@ def _scenario(summary: pd.DataFrame, scenario: str, number: int, figures: list[S
         present = [cells.get((name, level)) for level in levels]
         values = [tables.NOTHING if cell is None else tables.accuracy_text(cell) for cell in present]
         accuracies.append(row_head(name) | {"cells": values})
-        if name != tables.BASELINE:
+        if name != tables.baseline(summary):
             gains.append(row_head(name) | {"cells": [_gain(cell) for cell in present]})
     return {
         "anchor": f"scenario-{number}",
@@ -180,7 +213,7 @@ def _gain(cell: tables.Cell | None) -> dict[str, Any]:
         "gain": _minus(tables.points(cell.gain, signed=True)),
         "interval": "" if interval == tables.NOTHING else _minus(interval),
         "p": tables.p_text(cell.p_holm),
-        "significant": cell.p_holm < tables.SIGNIFICANT,
+        "significant": cell.p_holm < SIGNIFICANT,
     }
 
 
@@ -195,7 +228,9 @@ def _feature_rows(results: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _cost_rows(result: "StudyResult") -> list[dict[str, Any]]:
     sizes = tables.feature_table(result.results)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    if result.costs.empty:
+        return rows
     for name, values in tables.cost_table(result.costs).iterrows():
         size = {metric: float(sizes[metric].get(name, math.nan)) for metric in ("n_dimensions", "l0")}
         rows.append(
@@ -220,7 +255,7 @@ def row_head(name: str) -> dict[str, str]:
     style = style_of(name)
     return {
         "name": name,
-        "title": tables.feature_title(name),
+        "title": title_of(name),
         "colour": style.colour,
         "dark": style.dark_colour,
         "width": f"{style.width:g}",

@@ -5,17 +5,17 @@ Several studies on one page.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from monosemy.core.files import write_text
 from monosemy.report import tables
-from monosemy.report.figures import StudyFigure, study_figures
+from monosemy.report.tables import StudyFigure
+from monosemy.results.result import StudyResult
+from monosemy.results.wording import SIGNIFICANT
+from monosemy.report.figures import study_figures
 from monosemy.report.html import image, rendered, row_head, unbroken
-
-if TYPE_CHECKING:
-    from monosemy.study.probing.run import StudyResult
 
 ABOVE, BELOW = "↑", "↓"
 _LATEX = str.maketrans(
@@ -24,11 +24,11 @@ _LATEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 )
 CAPTION = (
-    f"accuracy on test, %: mean ± half the 95 % interval; {ABOVE} above and {BELOW} below dense of the same study "
-    f"(paired t-test, Holm-corrected, p < {tables.SIGNIFICANT})"
+    f"accuracy on test, %: mean ± half the 95 % interval; {ABOVE} above and {BELOW} below the baseline of the same study "
+    f"(paired t-test, Holm-corrected, p < {SIGNIFICANT})"
 )
 
-Runs = Mapping[str, "StudyResult"]
+Runs = Mapping[str, StudyResult]
 """Results by the name that stands for each."""
 
 
@@ -73,7 +73,7 @@ def _text(cell: tables.Cell | None) -> str:
     if cell is None:
         return tables.NOTHING
     mark = ""
-    if cell.p_holm < tables.SIGNIFICANT:
+    if cell.p_holm < SIGNIFICANT:
         mark = f" {ABOVE}" if cell.gain > 0 else f" {BELOW}"
     return tables.accuracy_text(cell) + mark
 

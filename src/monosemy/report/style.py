@@ -1,7 +1,4 @@
-"""How a feature set looks, in every figure of every study the same.
-
-Names in a figure, placed beside what they name and never on each other.
-"""
+"""The look of figures: colour and line of a variant, the same in every study, and names placed without overlap."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,9 +12,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 from sklearn.isotonic import isotonic_regression
 
-from monosemy.features.registry import FEATURE_SETS, Role
-from monosemy.study.finetuning.run import VARIANTS
-from monosemy.study.lora.plan import METHODS
+from monosemy.results.variants import family_of_variant, role_of
 
 # Okabe and Ito's palette, safe for the colour-blind.
 _STRONG = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -34,10 +29,6 @@ _DASHES: tuple[tuple[float, ...], ...] = ((5, 2), (1.5, 1.5), (6, 1.5, 1.5, 1.5)
 _MARKERS = ("o", "D", "s", "^", "v", "P")
 
 
-ROLES: dict[str, Role] = {name: feature.role for name, feature in FEATURE_SETS.items()} | {
-    name: compared.role for name, compared in (VARIANTS | METHODS).items()
-}
-"""Of everything that is compared: feature sets of a study, variants and methods of finetuning."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +54,11 @@ class Style:
 
 def style_of(name: str) -> Style:
     """Monosemantic sets strong, the baseline black, controls grey and dashed, any other baseline black and dotted."""
-    if name not in ROLES:
+    role = role_of(name)
+    if role is None:
         return Style("#000000", "#000000", "X", 1.4, (1, 2))
-    role = ROLES[name]
-    family: Iterable[str] = next((group for group in (VARIANTS, METHODS) if name in group), FEATURE_SETS)
-    number = [other for other in family if ROLES[other] == role].index(name)
+    family = family_of_variant(name)
+    number = [other for other, variant in family.items() if variant.role == role].index(name)
     if role == "baseline":
         return Style("#000000", "#000000", "o", 2.0)
     if role == "control":

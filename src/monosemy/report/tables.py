@@ -1,16 +1,17 @@
-"""What figures, page and terminal share: which rows belong together, in which order, and how numbers are written."""
+"""Tables and sections of a report: which rows belong together, in which order, and how numbers are written."""
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from monosemy.errors import InputError
-from monosemy.features.registry import FEATURE_SETS
 from monosemy.results.statistics import MEAN, family_of, is_mean, mean_interval, single_kinds
+from monosemy.results.wording import kind_in_words
 
-BASELINE = "dense"
 _CLEAN_LEVELS = {"label-noise": 0.0, "input-noise": 0.0, "few-labels": 1.0}
 FEATURE_METRICS = (
     "n_dimensions", "l0", "dead", "explained_variance",
@@ -18,7 +19,6 @@ FEATURE_METRICS = (
 )  # fmt: skip
 COMMON_CORRUPTIONS = f"corruption:{MEAN}"
 NOTHING = "–"
-SIGNIFICANT = 0.05
 
 _TITLES = {
     "clean": "Clean data",
@@ -35,6 +35,37 @@ _PHRASES = {
     "few-labels": "with few labels",
     "input-noise": "under input noise",
 }
+
+
+@dataclass(frozen=True)
+class StudyFigure:
+    """A figure with the name of its file and what it shows in words."""
+
+    kind: str
+    scenario: str
+    stem: str
+    alt: str
+    figure: Figure
+
+
+class Table(NamedTuple):
+    """A table of a report: a name and texts in each row."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report that one kind of study adds."""
+
+    title: str
+    tables: tuple[Table, ...] = ()
+    figures: tuple[StudyFigure, ...] = ()
+    note: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+    """Texts and files of the study folder that they lead to."""
 
 
 class Cell(NamedTuple):
@@ -123,15 +154,15 @@ def challengers(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["gain"].notna()]
 
 
+def baseline(table: pd.DataFrame) -> str:
+    """Return the variant that gains are measured against: the one that has none."""
+    compared = set(challengers(table)["features"])
+    return next((name for name in feature_names(table) if name not in compared), "")
+
+
 def feature_names(table: pd.DataFrame) -> list[str]:
     """The feature sets of a table, in their order."""
     return list(dict.fromkeys(table["features"]))
-
-
-def feature_title(name: str) -> str:
-    """A feature set in words; empty where the words are the name, or where there are none."""
-    title = FEATURE_SETS[name].title if name in FEATURE_SETS else ""
-    return "" if title == name else title
 
 
 def feature_table(results: pd.DataFrame) -> pd.DataFrame:
@@ -181,7 +212,7 @@ def scenario_title(scenario: str) -> str:
     if is_mean(scenario):
         return f"Shift: {_group(scenario)}, mean over kinds"
     if scenario.startswith("corruption:"):
-        return f"Corruption: {kind_title(scenario)}"
+        return f"Corruption: {kind_in_words(scenario)}"
     if scenario.startswith("shift:"):
         return f"Shift: {scenario.removeprefix('shift:')}"
     return _TITLES.get(scenario, scenario)
@@ -194,7 +225,7 @@ def scenario_phrase(scenario: str) -> str:
     if is_mean(scenario):
         return f"on {_group(scenario)}, mean over kinds"
     if scenario.startswith("corruption:"):
-        return f"under {kind_title(scenario)}"
+        return f"under {kind_in_words(scenario)}"
     if scenario.startswith("shift:"):
         return f"on the shifted set {scenario.removeprefix('shift:')}"
     return _PHRASES.get(scenario, scenario)
@@ -211,11 +242,6 @@ def level_text(scenario: str, level: float) -> str:
     if scenario == "given-labels":
         return f"{percent(level)} wrong"
     return percent(level) if scenario in _CLEAN_LEVELS else "test set"
-
-
-def kind_title(scenario: str) -> str:
-    """A kind of corruption in words."""
-    return scenario.removeprefix(family_of(scenario) or "").replace("_", " ")
 
 
 def _group(mean: str) -> str:

@@ -1,7 +1,6 @@
 """A finished study in the terminal, in tables of at most 80 columns; and the same for machines."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich import box
@@ -11,10 +10,8 @@ from rich.text import Text
 
 from monosemy.core.console import outcome_json
 from monosemy.report import tables
-from monosemy.report.style import ROLES
-
-if TYPE_CHECKING:
-    from monosemy.study.probing.run import StudyResult
+from monosemy.results.result import StudyResult
+from monosemy.results.variants import role_of
 
 _MOST_LEVELS = 6
 _LONGEST_NAME = 20
@@ -28,35 +25,43 @@ _METRIC_HEADS = {
 }
 
 
-def print_result(result: "StudyResult", console: Console) -> None:
-    """Print accuracies, gains and feature metrics, and last what they mean and what must not be overlooked."""
-    for scenario in tables.scenarios(result.summary):
+def print_result(result: StudyResult, console: Console, sections: Sequence[tables.Section] = ()) -> None:
+    """Print accuracies, gains and metrics, and last what they mean and what limits the answer.
+
+    Args:
+        sections: parts of the report that the kind of study adds; their tables are printed too.
+    """
+    for scenario in tables.scenarios(result.summary) if "scenario" in result.summary else ():
         table = tables.scenario_table(result.summary, scenario)
         print_accuracies(table, scenario, console)
-        print_gains(table, scenario, console)
+        print_gains(table, scenario, console, tables.baseline(result.summary))
         if tables.kinds(result.summary, scenario):
             console.print(Text("Kind by kind: summary.csv and the figure of the report.", style="dim"))
     _print_features(result.results, console)
+    for section in sections:
+        for part in section.tables:
+            print_table(part.title, part.heads, part.rows, console)
     print_sentences("Verdict", result.verdict.sentences, "bold", console)
     print_sentences("Warnings", result.verdict.warnings, "bold yellow", console)
-    print_sentences("Notices", result.notices, "bold", console)
+    print_sentences("Data", result.messages, "bold", console)
     if result.folder is not None:
         page = result.folder / "report.html"
         # Never wrapped: a broken path cannot be copied.
         console.print(Text(f"\nResults in {page if page.is_file() else result.folder}"), soft_wrap=True)
 
 
-def result_json(result: "StudyResult") -> str:
-    """Verdict, warnings, notices, summary, feature metrics and folder as JSON; what is not known is null."""
-    metrics = tables.feature_table(result.results)
+def result_json(result: StudyResult) -> str:
+    """Return verdict, warnings, messages, summary, mean metrics and folder as JSON; unknown values are null."""
+    keys = [key for key in ("features", "scenario", "level", "metric") if key in result.results]
+    metrics = result.results.groupby(keys, sort=False)["value"].mean().reset_index()
     return outcome_json(
         result.verdict.sentences,
         result.verdict.warnings,
-        result.notices,
+        result.messages,
         result.summary,
         result.folder,
         headline=result.verdict.headline,
-        features=metrics.reset_index(),
+        metrics=metrics,
     )
 
 
@@ -75,8 +80,8 @@ def print_accuracies(table: pd.DataFrame, scenario: str, console: Console) -> No
         print_table(title, [heads[level] for level in part], rows, console)
 
 
-def print_gains(table: pd.DataFrame, scenario: str, console: Console, over: str = tables.BASELINE) -> None:
-    """Gains over the baseline at the hardest level."""
+def print_gains(table: pd.DataFrame, scenario: str, console: Console, over: str) -> None:
+    """Print gains over the baseline at the hardest level."""
     last = tables.hardest(tables.challengers(table)) if len(tables.challengers(table)) else table.iloc[:0]
     rows = [
         (
@@ -129,7 +134,7 @@ def print_sentences(title: str, sentences: Sequence[str], style: str, console: C
 
 
 def _row_style(name: str) -> str:
-    return {"monosemantic": "bold cyan", "control": "dim"}.get(ROLES.get(name, ""), "")
+    return {"monosemantic": "bold cyan", "control": "dim"}.get(role_of(name) or "", "")
 
 
 def _name(name: str) -> str:

@@ -1,10 +1,11 @@
-"""How a study's findings are put into words: cells, differences, one feature set's standing in a cell."""
+"""The vocabulary of verdicts: cells of a study, differences, and how a variant compares in a cell."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from monosemy.results.result import StudyResult
 from monosemy.results.statistics import family_of, is_mean, paired_gain
 
 SIGNIFICANT = 0.05
@@ -110,3 +111,39 @@ def judgement(
     else:
         outcome = "wins over dense but loses to a control, so monosemanticity is not the reason"
     return f"{where} {outcome}: {gain}; {ahead}."
+
+
+def few_seeds(n_seeds: int) -> list[str]:
+    """Return a warning where there are too few seeds for intervals to mean much."""
+    if n_seeds >= 5:
+        return []
+    return [f"Only {n_seeds} seed{'s' * (n_seeds > 1)}: intervals need at least 5 to mean much."]
+
+
+def compared(
+    result: StudyResult, name: str, controls: Sequence[str], scenario: str, level: float, where: str = ""
+) -> str:
+    """Return how a variant compares in a cell with the baseline and the closest control: one sentence.
+
+    Args:
+        where: the cell in words, where it has others than its scenario's.
+    """
+    baseline = str(next(row.features for row in result.summary.itertuples() if np.isnan(row.gain)))
+    cell = cell_of(result.summary, name, scenario, level)
+    where = where or ("On clean labels" if scenario == "clean" else f"Under {describe_cell(scenario, level)}")
+    if np.isnan(cell["p_holm"]):
+        return f"{where}, {name} differs by {in_points(cell['gain'])} from {baseline}; one seed cannot tell more."
+    if not cell["p_holm"] < SIGNIFICANT:
+        verb = "makes no clear difference to"
+    else:
+        verb = "improves on" if cell["gain"] > 0 else "is worse than"
+    sentence = f"{where}, {name} {verb} {baseline}: {_with_interval(cell['gain'], cell['gain_low'], cell['gain_high'])}"
+    if not controls:
+        return f"{sentence}; no control was run."
+    margins = {control: paired_gain(result.results, name, control, scenario, level) for control in controls}
+    closest = min(margins, key=lambda control: margins[control][0])
+    return f"{sentence}; {_with_interval(*margins[closest])} to the closest control, {closest}."
+
+
+def _with_interval(difference: float, low: float, high: float) -> str:
+    return f"{in_points(difference)} [{100 * low:+.1f}, {100 * high:+.1f}]"

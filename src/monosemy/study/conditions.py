@@ -1,27 +1,132 @@
-"""The cells of a study: what a probe is trained on, and what it is tested on."""
+"""The cells of a study: the labels that a classifier is trained on, and the inputs that it is tested on."""
 
+import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monosemy.core.config import validated
 from monosemy.corruptions import common, inputs
-from monosemy.corruptions.labels import few_labels, matrix_noise, pair_noise, symmetric_noise
+from monosemy.corruptions.labels import (
+    check_rate,
+    check_symmetric_rate,
+    check_transition_matrix,
+    few_labels,
+    informative_rates,
+    matrix_noise,
+    pair_noise,
+    symmetric_noise,
+)
+from monosemy.data.arrays import read_npy
 from monosemy.data.dataset import Images, Inputs, LabelledData, Split, unit_pixels
-from monosemy.errors import InputError
+from monosemy.errors import InputError, reason
 from monosemy.seeding import numpy_rng
-from monosemy.study.probing.plan import Plan, Scenarios, noise_matrix
+from monosemy.study.scenarios import LabelPlan, ScenarioPlan
+
+PlanT = TypeVar("PlanT", bound=LabelPlan)
+_INPUT_NOISE = {
+    "images": {"kind": "gaussian", "levels": (0.1, 0.2, 0.3)},
+    "texts": {"kind": "typos", "levels": (0.05, 0.1, 0.2)},
+}
+_INPUT_KINDS = {"images": ("gaussian", "uniform"), "texts": ("typos", "token-drops"), "embeddings": ()}
 
 
-class Conditions(Protocol):
-    """What a plan says of noise, whatever it trains."""
+@dataclass(frozen=True)
+class Conditions:
+    """The conditions of a plan on its data: all that noise depends on, read once."""
+
+    plan: LabelPlan
+    matrix: NDArray[np.float64] | None = None
+    """P(noisy | true) at rate 1, for noise of kind `matrix`."""
 
     @property
-    def scenarios(self) -> Scenarios: ...
+    def seed(self) -> int:
+        """The seed that all noise derives from."""
+        return self.plan.seed
 
-    @property
-    def seed(self) -> int: ...
+
+def conditions(plan: LabelPlan, data: LabelledData) -> Conditions:
+    """Return the checked conditions of a plan.
+
+    Raises:
+        InputError: the scenarios ask for labels or inputs that the data cannot give, or that carry no information.
+    """
+    noise, matrix = plan.label_noise, None
+    if "given-labels" in plan.scenarios and data.noisy_labels is None:
+        raise InputError("The scenario given-labels needs a second label column; name it by --set data.noisy_label_column=NAME.")
+    if "label-noise" in plan.scenarios:
+        for level in noise.levels:
+            if noise.kind == "symmetric":
+                check_symmetric_rate(level, data.n_classes)
+            else:
+                check_rate(level)
+        if noise.kind == "matrix":
+            matrix = _read_matrix(noise.matrix, data.n_classes)
+        if noise.kind == "pair" and max(noise.levels) >= 0.5:
+            raise InputError(
+                f"The pair-noise rate {max(noise.levels):g} is not below 0.5, where the wrong class is as frequent as "
+                f"the true one; choose lower levels."
+            )
+    if isinstance(plan, ScenarioPlan):
+        _check_inputs(plan, data)
+    return Conditions(plan, matrix)
+
+
+def _read_matrix(path: Path | None, n_classes: int) -> NDArray[np.float64]:
+    if path is None:
+        raise InputError("label_noise.kind is 'matrix' but label_noise.matrix is not set; name its file.")
+    try:
+        matrix = read_npy(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(f"The noise matrix {path} cannot be read ({reason(error)}); give .npy or .csv.") from error
+    check_transition_matrix(matrix, n_classes)
+    return matrix
+
+
+def _check_inputs(plan: ScenarioPlan, data: LabelledData) -> None:
+    if "input-noise" in plan.scenarios:
+        noise, allowed = plan.input_noise, _INPUT_KINDS[data.kind]
+        if noise.kind not in allowed:
+            raise InputError(
+                f"Input noise of kind {noise.kind!r} does not fit {data.kind}; "
+                + (f"choose {' or '.join(allowed)}." if allowed else "embeddings have no inputs to corrupt.")
+            )
+        if data.kind == "texts":
+            for level in noise.levels or ():
+                check_rate(level)
+    if "corruptions" in plan.scenarios:
+        if not isinstance(data.test.inputs, np.ndarray) or data.kind != "images":
+            raise InputError(f"The scenario corruptions needs images, but {data.name} holds {data.kind}; leave it out.")
+        for kind in plan.corruptions.kinds or ():
+            if kind not in common.KINDS:
+                close = difflib.get_close_matches(kind, common.KINDS, 1)
+                raise InputError(
+                    f"The corruption {kind!r} is unknown{f' (closest match: {close[0]})' if close else ''}; "
+                    f"choose among {', '.join(common.KINDS)}."
+                )
+        common.check_images(data.test.inputs.shape[1:])
+    if "shift" in plan.scenarios and not data.shifts:
+        raise InputError("The scenario shift needs a shifted test set; name one by --set data.shifts={NAME: PATH}.")
+
+
+def with_levels(plan: PlanT, data: LabelledData) -> PlanT:
+    """Return the plan with the levels that depend on the data filled in where none were set."""
+    values: dict[str, dict[str, object]] = {}
+    if "label-noise" in plan.scenarios and "levels" not in plan.label_noise.model_fields_set:
+        rates = informative_rates(plan.label_noise.levels, plan.label_noise.kind, data.n_classes)
+        values["label_noise"] = {"levels": rates}
+    if isinstance(plan, ScenarioPlan):
+        if "input-noise" in plan.scenarios and data.kind in _INPUT_NOISE:
+            values["input_noise"] = dict(_INPUT_NOISE[data.kind])
+        if "corruptions" in plan.scenarios:
+            values["corruptions"] = {"kinds": common.KINDS}
+    return plan.with_defaults(values)
 
 
 @dataclass(frozen=True)
@@ -56,31 +161,37 @@ class Cell:
     evaluation: Evaluation
 
 
-def make_cells(plan: Conditions, data: LabelledData) -> list[Cell]:
+def make_cells(plan: LabelPlan, data: LabelledData) -> list[Cell]:
     """All cells of a plan, the clean one first. Cells that train on the same labels share their probe."""
-    clean, scenarios = Cell("clean", 0.0, Training(), Evaluation()), plan.scenarios
-    cells = [clean]
-    if (noise := scenarios.label_noise) is not None:
+    cells = [Cell("clean", 0.0, Training(), Evaluation())]
+    if "label-noise" in plan.scenarios:
+        noise = plan.label_noise
         for level in noise.levels:
             training = Training(noise.kind, level) if level > 0 else Training()
             cells.append(Cell("label-noise", level, training, Evaluation()))
-    if scenarios.given_labels and data.noisy_labels is not None:
+    if "given-labels" in plan.scenarios and data.noisy_labels is not None:
         rate = float((data.noisy_labels[0] != data.train.labels).mean())
         cells.append(Cell("given-labels", round(rate, 4), Training("given", rate), Evaluation()))
-    if (few := scenarios.few_labels) is not None:
-        for fraction in few.fractions:
+    if "few-labels" in plan.scenarios:
+        for fraction in plan.few_labels.fractions:
             training = Training("few", fraction) if fraction < 1 else Training()
             cells.append(Cell("few-labels", fraction, training, Evaluation()))
-    if (corruption := scenarios.input_noise) is not None:
-        for level in corruption.levels:
-            evaluation = Evaluation(corruption.kind, level) if level > 0 else Evaluation()
+    return cells + (_input_cells(plan, data) if isinstance(plan, ScenarioPlan) else [])
+
+
+def _input_cells(plan: ScenarioPlan, data: LabelledData) -> list[Cell]:
+    cells = []
+    if "input-noise" in plan.scenarios:
+        assert plan.input_noise.kind is not None
+        for level in plan.input_noise.levels or ():
+            evaluation = Evaluation(plan.input_noise.kind, level) if level > 0 else Evaluation()
             cells.append(Cell("input-noise", level, Training(), evaluation))
-    if (common_corruptions := scenarios.corruptions) is not None:
-        for kind in common_corruptions.kinds:
-            for severity in common_corruptions.severities:
+    if "corruptions" in plan.scenarios:
+        for kind in plan.corruptions.kinds or ():
+            for severity in plan.corruptions.severities:
                 evaluation = Evaluation(f"corruption:{kind}", float(severity))
                 cells.append(Cell(evaluation.kind, evaluation.level, Training(), evaluation))
-    if scenarios.shift:
+    if "shift" in plan.scenarios:
         shifts = [_shift_cell(name) for name in data.shifts]
         if len({(cell.scenario, cell.level) for cell in shifts}) < len(shifts):
             raise InputError(
@@ -98,7 +209,7 @@ def _shift_cell(name: str) -> Cell:
 
 
 def training_labels(
-    training: Training, plan: Conditions, data: LabelledData, seed: int
+    training: Training, conditions: Conditions, data: LabelledData, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Labels of the train and the validation rows under a training condition; -1 for a row that is not used.
 
@@ -113,24 +224,23 @@ def training_labels(
     if training.kind == "few":
         # Generators that do not depend on the fraction: fewer labels are a subset of more. Validation shrinks too,
         # because who has few labels has few to choose hyper-parameters with.
-        rngs = [numpy_rng(plan.seed, "few", seed, part) for part in ("train", "validation")]
+        rngs = [numpy_rng(conditions.seed, "few", seed, part) for part in ("train", "validation")]
         kept = [few_labels(y, training.level, rng) for y, rng in zip(labels, rngs, strict=True)]
         return np.where(kept[0], labels[0], -1), np.where(kept[1], labels[1], -1)
-    rngs = [numpy_rng(plan.seed, training.kind, training.level, seed, part) for part in ("train", "validation")]
+    rngs = [numpy_rng(conditions.seed, training.kind, training.level, seed, part) for part in ("train", "validation")]
     if training.kind == "symmetric":
         noisy = [symmetric_noise(y, training.level, data.n_classes, r) for y, r in zip(labels, rngs, strict=True)]
     elif training.kind == "pair":
         noisy = [pair_noise(y, training.level, data.n_classes, r) for y, r in zip(labels, rngs, strict=True)]
     else:
-        assert plan.scenarios.label_noise is not None
-        full = noise_matrix(plan.scenarios.label_noise, data.n_classes)
-        mixed = training.level * full + (1 - training.level) * np.eye(data.n_classes)
+        assert conditions.matrix is not None
+        mixed = training.level * conditions.matrix + (1 - training.level) * np.eye(data.n_classes)
         noisy = [matrix_noise(y, mixed, r) for y, r in zip(labels, rngs, strict=True)]
     return noisy[0], noisy[1]
 
 
 def evaluation_inputs(
-    evaluation: Evaluation, plan: Plan, data: LabelledData, seed: int, pixel_std: NDArray[np.float32] | None
+    evaluation: Evaluation, plan: ScenarioPlan, data: LabelledData, seed: int, pixel_std: NDArray[np.float32] | None
 ) -> tuple[Inputs, NDArray[np.int64]]:
     """Inputs and labels that a cell is tested on; the noise is the same for every feature set."""
     tested = tested_split(evaluation, data)
@@ -141,8 +251,7 @@ def evaluation_inputs(
         assert isinstance(clean, np.ndarray)
         return corrupted(clean, evaluation, corruption_rng(evaluation, plan)), labels
     rng = numpy_rng(plan.seed, "input-noise", evaluation.kind, evaluation.level, seed)
-    noise = plan.scenarios.input_noise
-    assert noise is not None
+    noise = plan.input_noise
     if isinstance(clean, tuple):
         assert noise.kind in ("typos", "token-drops")
         return inputs.corrupt_texts(clean, noise.kind, evaluation.level, rng), labels
@@ -159,7 +268,7 @@ def tested_split(evaluation: Evaluation, data: LabelledData) -> Split:
     return data.test
 
 
-def corruption_rng(evaluation: Evaluation, plan: Conditions) -> np.random.Generator:
+def corruption_rng(evaluation: Evaluation, plan: ScenarioPlan) -> np.random.Generator:
     """The same for all seeds and feature sets; images in parts, one after the other, come out as all at once."""
     return numpy_rng(plan.seed, evaluation.kind, evaluation.level)
 

@@ -1,6 +1,6 @@
-"""What a study took: seconds and memory, kept apart from its numbers, which repeat while these do not.
+"""The folder of a study: its plan, what made it, the finished jobs, a log, and the costs of the jobs.
 
-The folder of a study: its plan, what made it, the cells that are done, a log.
+Costs (seconds and memory) are kept apart from the numbers, which repeat while these do not.
 """
 
 import json
@@ -116,21 +116,19 @@ class StudyFolder:
         self,
         path: Path,
         plan: str,
-        data: LabelledData | str,
+        key: str,
         executor: ExecutorConfig,
-        encoders: Sequence[Path] = (),
         packages: Sequence[str] = (),
         seeds: Mapping[str, Any] | None = None,
     ) -> None:
         """Open a folder, new or of the same plan, data and versions.
 
         Args:
-            plan: as YAML.
-            data: or its fingerprint, where it is of another kind.
-            executor: for the log; results do not depend on it.
-            encoders: files that the results depend on as well.
+            plan: the plan as YAML.
+            key: fingerprint of everything that results depend on beside the plan: data, and files that it names.
+            executor: what computes the jobs, for the log; results do not depend on it.
             packages: libraries beside the usual ones whose versions must stay the same.
-            seeds: that all random numbers come from, for the record.
+            seeds: the seeds that all random numbers come from, for the record.
 
         Raises:
             InputError: the folder holds another study or something else, cannot be made, or another run writes into it.
@@ -138,7 +136,6 @@ class StudyFolder:
         self.path = path
         self._environment = environment(packages)
         self._began = time.monotonic()
-        key = data_key(data, encoders)
         self._check_ours()
         self._lock = self._locked()
         try:
@@ -198,7 +195,7 @@ class StudyFolder:
         known = self._known_environment()
         if known.get("data") != data_key:
             raise InputError(
-                f"The folder {self.path} was made from other data or encoders of the same name; choose another --out."
+                f"The folder {self.path} was made from other data, or from other files of the names in its plan; choose another --out."
             )
         if known.get("packages") != self._environment["packages"]:
             raise InputError(
@@ -242,13 +239,8 @@ class StudyFolder:
         append_line(self.path / LOG, json.dumps({"time": stamp, "elapsed": elapsed} | entry))
 
 
-def data_key(data: LabelledData | str, encoders: Sequence[Path]) -> str:
-    """What the results depend on beside the plan: data, or their fingerprint, and encoder files."""
-    return fingerprint(data if isinstance(data, str) else data_fingerprint(data), *encoders)
-
-
 def data_fingerprint(data: LabelledData) -> str:
-    """Of all splits' inputs and labels."""
+    """Return a fingerprint of the inputs and labels of all splits."""
     given = data.noisy_labels or ()
     parts = [part for split in data.splits().values() for part in (split.inputs, split.labels)]
     return fingerprint(*parts, *given, data.class_names)

@@ -1,0 +1,148 @@
+"""Options of commands, derived from the models of their settings, and the options that all commands share.
+
+A command declares which fields of its model are options of their own; every other field is reached by ``--set``.
+Types, defaults and help texts are those of the model.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+
+from monosemy.core import config
+from monosemy.core.config import merged, nested, overrides, parsed, read_yaml
+from monosemy.core.executors import ExecutorConfig
+from monosemy.errors import InputError
+
+Options = Mapping[str, Mapping[str, str]]
+"""Groups of a command's help: the names of its options, each with the dotted name of its field."""
+RUN = "Running"
+Complete = Callable[[str], list[str]]
+
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the results; created if missing.", metavar="PATH", rich_help_panel=RUN)]  # fmt: skip
+Executor = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        help="What runs the jobs: joblib, in-process, submitit or ray, or a YAML file of settings.  \\[default: joblib]",
+        metavar="TEXT",
+        rich_help_panel=RUN,
+    ),
+]
+Workers = Annotated[int | None, typer.Option("--workers", help="Jobs at a time; by default one per core.", rich_help_panel=RUN)]  # fmt: skip
+Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; by default cuda if available.", rich_help_panel=RUN)]  # fmt: skip
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors.", rich_help_panel=RUN)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=RUN)]
+_PLAN = typer.Option("--plan", help="YAML file of settings; other options override it.", metavar="PATH", rich_help_panel=RUN)  # fmt: skip
+_SET = typer.Option("--set", help="Any setting of plan.yaml, as section.name=value; repeatable.", metavar="NAME=VALUE", rich_help_panel=RUN)  # fmt: skip
+
+
+def with_settings(
+    model: type[BaseModel], options: Options, arguments: Mapping[str, str] | None = None, *, plan: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command options for fields of a model, beside ``--plan`` and ``--set`` for the rest.
+
+    The decorated function takes the values that were set, by sections, as its first argument; they are not checked yet.
+
+    Args:
+        arguments: positional arguments, by the dotted names of their fields.
+        plan: whether ``--plan`` is offered too.
+    """
+    positional = dict(arguments or {})
+    fields = {name: field for named in options.values() for name, field in named.items()}
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        shared = list(inspect.signature(function).parameters.values())[1:]
+        parameters = [_argument(model, name, field) for name, field in positional.items()]
+        parameters += [_option(model, name, field, group) for group, named in options.items() for name, field in named.items()]  # fmt: skip
+        if plan:
+            parameters.append(_parameter("plan", Annotated[Path | None, _PLAN], None))
+        parameters.append(_parameter("set_", Annotated[list[str] | None, _SET], None))
+
+        @functools.wraps(function)
+        def command(**values: Any) -> None:
+            file, assignments = values.pop("plan", None), values.pop("set_", None) or ()
+            chosen = []
+            for name, field in (positional | fields).items():
+                value = values.pop(_identifier(name))
+                if value is not None:
+                    chosen.append((field, parsed(model, field, value, name) if isinstance(value, str) else value))
+            settings: Any = {} if file is None else read_yaml(file, "plan")
+            if not isinstance(settings, dict):
+                raise InputError(f"The plan {file} holds no settings by name; give a plan.yaml.")
+            settings = merged(merged(settings, nested(chosen)), overrides(model, assignments))
+            function(settings, **values)
+
+        parameters += [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in shared]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {item.name: item.annotation for item in parameters}
+        return command
+
+    return decorate
+
+
+def _identifier(name: str) -> str:
+    return name.lstrip("-").replace("-", "_")
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _argument(model: type[BaseModel], name: str, field: str) -> inspect.Parameter:
+    argument = typer.Argument(help=_help(model, field, with_default=False), metavar=name.upper())
+    return _parameter(_identifier(name), Annotated[str | None, argument], None)
+
+
+def _option(model: type[BaseModel], name: str, field: str, group: str) -> inspect.Parameter:
+    words = config.choices(model, field)
+    kind = config.type_name(model, field)
+    if kind == "TRUE|FALSE":
+        option = typer.Option(f"{name}/--no-{name.lstrip('-')}", help=_help(model, field), rich_help_panel=group)
+        return _parameter(_identifier(name), Annotated[bool | None, option], None)
+    option = typer.Option(
+        name,
+        help=_help(model, field),
+        metavar=kind,
+        rich_help_panel=group,
+        autocompletion=completion_of(words, several=kind == "LIST") if words else None,
+    )
+    return _parameter(_identifier(name), Annotated[str | None, option], None)
+
+
+def _help(model: type[BaseModel], field: str, with_default: bool = True) -> str:
+    text = " ".join((config.field_at(model, field).description or "").split()).replace("[", "\\[")
+    default = config.default_at(model, field)
+    if not with_default or default is None or default == () or isinstance(default, bool | BaseModel):
+        return text
+    written = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return text if len(written) > 60 else f"{text}  \\[default: {written}]"
+
+
+def completion_of(words: tuple[str, ...], *, several: bool = False) -> Complete:
+    """Return what the shell offers after an option: its words, or the words that may follow in a list with commas."""
+
+    def complete(incomplete: str) -> list[str]:
+        head, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)
+        taken = head.split(",")
+        return [head + comma + word for word in words if word.startswith(last) and word not in taken]
+
+    return complete
+
+
+def executor_config(name: str | None, workers: int | None) -> ExecutorConfig:
+    """Return the settings of the executor that the options name.
+
+    Raises:
+        InputError: a setting is unknown or does not fit.
+    """
+    values: Any = {} if name is None else {"name": name}
+    where = "--executor"
+    if name is not None and name.endswith((".yaml", ".yml")):
+        values, where = read_yaml(Path(name), "executor settings"), name
+    number = {} if workers is None else {"workers": workers}
+    return config.validated(ExecutorConfig, values | number if isinstance(values, dict) else values, where)

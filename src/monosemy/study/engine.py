@@ -1,0 +1,347 @@
+"""The study engine: one way to run any kind of study into a folder, to resume it, and to report it.
+
+A kind of study (:class:`StudyKind`) gives the plan, the jobs, the work of a job, and the verdict. The engine owns the
+folder with its lock, resuming, the executor, progress, the tidy table, the summary, ``verdict.txt`` and the report.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import pandas as pd
+import torch.distributed as dist
+
+from monosemy.core.cache import fingerprint
+from monosemy.core.config import Plan
+from monosemy.core.console import OnProgress
+from monosemy.core.distributed import ALONE, Processes
+from monosemy.core.environment import one_thread
+from monosemy.core.executors import ExecutorConfig, run_jobs
+from monosemy.core.files import atomic_path, write_text
+from monosemy.results.result import StudyResult, Verdict
+from monosemy.results.statistics import summarise
+from monosemy.study.folder import COSTS, Meter, PeakMemory, Row, Spent, StudyFolder, costs_table
+
+RESULTS = "results.parquet"
+MESSAGES = "messages.txt"
+
+
+class Job(Protocol):
+    """One piece of work of a study; what is finished when a study is killed is kept job by job."""
+
+    @property
+    def name(self) -> str:
+        """The name of the job, and of its file."""
+        ...
+
+    @property
+    def features(self) -> str:
+        """The variant that the job's costs count for."""
+        ...
+
+    @property
+    def n_seeds(self) -> int:
+        """The number of repetitions that the job computes."""
+        ...
+
+
+PlanT = TypeVar("PlanT", bound=Plan)
+DataT = TypeVar("DataT")
+JobT = TypeVar("JobT", bound=Job)
+
+
+def ignore_progress(what: str, done: int, total: int) -> None:
+    """Take progress and do nothing with it."""
+
+
+@dataclass(frozen=True)
+class StudyContext(Generic[PlanT, DataT]):
+    """What every job of a study is given; it travels to worker processes."""
+
+    plan: PlanT
+    data: DataT
+    folder: Path
+    """The folder of the study; a job may write files of its own below it."""
+    device: str = "cpu"
+    shared: Any = None
+    """What :meth:`StudyKind.prepare` returned."""
+    is_main: bool = True
+    """Whether this process writes files; False for all but one of the processes of torchrun."""
+    meter: Meter = field(default_factory=Meter)
+    """Takes the costs of the parts of a job."""
+    on_progress: OnProgress = ignore_progress
+    """Takes the progress within a job, where it runs in this process."""
+
+
+class StudyKind(ABC, Generic[PlanT, DataT, JobT]):
+    """A kind of study. Instances hold no state, so they travel to worker processes by name."""
+
+    plan_type: ClassVar[type[Plan]]
+    """The model of the plan; its field ``kind`` names the kind of study."""
+    title: ClassVar[str]
+    """What the page of a study is headed with."""
+    command: ClassVar[str]
+    """The command that runs a plan of this kind."""
+    jobs_title: ClassVar[str] = "Jobs"
+    """What the progress bar calls the jobs."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Libraries beside the usual ones whose versions must stay the same when a study is resumed."""
+    baseline: ClassVar[str]
+    """The variant that gains are measured against."""
+
+    @abstractmethod
+    def load(self, plan: PlanT, on_progress: OnProgress) -> DataT:
+        """Load the data that a plan names."""
+
+    def resolve(self, plan: PlanT, data: DataT) -> PlanT:
+        """Return the plan with everything filled in that depends on the data."""
+        return plan
+
+    def check(self, plan: PlanT, data: DataT, device: str) -> DataT:
+        """Raise where the plan does not fit the data, before anything is written; return the data that the jobs use."""
+        return data
+
+    @abstractmethod
+    def key(self, plan: PlanT, data: DataT) -> str:
+        """Return a fingerprint of the data."""
+
+    @abstractmethod
+    def jobs(self, plan: PlanT, data: DataT) -> Sequence[JobT]:
+        """Return all jobs, in the order of the results."""
+
+    def follow_ups(self, plan: PlanT, data: DataT, finished: Mapping[str, list[Row]]) -> Sequence[JobT]:
+        """Return jobs that need the rows of finished ones, by name."""
+        return ()
+
+    def prepare(self, context: StudyContext[PlanT, DataT], executor: ExecutorConfig) -> Any:
+        """Make what all jobs share; called once, where a job is missing."""
+        return None
+
+    @abstractmethod
+    def run(self, job: JobT, context: StudyContext[PlanT, DataT]) -> Any:
+        """Compute a job, on one thread and possibly in another process; by default its output are the rows."""
+
+    def collect(self, job: JobT, output: Any, context: StudyContext[PlanT, DataT]) -> list[Row]:
+        """Turn the output of a job into rows, in the main process."""
+        rows: list[Row] = output
+        return rows
+
+    @abstractmethod
+    def tabulate(self, rows: list[Row], plan: PlanT, data: DataT) -> dict[str, pd.DataFrame]:
+        """Return the tidy tables of all rows by name, ``results`` among them."""
+
+    def summarise(self, results: pd.DataFrame) -> pd.DataFrame:
+        """Return means with intervals and paired differences to the baseline."""
+        return summarise(results, self.baseline)
+
+    @abstractmethod
+    def verdict(self, result: StudyResult) -> Verdict:
+        """Return the answer of a study in words; ``result.verdict`` is still empty."""
+
+    def messages(self, data: DataT) -> tuple[str, ...]:
+        """Return what was noticed in the data."""
+        return tuple(getattr(data, "notices", ()))
+
+    def finish(self, result: StudyResult, context: StudyContext[PlanT, DataT]) -> None:
+        """Write further files into the folder, and remove what only jobs need."""
+
+    def folder_name(self, plan: PlanT, data: DataT) -> str:
+        """Return the name of the default folder of a study."""
+        return f"{plan.kind}-{Path(getattr(data, 'name', 'study')).stem}"
+
+    def sections(self, result: StudyResult) -> Sequence[Any]:
+        """Return what the report shows beside accuracies and gains (:class:`monosemy.report.tables.Section`)."""
+        return ()
+
+
+def run_study(
+    kind: StudyKind[PlanT, DataT, JobT],
+    plan: PlanT,
+    data: DataT,
+    folder: Path | None = None,
+    *,
+    on_progress: OnProgress = ignore_progress,
+    executor: ExecutorConfig | None = None,
+    device: str = "cpu",
+    processes: Processes = ALONE,
+    report: bool = True,
+) -> StudyResult:
+    """Run every job that the folder does not hold yet; write tables, verdict, figures and page.
+
+    Processes that torchrun started compute each job together, one job after another.
+
+    Args:
+        plan: completed by :meth:`StudyKind.resolve` where that depends on the data.
+        folder: the study folder; None keeps nothing.
+        executor: what computes the jobs; by default processes, one a core, and on a GPU one after another.
+        report: whether figures and ``report.html`` are written too.
+
+    Raises:
+        InputError: the plan does not fit the data, or the folder holds another plan or other data, or is in use.
+        ResourceError: not enough disk or memory, or a worker was lost; the folder can be resumed.
+    """
+    plan = kind.resolve(plan, data)
+    data = kind.check(plan, data, device)
+    executor = (executor or ExecutorConfig()).on(device)
+    key = fingerprint(kind.key(plan, data), *plan.files())
+    with _place(folder) as place, _opened(kind, plan, key, place, executor, processes) as store:
+        context = StudyContext(plan, data, place, device, is_main=processes.writes, on_progress=on_progress)
+        rows, costs = _run_all(kind, context, store, executor, processes)
+        result = _result(kind, plan, rows, costs, data, folder)
+        if store is not None and folder is not None:
+            _write(result, folder)
+            kind.finish(result, context)
+            if report:
+                write_pages(kind, result, folder)
+    return result
+
+
+def _result(
+    kind: StudyKind[PlanT, DataT, JobT],
+    plan: PlanT,
+    rows: list[Row],
+    costs: pd.DataFrame,
+    data: DataT,
+    folder: Path | None,
+) -> StudyResult:
+    tables = kind.tabulate(rows, plan, data)
+    results = tables.pop("results")
+    return judged(
+        kind,
+        StudyResult(
+            plan, results, kind.summarise(results), Verdict(()), kind.messages(data), costs, folder, tables
+        ),
+    )
+
+
+def judged(kind: StudyKind[Any, Any, Any], result: StudyResult) -> StudyResult:
+    """Return a result with its verdict."""
+    return replace(result, verdict=kind.verdict(result))
+
+
+def write_pages(kind: StudyKind[Any, Any, Any], result: StudyResult, folder: Path) -> None:
+    """Write the figures and the page of a result."""
+    from monosemy.report.figures import save_figures  # Matplotlib takes a while, and workers need none
+    from monosemy.report.html import write_report
+
+    sections = kind.sections(result)
+    save_figures(result, folder, sections)
+    write_report(result, folder, kind.title, kind.command, sections)
+
+
+@contextmanager
+def _place(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        yield folder
+        return
+    with TemporaryDirectory() as temporary:
+        yield Path(temporary) / "study"
+
+
+@contextmanager
+def _opened(
+    kind: StudyKind[PlanT, DataT, JobT],
+    plan: PlanT,
+    key: str,
+    folder: Path,
+    executor: ExecutorConfig,
+    processes: Processes,
+) -> Iterator[StudyFolder | None]:
+    """Open the folder in the one process that writes."""
+    if not processes.writes:
+        yield None
+        return
+    seeds = {"seed": plan.seed, "repetitions": plan.n_seeds}
+    with StudyFolder(folder, plan.to_yaml(), key, executor, kind.packages, seeds) as store:
+        yield store
+
+
+def _run_all(
+    kind: StudyKind[PlanT, DataT, JobT],
+    context: StudyContext[PlanT, DataT],
+    store: StudyFolder | None,
+    executor: ExecutorConfig,
+    processes: Processes,
+) -> tuple[list[Row], pd.DataFrame]:
+    """Run all missing jobs; return the rows of all, and their costs."""
+    finished: dict[str, list[Row]] = {}
+    spent = dict(store.costs()) if store is not None else {}
+    all_jobs: list[JobT] = []
+    prepared = False
+    for stage in (kind.jobs, lambda plan, data: kind.follow_ups(plan, data, finished)):
+        jobs = list(stage(context.plan, context.data))
+        all_jobs += jobs
+        finished |= _shared_by_main(_stored(store, jobs), processes)
+        missing = [job for job in jobs if job.name not in finished]
+        if missing and not prepared:
+            context, prepared = replace(context, shared=kind.prepare(context, executor)), True
+        if jobs:
+            context.on_progress(kind.jobs_title, 0, len(missing))
+        # Jobs of many repetitions take longest; started first, they do not keep one core busy at the end alone.
+        ordered = sorted(missing, key=lambda job: job.n_seeds, reverse=True)
+        for done, (job, output, costs) in enumerate(_outputs(kind, ordered, context, executor, processes), start=1):
+            finished[job.name], spent[job.name] = kind.collect(job, output, context), costs
+            if store is not None:
+                store.write(job.name, finished[job.name], **costs)
+            context.on_progress(kind.jobs_title, done, len(missing))
+    table = costs_table((job.features, job.n_seeds, spent.get(job.name, {})) for job in all_jobs)
+    return [row for job in all_jobs for row in finished[job.name]], table
+
+
+def _stored(store: StudyFolder | None, jobs: Sequence[Job]) -> dict[str, list[Row]]:
+    if store is None:
+        return {}
+    return {job.name: rows for job in jobs if (rows := store.read(job.name)) is not None}
+
+
+def _shared_by_main(finished: dict[str, list[Row]], processes: Processes) -> dict[str, list[Row]]:
+    """Tell all processes what the writing one found: the others do not read while it may write."""
+    if processes.world == 1:
+        return finished
+    message = [finished]
+    dist.broadcast_object_list(message, src=0)
+    return message[0]
+
+
+def _outputs(
+    kind: StudyKind[PlanT, DataT, JobT],
+    jobs: Sequence[JobT],
+    context: StudyContext[PlanT, DataT],
+    executor: ExecutorConfig,
+    processes: Processes,
+) -> Iterator[tuple[JobT, Any, Spent]]:
+    """Yield each job with its output and costs as it ends."""
+    if executor.name == "in-process" or processes.world > 1:
+        alone = context.device == "cpu" and processes.world == 1
+        for job in jobs:
+            with one_thread() if alone else nullcontext():
+                output, costs = _run_job(job, kind, context)
+            yield job, output, costs
+        return
+    sent = replace(context, on_progress=ignore_progress, device=executor.job_device(context.device))
+    for ended in run_jobs(executor, _run_job, jobs, kind, sent):
+        output, costs = ended.result
+        yield ended.item, output, costs
+
+
+def _run_job(
+    job: JobT, kind: StudyKind[PlanT, DataT, JobT], context: StudyContext[PlanT, DataT]
+) -> tuple[Any, dict[str, float]]:
+    meter, memory, started = Meter(), PeakMemory(), time.monotonic()
+    output = kind.run(job, replace(context, meter=meter))
+    return output, dict(meter.spent) | {"seconds": time.monotonic() - started, "peak_mib": memory.mib()}
+
+
+def _write(result: StudyResult, folder: Path) -> None:
+    for name, table in {"results": result.results, **result.tables}.items():
+        with atomic_path(folder / f"{name}.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
+    write_text(folder / "summary.csv", result.summary.to_csv(index=False))
+    write_text(folder / COSTS, result.costs.to_csv(index=False))
+    write_text(folder / "verdict.txt", f"{result.verdict}\n")
+    write_text(folder / MESSAGES, "".join(f"{message}\n" for message in result.messages))

@@ -1,0 +1,112 @@
+"""What a study tests beside clean data: the scenarios of a plan and their settings.
+
+This chapter imports no numerical library, for commands derive their options from it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from annotated_types import Ge, Gt, Le, Len
+from pydantic import AfterValidator, model_validator
+
+from monosemy.core.config import Config, Plan
+
+
+def _distinct(levels: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(levels)) < len(levels):
+        raise ValueError(f"{', '.join(f'{level:g}' for level in levels)} repeats a level")
+    return tuple(sorted(levels))
+
+
+def once(names: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the names without repetitions, in their order."""
+    return tuple(dict.fromkeys(names))
+
+
+Level = Annotated[float, Ge(0)]
+Levels = Annotated[tuple[Level, ...], Len(1), AfterValidator(_distinct)]
+InputNoiseKind = Literal["gaussian", "uniform", "typos", "token-drops"]
+LabelScenario = Literal["label-noise", "given-labels", "few-labels"]
+"""Scenarios of the training labels alone."""
+Scenario = Literal["label-noise", "given-labels", "few-labels", "input-noise", "corruptions", "shift"]
+
+
+class LabelNoise(Config):
+    """Train and validation labels are replaced at each of these rates."""
+
+    levels: Levels = (0.05, 0.1, 0.3, 0.6, 0.9)
+    """Rates of label noise. Default rates that would leave no information in the labels are left out."""
+    kind: Literal["symmetric", "pair", "matrix"] = "symmetric"
+    """Label noise: symmetric, pair, or matrix."""
+    matrix: Path | None = None
+    """File (.npy or .csv) with P(noisy | true), one row a class; a rate t mixes it with 1 - t of no noise."""
+
+
+class InputNoise(Config):
+    """Test inputs are corrupted at each of these levels; the classifier is the one trained on clean data."""
+
+    levels: Levels | None = None
+    """Levels of input noise; by default 0.1, 0.2, 0.3 for images and 0.05, 0.1, 0.2 for texts."""
+    kind: InputNoiseKind | None = None
+    """Kind of input noise; by default gaussian for images and typos for texts."""
+    protocol: Literal["default", "paper"] = "default"
+    """Image noise: default (centred noise in [0, 1], clipped) or paper (after normalisation, unclipped)."""
+
+
+class Corruptions(Config):
+    """Test images are corrupted by each kind at each severity; the classifier is the one trained on clean data."""
+
+    kinds: Annotated[tuple[str, ...], AfterValidator(once)] | None = None
+    """Kinds of ImageNet-C, such as fog,gaussian_noise; by default all 15."""
+    severities: Annotated[tuple[Annotated[int, Ge(1), Le(5)], ...], Len(1), AfterValidator(_distinct)] = (1, 3, 5)
+    """Severities of the corruptions, 1 to 5."""
+
+
+class FewLabels(Config):
+    """The classifier is trained on a stratified fraction of the train rows."""
+
+    fractions: Annotated[tuple[Annotated[float, Gt(0), Le(1)], ...], Len(1), AfterValidator(_distinct)] = (
+        0.1,
+        0.2,
+        0.5,
+    )
+    """Fractions of the train rows that keep their labels."""
+
+
+SECTIONS: dict[str, str] = {
+    "label-noise": "label_noise",
+    "few-labels": "few_labels",
+    "input-noise": "input_noise",
+    "corruptions": "corruptions",
+}
+"""The section of the settings of a scenario."""
+
+
+class LabelPlan(Plan):
+    """A plan whose training labels may be noisy or few."""
+
+    scenarios: Annotated[tuple[LabelScenario, ...], AfterValidator(once)] = ("label-noise",)
+    """Conditions beside clean labels: label-noise, few-labels, given-labels."""
+    label_noise: LabelNoise = LabelNoise()
+    few_labels: FewLabels = FewLabels()
+
+    @model_validator(mode="after")
+    def _sections_are_used(self) -> Self:
+        for scenario, section in SECTIONS.items():
+            if section in self.model_fields_set and scenario not in self.scenarios:
+                raise ValueError(f"the settings {section} need the scenario {scenario}; add it to the scenarios")
+        return self
+
+    def to_yaml(self) -> str:
+        """Return the plan as the text of a ``plan.yaml``, without the settings of scenarios that are not run."""
+        unused = {section for scenario, section in SECTIONS.items() if scenario not in self.scenarios}
+        return self.as_yaml(exclude=unused)
+
+
+class ScenarioPlan(LabelPlan):
+    """A plan that also tests other inputs than the clean ones."""
+
+    scenarios: Annotated[tuple[Scenario, ...], AfterValidator(once)] = ("label-noise",)
+    """Conditions beside clean data: label-noise, given-labels, few-labels, input-noise, corruptions, shift."""
+    input_noise: InputNoise = InputNoise()
+    corruptions: Corruptions = Corruptions()
