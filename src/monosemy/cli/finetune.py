@@ -8,9 +8,12 @@ from monosemy.cli.options import Device, Executor, Json, Out, Quiet, Workers, wi
 from monosemy.cli.studies import run_command
 from monosemy.study.finetuning.plan import FinetunePlan
 
-app = typer.Typer(
-    no_args_is_help=True, help="Finetune networks and language models, plain and monosemantic, side by side."
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def _group() -> None:
+    """Finetune networks and language models, plain and monosemantic, side by side."""
 
 
 @app.command()

@@ -3,13 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from monosemy.cli.options import executor_config
 from monosemy.core.config import validated
 from monosemy.core.console import make_console, progress
-from monosemy.core.distributed import chosen_device, joined_processes
-from monosemy.cli.options import executor_config
-from monosemy.report.terminal import print_result, result_json
-from monosemy.study.engine import run_study
-from monosemy.study.registry import study_kind
 
 
 def run_command(
@@ -27,9 +23,15 @@ def run_command(
     Raises:
         InputError: a setting, the data or the folder does not fit.
     """
+    runs_on = executor_config(executor, workers)
+    # Imported here: `--help` needs none of them.
+    from monosemy.core.distributed import resolve_device, joined_processes
+    from monosemy.report.terminal import print_result, result_json
+    from monosemy.study.engine import run_study
+    from monosemy.study.registry import study_kind
+
     kind = study_kind(name)
     plan = validated(kind.plan_type, settings, "The command")
-    runs_on = executor_config(executor, workers)
     with joined_processes(device) as processes:
         console = make_console(quiet or not processes.is_main, json)
         with progress(console) as on_progress:
@@ -37,7 +39,7 @@ def run_command(
             folder = out or Path("runs") / kind.folder_name(plan, data)
             result = run_study(
                 kind, plan, data, folder, on_progress=on_progress, executor=runs_on,
-                device=chosen_device(device), processes=processes,
+                device=resolve_device(device), processes=processes,
             )  # fmt: skip
         if json and processes.is_main:
             print(result_json(result))

@@ -40,6 +40,11 @@ class _Count(ProgressColumn):
         return Text(f"{_short(task.completed)}/{_short(task.total or 0)}{rate}", style="progress.download")
 
 
+def make_console(quiet: bool = False, json: bool = False) -> Console:
+    """Return the console that text for people goes to; JSON stands alone on the output stream."""
+    return Console(quiet=quiet or json)
+
+
 @contextmanager
 def progress(console: Console) -> Iterator[OnProgress]:
     """Yield a function of (what, done, in all) that keeps one bar for each ``what``; quiet if the console is.

@@ -5,7 +5,7 @@ so that a variant looks the same in every figure of every study.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Role = Literal["baseline", "monosemantic", "control"]
 
@@ -20,15 +20,15 @@ class Variant(Protocol):
     def role(self) -> Role: ...
 
 
-_FAMILIES: list[Mapping[str, Variant]] = []
+_FAMILIES: list[Mapping[Any, Variant]] = []
 
 
-def register_family(family: Mapping[str, Variant]) -> None:
+def register_family(family: Mapping[Any, Variant]) -> None:
     """Make the variants of a kind of study known to tables and figures."""
     _FAMILIES.append(family)
 
 
-def family_of_variant(name: str) -> Mapping[str, Variant]:
+def family_of_variant(name: str) -> Mapping[Any, Variant]:
     """Return the family that a variant belongs to; empty for an unknown name."""
     return next((family for family in _FAMILIES if name in family), {})
 

@@ -128,7 +128,7 @@ def compared(
     Args:
         where: the cell in words, where it has others than its scenario's.
     """
-    baseline = str(next(row.features for row in result.summary.itertuples() if np.isnan(row.gain)))
+    baseline = str(result.summary["features"][result.summary["gain"].isna()].iloc[0])
     cell = cell_of(result.summary, name, scenario, level)
     where = where or ("On clean labels" if scenario == "clean" else f"Under {describe_cell(scenario, level)}")
     if np.isnan(cell["p_holm"]):

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from monosemy.core.cache import fingerprint
 from monosemy.core.config import Plan
 from monosemy.core.console import OnProgress
-from monosemy.core.distributed import ALONE, Processes
+from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.core.files import atomic_path, write_text
@@ -55,7 +55,7 @@ DataT = TypeVar("DataT")
 JobT = TypeVar("JobT", bound=Job)
 
 
-def ignore_progress(what: str, done: int, total: int) -> None:
+def ignore_progress(what: str, done: int, total: int, note: str = "") -> None:
     """Take progress and do nothing with it."""
 
 
@@ -168,7 +168,7 @@ def run_study(
     on_progress: OnProgress = ignore_progress,
     executor: ExecutorConfig | None = None,
     device: str = "cpu",
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     report: bool = True,
 ) -> StudyResult:
     """Run every job that the folder does not hold yet; write tables, verdict, figures and page.
@@ -190,7 +190,7 @@ def run_study(
     executor = (executor or ExecutorConfig()).on(device)
     key = fingerprint(kind.key(plan, data), *plan.files())
     with _place(folder) as place, _opened(kind, plan, key, place, executor, processes) as store:
-        context = StudyContext(plan, data, place, device, is_main=processes.writes, on_progress=on_progress)
+        context = StudyContext(plan, data, place, device, is_main=processes.is_main, on_progress=on_progress)
         rows, costs = _run_all(kind, context, store, executor, processes)
         result = _result(kind, plan, rows, costs, data, folder)
         if store is not None and folder is not None:
@@ -253,7 +253,7 @@ def _opened(
     processes: Processes,
 ) -> Iterator[StudyFolder | None]:
     """Open the folder in the one process that writes."""
-    if not processes.writes:
+    if not processes.is_main:
         yield None
         return
     seeds = {"seed": plan.seed, "repetitions": plan.n_seeds}
@@ -301,7 +301,7 @@ def _stored(store: StudyFolder | None, jobs: Sequence[Job]) -> dict[str, list[Ro
 
 def _shared_by_main(finished: dict[str, list[Row]], processes: Processes) -> dict[str, list[Row]]:
     """Tell all processes what the writing one found: the others do not read while it may write."""
-    if processes.world == 1:
+    if processes.world_size == 1:
         return finished
     message = [finished]
     dist.broadcast_object_list(message, src=0)
@@ -316,8 +316,8 @@ def _outputs(
     processes: Processes,
 ) -> Iterator[tuple[JobT, Any, Spent]]:
     """Yield each job with its output and costs as it ends."""
-    if executor.name == "in-process" or processes.world > 1:
-        alone = context.device == "cpu" and processes.world == 1
+    if executor.name == "in-process" or processes.world_size > 1:
+        alone = context.device == "cpu" and processes.world_size == 1
         for job in jobs:
             with one_thread() if alone else nullcontext():
                 output, costs = _run_job(job, kind, context)

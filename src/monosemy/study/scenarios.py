@@ -106,7 +106,7 @@ class LabelPlan(Plan):
 class ScenarioPlan(LabelPlan):
     """A plan that also tests other inputs than the clean ones."""
 
-    scenarios: Annotated[tuple[Scenario, ...], AfterValidator(once)] = ("label-noise",)
+    scenarios: Annotated[tuple[Scenario, ...], AfterValidator(once)] = ("label-noise",)  # type: ignore[assignment]
     """Conditions beside clean data: label-noise, given-labels, few-labels, input-noise, corruptions, shift."""
     input_noise: InputNoise = InputNoise()
     corruptions: Corruptions = Corruptions()
