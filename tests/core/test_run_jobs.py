@@ -56,8 +56,8 @@ def test_jobs_run_on_one_thread_with_the_callers_cache_and_place(
     ("item", "kind", "words"),
     [
         ("input", InputError, "^The item 'input' is bad; give another.$"),
-        ("disk", ResourceError, "^The disk is full, so /somewhere/file could not be written; make room"),
-        ("memory", ResourceError, "^The memory does not suffice"),
+        ("disk", ResourceError, "^The disk is full, so /somewhere/file could not be written; free some space"),
+        ("memory", ResourceError, r"^Not enough memory \("),
     ],
 )
 def test_what_a_job_says_is_said_by_the_call(
@@ -82,7 +82,7 @@ def test_a_killed_worker_is_said_and_the_next_call_works(config: ExecutorConfig)
 
 
 def test_a_worker_without_memory_is_said_and_goes_on() -> None:
-    with pytest.raises(ResourceError, match=r"^The memory does not suffice .*fewer --workers"):
+    with pytest.raises(ResourceError, match=r"^Not enough memory .*fewer --workers"):
         list(run_jobs(JOBLIB, made_jobs.greedy, [0, 1]))
     assert {done.result for done in run_jobs(JOBLIB, made_jobs.killed, [2, 3])} == {2, 3}
 

@@ -19,7 +19,7 @@ from monosemy.cli.sae import sae
 from monosemy.cli.study import study
 from monosemy.cli.theory import theory, toy
 from monosemy.core.console import Stopped, stopped_by_signals
-from monosemy.errors import InputError, as_resource_error, as_unwritable
+from monosemy.errors import InputError, MissingExtraError, as_resource_error, as_unwritable
 
 app = typer.Typer(
     add_completion=True,
@@ -76,11 +76,11 @@ app.add_typer(cache, name="cache", rich_help_panel="Housekeeping")
 
 
 def main() -> None:
-    """Entry point: bad input, a machine that gives out and a signal end in one sentence, with 2, 1 and 128 + signal."""
+    """Entry point: bad input, exhausted resources and signals end in one sentence, with 2, 1 and 128 + signal."""
     try:
         with stopped_by_signals():
             app(prog_name="monosemy")
-    except InputError as error:
+    except (InputError, MissingExtraError) as error:
         _end(f"Error: {error}", 2)
     except Stopped as stop:
         _end("Interrupted. What was finished is kept; the same command goes on from there.", stop.exit_code)

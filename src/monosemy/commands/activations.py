@@ -76,10 +76,8 @@ def execute(request: ActivationsRequest, console: Console, *, as_json: bool = Fa
 
 def _text_model(request: ActivationsRequest, source: str, device: str) -> tuple[nn.Module, Iterator[Any], int]:
     texts = read_texts(source, request.column)
-    try:
-        from monosemy.lm.models import load_any_model
-    except ImportError as error:
-        raise InputError("Text models need the extra 'lm'; install monosemy[lm].") from error
+    from monosemy.lm.models import load_any_model
+
     loaded = load_any_model(request.model, device=device)
     longest = min(request.max_tokens, loaded.context)
 

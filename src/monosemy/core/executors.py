@@ -33,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from monosemy.core.cache import cache_folder
 from monosemy.core.config import read_yaml, validated
 from monosemy.core.environment import one_thread
-from monosemy.errors import InputError, ResourceError, as_resource_error, as_unwritable, reason
+from monosemy.errors import InputError, ResourceError, as_resource_error, as_unwritable, needs_extra, reason
 
 ExecutorName = Literal["in-process", "joblib", "submitit", "ray"]
 
@@ -213,11 +213,9 @@ def outcomes_on_slurm(
     config: ExecutorConfig, job: Job, items: Sequence[Any], shared: tuple[Any, ...]
 ) -> Generator[Outcome, None, None]:
     """A job array on Slurm. What jobs share lies in one file of the cache folder, which all machines must see."""
-    try:
+    with needs_extra("scale", "The executor submitit"):
         import cloudpickle
         import submitit
-    except ImportError as error:
-        raise InputError("The executor submitit needs the extra 'scale'; install monosemy[scale].") from error
     folder = cache_folder() / JOBS / uuid.uuid4().hex
     folder.mkdir(parents=True, mode=0o700)  # pickles of our own: nobody else may write here
     running: list[Any] = []
@@ -349,10 +347,8 @@ def outcomes_on_ray(
 def _connected(config: ExecutorConfig) -> Any:
     """Ray, on the cluster that is named or on this machine; one that already runs in this process is used as it is."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone
-    try:
+    with needs_extra("scale", "The executor ray"):
         import ray
-    except ImportError as error:
-        raise InputError("The executor ray needs the extra 'scale'; install monosemy[scale].") from error
     if ray.is_initialized():
         return ray
     cores = None if config.address or config.workers is None else config.workers * config.cpus
@@ -404,7 +400,7 @@ def run_jobs(
 
     Raises:
         InputError: a job met bad input, or the executor is not installed or not to be reached.
-        ResourceError: a worker was lost, or the disk or the memory does not suffice.
+        ResourceError: a worker was lost, or the disk is full or memory runs out.
     """
     if not items:
         return

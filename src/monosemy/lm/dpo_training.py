@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, needs_extra, reason
 from monosemy.lm.adapter_training import (
     OnStep,
     adapter_settings,
@@ -89,8 +89,9 @@ def _trainer(
     seed: int,
     folder: Path,
 ) -> Any:
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
+    with needs_extra("lm", "monosemy.lm"):
+        from datasets import Dataset
+        from trl import DPOConfig, DPOTrainer
 
     from monosemy.lm.decpo import DecPOConfig, DecPOTrainer
 
@@ -178,8 +179,9 @@ def warm_up(
 
     The loss counts on all tokens: a model with random weights has the prompts to learn as well.
     """
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    with needs_extra("lm", "monosemy.lm"):
+        from datasets import Dataset
+        from trl import SFTConfig, SFTTrainer
 
     rows = fewer(list(rows), config.pairs, derive_seed("warm-up", seed))
     data = Dataset.from_list([{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows])
@@ -206,7 +208,8 @@ def resized(loaded: LoadedModel, width: int, seed: int = 0) -> LoadedModel:
     Raises:
         InputError: as :func:`resized_config`.
     """
-    from transformers import AutoModelForCausalLM
+    with needs_extra("lm", "monosemy.lm"):
+        from transformers import AutoModelForCausalLM
 
     config = resized_config(loaded, width)
     with torch.random.fork_rng():

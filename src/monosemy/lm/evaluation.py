@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosemy.encoders.text import MINILM, TextEncoder
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, needs_extra, reason
 from monosemy.functional.geometry import effective_rank, feature_decorrelation
 from monosemy.functional.likelihood import distinct_n, perplexity, sliding_windows, token_kl, token_nll
 from monosemy.lm.models import LoadedModel
@@ -295,17 +295,14 @@ def lm_eval(
         limit: at most so many questions of each task, for a quick look.
 
     Raises:
-        InputError: the extra `eval` is not installed, or a task is unknown or cannot be fetched.
+        InputError: a task is unknown or cannot be fetched.
+        MissingExtraError: the extra `eval` is not installed.
     """
     if not tasks:
         return {}
-    try:
+    with needs_extra("eval", f"Evaluating the tasks {', '.join(tasks)}", alternative="omit them"):
         from lm_eval import simple_evaluate
         from lm_eval.models.huggingface import HFLM
-    except ImportError as error:
-        raise InputError(
-            f"The tasks {', '.join(tasks)} need the extra 'eval'; install monosemy[eval], or leave them out."
-        ) from error
     try:
         found = simple_evaluate(
             model=HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size),

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from monosemy.errors import InputError
+from monosemy.errors import InputError, needs_extra
 from monosemy.lm.config import Decoding
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Text
@@ -42,7 +42,8 @@ def generate_from_tokens(
     on_texts: OnTexts | None = None,
 ) -> list[str]:
     """:func:`generate` for prompts that are token numbers already."""
-    from transformers import GenerationConfig
+    with needs_extra("lm", "monosemy.lm"):
+        from transformers import GenerationConfig
 
     room = loaded.context - decoding.max_new_tokens
     if room < 1:

@@ -111,22 +111,6 @@ def test_without_this_package_nothing_loads(tmp_path: Path) -> None:
     assert done.stdout.count("refused KeyError 'MONOLORA'") == 2, done.stdout
 
 
-WITHOUT_PEFT = """
-import sys
-sys.modules["peft"] = None
-try:
-    import monosemy.lm
-except ValueError as error:
-    print(type(error).__name__, error)
-"""
-
-
-def test_without_peft_one_sentence_says_what_to_install() -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_PEFT], capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout.startswith("InputError monosemy.lm needs the extra 'lm', of which peft is missing")
-    assert "pip install 'monosemy[lm]'" in done.stdout
-
-
 def other_bases() -> dict[str, object]:
     return {
         "wider": llama(hidden_size=64),

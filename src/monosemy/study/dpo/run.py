@@ -138,7 +138,7 @@ def run_alignment(
     Raises:
         InputError: the plan does not fit the models or the data, or the folder holds another plan or other data, or is
             in use.
-        ResourceError: the disk or the memory does not suffice, or a worker was lost; the folder can be resumed.
+        ResourceError: the disk is full, memory runs out or a worker is lost; the folder can be resumed.
     """
     if len(data.test) < 2:
         raise InputError(f"{data.name} has {len(data.test)} test pairs; raise its test fraction, or give more pairs.")

@@ -62,7 +62,7 @@ def run_adapters(
     Raises:
         InputError: the plan does not fit the data or the model, or the folder holds another plan or other data, or is
             in use.
-        ResourceError: the disk or the memory does not suffice, or a worker was lost; the folder can be resumed.
+        ResourceError: the disk is full, memory runs out or a worker is lost; the folder can be resumed.
     """
     check_plan(plan, data)
     if plan.judge is not None:
