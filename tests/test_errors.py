@@ -68,17 +68,18 @@ USES = [
     ("lm", "from monosemy.lm import load_causal_model; load_causal_model('gpt2')"),
     ("text", "from monosemy import TextEncoder; TextEncoder('all-MiniLM-L6-v2')"),
     ("vision", "from monosemy import pretrain; from monosemy.encoders import BackboneConfig, PretrainConfig; "
-     "pretrain(__import__('numpy').zeros((8, 3, 8, 8), 'float32'), PretrainConfig(backbone=BackboneConfig(name='resnet18')))"),
+     "pretrain(np.zeros((8, 3, 8, 8), 'float32'), PretrainConfig(backbone=BackboneConfig(name='resnet18')))"),
     ("hub", "from monosemy import load_data; from monosemy.data import DataConfig; "
      "load_data(DataConfig(source='some/name'))"),
     ("hub", "from monosemy.sae import push_to_hub; push_to_hub(None, 'name')"),
-    ("cleanlab", "import numpy as np; from monosemy import Study; x, y = np.eye(40), np.arange(40) % 4; "
+    ("cleanlab", "from monosemy import Study; x, y = np.eye(40), np.arange(40) % 4; "
      "Study(cleanlab=True).run(x, y, x, y)"),
     ("scale", "from monosemy.core.executors import ExecutorConfig, run_jobs; "
      "list(run_jobs(ExecutorConfig(name='ray'), print, [1, 2]))"),
 ]  # fmt: skip
 WITHOUT = """
 import json, sys
+import numpy as np
 uses, missing = json.load(sys.stdin)
 sys.modules |= dict.fromkeys(missing)
 import monosemy, monosemy.lm, monosemy.data, monosemy.encoders, monosemy.sae, monosemy.cli

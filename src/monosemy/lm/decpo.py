@@ -32,7 +32,6 @@ with needs_extra("lm", "monosemy.lm"):
     from trl import DPOConfig, DPOTrainer
 
 
-
 def add_dropout(modules: Mapping[str, nn.Module], share: float) -> None:
     """Drop a share of the modules' outputs from now on: in training, and not in passes without a gradient.
 
