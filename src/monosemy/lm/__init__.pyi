@@ -25,7 +25,8 @@ from .judge import ShieldGemmaJudge as ShieldGemmaJudge
 from .judge import callable_judge as callable_judge
 from .judge import judge_answers as judge_answers
 from .judge import make_judge as make_judge
-from .layers import gauge as gauge
+from .layers import LayerMetrics as LayerMetrics
+from .layers import measure_layers as measure_layers
 from .models import load_causal_model as load_causal_model
 from .models import load_classifier as load_classifier
 from .monolora import MonoLoraConfig as MonoLoraConfig

@@ -156,6 +156,8 @@ def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
     with needs_extra("lm", "monosemy.lm"):
         from peft import PeftModel
 
+    import monosemy.lm.monolora  # noqa: F401  registers MonoLoRA with PEFT
+
     try:
         with quiet_libraries():
             model = PeftModel.from_pretrained(loaded.model, str(folder), local_files_only=True)

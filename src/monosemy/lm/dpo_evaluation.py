@@ -21,7 +21,7 @@ from monosemy.lm.config import Decoding, MeasureConfig
 from monosemy.lm.decpo import chosen_layers
 from monosemy.lm.evaluation import answer_losses, kl_to_reference, measure_perplexity
 from monosemy.lm.generation import generate, generate_from_tokens
-from monosemy.lm.layer_outputs import read_layers
+from monosemy.lm.layers import prompt_metrics
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Row, Text, content_text
 from monosemy.lm.tokenization import OnTexts, completed_tokens, padded, prompt_text, prompt_tokens
@@ -86,7 +86,7 @@ def all_layers(loaded: LoadedModel, prompts: Sequence[Text]) -> list[dict[str, f
     if model_type(loaded.model) not in ARCHITECTURES:
         return []
     texts = [prompt_text(loaded.tokenizer, prompt) for prompt in prompts]
-    return [reading.metrics() for reading in read_layers(loaded, texts, max_tokens=loaded.context)]
+    return prompt_metrics(loaded, texts, max_tokens=loaded.context)
 
 
 def chosen_statistics(

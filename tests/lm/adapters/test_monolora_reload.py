@@ -111,6 +111,24 @@ def test_without_this_package_nothing_loads(tmp_path: Path) -> None:
     assert done.stdout.count("refused KeyError 'MONOLORA'") == 2, done.stdout
 
 
+FRESH = """
+import sys
+from monosemy.lm import load_adapter
+from monosemy.lm.models import LoadedModel
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+print(load_adapter(LoadedModel("base", model, None), sys.argv[2]).model.peft_config["default"].placement)
+"""
+
+
+def test_load_adapter_registers_monolora(tmp_path: Path) -> None:
+    llama().save_pretrained(tmp_path / "base")
+    filled(adapted(placement="output")).save_pretrained(tmp_path / "adapter")
+    command = [sys.executable, "-c", FRESH, str(tmp_path / "base"), str(tmp_path / "adapter")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "output\n"
+
+
 def other_bases() -> dict[str, object]:
     return {
         "wider": llama(hidden_size=64),
