@@ -143,7 +143,7 @@ def run_alignment(
     if len(data.test) < 2:
         raise InputError(f"{data.name} has {len(data.test)} test pairs; raise its test fraction, or give more pairs.")
     pairs, notices = checked_pairs(plan, data)
-    executor = (executor or ExecutorConfig()).on(device)
+    executor = (executor or ExecutorConfig()).for_device(device)
     judge = None if (folder / "results.parquet").is_file() else _asked_judge(plan)
     key = fingerprint(*(json.dumps(rows, sort_keys=True) for rows in data.splits().values()))
     seeds = {"seed": plan.seed, "repetitions": plan.seeds}

@@ -142,7 +142,7 @@ def run_finetuning(
         ResourceError: the disk is full, memory runs out or a worker is lost; the folder can be resumed.
     """
     _check(plan, data)
-    executor = (executor or ExecutorConfig()).on(device)
+    executor = (executor or ExecutorConfig()).for_device(device)
     seeds = {"seed": plan.seed, "repetitions": plan.seeds}
     with StudyFolder(folder, plan.to_yaml(), data, executor, plan.encoders, seeds=seeds) as store:
         runs = _make_runs(plan, data)

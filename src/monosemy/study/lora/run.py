@@ -69,7 +69,7 @@ def run_adapters(
         make_judge(plan.judge)  # faults show before the first training
     data, held_out = _prepared(plan, data, device)
     runs = make_runs(plan, data)
-    executor = (executor or ExecutorConfig()).on(device)
+    executor = (executor or ExecutorConfig()).for_device(device)
     with _opened(plan, data, held_out, folder, processes, executor) as store:
         found = {} if store is None else {run: rows for run in runs if (rows := store.read(run.name)) is not None}
         finished = _told(found, processes)

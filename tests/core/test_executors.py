@@ -120,7 +120,7 @@ def test_settings_come_from_a_file_and_from_options_over_it(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name: submitit\ngpus: 0.5", "slurm gives out whole gpus"),
+        ("name: submitit\ngpus: 0.5", "slurm assigns whole gpus"),
         ("name: submitit\ngpus: .inf", "gpus is inf, but"),
         ("gpus: 1", "only the executors submitit and ray"),
         ("name: fork", "'fork'"),
@@ -136,10 +136,10 @@ def test_settings_that_do_not_fit_are_refused(tmp_path: Path, text: str, words: 
 
 
 def test_where_a_gpu_is_shared_jobs_queue_in_this_process() -> None:
-    assert JOBLIB.on("cuda").name == "in-process"
-    assert JOBLIB.on("cpu") is JOBLIB
+    assert JOBLIB.for_device("cuda").name == "in-process"
+    assert JOBLIB.for_device("cpu") is JOBLIB
     shared = ExecutorConfig(name="ray", gpus=0.25)
-    assert shared.on("cuda") is shared
+    assert shared.for_device("cuda") is shared
     assert shared.job_device("cpu") == "cuda"
 
 
