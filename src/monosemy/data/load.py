@@ -378,9 +378,6 @@ def _digit_rows(config: DataConfig, seed: int) -> Rows:
     )
 
 
-__all__ = ["DataConfig", "UnlabelledImages", "from_arrays", "load_data", "load_unlabelled"]
-
-
 def load_data(config: DataConfig, seed: int = 0, on_progress: OnProgress | None = None) -> LabelledData:
     """Read the source, split it where it is not split yet, and encode its labels.
 

@@ -25,8 +25,6 @@ from monosemy.metrics.dimensions import class_dimensions, dimension_separability
 from monosemy.metrics.single_pass import WIDEST, OnePass, OnRows, probed_rows, recovered_accuracies, sparse_where_sparse
 from monosemy.theory.two_features import check_label_noise
 
-__all__ = ["Measurement", "Separability", "measure", "measure_source", "write_measurement"]
-
 FILE_NAME = "measure.parquet"
 LABEL_NOISES = (0.3, 0.9)
 
