@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from monosemy.cli.completion import several_of
-from monosemy.cli.shared import Device, Executor, ExecutorFile, Json, PlanFile, Quiet, Workers, said
+from monosemy.cli.shared import Device, Executor, ExecutorFile, Json, PlanFile, Quiet, Workers
+from monosemy.core.console import make_console
 
 finetune = typer.Typer(
     no_args_is_help=True, help="Finetune networks and language models, plain and monosemantic, side by side."
@@ -89,7 +90,7 @@ def images(
         out,
         executor_settings(executor, workers, executor_config),
         device,
-        said(quiet, json),
+        make_console(quiet, json),
         as_json=json,
     )
 
@@ -215,6 +216,6 @@ def lm(
         out,
         executor_settings(executor, workers, executor_config),
         device,
-        said(quiet, json),
+        make_console(quiet, json),
         as_json=json,
     )

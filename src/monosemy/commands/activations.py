@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from monosemy.commands.words import data_config
-from monosemy.core.console import OnProgress, json_text, progress
+from monosemy.core.console import Progress, json_text, progress
 from monosemy.core.distributed import resolve_device
 from monosemy.data.load import read_rows
 from monosemy.data.splits import inputs_by_part
@@ -106,7 +106,7 @@ def read_texts(source: str, name: str | None) -> tuple[str, ...]:
 
 
 def _image_model(
-    request: ActivationsRequest, source: str, on_progress: OnProgress
+    request: ActivationsRequest, source: str, on_progress: Progress
 ) -> tuple[nn.Module, Iterator[Tensor], int]:
     path = Path(request.model)
     encoder = load_encoder(path / ENCODER_FILE if path.is_dir() else path)

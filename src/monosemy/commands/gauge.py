@@ -45,7 +45,7 @@ def execute(request: GaugeRequest, console: Console, *, as_json: bool = False) -
     with progress(console) as on_progress:
         found = measure_layers(
             sources, prompts, embed=embed, names=names, max_tokens=request.max_tokens, device=request.device,
-            on_progress=lambda model, done, total: on_progress(f"Prompts through {model}", done, total),
+            on_progress=lambda model, done, total, note="": on_progress(f"Prompts through {model}", done, total),
         )  # fmt: skip
     paths = write_layers(found, request.out)
     write_environment(request.out, {}, ("transformers",))  # nothing here is drawn

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from monosemy.core.console import OnCount
 from monosemy.errors import InputError, needs_extra, reason
 from monosemy.lm.config import AdapterConfig, Task
 from monosemy.lm.models import LoadedModel
@@ -48,8 +49,6 @@ def adapter_settings(config: AdapterConfig, task: Task) -> Any:
     return LoraConfig(**shared)
 
 
-OnStep = Callable[[int, int], None]
-"""Told how many steps of how many are done."""
 _STATE = "trainer_state.json"
 
 
@@ -91,7 +90,7 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def train_to_end(trainer: Any, folder: Path, on_step: OnStep | None = None) -> None:
+def train_to_end(trainer: Any, folder: Path, on_step: OnCount | None = None) -> None:
     """Train, from the last whole checkpoint in the folder where there is one; progress is told, not printed."""
     with needs_extra("lm", "monosemy.lm"):
         from transformers import PrinterCallback, TrainerCallback
@@ -117,7 +116,7 @@ def train_adapter(
     config: AdapterConfig,
     *,
     checkpoints: Path | None = None,
-    on_step: OnStep | None = None,
+    on_step: OnCount | None = None,
 ) -> LoadedModel:
     """Train an adapter on rows; it is put into the model that is given.
 

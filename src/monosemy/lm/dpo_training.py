@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from monosemy.core.console import OnCount
 from monosemy.errors import InputError, needs_extra, reason
 from monosemy.lm.adapter_training import (
-    OnStep,
     adapter_settings,
     checkpoint_folder,
     quiet_libraries,
@@ -40,7 +40,7 @@ def align(
     *,
     seed: int = 0,
     checkpoints: Path | None = None,
-    on_step: OnStep | None = None,
+    on_step: OnCount | None = None,
 ) -> LoadedModel:
     """Train a model on preference pairs, in place.
 
@@ -173,7 +173,7 @@ def _adapter(config: AlignmentConfig) -> Any:
 
 
 def warm_up(
-    loaded: LoadedModel, rows: Sequence[Row], config: WarmUp, *, seed: int = 0, on_step: OnStep | None = None
+    loaded: LoadedModel, rows: Sequence[Row], config: WarmUp, *, seed: int = 0, on_step: OnCount | None = None
 ) -> LoadedModel:
     """Train all weights of a model on the prompts and chosen answers of pairs, in place; by TRL's SFTTrainer.
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from monosemy.core.console import Progress
 from monosemy.errors import InputError, reason
 from monosemy.functional.firing import hoyer_sparsity
 from monosemy.functional.geometry import effective_rank, gauge_change, layer_gauge, neuron_gauge
@@ -31,7 +32,6 @@ _BATCH_TOKENS = 8192
 """Tokens per forward pass, with padding."""
 
 Embed = Callable[[tuple[str, ...]], NDArray[np.float32]]
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def measure_layers(
     names: MlpNames | None = None,
     max_tokens: int | None = None,
     device: str | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Progress | None = None,
 ) -> LayerMetrics:
     """Measure every layer of language models, one model at a time to save memory.
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from monosemy.core.cache import fingerprint
-from monosemy.core.console import OnProgress
+from monosemy.core.console import Progress
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.core.files import atomic_path, write_text
@@ -124,7 +124,7 @@ def run_alignment(
     plan: AlignmentPlan,
     data: TextData,
     folder: Path,
-    on_progress: OnProgress,
+    on_progress: Progress,
     device: str = "cpu",
     executor: ExecutorConfig | None = None,
 ) -> AlignmentResult:
@@ -167,7 +167,7 @@ def _rows(
     starts: Sequence[Start],
     judge: Judge | None,
     store: StudyFolder,
-    on_progress: OnProgress,
+    on_progress: Progress,
     device: str,
     executor: ExecutorConfig,
 ) -> list[Row]:

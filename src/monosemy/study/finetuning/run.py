@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from monosemy.core.config import merged
-from monosemy.core.console import OnProgress
+from monosemy.core.console import Progress
 from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.core.files import atomic_path, write_text
 from monosemy.data.dataset import DataConfig, Inputs, LabelledData, take
@@ -128,7 +128,7 @@ def run_finetuning(
     plan: FinetunePlan,
     data: LabelledData,
     folder: Path,
-    on_progress: OnProgress,
+    on_progress: Progress,
     device: str = "cpu",
     executor: ExecutorConfig | None = None,
 ) -> FinetuneResult:

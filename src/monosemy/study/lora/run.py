@@ -11,7 +11,7 @@ import pandas as pd
 import torch.distributed as dist
 
 from monosemy.core.cache import fingerprint
-from monosemy.core.console import OnProgress
+from monosemy.core.console import Progress
 from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import Done, ExecutorConfig, run_jobs
@@ -47,7 +47,7 @@ def run_adapters(
     plan: AdapterPlan,
     data: AdapterData,
     folder: Path,
-    on_progress: OnProgress,
+    on_progress: Progress,
     device: str = "cpu",
     processes: Processes = SINGLE_PROCESS,
     executor: ExecutorConfig | None = None,
@@ -153,7 +153,7 @@ def _run_all(
     held_out: tuple[str, ...],
     folder: Path,
     device: str,
-    on_progress: OnProgress,
+    on_progress: Progress,
     processes: Processes,
     executor: ExecutorConfig,
 ) -> Iterator[Done[AdapterRun, list[Row]]]:
