@@ -2,7 +2,7 @@
 
 import torch
 
-from monosemy.functional.losses import nt_xent, relu, rep_relu, supervised_contrastive
+from monosemy.functional import nt_xent, rep_relu, supervised_contrastive
 
 generator = torch.Generator().manual_seed(0)
 concepts = torch.eye(8)[torch.arange(64) % 8]  # 64 images of 8 concepts, one dimension each
@@ -10,7 +10,7 @@ first, second = (concepts + 0.05 * torch.rand(64, 8, generator=generator) for _ 
 rotation = torch.linalg.qr(torch.randn(8, 8, generator=generator)).Q
 
 print("NT-Xent, temperature 0.2                  as it is   rotated")
-for name, s_plus in (("SimCLR: z", lambda z: z), ("NCL: s+(z)", relu)):
+for name, s_plus in (("SimCLR: z", lambda z: z), ("NCL: s+(z)", torch.relu)):
     plain = nt_xent(s_plus(first), s_plus(second), 0.2)
     turned = nt_xent(s_plus(first @ rotation), s_plus(second @ rotation), 0.2)
     print(f"{name:40} {plain:9.4f} {turned:9.4f}")
@@ -23,6 +23,6 @@ print(f"\nsupervised {supervised:.4f}; all labels different {alone:.4f}, NT-Xent
 
 # rep_relu is ReLU forwards and GELU backwards: a unit that is silent for all samples still learns.
 silent = torch.full((4,), -0.5, requires_grad=True)
-for s_plus in (relu, rep_relu):
+for s_plus in (torch.relu, rep_relu):
     (gradient,) = torch.autograd.grad(s_plus(silent).sum(), silent)
     print(f"gradient of a silent unit, {s_plus.__name__}: {gradient[0]:.4f}")

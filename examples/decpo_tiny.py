@@ -8,7 +8,7 @@ from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from monosemy.lm.decpo import DecPOConfig, DecPOTrainer
+from monosemy.lm import DecPOConfig, DecPOTrainer
 
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # set off by TRL itself
 torch.set_num_threads(1)
@@ -48,5 +48,5 @@ for weight in (0.0, 1e-3, 1e-2):  # a weight of 0 is DPO, bit for bit
             model, args=settings, train_dataset=pairs, eval_dataset=pairs, processing_class=tokenizer
         )
         trainer.train()
-        found = trainer.evaluate()
-    print(f"{weight:7.4f} {found['eval_rewards/margins']:14.3f} {found['eval_decpo/decorrelation']:19.2f}")
+        metrics = trainer.evaluate()
+    print(f"{weight:7.4f} {metrics['eval_rewards/margins']:14.3f} {metrics['eval_decpo/decorrelation']:19.2f}")

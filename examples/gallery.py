@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from monosemy.metrics.explanations import explain
-from monosemy.report.gallery import Gallery, GallerySet, write_gallery
-from monosemy.sae.estimators import SparseAutoencoder
+from monosemy import SparseAutoencoder, explain
+from monosemy.report import Gallery, GallerySet, write_gallery
 
 digits = load_digits()
 embeddings = digits.data.astype(np.float32)
 codes = SparseAutoencoder(n_latents=128, k=8, n_epochs=50, output="sparse", random_state=0).fit_transform(embeddings)
-found = explain(codes, digits.target, n_classes=10, yardstick=embeddings)
+explanations = explain(codes, digits.target, n_classes=10, yardstick=embeddings)
 
 path = Path(tempfile.gettempdir()) / "gallery-digits.html"
 write_gallery(
@@ -21,13 +20,13 @@ write_gallery(
         title="Handwritten digits",
         about="128 latents of a sparse autoencoder on pixels.",
         n_samples=len(embeddings),
-        sets=(GallerySet("sae", "sparse autoencoder", found),),
+        sets=(GallerySet("sae", "sparse autoencoder", explanations),),
         labels=digits.target,
         class_names=tuple("0123456789"),
         inputs=(digits.images[:, None] / 16).astype(np.float32),
     ),
     path,
 )
-best = int(np.nanargmax(found.consistency - found.chance))
-print(f"latent {best} fires for {found.support[best]} digits, mostly {found.classes[best, 0]}s")
+best = int(np.nanargmax(explanations.consistency - explanations.chance))
+print(f"latent {best} fires for {explanations.support[best]} digits, mostly {explanations.classes[best, 0]}s")
 print(f"open {path}")

@@ -4,8 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from monosemy.lm.judge import callable_judge, judge_answers
-from monosemy.lm.toxicity import toxicity_judge
+from monosemy.lm import JudgeConfig, callable_judge, judge_answers, make_judge
 
 POLITE = ("I see it differently", "that was not a good idea", "please leave us", "this food is not for me")
 RUDE = ("you are a stupid idiot", "what a damn dumb idea", "get lost you idiot", "this food is damn crap")
@@ -16,12 +15,12 @@ answers = ["I like the idea.", "you are a dumb idiot", "please stay with us"]
 
 
 def shouting(prompts: list[str], answers: list[str]) -> list[float]:
-    """Share of words in capitals: any function of prompts and answers is a judge."""
+    """Return the fraction of words in capitals: any function of prompts and answers is a judge."""
     return [sum(word.isupper() for word in answer.split()) / max(len(answer.split()), 1) for answer in answers]
 
 
-found = judge_answers(callable_judge(shouting), prompts, [*answers[:2], "STAY HERE now"])
-print(f"{found.judge}: {[round(float(score), 2) for score in found.scores]}")
+judgement = judge_answers(callable_judge(shouting), prompts, [*answers[:2], "STAY HERE now"])
+print(f"{judgement.judge}: {[round(float(score), 2) for score in judgement.scores]}")
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "pairs.jsonl"
@@ -31,8 +30,10 @@ with tempfile.TemporaryDirectory() as folder:
         for end in TIMES
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    judge = toxicity_judge(str(path))  # MiniLM embeddings and a logistic regression; no network
-    found = judge_answers(judge, prompts, answers)
-for answer, score in zip(answers, found.scores, strict=True):
+    judge = make_judge(
+        JudgeConfig(kind="toxicity", model=str(path))
+    )  # MiniLM embeddings and a logistic regression; no network
+    judgement = judge_answers(judge, prompts, answers)
+for answer, score in zip(answers, judgement.scores, strict=True):
     print(f"P(toxic) {score:.2f}  {answer}")
-print(f"unsafe: {found.unsafe_share():.0%} of the answers. So few pairs teach a toy; ParaDetox has 11,927.")
+print(f"unsafe: {judgement.unsafe_share():.0%} of the answers. So few pairs teach a toy; ParaDetox has 11,927.")

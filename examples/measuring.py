@@ -3,9 +3,8 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from monosemy.metrics.measurement import measure
-from monosemy.metrics.streaming import SemanticConsistency
-from monosemy.sae.estimators import SparseAutoencoder
+from monosemy import SparseAutoencoder, measure
+from monosemy.metrics import SemanticConsistency
 
 digits = load_digits()
 embeddings, labels = digits.data.astype(np.float32), digits.target
@@ -23,15 +22,15 @@ print(f"{'':24} {'embeddings':>10} {'codes':>8}")
 for metric in ("l0", "dead", "semantic_consistency", "consistency_chance", "class_purity", "mono_score"):
     print(f"{metric:24} {before.metrics[metric]:10.3f} {after.metrics[metric]:8.3f}")
 print(f"{'explained_variance':24} {'':10} {after.metrics['explained_variance']:8.3f}")
-for name, found in (("embeddings", before), ("codes", after)):
-    assert found.separability is not None
-    print(f"\nseparability of {name}\n{found.separability.means.to_string(index=False, float_format='%.2f')}")
+for name, measurement in (("embeddings", before), ("codes", after)):
+    assert measurement.separability is not None
+    print(f"\nseparability of {name}\n{measurement.separability.means.to_string(index=False, float_format='%.2f')}")
 
 # The same from a stream, in pieces that need not fit into memory together.
 consistency = SemanticConsistency(n_classes=10)
 for start in range(0, len(codes), 500):
     consistency.update(codes[start : start + 500], labels[start : start + 500])
-found = consistency.compute()
-best = int(np.argmax(np.where(found.support >= 10, found.score, 0)))
+result = consistency.compute()
+best = int(np.argmax(np.where(result.support >= 10, result.score, 0)))
 commonest = np.bincount(labels[codes[:, best] > 0]).argmax()
-print(f"\nlatent {best}: fires {found.support[best]} times, {found.score[best]:.0%} of them for digit {commonest}")
+print(f"\nlatent {best}: fires {result.support[best]} times, {result.score[best]:.0%} of them for digit {commonest}")

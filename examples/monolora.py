@@ -7,8 +7,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from monosemy.lm.adapter_units import describe_adapter
-from monosemy.lm.monolora import MonoLoraConfig
+from monosemy.lm import MonoLoraConfig, describe_adapter
 
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # set off by PEFT itself
 torch.set_num_threads(1)
@@ -42,8 +41,8 @@ for name, config in configs.items():
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    found = describe_adapter(model, batches).means()
-    print(f"{name:18} {loss.item():6.3f} {found['hidden_zeros']:15.2f} {found['update_zeros']:17.2f}")
+    means = describe_adapter(model, batches).means()
+    print(f"{name:18} {loss.item():6.3f} {means['hidden_zeros']:15.2f} {means['update_zeros']:17.2f}")
 
 with tempfile.TemporaryDirectory() as folder:
     model.save_pretrained(folder)

@@ -2,13 +2,8 @@
 
 import numpy as np
 
-from monosemy.classifiers.linear_probe import LinearProbe
-from monosemy.corruptions.labels import symmetric_noise
-from monosemy.data.digits import digit_pairs
-from monosemy.encoders.contrastive import pretrain
-from monosemy.encoders.image import embed
-from monosemy.encoders.presets import PRESETS
-from monosemy.metrics.measurement import measure
+from monosemy import LinearProbe, digit_pairs, measure, pretrain, symmetric_noise
+from monosemy.encoders import PRESETS, embed
 
 data = digit_pairs(n_train=3_000, n_test=1_000)  # two handwritten digits side by side, 100 classes
 noisy = symmetric_noise(data.train.labels, 0.6, data.n_classes, np.random.default_rng(0))
@@ -23,8 +18,8 @@ for method in ("simclr", "ncl"):
         LinearProbe(random_state=0).fit(train, labels).score(test, data.test.labels)
         for labels in (data.train.labels, noisy)
     ]
-    found = measure(test, data.test.labels, data.class_names).metrics
+    metrics = measure(test, data.test.labels, data.class_names).metrics
     print(
-        f"{method:8} {accuracies[0]:6.3f} {accuracies[1]:11.3f} {found['l0']:7.1f} "
-        f"{found['semantic_consistency']:12.3f} {found['consistency_chance']:7.3f}"
+        f"{method:8} {accuracies[0]:6.3f} {accuracies[1]:11.3f} {metrics['l0']:7.1f} "
+        f"{metrics['semantic_consistency']:12.3f} {metrics['consistency_chance']:7.3f}"
     )

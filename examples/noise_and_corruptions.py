@@ -3,21 +3,29 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from monosemy.corruptions.common import KINDS, corrupt
-from monosemy.corruptions.inputs import gaussian_noise, token_drops, typos
-from monosemy.corruptions.labels import few_labels, matrix_noise, pair_noise, symmetric_noise
+from monosemy import symmetric_noise
+from monosemy.corruptions import (
+    KINDS,
+    corrupt,
+    few_labels,
+    gaussian_noise,
+    matrix_noise,
+    pair_noise,
+    token_drops,
+    typos,
+)
 
 labels = load_digits().target
 confusion = np.full((10, 10), 0.02) + 0.8 * np.eye(10)  # your annotators' P(noisy | true)
-print("share of wrong labels")
+print("fraction of wrong labels")
 for name, noisy in {
     "symmetric, 0.4": symmetric_noise(labels, 0.4, 10, np.random.default_rng(0)),
     "pair, 0.3": pair_noise(labels, 0.3, 10, np.random.default_rng(0)),
     "matrix, 0.18": matrix_noise(labels, confusion, np.random.default_rng(0)),
 }.items():
     print(f"  {name:16} {(noisy != labels).mean():.4f}")
-kept = few_labels(labels, 0.1, np.random.default_rng(0))
-print(f"a tenth of the labels: {kept.sum()} of {len(labels)}, each class {np.bincount(labels[kept])}")
+selected = few_labels(labels, 0.1, np.random.default_rng(0))
+print(f"a tenth of the labels: {selected.sum()} of {len(labels)}, each class {np.bincount(labels[selected])}")
 
 # 32 x 32 images in [0, 1], (N, C, H, W); sides of 32, 64 and 224 have published severities of their own.
 rows = np.random.default_rng(0).integers(0, len(labels), (64, 4, 4))

@@ -6,8 +6,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
-from monosemy.functional.consistency import activation_counts, semantic_consistency
-from monosemy.sae.estimators import SparseAutoencoder
+from monosemy import SparseAutoencoder
+from monosemy.functional import activation_counts, semantic_consistency
 
 digits = load_digits()
 X_train, X_test, y_train, y_test = train_test_split(

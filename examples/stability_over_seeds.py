@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from monosemy.functional.geometry import orthogonality_error
-from monosemy.metrics.stability import activation_stability, decoder_stability
-from monosemy.sae.estimators import SparseAutoencoder
+from monosemy import SparseAutoencoder
+from monosemy.functional import orthogonality_error
+from monosemy.metrics import activation_stability, decoder_stability
 
 rng = np.random.default_rng(0)  # rows that really are sparse mixtures: each of 40 directions in one row of ten
 directions = rng.standard_normal((40, 24))
@@ -16,8 +16,8 @@ codes = [sae.transform(rows) for sae in saes]
 by_direction = decoder_stability(*decoders, threshold=0.7)
 by_activation = activation_stability(*codes, threshold=0.7)
 print(f"{'latents matched one to one by':32} {'found again':>11} {'mean':>6} {'by chance':>10}")
-for name, found in (("direction (cosine)", by_direction), ("activation (correlation)", by_activation)):
-    print(f"{name:32} {found.found:11.1%} {found.mean:6.2f} {found.chance:10.2f}")
+for name, stability in (("direction (cosine)", by_direction), ("activation (correlation)", by_activation)):
+    print(f"{name:32} {stability.found:11.1%} {stability.mean:6.2f} {stability.chance:10.2f}")
 print(f"mean |cosine| between latents of one dictionary: {orthogonality_error(decoders[0]).mean:.3f}")
 
 # Latents that fire more often are found again more often.

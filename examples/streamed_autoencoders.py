@@ -6,12 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from monosemy.data.open_stream import open_stream
-from monosemy.data.shuffle import shuffled
-from monosemy.sae.estimators import SparseAutoencoder
-from monosemy.sae.hub import load_autoencoder
-from monosemy.sae.saelens import to_saelens
-from monosemy.sae.streaming import train_on_stream
+from monosemy import SparseAutoencoder, train_on_stream
+from monosemy.data import open_stream, shuffled
+from monosemy.sae import load_autoencoder, to_saelens
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder)

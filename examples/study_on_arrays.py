@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from monosemy.study.probing.study import Study
+from monosemy import Study
 
 digits = load_digits()
 X_train, X_test, y_train, y_test = train_test_split(

@@ -2,15 +2,17 @@
 
 import numpy as np
 
-from monosemy.theory.toy import ToyConfig, measure_superposition, train_toy_models
-from monosemy.theory.two_features import (
-    MONO,
-    POLY,
+from monosemy.theory import (
+    ToyConfig,
+    measure_superposition,
     overtaking,
     scale_free_separability,
     score_separability,
+    train_toy_models,
     two_feature_moments,
 )
+
+MONO, POLY = (1.0, 0.0), (1.0, 1.0)  # weights of the scores x1 and x1 - x2
 
 print("two features, each 0 with probability S; J of x1 and of x1 - x2")
 print(f"{'S':>4} {'J(x1)':>7} {'J(x1-x2)':>9} {'x1 leads from':>14} {'d(x1)':>6} {'d(x1-x2)':>9}")
@@ -26,6 +28,6 @@ print("d, which has no unit, puts the mixture ahead at every S shown: the crossi
 
 sparsities = np.array([0.0, 0.5, 0.9])
 models = train_toy_models(sparsities, np.zeros(3, dtype=int), 20, 5, config=ToyConfig(steps=600))
-found = measure_superposition(models.weight)
-for sparsity, features in zip(sparsities, found.features_per_dimension, strict=True):
+superposition = measure_superposition(models.weight)
+for sparsity, features in zip(sparsities, superposition.features_per_dimension, strict=True):
     print(f"toy model, 20 features in 5 dimensions, S = {sparsity}: {features:.2f} features a dimension")

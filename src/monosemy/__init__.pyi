@@ -6,10 +6,10 @@ from .encoders.contrastive import pretrain as pretrain
 from .encoders.image import load_encoder as load_encoder
 from .encoders.text import TextEncoder as TextEncoder
 from .errors import InputError as InputError
+from .errors import MissingExtraError as MissingExtraError
 from .errors import ResourceError as ResourceError
 from .metrics.explanations import explain as explain
 from .metrics.measurement import measure as measure
-from .sae.estimators import RandomDictionary as RandomDictionary
 from .sae.estimators import SparseAutoencoder as SparseAutoencoder
 from .sae.streaming import train_on_stream as train_on_stream
 from .study.probing.study import Study as Study

@@ -54,13 +54,13 @@ def test_two_models(
     said = capsys.readouterr().out
     assert "base: " in said
     assert "Mean over layers" in said
-    assert "No weight gauge of base, again: The MLPs of this llama model have no bias" in said
+    assert "No superposition of base, again: The MLPs of this llama model have no bias" in said
     assert {path.name for path in out.iterdir()} == {
-        "environment.json", *(f"gauges.{end}" for end in ("parquet", "csv", "png", "svg"))
+        "environment.json", *(f"layers.{end}" for end in ("parquet", "csv", "png", "svg"))
     }  # fmt: skip
-    table = pd.read_parquet(out / "gauges.parquet")
+    table = pd.read_parquet(out / "layers.parquet")
     assert list(table) == ["model", "layer", "depth", "metric", "value"]
-    pd.testing.assert_frame_equal(pd.read_csv(out / "gauges.csv"), table, check_dtype=False)
+    pd.testing.assert_frame_equal(pd.read_csv(out / "layers.csv"), table, check_dtype=False)
     wide = table.pivot(index=["metric", "layer"], columns="model", values="value")
     assert (wide["base"] == wide["again"]).all()
 
@@ -124,10 +124,10 @@ def test_prompts_of_tables(tmp_path: Path) -> None:
 
 
 def test_smooth_activations_are_not_shown_as_active(shared_data: Path, prompts: Path, tmp_path: Path) -> None:
-    from monosemy.lm.layers import gauge
-    from monosemy.report.layers import gauges_figure
+    from monosemy.lm.layers import measure_layers
+    from monosemy.report.layers import layers_figure
 
-    found = gauge({"a": str(shared_data / "stories260k")}, TEXTS, device="cpu")
+    found = measure_layers({"a": str(shared_data / "stories260k")}, TEXTS, device="cpu")
     assert "active" in set(found.layers["metric"])
-    titles = [axes.get_title(loc="left") for axes in gauges_figure(found).axes]
+    titles = [axes.get_title(loc="left") for axes in layers_figure(found).axes]
     assert titles == ["Feature decorrelation", "Effective rank", "Sparsity of neurons"]

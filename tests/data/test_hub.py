@@ -10,6 +10,7 @@ from PIL import Image as PilImage
 
 from monosemy.data.dataset import DataConfig
 from monosemy.data.load import load_unlabelled
+from monosemy.errors import MissingExtraError
 
 datasets = pytest.importorskip("datasets")
 
@@ -85,5 +86,5 @@ def test_what_the_hub_does_not_have(hub: dict, refuses, monkeypatch: pytest.Monk
     with refuses("me/nothing", "doesn't exist on the Hub"):
         load("me/nothing")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with refuses("me/nothing", "monosemy[hub]"):
+    with pytest.raises(MissingExtraError, match=r"me/nothing.*pip install 'monosemy\[hub\]'"):
         load("me/nothing")

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from monosemy.data.dataset import DataConfig, LabelledData, unit_pixels
 from monosemy.data.load import load_data
+from monosemy.errors import MissingExtraError
 
 
 def label_of(data: LabelledData, split: str) -> dict[object, str]:
@@ -226,7 +227,7 @@ def test_neither_file_nor_known_ending(tmp_path: Path, refuses, monkeypatch: pyt
     with refuses(tmp_path / "t.xlsx", ".parquet", ".npz"):
         load(tmp_path / "t.xlsx")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with refuses("some/name", "monosemy[hub]"):
+    with pytest.raises(MissingExtraError, match=r"some/name.*pip install 'monosemy\[hub\]'"):
         load("some/name")
 
 

@@ -187,7 +187,7 @@ def namespace(page: str, text: str) -> dict[str, Any]:
         layer = torch.nn.Sequential()
         layer.add_module("layer4", torch.nn.Linear(D, D))
         names |= {"model": layer, "batches": [torch.from_numpy(x)]}
-    if page == "gauges":
+    if page == "layers":
         names |= {"prompts": [f"once upon a time {i}" for i in range(12)], "embed": lambda texts: np.eye(len(texts))}
     if page in ("decpo", "monolora"):
         names |= _language_model()

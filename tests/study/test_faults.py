@@ -98,7 +98,7 @@ def test_a_full_disk_ends_in_one_sentence_and_can_be_resumed(
     code, said = end_of(started(data, out))
     assert (code, said.count("\n")) == (1, 0), said
     assert said.startswith("Error: The disk is full, so ")
-    assert "what was finished is kept" in said
+    assert "finished work is kept" in said
     kept = {path.name: path.read_bytes() for path in cells(out)}
     disk.change("size=64m")
     assert end_of(started(data, out)) == (0, "")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monosemy.errors import InputError
+from monosemy.errors import MissingExtraError
 from monosemy.training.checkpoint import make_trackers
 
 
@@ -17,7 +17,7 @@ def test_nothing_is_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("wanted", "module"), [("tensorboard", "torch.utils.tensorboard"), ("wandb", "wandb")])
 def test_a_missing_package_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str, module: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=rf"--{wanted} needs the package {wanted}; install monosemy\[track\]"):
+    with pytest.raises(MissingExtraError, match=r"requires the extra 'track' .*pip install 'monosemy\[track\]'"):
         make_trackers(tmp_path, {}, tensorboard=wanted == "tensorboard", wandb="p" if wanted == "wandb" else None)
 
 

@@ -2,4 +2,3 @@ from .engine import ProbeConfig as ProbeConfig
 from .engine import Probes as Probes
 from .engine import predict as predict
 from .engine import train_probes as train_probes
-from .linear_probe import exact_probe as exact_probe

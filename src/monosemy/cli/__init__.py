@@ -9,7 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from monosemy import __version__
 from monosemy.core.console import Stopped, stopped_by_signals
-from monosemy.errors import InputError, as_resource_error, as_unwritable
+from monosemy.errors import InputError, MissingExtraError, as_resource_error, as_unwritable
 
 _STUDIES = "Studies: what do monosemantic features add?"
 _TRAINING = "Training: features, networks, language models"
@@ -102,7 +102,7 @@ def main() -> None:
     try:
         with stopped_by_signals():
             app(prog_name="monosemy")
-    except InputError as error:
+    except (InputError, MissingExtraError) as error:
         _end(f"Error: {error}", 2)
     except Stopped as stop:
         _end("Interrupted. Finished work is kept: run the same command again to resume.", stop.exit_code)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from monosemy.cli.shared import Device, Json, Quiet, said
+from monosemy.cli.shared import Device, Json, Quiet
+from monosemy.core.console import make_console
 
 
 def activations(
@@ -47,4 +48,4 @@ def activations(
         model=model, layer=layer, out=out, texts=texts, images=images, column=column, tokens=tokens,
         max_tokens=max_tokens, batch_size=batch_size, precision=precision, device=device,
     )  # fmt: skip
-    execute(request, said(quiet, json), as_json=json)
+    execute(request, make_console(quiet, json), as_json=json)

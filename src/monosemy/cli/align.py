@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from monosemy.cli.shared import Device, Executor, ExecutorFile, Json, PlanFile, Quiet, Workers, said
+from monosemy.cli.shared import Device, Executor, ExecutorFile, Json, PlanFile, Quiet, Workers
+from monosemy.core.console import make_console
 
 
 def align(
@@ -96,6 +97,6 @@ def align(
         out,
         executor_settings(executor, workers, executor_config),
         device,
-        said(quiet, json),
+        make_console(quiet, json),
         as_json=json,
     )

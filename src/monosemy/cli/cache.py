@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from monosemy.cli.shared import Json, Quiet, said
+from monosemy.cli.shared import Json, Quiet
+from monosemy.core.console import make_console
 
 cache = typer.Typer(
     no_args_is_help=True,
@@ -22,7 +23,7 @@ def ls(quiet: Quiet = False, json: Json = False) -> None:
     """
     from monosemy.commands.cache import list_entries
 
-    list_entries(said(quiet, json), as_json=json)
+    list_entries(make_console(quiet, json), as_json=json)
 
 
 @cache.command()
@@ -43,7 +44,7 @@ def rm(
     """
     from monosemy.commands.cache import remove_entries
 
-    remove_entries(names or [], said(quiet, json), everything=all_, stale=stale, as_json=json)
+    remove_entries(names or [], make_console(quiet, json), everything=all_, stale=stale, as_json=json)
 
 
 @cache.command()
@@ -56,5 +57,5 @@ def verify(quiet: Quiet = False, json: Json = False) -> None:
     """
     from monosemy.commands.cache import verify_entries
 
-    if not verify_entries(said(quiet, json), as_json=json):
+    if not verify_entries(make_console(quiet, json), as_json=json):
         raise typer.Exit(1)

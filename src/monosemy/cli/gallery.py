@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from monosemy.cli.shared import Json, Quiet, said
+from monosemy.cli.shared import Json, Quiet
+from monosemy.core.console import make_console
 
 
 def gallery(
@@ -45,4 +46,4 @@ def gallery(
     from monosemy.commands.gallery import GalleryRequest, execute
 
     request = GalleryRequest(codes, inputs, labels, embeddings, column, input_column, label_column, out)
-    execute(request, said(quiet, json), as_json=json)
+    execute(request, make_console(quiet, json), as_json=json)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from monosemy.cli.shared import OUT, Device, Json, Quiet, said
+from monosemy.cli.shared import OUT, Device, Json, Quiet
+from monosemy.core.console import make_console
 
 
 def gauge(
@@ -50,4 +51,4 @@ def gauge(
         models=models, prompts=prompts, input_column=input_column, encoder=encoder, layers=layers, up=up, down=down,
         max_tokens=max_tokens, out=out, device=device,
     )  # fmt: skip
-    execute(request, said(quiet, json), as_json=json)
+    execute(request, make_console(quiet, json), as_json=json)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from monosemy.cli.shared import Json, Quiet, said
+from monosemy.cli.shared import Json, Quiet
+from monosemy.core.console import make_console
 
 
 def measure(
@@ -56,7 +57,7 @@ def measure(
 
     config = DataConfig(source=source, input_column=input_column, label_column=label_column, labels=labels)
     rates = None if label_noise is None else parse_numbers("label_noise", label_noise)
-    console = said(quiet, json)
+    console = make_console(quiet, json)
     with progress(console) as on_progress:
         found = measure_source(
             config, separability, rates, embeddings, reconstruction, lambda done, n: on_progress("Rows", done, n)
@@ -99,4 +100,4 @@ def stability(
     """
     from monosemy.commands.stability import execute
 
-    execute(sources, codes, threshold, said(quiet, json), as_json=json)
+    execute(sources, codes, threshold, make_console(quiet, json), as_json=json)

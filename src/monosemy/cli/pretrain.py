@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from monosemy.cli.completion import one_of
-from monosemy.cli.shared import Device, Json, Quiet, said
+from monosemy.cli.shared import Device, Json, Quiet
+from monosemy.core.console import make_console
 
 
 def pretrain(
@@ -92,4 +93,4 @@ def pretrain(
         }),
         out=out, minutes=minutes, device=device, tensorboard=tensorboard, wandb=wandb,
     )  # fmt: skip
-    execute(request, said(quiet, json), as_json=json)
+    execute(request, make_console(quiet, json), as_json=json)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from monosemy.cli.shared import Json, Quiet, said
+from monosemy.cli.shared import Json, Quiet
+from monosemy.core.console import make_console
 from monosemy.errors import InputError
 
 
@@ -37,4 +38,4 @@ def report(
         raise InputError(f"--{wanted[0]} and --{wanted[1]} are both given; choose one format.")
     if json and wanted:
         raise InputError(f"--json and --{wanted[0]} are both given; choose one format.")
-    execute(runs, wanted[0] if wanted else None, out, said(quiet, json), as_json=json)
+    execute(runs, wanted[0] if wanted else None, out, make_console(quiet, json), as_json=json)

@@ -7,7 +7,8 @@ import typer
 
 from monosemy.cli.completion import several_of
 from monosemy.cli.sae_models import evaluate, export
-from monosemy.cli.shared import Device, Json, Quiet, said
+from monosemy.cli.shared import Device, Json, Quiet
+from monosemy.core.console import make_console
 
 sae = typer.Typer(no_args_is_help=True, help="Sparse autoencoders on embeddings or activations of one's own.")
 
@@ -61,7 +62,7 @@ def train(
         source=source, width=width, k=k, activation=activation, seed=seed, epochs=epochs, steps=steps,
         batch_size=batch_size, lr=lr, column=column, out=out, minutes=minutes, device=device,
     )  # fmt: skip
-    execute(request, said(quiet, json), as_json=json)
+    execute(request, make_console(quiet, json), as_json=json)
 
 
 sae.command("eval")(evaluate)

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from monosemy.cli.completion import one_of
-from monosemy.cli.shared import Json, Quiet, said
+from monosemy.cli.shared import Json, Quiet
+from monosemy.core.console import make_console
 
 _DATA = "Rows: .npy, .npz, .safetensors or .parquet; a folder of them, or 'PATTERN*.npy'."
 _COLUMN = "Array or column that holds the rows, where it has an unusual name."
@@ -41,7 +42,7 @@ def evaluate(
     from monosemy.commands.sae_eval import SaeEvalRequest, execute
 
     request = SaeEvalRequest(models=models, data=data, labels=labels, column=column, label_column=label_column, out=out)
-    execute(request, said(quiet, json), as_json=json)
+    execute(request, make_console(quiet, json), as_json=json)
 
 
 def export(
@@ -80,4 +81,4 @@ def export(
     """
     from monosemy.commands.sae_export import SaeExportRequest, execute
 
-    execute(SaeExportRequest(model=model, data=data, out=out, to=to, column=column), said(quiet, json), json)
+    execute(SaeExportRequest(model=model, data=data, out=out, to=to, column=column), make_console(quiet, json), json)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 OUT = typer.Option("--out", help="Folder for results and figures; made if missing.")
 
@@ -21,8 +20,3 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, an
 PlanFile = Annotated[Path | None, typer.Option("--plan", help="Run this plan.yaml; the other settings are ignored.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 Workers = Annotated[int | None, typer.Option(help="Cells at a time; default one a core, on a cluster all.")]
-
-
-def said(quiet: bool, json: bool) -> Console:
-    """Where words for people go, and from which progress knows whether to show itself; JSON stands alone."""
-    return Console(quiet=quiet or json)

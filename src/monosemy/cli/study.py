@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from monosemy.cli.completion import one_of, several_of
-from monosemy.cli.shared import Executor, ExecutorFile, Json, PlanFile, Quiet, Workers, said
+from monosemy.cli.shared import Executor, ExecutorFile, Json, PlanFile, Quiet, Workers
+from monosemy.core.console import make_console
 
 
 def study(
@@ -107,4 +108,4 @@ def study(
         on_bad_image=on_bad_image,
     )  # fmt: skip
     runs_on = executor_settings(executor, workers, executor_config)
-    execute(request, plan, out, runs_on, said(quiet, json), as_json=json)
+    execute(request, plan, out, runs_on, make_console(quiet, json), as_json=json)

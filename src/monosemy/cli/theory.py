@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from monosemy.cli.shared import OUT, Json, Quiet, said
+from monosemy.cli.shared import OUT, Json, Quiet
+from monosemy.core.console import make_console
 
 
 def toy(
@@ -40,7 +41,7 @@ def toy(
     run_toy(
         out=out, features=features, dimensions=dimensions, sparsity=sparsity, label_noise=label_noise,
         input_noise=input_noise, seeds=seeds, importance_decay=importance_decay, steps=steps, sweep=sweep,
-        console=said(quiet, json), as_json=json,
+        console=make_console(quiet, json), as_json=json,
     )  # fmt: skip
 
 
@@ -72,5 +73,5 @@ def theory(
 
     run_theory(
         out=out, sparsity=sparsity, weights=weights, input_noise=input_noise, classes=classes, seeds=seeds,
-        samples=samples, console=said(quiet, json), as_json=json,
+        samples=samples, console=make_console(quiet, json), as_json=json,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from monosemy.commands.words import data_config
-from monosemy.core.console import OnProgress, json_text, progress
+from monosemy.core.console import Progress, json_text, progress
 from monosemy.core.distributed import resolve_device
 from monosemy.data.load import read_rows
 from monosemy.data.splits import inputs_by_part
@@ -76,10 +76,8 @@ def execute(request: ActivationsRequest, console: Console, *, as_json: bool = Fa
 
 def _text_model(request: ActivationsRequest, source: str, device: str) -> tuple[nn.Module, Iterator[Any], int]:
     texts = read_texts(source, request.column)
-    try:
-        from monosemy.lm.models import load_any_model
-    except ImportError as error:
-        raise InputError("Text models need the extra 'lm'; install monosemy[lm].") from error
+    from monosemy.lm.models import load_any_model
+
     loaded = load_any_model(request.model, device=device)
     longest = min(request.max_tokens, loaded.context)
 
@@ -108,7 +106,7 @@ def read_texts(source: str, name: str | None) -> tuple[str, ...]:
 
 
 def _image_model(
-    request: ActivationsRequest, source: str, on_progress: OnProgress
+    request: ActivationsRequest, source: str, on_progress: Progress
 ) -> tuple[nn.Module, Iterator[Tensor], int]:
     path = Path(request.model)
     encoder = load_encoder(path / ENCODER_FILE if path.is_dir() else path)

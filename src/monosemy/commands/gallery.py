@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from monosemy.core.console import OnProgress, json_text, progress
+from monosemy.core.console import Progress, json_text, progress
 from monosemy.data.codes import LoadedCodes, load_codes
 from monosemy.data.dataset import DataConfig, LabelledData, encode_labels
 from monosemy.data.load import load_data, read_rows, source_name
@@ -110,7 +110,7 @@ def _with_labels(loaded: LoadedCodes, rows: Rows | None, request: GalleryRequest
     return LoadedCodes(loaded.codes, encode_labels(rows.labels, names), names)
 
 
-def write_study_gallery(plan: Plan, data: LabelledData, study: Path, out: Path, on_progress: OnProgress) -> None:
+def write_study_gallery(plan: Plan, data: LabelledData, study: Path, out: Path, on_progress: Progress) -> None:
     """The page of a study's test samples, from the explanations that its folder keeps."""
     sets = []
     for name in plan.features:
@@ -132,7 +132,7 @@ def write_study_gallery(plan: Plan, data: LabelledData, study: Path, out: Path, 
     write_gallery(gallery, out / GALLERY, on_progress)
 
 
-def again(plan: Plan, study: Path, out: Path, on_progress: OnProgress) -> str | None:
+def again(plan: Plan, study: Path, out: Path, on_progress: Progress) -> str | None:
     """Make the gallery of a finished study where it is missing; the data is read again.
 
     Returns: why there is none though there should be, as a sentence.

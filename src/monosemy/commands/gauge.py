@@ -11,9 +11,8 @@ from monosemy.core.console import progress
 from monosemy.core.environment import write_environment
 from monosemy.errors import InputError, reason
 from monosemy.lm.architectures import MlpNames
-from monosemy.lm.layer_outputs import Embed
-from monosemy.lm.layers import gauge
-from monosemy.report.layers import gauges_json, print_gauges, write_gauges
+from monosemy.lm.layers import Embed, measure_layers
+from monosemy.report.layers import layers_json, print_layers, write_layers
 
 NO_ENCODER = "none"
 _COLUMNS = ("prompt", "text", "sentence", "question", "instruction")
@@ -44,15 +43,15 @@ def execute(request: GaugeRequest, console: Console, *, as_json: bool = False) -
     prompts = None if request.prompts is None else read_prompts(request.prompts, request.input_column)
     embed, notice = (None, None) if prompts is None else _embed(request.encoder)
     with progress(console) as on_progress:
-        found = gauge(
+        found = measure_layers(
             sources, prompts, embed=embed, names=names, max_tokens=request.max_tokens, device=request.device,
-            on_progress=lambda model, done, total: on_progress(f"Prompts through {model}", done, total),
+            on_progress=lambda model, done, total, note="": on_progress(f"Prompts through {model}", done, total),
         )  # fmt: skip
-    paths = write_gauges(found, request.out)
+    paths = write_layers(found, request.out)
     write_environment(request.out, {}, ("transformers",))  # nothing here is drawn
     if as_json:
-        print(gauges_json(found))
-    print_gauges(found, console)
+        print(layers_json(found))
+    print_layers(found, console)
     if notice is not None:
         console.print(notice, highlight=False, markup=False, soft_wrap=True)
     console.print(f"\nEvery number: {paths[0]}; curves: {paths[2]}", highlight=False, markup=False, soft_wrap=True)

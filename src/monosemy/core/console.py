@@ -1,15 +1,13 @@
-"""One progress display for long work, on the error stream, silent where that is no terminal.
+"""The console of a command: progress bars on the error stream, JSON on the output stream, and signals.
 
-What a command found, for other programs: JSON with null for what is not known, and nothing else beside it.
-
-Interrupt keys and a polite kill, as an exception that no library takes for its own.
+A command prints for people, or JSON for other programs and nothing else beside it.
 """
 
 import json
 import math
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -20,19 +18,34 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.filesize import pick_unit_and_suffix
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBars
 from rich.table import Column
 from rich.text import Text
 
+OnCount = Callable[[int, int], None]
+"""Progress of one kind of work: called with (done, total)."""
+OnLoss = Callable[[int, int, float], None]
+"""Progress of a training: called with (done, total, loss)."""
 
-class OnProgress(Protocol):
-    """Told how far each kind of work is."""
+
+class Progress(Protocol):
+    """Progress of several kinds of work: called with the caption of one of them, (done, total), and a note on it."""
 
     def __call__(self, what: str, done: int, total: int, note: str = "") -> None: ...
 
 
+def no_progress(what: str, done: int, total: int, note: str = "") -> None:
+    """Ignore all progress."""
+
+
+def make_console(quiet: bool, as_json: bool) -> Console:
+    """Return the console for people, which is silent for `--quiet` and beside JSON, as are the progress bars then."""
+    return Console(quiet=quiet or as_json)
+
+
 class _Count(ProgressColumn):
-    """How much is done, and how much a second: `12.3k/60.0k 1.2k/s`."""
+    """The count and the rate: `12.3k/60.0k 1.2k/s`."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -46,13 +59,14 @@ def make_console(quiet: bool = False, json: bool = False) -> Console:
 
 
 @contextmanager
-def progress(console: Console) -> Iterator[OnProgress]:
-    """Yield a function of (what, done, in all) that keeps one bar for each ``what``; quiet if the console is.
+def progress(console: Console) -> Iterator[Progress]:
+    """Yield a :class:`Progress` with a bar for each caption; silent if the console is, or outside a terminal.
 
-    In 80 columns the bar, then long names and notes give way: count, rate and time left stay.
+    A bar that started while another one was running is a part of that work and disappears when it is complete; the
+    others stay. In 80 columns the bar, then long captions and notes are shortened: count, rate and time left stay.
     """
     stream = Console(stderr=True, quiet=console.quiet)
-    bars = Progress(
+    bars = ProgressBars(
         TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=20)),
         BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4)),
         _Count(table_column=Column(no_wrap=True)),
@@ -62,21 +76,21 @@ def progress(console: Console) -> Iterator[OnProgress]:
         expand=True,
         disable=not stream.is_terminal,
     )
-    tasks = {}
+    tasks: dict[str, tuple[TaskID, bool]] = {}
 
     def on_progress(what: str, done: int, total: int, note: str = "") -> None:
         if what not in tasks:
-            tasks[what] = bars.add_task(what, total=total, note="")
-        bars.update(tasks[what], completed=done, total=total, note=note)
-        if done >= total:
-            bars.update(tasks[what], visible=what in ("Training encoders", "Feature sets"))
+            nested = any(not task.finished for task in bars.tasks)
+            tasks[what] = bars.add_task(what, total=total, note=""), nested
+        number, nested = tasks[what]
+        bars.update(number, completed=done, total=total, note=note, visible=done < total or not nested)
 
     with bars:
         yield on_progress
 
 
 def _short(number: float) -> str:
-    """At most five characters and a letter: 7, 0.42, 12.3k, 60.0k, 1.2M."""
+    """Return at most five characters and a letter: 7, 0.42, 12.3k, 60.0k, 1.2M."""
     unit, suffix = pick_unit_and_suffix(int(number), ["", "k", "M", "G", "T"], 1000)
     value = number / unit
     if suffix:
@@ -85,8 +99,8 @@ def _short(number: float) -> str:
 
 
 def json_text(answer: Any) -> str:
-    """JSON of nested dicts, lists, tables, arrays, dataclasses and numbers; NaN and infinity become null."""
-    return json.dumps(plain(answer), indent=2, ensure_ascii=False, allow_nan=False)
+    """Return JSON of nested dicts, lists, tables, arrays, dataclasses and numbers; NaN and infinity become null."""
+    return json.dumps(to_plain(answer), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def outcome_json(
@@ -97,32 +111,32 @@ def outcome_json(
     folder: Path | None,
     **more: Any,
 ) -> str:
-    """What every kind of study tells a machine."""
-    told = {"verdict": verdict, "warnings": warnings, "notices": notices, "summary": summary}
-    return json_text(told | more | {"folder": folder})
+    """Return the JSON of a study of any kind."""
+    common = {"verdict": verdict, "warnings": warnings, "notices": notices, "summary": summary}
+    return json_text(common | more | {"folder": folder})
 
 
-def plain(value: Any) -> Any:
-    """The same as strings, numbers, lists and dicts; a table becomes a list with a dict for each row."""
+def to_plain(value: Any) -> Any:
+    """Return the value as strings, numbers, lists and dicts; a table becomes a list with a dict for each row."""
     if isinstance(value, pd.DataFrame):
-        return [plain(row) for row in value.to_dict("records")]
+        return [to_plain(row) for row in value.to_dict("records")]
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        return to_plain(asdict(value))
     if hasattr(value, "_asdict"):
-        return plain(value._asdict())
+        return to_plain(value._asdict())
     if isinstance(value, Mapping):
-        return {str(name): plain(part) for name, part in value.items()}
+        return {str(name): to_plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
+        return [to_plain(part) for part in value]
     if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
+        return to_plain(value.tolist())
     if isinstance(value, Path):
         return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Stopped(BaseException):
-    """The user, or the system, wants the command to end."""
+    """The user or the system asked the command to end; no library catches it, since it is no ``Exception``."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -131,7 +145,7 @@ class Stopped(BaseException):
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Raise :class:`Stopped` at the first SIGINT or SIGTERM; a second ends the process on the spot."""
+    """Raise :class:`Stopped` at the first SIGINT or SIGTERM; a second ends the process at once."""
     stopping = False
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -1,14 +1,7 @@
-"""Which executor runs the jobs, and with what; not part of a plan, for results do not depend on it.
+"""Executors: one function that runs independent jobs in this process, in processes, on Slurm or on Ray.
 
-A job, as every executor runs it.
-
-Jobs in processes of this machine, by joblib.
-
-Jobs of a Slurm cluster, by submitit.
-
-Jobs as tasks of a Ray cluster.
-
-One way to run jobs, whatever runs them.
+joblib runs the processes and submitit the job arrays of Slurm. Every executor gives the same results bit for bit: a job
+runs on one thread, and takes its random numbers from what it is, never from when or where it runs.
 """
 
 import os
@@ -19,8 +12,9 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -33,13 +27,21 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from monosemy.core.cache import cache_folder
 from monosemy.core.config import read_yaml, validated
 from monosemy.core.environment import one_thread
-from monosemy.errors import InputError, ResourceError, as_resource_error, as_unwritable, reason
+from monosemy.errors import InputError, ResourceError, as_resource_error, as_unwritable, needs_extra, reason
 
 ExecutorName = Literal["in-process", "joblib", "submitit", "ray"]
+JOBS = ".jobs"
+"""The folder in the cache for what the jobs of submitit share, and for their logs."""
+_PARENT_POLL = 0.5
+"""Seconds between a worker's checks that its parent lives."""
+_SUBMITIT_POLL = {"slurm": 10.0, "local": 0.2}
+"""Seconds between checks for finished jobs."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class ExecutorConfig(BaseModel):
-    """How jobs run."""
+    """The executor of jobs and its settings; no part of a plan, since results do not depend on it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -50,130 +52,143 @@ class ExecutorConfig(BaseModel):
     cpus: Annotated[int, Field(ge=1)] = 1
     """Cores of a job, on submitit and Ray. A job computes on one thread; data loading may use more."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
-    """Of a job, on submitit and Ray; on Ray also a fraction."""
+    """GPUs of a job, on submitit and Ray; on Ray also a fraction."""
     memory_gb: Annotated[float, Gt(0)] | None = None
-    """Of a job, on submitit and Ray; default the cluster's."""
+    """Memory of a job, on submitit and Ray; default the cluster's."""
     minutes: Annotated[int, Field(ge=1)] = 240
     """Time limit of a job, on submitit."""
     cluster: Literal["slurm", "local"] = "slurm"
-    """Of submitit; `local` starts the jobs on this machine, to try settings out."""
+    """Kind of cluster, on submitit; `local` starts the jobs on this machine, to try settings out."""
     partition: str | None = None
-    """Of Slurm."""
+    """Partition of Slurm."""
     slurm: dict[str, str | int | float | bool] = {}
     """Further parameters of sbatch, such as `account` or `constraint`."""
     address: str | None = None
-    """Of a running Ray cluster, such as `auto`; by default Ray is started on this machine."""
+    """Address of a running Ray cluster, such as `auto`; by default Ray is started on this machine."""
 
     @model_validator(mode="after")
-    def _fitting(self) -> "ExecutorConfig":
+    def _check_gpus(self) -> "ExecutorConfig":
         if self.gpus and self.name not in ("submitit", "ray"):
-            raise ValueError("only the executors submitit and ray give jobs a share of the GPUs")
+            raise ValueError("only the executors submitit and ray assign GPUs to jobs")
         if self.name == "submitit" and self.gpus != int(self.gpus):
-            raise ValueError("Slurm gives out whole GPUs; fractions are Ray's")
+            raise ValueError("Slurm assigns whole GPUs; fractions need Ray")
         return self
 
     def job_device(self, device: str) -> str:
-        """The device of a job, where this process would compute on ``device``."""
+        """Return the device of a job, given the device of this process."""
         return "cuda" if self.gpus else device
 
-    def on(self, device: str) -> "ExecutorConfig":
-        """One job after another in this process where jobs are for its GPU, and were given none of their own."""
+    def for_device(self, device: str) -> "ExecutorConfig":
+        """Return this executor, or `in-process` if all jobs have to share the GPU of this process."""
         return self if device == "cpu" or self.gpus else self.model_copy(update={"name": "in-process"})
 
 
 def executor_settings(name: str | None, workers: int | None, file: Path | None) -> ExecutorConfig:
-    """Settings from a YAML file, with those given as options over them.
+    """Return the settings of a YAML file, overridden by those that are given.
 
     Raises:
-        InputError: a setting is unknown or does not fit.
+        InputError: a setting is unknown or invalid.
     """
     values: Any = {} if file is None else read_yaml(file, "executor's settings")
-    given = {key: value for key, value in (("name", name), ("workers", workers)) if value is not None}
+    options = {key: value for key, value in (("name", name), ("workers", workers)) if value is not None}
     where = "The executor" if file is None else str(file)
-    return validated(ExecutorConfig, values | given if isinstance(values, dict) else values, where)
-
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+    return validated(ExecutorConfig, values | options if isinstance(values, dict) else values, where)
 
 
 @dataclass(frozen=True)
 class Done(Generic[Item, Result]):
-    """A job that has ended well."""
+    """A job that has succeeded."""
 
     item: Item
     result: Result
     seconds: float
 
 
+def run_jobs(
+    config: ExecutorConfig, work: Callable[..., Result], items: Sequence[Item], *shared: Any
+) -> Iterator[Done[Item, Result]]:
+    """Yield each ``work(item, *shared)`` as it ends, in any order; jobs start in the order of ``items``.
+
+    Args:
+        work: a function of a module. It runs on one thread.
+        shared: arguments of all jobs. Slurm and Ray get them once, not with every job; joblib maps large arrays.
+
+    Raises:
+        InputError: a job met invalid input, or the executor is not reachable.
+        MissingExtraError: the executor is not installed.
+        ResourceError: a worker was lost, or the disk or the memory is full.
+    """
+    if not items:
+        return
+    job = Job(work, str(cache_folder().absolute()), os.getcwd())
+    with closing(_RUN[config.name](config, job, items, shared)) as outcomes:
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+            yield Done(items[outcome.number], outcome.result, outcome.seconds)
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What comes back from a worker; what went wrong as plain text, which every executor carries alike."""
+    """The result of a job, or the error that ended it."""
 
     number: int
-    result: Any
-    seconds: float
-    input_error: str | None = None
-    resource_error: str | None = None
+    result: Any = None
+    seconds: float = 0.0
+    error: InputError | ResourceError | None = None
 
-    def raised(self) -> "Outcome":
-        """Itself, unless the job failed.
 
-        Raises:
-            InputError, ResourceError: what the job said.
-        """
-        if self.input_error is not None:
-            raise InputError(self.input_error)
-        if self.resource_error is not None:
-            raise ResourceError(self.resource_error)
-        return self
+Outcomes = Generator[Outcome, None, None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """Does a piece of work on one thread, with the caller's cache and where the caller is."""
+    """A piece of work that runs on one thread, with the cache and the working folder of the caller."""
 
     work: Callable[..., Any]
     cache: str
-    here: str
-    """The folder that relative paths are meant from."""
+    folder: str
+    """The folder that relative paths refer to."""
 
     def __call__(self, number: int, item: Any, *shared: Any) -> Outcome:
-        # A worker may be older than the caller's setting and place.
+        """Run one job.
+
+        An error that a user can act on is part of the outcome: executors wrap exceptions differently, values alike.
+        """
+        # A worker may have been started before the caller's environment and folder changed.
         os.environ["MONOSEMY_CACHE"] = self.cache
-        if os.getcwd() != self.here:
-            os.chdir(self.here)
+        if os.getcwd() != self.folder:
+            os.chdir(self.folder)
         started = time.monotonic()
         try:
             with one_thread():
                 result = self.work(item, *shared)
         except InputError as error:
-            return Outcome(number, None, 0.0, input_error=str(error))
+            return Outcome(number, error=InputError(str(error)))
         except Exception as error:
-            refused, said = as_unwritable(error), as_resource_error(error)
-            if refused is not None:
-                return Outcome(number, None, 0.0, input_error=str(refused))
-            if said is None:
+            known = as_unwritable(error) or as_resource_error(error)
+            if known is None:
                 raise
-            return Outcome(number, None, 0.0, resource_error=str(said))
+            return Outcome(number, error=known)
         return Outcome(number, result, time.monotonic() - started)
 
 
-_LOOK_EVERY = 0.5
-"""Seconds between a worker's looks at whether its caller lives."""
-_watched: set[int] = set()
+def _in_process(config: ExecutorConfig, job: Job, items: Sequence[Any], shared: tuple[Any, ...]) -> Outcomes:
+    return (job(number, item, *shared) for number, item in enumerate(items))
 
 
-def outcomes_in_processes(
-    config: ExecutorConfig, job: Job, items: Sequence[Any], shared: tuple[Any, ...]
-) -> Generator[Outcome, None, None]:
-    """One process a core; large arrays are memory-mapped, not copied."""
-    workers = min(len(items), config.workers or cpu_count())
-    calls = (delayed(_call_in_process)(os.getpid(), job, number, item, *shared) for number, item in enumerate(items))
-    pool = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="n_jobs")
-    ended = pool(calls)
+def _on_joblib(config: ExecutorConfig, job: Job, items: Sequence[Any], shared: tuple[Any, ...]) -> Outcomes:
+    """Run jobs in one process a core; large arrays are memory-mapped, not copied."""
+    pool = Parallel(
+        n_jobs=min(len(items), config.workers or cpu_count()),
+        return_as="generator_unordered",
+        pre_dispatch="n_jobs",
+        initializer=_end_with_parent,
+        initargs=(os.getpid(),),
+    )
+    outcomes = pool(delayed(job)(number, item, *shared) for number, item in enumerate(items))
     try:
-        for outcome in ended:  # noqa: UP028  # `yield from` would close it, with joblib's warning that jobs were left
+        for outcome in outcomes:  # noqa: UP028  # `yield from` would close it, with joblib's warning on unfinished jobs
             yield outcome
     except BrokenProcessPool as error:
         raise ResourceError(
@@ -183,98 +198,78 @@ def outcomes_in_processes(
     finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            ended.close()
+            outcomes.close()
 
 
-def _call_in_process(caller: int, job: Job, number: int, item: Any, *shared: Any) -> Outcome:
-    """The job, in a process that ends with its caller."""
-    if caller != os.getpid() and caller not in _watched:
-        _watched.add(caller)
-        threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
-    return job(number, item, *shared)
+def _end_with_parent(parent: int) -> None:
+    """Let a worker end when its parent was killed: loky's would finish its job beside those of a resumed run."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_POLL)
+        os._exit(1)
+
+    if os.getpid() != parent:
+        threading.Thread(target=watch, daemon=True).start()
 
 
-def _end_with(caller: int) -> None:
-    # A caller that was killed cannot stop its workers: they would go on beside those of the call that resumes.
-    while os.getppid() == caller:
-        time.sleep(_LOOK_EVERY)
-    os._exit(1)
-
-
-_ASK_EVERY = {"slurm": 10.0, "local": 0.2}
-"""Seconds between looks at whether a job has ended."""
-
-
-JOBS = ".jobs"
-"""The folder in the cache where jobs find what they share, and leave their logs."""
-
-
-def outcomes_on_slurm(
-    config: ExecutorConfig, job: Job, items: Sequence[Any], shared: tuple[Any, ...]
-) -> Generator[Outcome, None, None]:
-    """A job array on Slurm. What jobs share lies in one file of the cache folder, which all machines must see."""
-    try:
+def _on_submitit(config: ExecutorConfig, job: Job, items: Sequence[Any], shared: tuple[Any, ...]) -> Outcomes:
+    """Run a job array on Slurm. Shared arguments are one file in the cache folder, which all machines must see."""
+    with needs_extra("scale", "The executor submitit"):
         import cloudpickle
         import submitit
-    except ImportError as error:
-        raise InputError("The executor submitit needs the extra 'scale'; install monosemy[scale].") from error
     folder = cache_folder() / JOBS / uuid.uuid4().hex
-    folder.mkdir(parents=True, mode=0o700)  # pickles of our own: nobody else may write here
+    folder.mkdir(parents=True, mode=0o700)  # jobs unpickle what lies here: nobody else may write into it
     running: list[Any] = []
-    named = False
+    log_named = False
     try:
-        executor = _executor(config, folder)
+        executor = _submitit_executor(config, folder)
+        local = executor.cluster != "slurm"
         with (folder / "shared.pkl").open("wb") as file:
             cloudpickle.dump((job, shared), file)
-        # An array is Slurm's to pace; on one machine submitit starts whatever it is given.
-        at_once = len(items) if executor.cluster == "slurm" else config.workers or cpu_count()
+
+        def submit(numbered: Sequence[tuple[int, Any]]) -> list[Any]:
+            with _stderr_to(folder / "controllers.log") if local else nullcontext():
+                jobs: list[Any] = executor.map_array(partial(_call_on_submitit, folder), *zip(*numbered, strict=True))
+                return jobs
+
+        # Slurm paces an array itself; on one machine submitit starts all jobs at once, so they are submitted by and by.
         waiting = iter(enumerate(items))
         try:
-            with executor.batch() if executor.cluster == "slurm" else nullcontext():
-                running = [_submit(executor, folder, *numbered) for numbered in islice(waiting, at_once)]
+            running = submit(list(islice(waiting, (config.workers or cpu_count()) if local else len(items))))
         except submitit.core.utils.FailedJobError as error:
-            raise InputError(f"Slurm did not take the jobs ({_last(error)}); correct --executor-config.") from error
+            last_line = str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ").rstrip(".")
+            raise InputError(f"Slurm rejected the jobs ({last_line}); correct --executor-config.") from error
+        poll = _SUBMITIT_POLL[executor.cluster]
         while running:
-            ended = next(submitit.helpers.as_completed(running, poll_frequency=_ASK_EVERY[executor.cluster]))
+            ended = next(submitit.helpers.as_completed(running, poll_frequency=poll))
             running.remove(ended)
-            running += [_submit(executor, folder, *numbered) for numbered in islice(waiting, 1)]
-            yield _submitit_outcome(ended)
+            running += [job for numbered in islice(waiting, 1) for job in submit([numbered])]
+            try:
+                yield ended.result()
+            except submitit.core.utils.FailedJobError as error:  # a bug; a subclass of the next, so it comes first
+                raise RuntimeError(f"A job failed; its log: {ended.paths.stderr}\n{error}") from error
+            except submitit.core.utils.UncompletedJobError as error:
+                raise ResourceError(
+                    f"The job {ended.job_id} was lost (killed, out of memory or out of time; its log: "
+                    f"{ended.paths.stderr}); what was finished is kept, the same command goes on from there."
+                ) from error
     except (ResourceError, RuntimeError):
-        named = True
+        log_named = True
         raise
     finally:
-        _cancel(running)
-        if named:  # the message names a job's log; what jobs shared is as large as the data
+        for left in running:
+            left.cancel()
+        for left in running:
+            if isinstance(left, submitit.LocalJob):  # it ends at once; Slurm may take its time
+                left.wait()
+        if log_named:  # the message names a job's log; the shared arguments are as large as the data
             (folder / "shared.pkl").unlink(missing_ok=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _submit(executor: Any, folder: Path, number: int, item: Any) -> Any:
-    if executor.cluster == "slurm":
-        return executor.submit(_call_on_slurm, folder, number, item)
-    # The process that watches over a job of this machine says on our stderr that it was interrupted, with a traceback.
-    with (folder / "watchers.log").open("ab") as log:
-        own = os.dup(2)
-        os.dup2(log.fileno(), 2)
-        try:
-            return executor.submit(_call_on_slurm, folder, number, item)
-        finally:
-            os.dup2(own, 2)
-            os.close(own)
-
-
-def _cancel(jobs: Sequence[Any]) -> None:
-    from submitit.local.local import LocalJob
-
-    for job in jobs:
-        job.cancel()
-    for job in jobs:
-        if isinstance(job, LocalJob):  # it ends at once; Slurm may take its time
-            job.wait()
-
-
-def _executor(config: ExecutorConfig, folder: Path) -> Any:
+def _submitit_executor(config: ExecutorConfig, folder: Path) -> Any:
     import submitit
 
     try:
@@ -297,7 +292,20 @@ def _executor(config: ExecutorConfig, folder: Path) -> Any:
     return executor
 
 
-def _call_on_slurm(folder: Path, number: int, item: Any) -> Outcome:
+@contextmanager
+def _stderr_to(path: Path) -> Iterator[None]:
+    """Start processes with a file as their error stream: submitit's local controllers print tracebacks when stopped."""
+    with path.open("ab") as log:
+        stderr = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def _call_on_submitit(folder: Path, number: int, item: Any) -> Outcome:
     import cloudpickle
 
     with (folder / "shared.pkl").open("rb") as file:
@@ -306,57 +314,44 @@ def _call_on_slurm(folder: Path, number: int, item: Any) -> Outcome:
     return outcome
 
 
-def _last(error: BaseException) -> str:
-    """The last line that sbatch said."""
-    return str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ").rstrip(".")
+def _on_ray(config: ExecutorConfig, job: Job, items: Sequence[Any], shared: tuple[Any, ...]) -> Outcomes:
+    """Run each job as a Ray task, which Ray starts again, up to three times, when its worker was lost.
 
-
-def _submitit_outcome(job: Any) -> Outcome:
-    from submitit.core.utils import FailedJobError, UncompletedJobError
-
-    try:
-        outcome: Outcome = job.result()
-    except FailedJobError as error:  # a mistake of ours; before the other, which it is a kind of
-        raise RuntimeError(f"A job failed; its log: {job.paths.stderr}\n{error}") from error
-    except UncompletedJobError as error:
-        raise ResourceError(
-            f"The job {job.job_id} was lost (killed, out of memory or out of time; its log: {job.paths.stderr}); what "
-            f"was finished is kept, the same command goes on from there."
-        ) from error
-    return outcome
-
-
-def outcomes_on_ray(
-    config: ExecutorConfig, job: Job, items: Sequence[Any], shared: tuple[Any, ...]
-) -> Generator[Outcome, None, None]:
-    """One task a job; Ray starts it anew, up to three times, where its worker was lost."""
-    ray = _connected(config)
+    Tasks and not joblib's Ray backend: its pool of actors neither restarts jobs nor stores shared arguments once.
+    """
+    ray = _connected_ray(config)
     memory = {} if config.memory_gb is None else {"memory": int(config.memory_gb * 2**30)}
     task = ray.remote(_call_on_ray).options(num_cpus=config.cpus, num_gpus=config.gpus, **memory)
-    held = ray.put((job, shared))
+    stored = ray.put((job, shared))
     waiting = iter(enumerate(items))
-    running = [task.remote(held, *numbered) for numbered in islice(waiting, config.workers or len(items))]
+    running = [task.remote(stored, *numbered) for numbered in islice(waiting, config.workers or len(items))]
     try:
         while running:
             (ended,), running = ray.wait(running, num_returns=1)
-            running += [task.remote(held, *numbered) for numbered in islice(waiting, 1)]
-            yield _ray_outcome(ray, ended)
+            running += [task.remote(stored, *numbered) for numbered in islice(waiting, 1)]
+            try:
+                yield ray.get(ended)
+            except ray.exceptions.RayTaskError:  # a bug; a subclass of the next, so it comes first
+                raise
+            except ray.exceptions.RayError as error:
+                raise ResourceError(
+                    f"A Ray task was lost ({reason(error)}); what was finished is kept, the same command goes on from "
+                    f"there."
+                ) from error
     finally:
         for left in running:
             ray.cancel(left, force=True)
 
 
-def _connected(config: ExecutorConfig) -> Any:
-    """Ray, on the cluster that is named or on this machine; one that already runs in this process is used as it is."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone
-    try:
+def _connected_ray(config: ExecutorConfig) -> Any:
+    """Return Ray, connected to a cluster or started on this machine; an existing connection is used as it is."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
+    with needs_extra("scale", "The executor ray"):
         import ray
-    except ImportError as error:
-        raise InputError("The executor ray needs the extra 'scale'; install monosemy[scale].") from error
     if ray.is_initialized():
         return ray
     cores = None if config.address or config.workers is None else config.workers * config.cpus
-    before = signal.getsignal(signal.SIGTERM)  # ray.init puts its own there
+    handler = signal.getsignal(signal.SIGTERM)  # ray.init installs its own
     try:
         ray.init(
             address=config.address or "local",
@@ -372,52 +367,13 @@ def _connected(config: ExecutorConfig) -> Any:
         ) from error
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, handler)
     return ray
 
 
-def _call_on_ray(held: tuple[Job, tuple[Any, ...]], number: int, item: Any) -> Outcome:
-    job, shared = held
+def _call_on_ray(stored: tuple[Job, tuple[Any, ...]], number: int, item: Any) -> Outcome:
+    job, shared = stored
     return job(number, item, *shared)
 
 
-def _ray_outcome(ray: Any, ended: Any) -> Outcome:
-    try:
-        outcome: Outcome = ray.get(ended)
-    except ray.exceptions.RayTaskError:
-        raise
-    except ray.exceptions.RayError as error:
-        raise ResourceError(
-            f"A Ray task was lost ({reason(error)}); what was finished is kept, the same command goes on from there."
-        ) from error
-    return outcome
-
-
-def run_jobs(
-    config: ExecutorConfig, work: Callable[..., Result], items: Sequence[Item], *shared: Any
-) -> Iterator[Done[Item, Result]]:
-    """Yield each ``work(item, *shared)`` as it ends, in any order; those started first come first in ``items``.
-
-    Args:
-        work: a function of a module. It runs on one thread.
-        shared: what all jobs take. Slurm and Ray get it once, not with every job; joblib maps its large arrays.
-
-    Raises:
-        InputError: a job met bad input, or the executor is not installed or not to be reached.
-        ResourceError: a worker was lost, or the disk or the memory does not suffice.
-    """
-    if not items:
-        return
-    with closing(_outcomes(config, Job(work, str(cache_folder().absolute()), os.getcwd()), items, shared)) as outcomes:
-        for outcome in outcomes:
-            outcome.raised()
-            yield Done(items[outcome.number], outcome.result, outcome.seconds)
-
-
-def _outcomes(
-    config: ExecutorConfig, job: Job, items: Sequence[Any], shared: tuple[Any, ...]
-) -> Generator[Outcome, None, None]:
-    if config.name == "in-process":
-        return (job(number, item, *shared) for number, item in enumerate(items))
-    outcomes = {"joblib": outcomes_in_processes, "submitit": outcomes_on_slurm, "ray": outcomes_on_ray}[config.name]
-    return outcomes(config, job, items, shared)
+_RUN = {"in-process": _in_process, "joblib": _on_joblib, "submitit": _on_submitit, "ray": _on_ray}

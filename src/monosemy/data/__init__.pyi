@@ -1,9 +1,6 @@
-from .codes import load_codes as load_codes
 from .dataset import DataConfig as DataConfig
 from .dataset import LabelledData as LabelledData
-from .dataset import Split as Split
 from .load import from_arrays as from_arrays
 from .load import load_unlabelled as load_unlabelled
 from .open_stream import open_stream as open_stream
-from .row_stream import RowStream as RowStream
 from .shuffle import shuffled as shuffled

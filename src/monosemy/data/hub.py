@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from monosemy.data.images import Encoded
 from monosemy.data.rows import distinct_names
 from monosemy.data.tables import Table
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, needs_extra, reason
 
 
 class HubImages:
@@ -57,13 +57,8 @@ def hub_splits(source: str, streaming: bool = False) -> Any:
     Args:
         streaming: read rows as they are asked for instead of fetching all before.
     """
-    try:
+    with needs_extra("hub", f"{source} is not a local file or folder, and loading it from the Hugging Face Hub"):
         from datasets import load_dataset
-    except ImportError as error:
-        raise InputError(
-            f"{source} is no file or folder here, and to read it as a Hugging Face data set needs the extra 'hub'; "
-            f"check the path or install monosemy[hub]."
-        ) from error
     try:
         return load_dataset(source, streaming=streaming)
     except Exception as error:  # the hub's client raises many types; each means that the data is not to be had

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from monosemy.core.console import OnProgress
+from monosemy.core.console import Progress
 from monosemy.data import memory_map
 from monosemy.data.dataset import OnBadImage
 from monosemy.errors import InputError, reason
@@ -176,7 +176,7 @@ def decode_parts(
     parts: Mapping[str, NDArray[np.int64]],
     size: Size | None,
     on_bad: OnBadImage = "stop",
-    on_progress: OnProgress | None = None,
+    on_progress: Progress | None = None,
 ) -> DecodedParts:
     """The images of several lists of rows, all of one size.
 
@@ -256,7 +256,7 @@ class _Job:
     same_size: bool
     """Whether all images have this size, and one that has not is a surprise."""
     on_bad: OnBadImage
-    on_progress: OnProgress | None
+    on_progress: Progress | None
 
 
 def _decode_all(job: _Job, parts: Mapping[str, NDArray[np.int64]]) -> DecodedParts:

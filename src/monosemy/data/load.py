@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monosemy.core.console import OnProgress
+from monosemy.core.console import Progress
 from monosemy.data import digits
 from monosemy.data.arrays import ARRAY_SUFFIXES, read_npy, rows_of_array_file
 from monosemy.data.cifar import is_cifar, rows_of_cifar
@@ -200,7 +200,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def with_shifts(
-    data: LabelledData, config: DataConfig, vocabulary: Sequence[str] | None, on_progress: OnProgress | None = None
+    data: LabelledData, config: DataConfig, vocabulary: Sequence[str] | None, on_progress: Progress | None = None
 ) -> LabelledData:
     """The data with the shifted test sets of the configuration.
 
@@ -228,7 +228,7 @@ def _shift(
     data: LabelledData,
     vocabulary: Sequence[str] | None,
     notices: list[str],
-    on_progress: OnProgress | None,
+    on_progress: Progress | None,
 ) -> Split:
     # Noisy labels and the choice of classes are the source's own, and so is its file of labels, unless the shifted set
     # is a plain .npy too.
@@ -316,7 +316,7 @@ class UnlabelledImages:
 
 
 def read_unlabelled(
-    config: DataConfig, name: str, seed: int = 0, on_progress: OnProgress | None = None
+    config: DataConfig, name: str, seed: int = 0, on_progress: Progress | None = None
 ) -> UnlabelledImages:
     """See :func:`monosemy.data.load.load_unlabelled`."""
     notices: list[str] = []
@@ -378,10 +378,7 @@ def _digit_rows(config: DataConfig, seed: int) -> Rows:
     )
 
 
-__all__ = ["DataConfig", "UnlabelledImages", "from_arrays", "load_data", "load_unlabelled"]
-
-
-def load_data(config: DataConfig, seed: int = 0, on_progress: OnProgress | None = None) -> LabelledData:
+def load_data(config: DataConfig, seed: int = 0, on_progress: Progress | None = None) -> LabelledData:
     """Read the source, split it where it is not split yet, and encode its labels.
 
     Images of files are uint8, and memory maps where they would fill the memory.
@@ -400,7 +397,7 @@ def load_data(config: DataConfig, seed: int = 0, on_progress: OnProgress | None 
     return with_shifts(data, config, vocabulary, on_progress)
 
 
-def load_unlabelled(config: DataConfig, seed: int = 0, on_progress: OnProgress | None = None) -> UnlabelledImages:
+def load_unlabelled(config: DataConfig, seed: int = 0, on_progress: Progress | None = None) -> UnlabelledImages:
     """Read the train images of a source to pretrain on.
 
     Where a labelled source has no test split, the rows that :func:`load_data` would test on are left out; a source

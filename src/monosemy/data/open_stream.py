@@ -23,7 +23,7 @@ from monosemy.data.iterable_stream import IterableStream
 from monosemy.data.memory_map import memory_map
 from monosemy.data.parquet_stream import ParquetStream
 from monosemy.data.row_stream import RowStream
-from monosemy.errors import InputError
+from monosemy.errors import InputError, needs_extra
 
 SUFFIXES = (".parquet", ".safetensors", ".npy", ".npz")
 INDEX_FILE = "activations.json"
@@ -100,10 +100,8 @@ def _named(source: str, column: str | None) -> RowStream:
 
 
 def _saved_dataset(path: Path) -> Any:
-    try:
+    with needs_extra("hub", f"Reading {path}, a saved Hugging Face data set,"):
         from datasets import load_from_disk
-    except ImportError as error:
-        raise InputError(f"{path} is a saved Hugging Face data set; install monosemy[hub] to read it.") from error
     return load_from_disk(str(path))
 
 

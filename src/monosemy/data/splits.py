@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from monosemy.core.console import OnProgress
+from monosemy.core.console import Progress
 from monosemy.data.dataset import DataConfig, Inputs, Kind, LabelledData, Split, encode_labels, stratified_split, take
 from monosemy.data.images import EncodedImages, decode_parts
 from monosemy.data.labels import given_labels
@@ -97,7 +97,7 @@ def _encode_given(
 
 
 def labelled_data(
-    name: str, rows: Rows, assigned: Assigned, config: DataConfig, on_progress: OnProgress | None
+    name: str, rows: Rows, assigned: Assigned, config: DataConfig, on_progress: Progress | None
 ) -> LabelledData:
     """The data set of rows that have their splits; images are decoded now."""
     inputs, parts, notices = inputs_by_part(rows.inputs, assigned.parts, config, on_progress)
@@ -121,7 +121,7 @@ def inputs_by_part(
     inputs: Inputs | EncodedImages,
     parts: dict[str, NDArray[np.int64]],
     config: DataConfig,
-    on_progress: OnProgress | None,
+    on_progress: Progress | None,
     size: tuple[int, int] | None = None,
 ) -> tuple[dict[str, Inputs], dict[str, NDArray[np.int64]], list[str]]:
     """The inputs of each part, the rows they come from, and notices; encoded images are decoded.

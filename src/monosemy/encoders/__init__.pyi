@@ -1,7 +1,4 @@
 from .activation_cache import cache_activations as cache_activations
-from .augmentation import AUGMENTATIONS as AUGMENTATIONS
-from .augmentation import AugmentConfig as AugmentConfig
-from .augmentation import make_augmentation as make_augmentation
 from .backbones import BackboneConfig as BackboneConfig
 from .contrastive import PretrainConfig as PretrainConfig
 from .finetuning import FinetuneConfig as FinetuneConfig

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
-from monosemy.errors import InputError
+from monosemy.errors import InputError, needs_extra
 
 
 class GridConvNet(nn.Module):
@@ -193,13 +193,8 @@ def make_backbone(config: BackboneConfig, image_shape: ImageShape) -> nn.Module:
 
 
 def _transformers() -> Any:
-    try:
+    with needs_extra("vision", "A ResNet, ViT or ConvNeXt", alternative="use the backbone conv or mixer"):
         import transformers
-    except ImportError as error:
-        raise InputError(
-            "ResNets, ViT and ConvNeXt need the extra 'vision'; install monosemy[vision], or take the backbone conv "
-            "or mixer."
-        ) from error
     return transformers
 
 

@@ -9,6 +9,7 @@ from annotated_types import Gt
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
+from monosemy.core.console import OnLoss
 from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.encoders.augmentation import AugmentationName, AugmentConfig, make_augmentation
 from monosemy.encoders.backbones import BackboneConfig
@@ -18,7 +19,7 @@ from monosemy.functional.losses import NonNegative, nt_xent, supervised_contrast
 from monosemy.seeding import derive_seed
 from monosemy.training.batches import image_rows
 from monosemy.training.checkpoint import RunFolder
-from monosemy.training.loop import OnStep, Training, TrainingConfig, train
+from monosemy.training.loop import Training, TrainingConfig, train
 
 Method = Literal["simclr", "ncl", "supcon", "supncl"]
 NON_NEGATIVE_METHODS = ("ncl", "supncl")
@@ -107,7 +108,7 @@ def pretrain(
     processes: Processes = SINGLE_PROCESS,
     folder: RunFolder | None = None,
     minutes: float = float("inf"),
-    on_step: OnStep | None = None,
+    on_step: OnLoss | None = None,
     on_epoch: OnFeatures | None = None,
 ) -> ImageEncoder | None:
     """Train an encoder and return it in evaluation mode; None where the time was over before the last step.

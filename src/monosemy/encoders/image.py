@@ -16,17 +16,6 @@ from monosemy.encoders.backbones import BackboneConfig, make_backbone
 from monosemy.errors import InputError
 from monosemy.functional.losses import NON_NEGATIVE, NonNegative
 
-__all__ = [
-    "Description",
-    "EncoderSpec",
-    "ImageEncoder",
-    "ProjectorConfig",
-    "describe_encoder",
-    "embed",
-    "load_encoder",
-    "save_encoder",
-]
-
 FORMAT = "monosemy.image-encoder.v1"
 ENCODER_FILE = "encoder.safetensors"
 """Its name in the folder of a training run."""

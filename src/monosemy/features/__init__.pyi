@@ -1,4 +1,3 @@
-from .controls import IndependentComponents as IndependentComponents
 from .registry import FEATURE_SETS as FEATURE_SETS
 from .registry import FeatureSet as FeatureSet
 from .registry import SaeConfig as SaeConfig

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from monosemy.errors import InputError, reason
+from monosemy.core.console import OnCount
+from monosemy.errors import InputError, needs_extra, reason
 from monosemy.lm.config import AdapterConfig, Task
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Row
@@ -30,7 +31,8 @@ def adapter_settings(config: AdapterConfig, task: Task) -> Any:
 
     A classifier's head is trained and saved with the adapter.
     """
-    from peft import LoraConfig
+    with needs_extra("lm", "monosemy.lm"):
+        from peft import LoraConfig
 
     from monosemy.lm.monolora import MonoLoraConfig
 
@@ -47,16 +49,15 @@ def adapter_settings(config: AdapterConfig, task: Task) -> Any:
     return LoraConfig(**shared)
 
 
-OnStep = Callable[[int, int], None]
-"""Told how many steps of how many are done."""
 _STATE = "trainer_state.json"
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """The libraries' own bars and hints stay silent: a caller shows progress, and faults are raised."""
-    from datasets.utils import logging as datasets_logging
-    from transformers.utils import logging
+    with needs_extra("lm", "monosemy.lm"):
+        from datasets.utils import logging as datasets_logging
+        from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), datasets_logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -89,9 +90,10 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def train_to_end(trainer: Any, folder: Path, on_step: OnStep | None = None) -> None:
+def train_to_end(trainer: Any, folder: Path, on_step: OnCount | None = None) -> None:
     """Train, from the last whole checkpoint in the folder where there is one; progress is told, not printed."""
-    from transformers import PrinterCallback, TrainerCallback
+    with needs_extra("lm", "monosemy.lm"):
+        from transformers import PrinterCallback, TrainerCallback
 
     class Tell(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -114,7 +116,7 @@ def train_adapter(
     config: AdapterConfig,
     *,
     checkpoints: Path | None = None,
-    on_step: OnStep | None = None,
+    on_step: OnCount | None = None,
 ) -> LoadedModel:
     """Train an adapter on rows; it is put into the model that is given.
 
@@ -150,7 +152,10 @@ def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
     Raises:
         InputError: the folder holds no adapter, or one of another model.
     """
-    from peft import PeftModel
+    with needs_extra("lm", "monosemy.lm"):
+        from peft import PeftModel
+
+    import monosemy.lm.monolora  # noqa: F401  registers MonoLoRA with PEFT
 
     try:
         with quiet_libraries():
@@ -178,7 +183,8 @@ def put_adapter(loaded: LoadedModel, config: AdapterConfig, task: Task) -> nn.Mo
     """
     if config.method == "head":
         return _with_trained_head(loaded, task)
-    from peft import get_peft_model
+    with needs_extra("lm", "monosemy.lm"):
+        from peft import get_peft_model
 
     devices = [loaded.device] if loaded.device.type == "cuda" else []
     with quiet_libraries(), torch.random.fork_rng(devices=devices):
@@ -244,8 +250,9 @@ def _arguments(config: AdapterConfig, n_rows: int, folder: Path, loaded: LoadedM
 def _classifier_trainer(
     model: nn.Module, loaded: LoadedModel, rows: Sequence[Row], config: AdapterConfig, arguments: dict[str, Any]
 ) -> Any:
-    from datasets import Dataset
-    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+    with needs_extra("lm", "monosemy.lm"):
+        from datasets import Dataset
+        from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
     n_tokens = min(config.max_tokens or loaded.context, loaded.context)
     tokens = loaded.tokenizer([str(row["text"]) for row in rows], truncation=True, max_length=n_tokens, verbose=False)
@@ -263,8 +270,9 @@ def _classifier_trainer(
 def _language_trainer(
     model: nn.Module, loaded: LoadedModel, rows: Sequence[Row], config: AdapterConfig, arguments: dict[str, Any]
 ) -> Any:
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    with needs_extra("lm", "monosemy.lm"):
+        from datasets import Dataset
+        from trl import SFTConfig, SFTTrainer
 
     n_tokens = min(config.max_tokens or loaded.context, loaded.context)
     data = Dataset.from_list([_language_row(row) for row in rows])

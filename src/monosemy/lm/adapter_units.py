@@ -13,15 +13,17 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor, nn
 
-from monosemy.errors import InputError
+from monosemy.errors import InputError, needs_extra
 from monosemy.functional.lora import hidden_units, up_projection
 from monosemy.functional.losses import NON_NEGATIVE
 from monosemy.lm.monolora import MonoVariant
 from monosemy.metrics.dimensions import MIN_SUPPORT
 from monosemy.metrics.streaming import ClassPurity, Firing, SemanticConsistency
+
+with needs_extra("lm", "monosemy.lm"):
+    from peft.tuners.lora.layer import LoraLayer
 
 UnitKind = Literal["hidden", "update"]
 Batch = Mapping[str, Any]

@@ -9,7 +9,7 @@ import numpy as np
 from monosemy.corruptions.labels import few_labels, pair_noise, symmetric_noise
 from monosemy.data.dataset import DataConfig, LabelledData, Split
 from monosemy.data.load import load_data
-from monosemy.errors import InputError
+from monosemy.errors import InputError, needs_extra
 from monosemy.lm.prompts import Form, Row, pair_row
 from monosemy.lm.texts import TextData, fewer
 from monosemy.seeding import numpy_rng
@@ -94,7 +94,8 @@ def with_few_labels(data: LabelledData, fraction: float, seed: int = 0) -> Label
 
 def classification_datasets(data: LabelledData) -> dict[str, Any]:
     """`datasets.Dataset` with the columns `text` and `label`, for each of train, validation and test."""
-    from datasets import ClassLabel, Dataset, Features, Value
+    with needs_extra("lm", "monosemy.lm"):
+        from datasets import ClassLabel, Dataset, Features, Value
 
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(data.class_names))})
     return {

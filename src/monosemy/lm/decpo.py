@@ -17,17 +17,19 @@ from typing import Any, ClassVar, get_args
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from datasets import Dataset
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.trainer_utils import get_last_checkpoint
-from trl import DPOConfig, DPOTrainer
 
 from monosemy.core.distributed import all_gather
-from monosemy.errors import InputError
+from monosemy.errors import InputError, needs_extra
 from monosemy.functional.geometry import activation_l1, decorrelation
 from monosemy.lm.architectures import first_outputs, mlps, token_rows, up_projection
 from monosemy.lm.config import Regularizer, Tokens
+
+with needs_extra("lm", "monosemy.lm"):
+    from datasets import Dataset
+    from transformers import PreTrainedModel
+    from transformers.trainer_utils import get_last_checkpoint
+    from trl import DPOConfig, DPOTrainer
 
 
 def add_dropout(modules: Mapping[str, nn.Module], share: float) -> None:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from monosemy.core.console import OnCount
 from monosemy.errors import InputError
 from monosemy.functional.geometry import decorrelation
 from monosemy.lm.architectures import ARCHITECTURES, first_outputs, model_type, token_rows
@@ -21,10 +22,10 @@ from monosemy.lm.config import Decoding, MeasureConfig
 from monosemy.lm.decpo import chosen_layers
 from monosemy.lm.evaluation import answer_losses, kl_to_reference, measure_perplexity
 from monosemy.lm.generation import generate, generate_from_tokens
-from monosemy.lm.layer_outputs import read_layers
+from monosemy.lm.layers import prompt_metrics
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Row, Text, content_text
-from monosemy.lm.tokenization import OnTexts, completed_tokens, padded, prompt_text, prompt_tokens
+from monosemy.lm.tokenization import completed_tokens, padded, prompt_text, prompt_tokens
 from monosemy.metrics.streaming import EffectiveRank, FeatureDecorrelation
 
 
@@ -60,7 +61,7 @@ class Rewards:
 
 
 def pair_likelihoods(
-    loaded: LoadedModel, rows: Sequence[Row], *, batch_size: int = 16, on_texts: OnTexts | None = None
+    loaded: LoadedModel, rows: Sequence[Row], *, batch_size: int = 16, on_texts: OnCount | None = None
 ) -> PairLikelihoods:
     """How likely a model finds the two answers of each pair, as TRL's trainer scores them."""
     prompts = [row["prompt"] for row in rows]
@@ -86,7 +87,7 @@ def all_layers(loaded: LoadedModel, prompts: Sequence[Text]) -> list[dict[str, f
     if model_type(loaded.model) not in ARCHITECTURES:
         return []
     texts = [prompt_text(loaded.tokenizer, prompt) for prompt in prompts]
-    return [reading.metrics() for reading in read_layers(loaded, texts, max_tokens=loaded.context)]
+    return prompt_metrics(loaded, texts, max_tokens=loaded.context)
 
 
 def chosen_statistics(

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from monosemy.errors import InputError, reason
+from monosemy.core.console import OnCount
+from monosemy.errors import InputError, needs_extra, reason
 from monosemy.lm.adapter_training import (
-    OnStep,
     adapter_settings,
     checkpoint_folder,
     quiet_libraries,
@@ -40,7 +40,7 @@ def align(
     *,
     seed: int = 0,
     checkpoints: Path | None = None,
-    on_step: OnStep | None = None,
+    on_step: OnCount | None = None,
 ) -> LoadedModel:
     """Train a model on preference pairs, in place.
 
@@ -89,8 +89,9 @@ def _trainer(
     seed: int,
     folder: Path,
 ) -> Any:
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
+    with needs_extra("lm", "monosemy.lm"):
+        from datasets import Dataset
+        from trl import DPOConfig, DPOTrainer
 
     from monosemy.lm.decpo import DecPOConfig, DecPOTrainer
 
@@ -172,14 +173,15 @@ def _adapter(config: AlignmentConfig) -> Any:
 
 
 def warm_up(
-    loaded: LoadedModel, rows: Sequence[Row], config: WarmUp, *, seed: int = 0, on_step: OnStep | None = None
+    loaded: LoadedModel, rows: Sequence[Row], config: WarmUp, *, seed: int = 0, on_step: OnCount | None = None
 ) -> LoadedModel:
     """Train all weights of a model on the prompts and chosen answers of pairs, in place; by TRL's SFTTrainer.
 
     The loss counts on all tokens: a model with random weights has the prompts to learn as well.
     """
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    with needs_extra("lm", "monosemy.lm"):
+        from datasets import Dataset
+        from trl import SFTConfig, SFTTrainer
 
     rows = fewer(list(rows), config.pairs, derive_seed("warm-up", seed))
     data = Dataset.from_list([{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows])
@@ -206,7 +208,8 @@ def resized(loaded: LoadedModel, width: int, seed: int = 0) -> LoadedModel:
     Raises:
         InputError: as :func:`resized_config`.
     """
-    from transformers import AutoModelForCausalLM
+    with needs_extra("lm", "monosemy.lm"):
+        from transformers import AutoModelForCausalLM
 
     config = resized_config(loaded, width)
     with torch.random.fork_rng():

@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from monosemy.core.console import OnCount
 from monosemy.encoders.text import MINILM, TextEncoder
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, needs_extra, reason
 from monosemy.functional.geometry import effective_rank, feature_decorrelation
 from monosemy.functional.likelihood import distinct_n, perplexity, sliding_windows, token_kl, token_nll
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Text
 from monosemy.lm.tokenization import (
     Completed,
-    OnTexts,
     completed_tokens,
     evaluating,
     length_batches,
@@ -82,7 +82,7 @@ def measure_perplexity(
     max_tokens: int | None = None,
     stride: int | None = None,
     batch_size: int = 8,
-    on_texts: OnTexts | None = None,
+    on_texts: OnCount | None = None,
 ) -> TokenLoss:
     """Perplexity of a model on texts, weighted by tokens.
 
@@ -115,7 +115,7 @@ def answer_losses(
     answers: Sequence[Text],
     *,
     batch_size: int = 8,
-    on_texts: OnTexts | None = None,
+    on_texts: OnCount | None = None,
 ) -> AnswerLosses:
     """Losses of answers, given their prompts. A prompt that does not fit into the context loses its beginning."""
     pieces = answer_pieces(loaded, completed_tokens(loaded.tokenizer, prompts, answers))
@@ -128,7 +128,7 @@ def choose(
     candidates: Sequence[Text],
     *,
     batch_size: int = 16,
-    on_texts: OnTexts | None = None,
+    on_texts: OnCount | None = None,
 ) -> NDArray[np.float64]:
     """Log-likelihood (N, C) of each of C candidates as the answer to each of N prompts; the largest is the choice."""
     asked = [prompt for prompt in prompts for _ in candidates]
@@ -146,7 +146,7 @@ def answer_pieces(loaded: LoadedModel, completed: Sequence[Completed]) -> list[_
 
 
 def _losses(
-    loaded: LoadedModel, pieces: Sequence[_Piece], n_rows: int, batch_size: int, on_texts: OnTexts | None
+    loaded: LoadedModel, pieces: Sequence[_Piece], n_rows: int, batch_size: int, on_texts: OnCount | None
 ) -> AnswerLosses:
     sums = np.zeros(n_rows, dtype=np.float64)
     counts, right = np.zeros(n_rows, dtype=np.int64), np.zeros(n_rows, dtype=np.int64)
@@ -192,7 +192,7 @@ def kl_to_reference(
     answers: Sequence[Text],
     *,
     batch_size: int = 8,
-    on_texts: OnTexts | None = None,
+    on_texts: OnCount | None = None,
 ) -> AnswerDivergence:
     """KL of a model's next-token distributions from a reference's, while both read the same answers.
 
@@ -256,7 +256,7 @@ class Diversity:
     """Answers without a word; they have no embedding."""
 
 
-def diversity(texts: Sequence[str], encoder: str | TextEncoder = MINILM, on_texts: OnTexts | None = None) -> Diversity:
+def diversity(texts: Sequence[str], encoder: str | TextEncoder = MINILM, on_texts: OnCount | None = None) -> Diversity:
     """Diversity of answers. Words are what stands between spaces, in lower case.
 
     Args:
@@ -295,17 +295,14 @@ def lm_eval(
         limit: at most so many questions of each task, for a quick look.
 
     Raises:
-        InputError: the extra `eval` is not installed, or a task is unknown or cannot be fetched.
+        InputError: a task is unknown or cannot be fetched.
+        MissingExtraError: the extra `eval` is not installed.
     """
     if not tasks:
         return {}
-    try:
+    with needs_extra("eval", f"Evaluating the tasks {', '.join(tasks)}", alternative="omit them"):
         from lm_eval import simple_evaluate
         from lm_eval.models.huggingface import HFLM
-    except ImportError as error:
-        raise InputError(
-            f"The tasks {', '.join(tasks)} need the extra 'eval'; install monosemy[eval], or leave them out."
-        ) from error
     try:
         found = simple_evaluate(
             model=HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size),

@@ -5,11 +5,12 @@ from typing import Any
 
 import torch
 
-from monosemy.errors import InputError
+from monosemy.core.console import OnCount
+from monosemy.errors import InputError, needs_extra
 from monosemy.lm.config import Decoding
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Text
-from monosemy.lm.tokenization import OnTexts, evaluating, length_batches, padded, prompt_tokens
+from monosemy.lm.tokenization import evaluating, length_batches, padded, prompt_tokens
 from monosemy.seeding import derive_seed
 
 
@@ -20,7 +21,7 @@ def generate(
     *,
     seed: int = 0,
     batch_size: int = 16,
-    on_texts: OnTexts | None = None,
+    on_texts: OnCount | None = None,
 ) -> list[str]:
     """What the model writes after each prompt, without the prompt and without special tokens.
 
@@ -39,10 +40,11 @@ def generate_from_tokens(
     *,
     seed: int = 0,
     batch_size: int = 16,
-    on_texts: OnTexts | None = None,
+    on_texts: OnCount | None = None,
 ) -> list[str]:
     """:func:`generate` for prompts that are token numbers already."""
-    from transformers import GenerationConfig
+    with needs_extra("lm", "monosemy.lm"):
+        from transformers import GenerationConfig
 
     room = loaded.context - decoding.max_new_tokens
     if room < 1:

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from monosemy.core.cache import Stage, cached_array, fingerprint
+from monosemy.core.console import OnCount
 from monosemy.errors import InputError
 from monosemy.lm.config import Decoding, Dtype, JudgeConfig, Policy
 from monosemy.lm.generation import generate_from_tokens
 from monosemy.lm.models import LoadedModel, load_causal_model, load_classifier, model_fingerprint
-from monosemy.lm.tokenization import OnTexts, length_batches, next_token_logits, padded, token_lists
+from monosemy.lm.tokenization import length_batches, next_token_logits, padded, token_lists
 from monosemy.lm.toxicity import toxicity_judge
 
 Scores = NDArray[np.float32]
@@ -35,7 +36,7 @@ class Judge(Protocol):
         """What tables call the judge."""
         ...
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnTexts | None = None) -> Scores:
+    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None) -> Scores:
         """Probability (N,) that each answer is unsafe or toxic: 0 for a harmless one, 1 for a harmful one."""
         ...
 
@@ -59,7 +60,7 @@ class Judgement:
 
 
 def judge_answers(
-    judge: Judge, prompts: Sequence[str], answers: Sequence[str], on_texts: OnTexts | None = None
+    judge: Judge, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None
 ) -> Judgement:
     """Judge answers to prompts, and check what comes back.
 
@@ -89,7 +90,7 @@ class CallableJudge:
     function: Verdict
     name: str
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnTexts | None = None) -> Scores:
+    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None) -> Scores:
         """What the function says."""
         return np.asarray(self.function(prompts, answers), dtype=np.float32)
 
@@ -167,7 +168,7 @@ class ClassifierJudge:
     def loaded(self) -> LoadedModel:
         return load_classifier(self.model, dtype=self._dtype, device=self._device)
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnTexts | None = None) -> Scores:
+    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None) -> Scores:
         """Probability (N,) that the answer is unsafe."""
         key = fingerprint(
             "classifier", model_fingerprint(self.model), self._labels, self.template, self.keep, self.max_tokens
@@ -192,7 +193,7 @@ class ClassifierJudge:
         return found
 
     @torch.no_grad()
-    def _run(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnTexts | None) -> Scores:
+    def _run(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None) -> Scores:
         loaded, numbers = self.loaded, self.label_numbers()
         config = loaded.model.config
         independent = config.problem_type == "multi_label_classification" or config.num_labels == 1
@@ -349,19 +350,19 @@ class ShieldGemmaJudge(_CausalJudge):
     def name(self) -> str:
         return f"ShieldGemma ({self.model})"
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnTexts | None = None) -> Scores:
+    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None) -> Scores:
         """The largest probability (N,) over the policies that the answer violates one."""
         worst: Scores = self.score_policies(prompts, answers, on_texts).max(axis=1)
         return worst
 
     def score_policies(
-        self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnTexts | None = None
+        self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None
     ) -> NDArray[np.float32]:
         """Probability (N, policies) that the answer violates each policy: exp(yes) / (exp(yes) + exp(no))."""
         key = fingerprint(self._key, self.policies)
         return cached_scores(key, prompts, answers, lambda: self._run(prompts, answers, on_texts))
 
-    def _run(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnTexts | None) -> NDArray[np.float32]:
+    def _run(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None) -> NDArray[np.float32]:
         texts = [
             self.text(prompt, answer, policy)
             for prompt, answer in zip(prompts, answers, strict=True)
@@ -407,11 +408,11 @@ class LlamaGuardJudge(_CausalJudge):
     def name(self) -> str:
         return f"Llama Guard ({self.model})"
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnTexts | None = None) -> Scores:
+    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None) -> Scores:
         """Probability (N,) that the answer is unsafe."""
         return cached_scores(self._key, prompts, answers, lambda: self._run(prompts, answers, on_texts))
 
-    def _run(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnTexts | None) -> Scores:
+    def _run(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None) -> Scores:
         unsafe, safe = self._first_tokens("unsafe"), self._first_tokens("safe")
         shared = unsafe & safe  # a space of its own before the word says nothing
         unsafe, safe = unsafe - shared, safe - shared

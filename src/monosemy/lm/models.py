@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 import torch
 
 from monosemy.core.cache import fingerprint
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, needs_extra, reason
 from monosemy.lm.config import Dtype
 from monosemy.seeding import derive_seed
 
@@ -44,7 +44,8 @@ def load_causal_model(name: str, *, dtype: Dtype = "auto", device: str | None = 
     Raises:
         InputError: it is not there, cannot be fetched, has pickled weights only, or is no causal language model.
     """
-    from transformers import AutoModelForCausalLM
+    with needs_extra("lm", "monosemy.lm"):
+        from transformers import AutoModelForCausalLM
 
     return _load(AutoModelForCausalLM, name, dtype, device, "language-model")
 
@@ -55,7 +56,8 @@ def load_any_model(name: str, *, dtype: Dtype = "auto", device: str | None = Non
     Raises:
         InputError: as :func:`load_causal_model`.
     """
-    from transformers import AutoConfig, AutoModel
+    with needs_extra("lm", "monosemy.lm"):
+        from transformers import AutoConfig, AutoModel
 
     kinds = _pretrained(AutoConfig, name, "model").architectures or []
     if any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds):
@@ -80,7 +82,8 @@ def load_classifier(
     Raises:
         InputError: as :func:`load_causal_model`.
     """
-    from transformers import AutoModelForSequenceClassification
+    with needs_extra("lm", "monosemy.lm"):
+        from transformers import AutoModelForSequenceClassification
 
     options: dict[str, Any] = {}
     if class_names is not None:
@@ -98,7 +101,8 @@ def load_classifier(
 
 def load_tokenizer(name: str) -> Any:
     """A tokenizer with a pad token: its own, else its unknown token, else its end-of-text token."""
-    from transformers import AutoTokenizer
+    with needs_extra("lm", "monosemy.lm"):
+        from transformers import AutoTokenizer
 
     tokenizer = _pretrained(AutoTokenizer, name, "tokenizer")
     if tokenizer.pad_token is None:
@@ -148,7 +152,8 @@ def default_device() -> str:
 
 def _pretrained(loader: Any, name: str, what: str, **options: Any) -> Any:
     """Load by folder or name; whatever goes wrong is said in one sentence."""
-    from transformers.utils import logging
+    with needs_extra("lm", "monosemy.lm"):
+        from transformers.utils import logging
 
     logging.disable_progress_bar()  # one display of progress is enough, and it is ours
     folder = Path(name)
@@ -188,7 +193,8 @@ def _refuse_pickled(folder: Path) -> None:
 
 def _hub_answers() -> bool:
     """Whether the hub's host has an address: without one, its client would try for most of a minute."""
-    from huggingface_hub import constants
+    with needs_extra("lm", "monosemy.lm"):
+        from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return False

@@ -16,15 +16,17 @@ from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, LoraModel, NoMatchingPeftModuleError
-from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
-from peft.tuners.lora.layer import LoraLayer, LoraVariant
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
-from monosemy.errors import InputError
+from monosemy.errors import InputError, needs_extra
 from monosemy.functional.lora import PLACEMENTS, Placement, add_update
 from monosemy.functional.losses import NON_NEGATIVE, NonNegative
+
+with needs_extra("lm", "monosemy.lm"):
+    from peft import LoraConfig, LoraModel, NoMatchingPeftModuleError
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+    from peft.tuners.lora.layer import LoraLayer, LoraVariant
+    from transformers.pytorch_utils import Conv1D
 
 INITIALISATIONS = (True, "gaussian", "eva")
 """Those that start with B = 0 and leave the base weights alone."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from monosemy.data.load import table_of
 from monosemy.data.rows import SPLIT_ROLES, label_texts
 from monosemy.data.tables import TABLE_SUFFIXES, Table
-from monosemy.errors import InputError
+from monosemy.errors import InputError, needs_extra
 from monosemy.lm.prompts import Row, Text, content_text
 from monosemy.seeding import numpy_rng
 
@@ -53,7 +53,8 @@ class TextData:
 
     def datasets(self) -> dict[str, Any]:
         """The splits as `datasets.Dataset`, as TRL's trainers take them."""
-        from datasets import Dataset
+        with needs_extra("lm", "monosemy.lm"):
+            from datasets import Dataset
 
         return {name: Dataset.from_list(rows) for name, rows in self.splits().items()}
 

@@ -5,7 +5,7 @@ Prompts and answers as the tokens that a model reads.
 Rows that are longer than a model's context.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,14 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monosemy.core.console import OnCount
 from monosemy.errors import InputError
 from monosemy.lm.config import OnLong
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Message, Row, Text, as_messages, content_text
 from monosemy.lm.texts import is_blank
-
-OnTexts = Callable[[int, int], None]
-"""Told how many texts of how many are done."""
 
 
 @contextmanager
@@ -62,7 +60,7 @@ def next_token_logits(
     tokens: Sequence[Sequence[int]],
     wanted: Sequence[int],
     batch_size: int = 8,
-    on_texts: OnTexts | None = None,
+    on_texts: OnCount | None = None,
 ) -> NDArray[np.float32]:
     """Logits (N, W) of the W wanted tokens after each of N texts.
 

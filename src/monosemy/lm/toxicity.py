@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from monosemy.core.cache import Stage, cache
+from monosemy.core.console import OnCount
 from monosemy.core.files import read_model_file, write_model_file
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError, reason
 from monosemy.lm.preferences import PreferenceConfig, load_preferences
 from monosemy.lm.texts import TextData
-from monosemy.lm.tokenization import OnTexts
 
 _FORMAT = "toxicity-judge"
 _FILE = "judge.safetensors"
@@ -69,7 +69,7 @@ class ToxicityJudge:
         return TextEncoder(self.encoder)
 
     def score(
-        self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnTexts | None = None
+        self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None
     ) -> NDArray[np.float32]:
         """Probability (N,) that the answer is toxic; the prompts are not looked at. Embeddings are cached."""
         embeddings = self._encoder.encode(tuple(map(_plain, answers)), on_texts)

@@ -1,8 +1,5 @@
-from .dimensions import describe_dimensions as describe_dimensions
-from .dimensions import describe_features as describe_features
 from .explanations import Explanations as Explanations
 from .measurement import Measurement as Measurement
-from .stability import Stability as Stability
 from .stability import activation_stability as activation_stability
 from .stability import decoder_stability as decoder_stability
 from .streaming import ClassPurity as ClassPurity

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from monosemy.core.console import OnCount
 from monosemy.core.files import atomic_path
 from monosemy.corruptions.labels import informative_limit
 from monosemy.data.codes import load_codes
@@ -22,10 +23,8 @@ from monosemy.functional.consistency import Codes
 from monosemy.functional.geometry import effective_rank
 from monosemy.functional.separability import ClassMoments, class_moments, class_separability, merge_class_moments
 from monosemy.metrics.dimensions import class_dimensions, dimension_separability
-from monosemy.metrics.single_pass import WIDEST, OnePass, OnRows, probed_rows, recovered_accuracies, sparse_where_sparse
+from monosemy.metrics.single_pass import WIDEST, OnePass, probed_rows, recovered_accuracies, sparse_where_sparse
 from monosemy.theory.two_features import check_label_noise
-
-__all__ = ["Measurement", "Separability", "measure", "measure_source", "write_measurement"]
 
 FILE_NAME = "measure.parquet"
 LABEL_NOISES = (0.3, 0.9)
@@ -68,7 +67,7 @@ def measure(
     source: str = "arrays",
     separability: bool = False,
     label_noise: Sequence[float] | None = None,
-    on_rows: OnRows | None = None,
+    on_rows: OnCount | None = None,
 ) -> Measurement:
     """All metrics of embeddings or codes (N, M): dense, CSR, ``SparseCodes`` or a memory map.
 
@@ -139,7 +138,7 @@ def measure_source(
     label_noise: Sequence[float] | None = None,
     yardstick: Path | None = None,
     reconstruction: Path | None = None,
-    on_rows: OnRows | None = None,
+    on_rows: OnCount | None = None,
 ) -> Measurement:
     """:func:`measure` for all rows of a file, whatever their split, and files that belong to them row by row."""
     loaded = load_codes(config)

@@ -3,7 +3,7 @@
 Probe-recovered accuracy: how much of what a linear probe finds in embeddings does it find in their codes?
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,8 +26,6 @@ from monosemy.metrics.streaming import (
 )
 from monosemy.seeding import numpy_rng
 
-OnRows = Callable[[int, int], None]
-"""Told how many rows have been read, and how many there are."""
 WIDEST = 4096
 """Dimensions up to which effective rank and MonoScore by the rows themselves are measured: both fill a square."""
 _SPARSE_BELOW = 0.2

@@ -45,19 +45,6 @@ from monosemy.functional.reconstruction import (
 )
 from monosemy.functional.top_samples import TopSamples, merge_top_samples, top_samples
 
-__all__ = [
-    "Accumulator",
-    "ClassPurity",
-    "EffectiveRank",
-    "FeatureDecorrelation",
-    "Firing",
-    "MonoScore",
-    "MonoScores",
-    "Reconstruction",
-    "ReconstructionScores",
-    "SemanticConsistency",
-]
-
 Moments = TypeVar("Moments")
 Result = TypeVar("Result")
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
-from monosemy.core.console import OnProgress
+from monosemy.core.console import Progress
 from monosemy.core.files import write_text
 from monosemy.data.dataset import Inputs
 from monosemy.data.images import EncodedImages, common_size, decode_parts
@@ -81,7 +81,7 @@ class _Shown:
     problems: tuple[str, ...]
 
 
-def write_gallery(gallery: Gallery, path: Path, on_progress: OnProgress | None = None) -> tuple[str, ...]:
+def write_gallery(gallery: Gallery, path: Path, on_progress: Progress | None = None) -> tuple[str, ...]:
     """Write the page; it opens offline.
 
     Returns: a sentence for what is missing from it, such as images that cannot be read.
@@ -270,7 +270,7 @@ def _examples(found: Predictions) -> list[Numbers]:
 
 
 def _shown(
-    inputs: Inputs | EncodedImages | None, rows: Numbers, most_bytes: int, on_progress: OnProgress | None
+    inputs: Inputs | EncodedImages | None, rows: Numbers, most_bytes: int, on_progress: Progress | None
 ) -> _Shown:
     nothing = np.full(len(rows), -1)
     if isinstance(inputs, tuple):
@@ -290,7 +290,7 @@ def _shown(
 
 
 def _decoded(
-    encoded: EncodedImages, rows: Numbers, on_progress: OnProgress | None
+    encoded: EncodedImages, rows: Numbers, on_progress: Progress | None
 ) -> tuple[Pixels, Numbers, tuple[str, ...]]:
     """Thumbnails of those images that can be read, their places among the rows, and what is to be said."""
     order = np.argsort(rows)

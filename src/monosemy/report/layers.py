@@ -1,4 +1,4 @@
-"""Gauges of language models: in the terminal, as JSON, and as curves over depth."""
+"""Layer metrics of language models: in the terminal, as JSON, and as curves over depth."""
 
 import math
 from pathlib import Path
@@ -17,7 +17,7 @@ from monosemy.report.figures import HOUSE_STYLE
 from monosemy.report.tables import NOTHING
 
 if TYPE_CHECKING:
-    from monosemy.lm.layers import Gauges
+    from monosemy.lm.layers import LayerMetrics
 
 _TITLES = {
     "feature_decorrelation": "Feature decorrelation",
@@ -25,7 +25,7 @@ _TITLES = {
     "sparsity": "Sparsity of neurons",
     "active": "Neurons active",
     "mono_score": "MonoScore of neurons",
-    "weight_gauge": "Weight gauge",
+    "weight_gauge": "Superposition |w|b",
     "weight_change": "Its relative change",
 }
 """Metrics that are shown, in order; all others are in the files."""
@@ -44,7 +44,7 @@ _COLUMNS = 3
 _ALL = 0.99
 
 
-def print_gauges(found: "Gauges", console: Console) -> None:
+def print_layers(found: "LayerMetrics", console: Console) -> None:
     """A table of the layers of each model, their means, and what was left out."""
     shown = _shown(found.layers)
     for model in found.models:
@@ -63,41 +63,41 @@ def print_gauges(found: "Gauges", console: Console) -> None:
         console.print(
             Text(f"\nA neuron that does not choose among the prompts has MonoScore {found.prompt_similarity:.4f}.")
         )
-    for notice in found.notices:
+    for notice in found.warnings:
         console.print(Text(notice), soft_wrap=True)
 
 
-def gauges_json(found: "Gauges") -> str:
+def layers_json(found: "LayerMetrics") -> str:
     """Models, and every metric of every layer; what is not known is null."""
     answer = {
         "models": found.models,
         "prompts": found.n_prompts,
         "prompt_similarity": found.prompt_similarity,
-        "notices": list(found.notices),
+        "notices": list(found.warnings),
         "layers": found.layers,
     }
     return json_text(answer)
 
 
-def write_gauges(found: "Gauges", folder: Path) -> list[Path]:
-    """Write gauges.parquet, gauges.csv, gauges.png and gauges.svg."""
-    with atomic_path(folder / "gauges.parquet") as path:
+def write_layers(found: "LayerMetrics", folder: Path) -> list[Path]:
+    """Write layers.parquet, layers.csv, layers.png and layers.svg."""
+    with atomic_path(folder / "layers.parquet") as path:
         found.layers.to_parquet(path, index=False)
-    with atomic_path(folder / "gauges.csv") as path:
+    with atomic_path(folder / "layers.csv") as path:
         found.layers.to_csv(path, index=False)
-    _save(gauges_figure(found), folder)
-    return [folder / f"gauges.{suffix}" for suffix in ("parquet", "csv", "png", "svg")]
+    _save(layers_figure(found), folder)
+    return [folder / f"layers.{suffix}" for suffix in ("parquet", "csv", "png", "svg")]
 
 
 @HOUSE_STYLE
 def _save(figure: Figure, folder: Path) -> None:
     for suffix, options in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
-        with atomic_path(folder / f"gauges.{suffix}") as path:
+        with atomic_path(folder / f"layers.{suffix}") as path:
             figure.savefig(path, format=suffix, **options)
 
 
 @HOUSE_STYLE
-def gauges_figure(found: "Gauges") -> Figure:
+def layers_figure(found: "LayerMetrics") -> Figure:
     """Each metric as curves over relative depth, one of each model."""
     table = found.layers[found.layers["value"].notna()]
     shown = _shown(table)
@@ -140,7 +140,7 @@ def _shown(layers: pd.DataFrame) -> list[str]:
     return [name for name in _TITLES if name in least.index and not (name == "active" and least[name] > _ALL)]
 
 
-def _means(found: "Gauges") -> pd.DataFrame:
+def _means(found: "LayerMetrics") -> pd.DataFrame:
     means = found.layers.groupby(["model", "metric"])["value"].mean().unstack()
     return means.reindex([model.name for model in found.models])
 

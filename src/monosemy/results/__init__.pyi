@@ -1,4 +1,3 @@
-from .statistics import holm as holm
 from .statistics import mean_interval as mean_interval
 from .statistics import paired_gain as paired_gain
 from .statistics import summarise as summarise

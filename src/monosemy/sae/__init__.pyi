@@ -1,5 +1,6 @@
 from .dictionary_learning import from_dictionary_learning as from_dictionary_learning
 from .dictionary_learning import to_dictionary_learning as to_dictionary_learning
+from .estimators import RandomDictionary as RandomDictionary
 from .evaluation import evaluate as evaluate
 from .hub import from_pretrained as from_pretrained
 from .hub import load_autoencoder as load_autoencoder
@@ -8,6 +9,3 @@ from .hub import save_pretrained as save_pretrained
 from .module import Autoencoder as Autoencoder
 from .saelens import from_saelens as from_saelens
 from .saelens import to_saelens as to_saelens
-from .training import Trainer as Trainer
-from .training import TrainingConfig as TrainingConfig
-from .training import train as train

@@ -11,13 +11,14 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from monosemy.core.console import OnLoss
 from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.errors import InputError
 from monosemy.functional.codes import SparseCodes, stack_codes, to_csr, to_dense
 from monosemy.functional.reconstruction import explained_variance
 from monosemy.sae.activations import ACTIVATIONS, Activation, TopK
 from monosemy.sae.module import Autoencoder, Center, initialise
-from monosemy.sae.training import Dead, OnEpoch, Trainer, TrainingConfig, train
+from monosemy.sae.training import Dead, Trainer, TrainingConfig, train
 
 _CHUNK = 4096
 """Rows encoded at once: bounds the (rows, n_latents) matrix in memory."""
@@ -140,7 +141,7 @@ class SparseAutoencoder(_Dictionary):
         dead_after: int = 10_000,
         output: Literal["dense", "sparse"] = "dense",
         random_state: int | np.random.RandomState | None = None,
-        on_epoch: OnEpoch | None = None,
+        on_epoch: OnLoss | None = None,
     ) -> None:
         self.n_latents = n_latents
         self.k = k

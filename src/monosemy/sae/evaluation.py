@@ -9,12 +9,13 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from monosemy.core.console import OnCount
 from monosemy.data.row_stream import RowStream
 from monosemy.errors import InputError
 from monosemy.functional.codes import to_csr
 from monosemy.functional.consistency import Codes
 from monosemy.functional.geometry import Orthogonality, orthogonality_error
-from monosemy.metrics.single_pass import WIDEST, OnePass, OnRows, probed_rows, recovered_accuracies
+from monosemy.metrics.single_pass import WIDEST, OnePass, probed_rows, recovered_accuracies
 from monosemy.sae.activations import Selecting
 from monosemy.sae.module import Autoencoder
 
@@ -74,7 +75,7 @@ def evaluate(
     stream: RowStream,
     labels: NDArray[np.int64] | None = None,
     class_names: tuple[str, ...] = (),
-    on_rows: OnRows | None = None,
+    on_rows: OnCount | None = None,
 ) -> Evaluation:
     """All metrics of several autoencoders by their names, on rows that are read once.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from monosemy import __version__
 from monosemy.core.files import read_about, write_text
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, needs_extra, reason
 from monosemy.sae import dictionary_learning, saelens
 from monosemy.sae.module import FORMAT, Autoencoder
 
@@ -118,7 +118,8 @@ def push_to_hub(
         token: None for the one that ``hf auth login`` keeps.
 
     Raises:
-        InputError: huggingface_hub is missing, or the hub refuses.
+        InputError: the hub refuses.
+        MissingExtraError: the extra `hub` is not installed.
     """
     hub = _hub()
     with TemporaryDirectory() as folder:
@@ -220,8 +221,6 @@ def _configuration(model: Autoencoder) -> dict[str, Any]:
 
 
 def _hub() -> Any:
-    try:
+    with needs_extra("hub", "The Hugging Face Hub"):
         import huggingface_hub
-    except ImportError as error:
-        raise InputError("The Hugging Face hub needs the package huggingface_hub; install monosemy[hub].") from error
     return huggingface_hub

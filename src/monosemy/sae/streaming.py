@@ -20,8 +20,6 @@ from monosemy.functional.reconstruction import explained_variance
 from monosemy.sae.estimators import SparseAutoencoder
 from monosemy.training.checkpoint import RunFolder
 
-__all__ = ["names_of", "train_on_stream", "trained_files"]
-
 FORMAT = "monosemy.sae-training-state.v1"
 SAMPLE = 8192
 """Rows that scale and bias start from: the first of the first pass."""

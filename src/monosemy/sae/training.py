@@ -4,13 +4,14 @@ Training of the autoencoder.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from monosemy.core.console import OnLoss
 from monosemy.core.distributed import SINGLE_PROCESS, Processes, all_gather
 from monosemy.errors import InputError
 from monosemy.functional.autoencoder import Terms, loss_and_gradient, pre_activations
@@ -101,7 +102,6 @@ def dense_loss(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> tup
     return loss, code
 
 
-OnEpoch = Callable[[int, int, float], None]
 Dead = Literal["aux", "resample", "none"]
 
 
@@ -317,7 +317,7 @@ def train(
     rng: torch.Generator,
     *,
     n_epochs: int,
-    on_epoch: OnEpoch | None = None,
+    on_epoch: OnLoss | None = None,
 ) -> list[float]:
     """Train an initialised model in place and return the mean loss of each epoch.
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from monosemy.classifiers.engine import ProbeConfig
-from monosemy.core.console import OnProgress
+from monosemy.core.console import Progress
 from monosemy.corruptions.labels import informative_limit
 from monosemy.errors import InputError
 from monosemy.seeding import torch_rng
@@ -106,7 +106,7 @@ def _usable(task: Task, features: int, dimensions: int) -> bool:
     return task_classes(task, features, dimensions) >= 2
 
 
-def run_toy(setting: ToySetting, on_progress: OnProgress | None = None) -> ToyRun:
+def run_toy(setting: ToySetting, on_progress: Progress | None = None) -> ToyRun:
     """Train the models at once, then probe every code on every task.
 
     Label-noise levels at which a task's classes carry no information are left out of that task.
@@ -157,7 +157,7 @@ def _model_rows(setting: ToySetting, models: ToyModels, superposition: Superposi
     return rows
 
 
-def run_sweep(setting: SweepSetting, on_progress: OnProgress | None = None) -> pd.DataFrame:
+def run_sweep(setting: SweepSetting, on_progress: Progress | None = None) -> pd.DataFrame:
     """Mono against poly over the grid: tidy rows as of :func:`run_toy`, with features, dimensions and sparsity."""
     tell = on_progress or (lambda *_: None)
     seeds = np.arange(setting.seeds)

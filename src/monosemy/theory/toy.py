@@ -6,7 +6,7 @@ starting a thousand tiny operations.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,12 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monosemy.core.console import OnCount
 from monosemy.errors import InputError
 from monosemy.seeding import torch_rng
 from monosemy.theory.two_features import check_sparsity
-
-OnStep = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
 
 _CHUNK = 16
 """Steps whose samples are drawn together."""
@@ -101,7 +99,7 @@ def train_toy_models(
     dimensions: int,
     importance: NDArray[np.floating] | None = None,
     config: ToyConfig | None = None,
-    on_step: OnStep | None = None,
+    on_step: OnCount | None = None,
 ) -> ToyModels:
     """Train K models of one shape at once: minimise mean_x sum_i I_i (x_hat_i - x_i)^2 / n by Adam on fresh samples.
 

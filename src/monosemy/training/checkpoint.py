@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from monosemy.core.environment import write_environment
 from monosemy.core.files import FolderLock, read_model_file, write_model_file, write_text
-from monosemy.errors import InputError, reason, shown
+from monosemy.errors import InputError, needs_extra, reason, shown
 
 FORMAT = "monosemy.training-state.v1"
 
@@ -68,10 +68,8 @@ class TensorBoard:
     """Event files for `tensorboard --logdir`."""
 
     def __init__(self, folder: Path) -> None:
-        try:
+        with needs_extra("track", "Logging to TensorBoard"):
             from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise InputError("--tensorboard needs the package tensorboard; install monosemy[track].") from error
         self._writer: Any = SummaryWriter(str(folder))
 
     def log(self, row: dict[str, float]) -> None:
@@ -85,10 +83,8 @@ class WeightsAndBiases:
     """A run of the given project at Weights & Biases."""
 
     def __init__(self, project: str, name: str, config: dict[str, Any]) -> None:
-        try:
+        with needs_extra("track", "Logging to Weights & Biases"):
             import wandb
-        except ImportError as error:
-            raise InputError("--wandb needs the package wandb; install monosemy[track].") from error
         self._run = wandb.init(project=project, name=name, id=name, config=config, resume="allow")
 
     def log(self, row: dict[str, float]) -> None:

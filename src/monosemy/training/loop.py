@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Generator, Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from monosemy.core.console import OnLoss
 from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.errors import InputError
 from monosemy.seeding import derive_seed
@@ -22,8 +23,6 @@ from monosemy.training.sync_batch_norm import synchronise_batch_norm
 
 LossOfBatch = Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]
 """(network, images on the device, their rows, generator of the step) -> scalar loss."""
-OnStep = Callable[[int, int, float], None]
-"""Called with (steps done, steps in all, loss)."""
 OnEpoch = Callable[[], dict[str, float]]
 """Called after each epoch on the writing process; what it returns goes into the log."""
 _LOOK_EVERY = 20
@@ -66,7 +65,7 @@ class Training:
     processes: Processes = SINGLE_PROCESS
     folder: RunFolder | None = None
     """Where checkpoints and the log go; None keeps nothing."""
-    on_step: OnStep | None = None
+    on_step: OnLoss | None = None
     on_epoch: OnEpoch | None = None
     minutes: float = math.inf
     """Stop at a checkpoint after this time; a further call goes on."""

@@ -111,20 +111,22 @@ def test_without_this_package_nothing_loads(tmp_path: Path) -> None:
     assert done.stdout.count("refused KeyError 'MONOLORA'") == 2, done.stdout
 
 
-WITHOUT_PEFT = """
+FRESH = """
 import sys
-sys.modules["peft"] = None
-try:
-    import monosemy.lm
-except ValueError as error:
-    print(type(error).__name__, error)
+from monosemy.lm import load_adapter
+from monosemy.lm.models import LoadedModel
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+print(load_adapter(LoadedModel("base", model, None), sys.argv[2]).model.peft_config["default"].placement)
 """
 
 
-def test_without_peft_one_sentence_says_what_to_install() -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_PEFT], capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout.startswith("InputError monosemy.lm needs the extra 'lm', of which peft is missing")
-    assert "pip install 'monosemy[lm]'" in done.stdout
+def test_load_adapter_registers_monolora(tmp_path: Path) -> None:
+    llama().save_pretrained(tmp_path / "base")
+    filled(adapted(placement="output")).save_pretrained(tmp_path / "adapter")
+    command = [sys.executable, "-c", FRESH, str(tmp_path / "base"), str(tmp_path / "adapter")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "output\n"
 
 
 def other_bases() -> dict[str, object]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from monosemy.errors import MissingExtraError
 from monosemy.lm.evaluation import lm_eval
 from monosemy.lm.models import LoadedModel
 
@@ -54,7 +55,7 @@ def test_no_tasks_need_no_harness(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lm_eval(LOADED, []) == {}
 
 
-def test_a_missing_harness_is_named(monkeypatch: pytest.MonkeyPatch, says) -> None:
+def test_a_missing_harness_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    with says("piqa", "monosemy[eval]"):
+    with pytest.raises(MissingExtraError, match=r"piqa.*pip install 'monosemy\[eval\]'"):
         lm_eval(LOADED, ["piqa"])

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from monosemy.errors import InputError
+from monosemy.errors import InputError, MissingExtraError
 from monosemy.sae.activations import BatchTopK
 from monosemy.sae.hub import from_pretrained, model_card, push_to_hub, save_pretrained
 from monosemy.sae.module import Autoencoder, initialise
@@ -140,5 +140,5 @@ def test_what_the_hub_refuses(model: Autoencoder, hub: FakeHub, monkeypatch: pyt
         with pytest.raises(InputError, match="There is no file or folder"):
             from_pretrained(source)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match=r"needs the package huggingface_hub; install monosemy\[hub\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'monosemy\[hub\]'"):
         push_to_hub(model, "mine")

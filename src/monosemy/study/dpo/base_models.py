@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from monosemy.core.console import OnProgress
+from monosemy.core.console import Progress
 from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.core.files import write_text
 from monosemy.lm.adapter_training import quiet_libraries
@@ -50,7 +50,7 @@ def make_starts(
     plan: AlignmentPlan,
     train: Mapping[str, Sequence[Pair]],
     folder: Path,
-    on_progress: OnProgress,
+    on_progress: Progress,
     device: str,
     executor: ExecutorConfig,
 ) -> list[Start]:

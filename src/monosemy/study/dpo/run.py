@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from monosemy.core.cache import fingerprint
-from monosemy.core.console import OnProgress
+from monosemy.core.console import Progress
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.core.files import atomic_path, write_text
@@ -124,7 +124,7 @@ def run_alignment(
     plan: AlignmentPlan,
     data: TextData,
     folder: Path,
-    on_progress: OnProgress,
+    on_progress: Progress,
     device: str = "cpu",
     executor: ExecutorConfig | None = None,
 ) -> AlignmentResult:
@@ -138,12 +138,12 @@ def run_alignment(
     Raises:
         InputError: the plan does not fit the models or the data, or the folder holds another plan or other data, or is
             in use.
-        ResourceError: the disk or the memory does not suffice, or a worker was lost; the folder can be resumed.
+        ResourceError: the disk is full, memory runs out or a worker is lost; the folder can be resumed.
     """
     if len(data.test) < 2:
         raise InputError(f"{data.name} has {len(data.test)} test pairs; raise its test fraction, or give more pairs.")
     pairs, notices = checked_pairs(plan, data)
-    executor = (executor or ExecutorConfig()).on(device)
+    executor = (executor or ExecutorConfig()).for_device(device)
     judge = None if (folder / "results.parquet").is_file() else _asked_judge(plan)
     key = fingerprint(*(json.dumps(rows, sort_keys=True) for rows in data.splits().values()))
     seeds = {"seed": plan.seed, "repetitions": plan.seeds}
@@ -167,7 +167,7 @@ def _rows(
     starts: Sequence[Start],
     judge: Judge | None,
     store: StudyFolder,
-    on_progress: OnProgress,
+    on_progress: Progress,
     device: str,
     executor: ExecutorConfig,
 ) -> list[Row]:

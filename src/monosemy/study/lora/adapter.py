@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from monosemy.core.console import OnCount
 from monosemy.core.files import atomic_path, write_text
-from monosemy.lm.adapter_training import OnStep, train_adapter
+from monosemy.lm.adapter_training import train_adapter
 from monosemy.lm.adapter_units import AdapterDescription, describe_adapter
 from monosemy.lm.config import Decoding
 from monosemy.lm.evaluation import answer_losses, choose, lm_eval, measure_perplexity
@@ -71,7 +72,7 @@ def run_cell(
     device: str,
     *,
     is_main: bool = True,
-    on_step: OnStep | None = None,
+    on_step: OnCount | None = None,
 ) -> list[study_folder.Row]:
     """Finetune at every learning rate of the grid, keep what is best on validation, measure it.
 
@@ -109,7 +110,7 @@ def _best(
     folder: Path,
     device: str,
     seed: int,
-    on_step: OnStep | None,
+    on_step: OnCount | None,
 ) -> tuple[LoadedModel, dict[str, float]]:
     """The adapter of the learning rate that is best on validation; of equally good ones that of the smallest."""
     best: tuple[LoadedModel, dict[str, float]] | None = None

@@ -11,7 +11,7 @@ import pandas as pd
 import torch.distributed as dist
 
 from monosemy.core.cache import fingerprint
-from monosemy.core.console import OnProgress
+from monosemy.core.console import Progress
 from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import Done, ExecutorConfig, run_jobs
@@ -47,7 +47,7 @@ def run_adapters(
     plan: AdapterPlan,
     data: AdapterData,
     folder: Path,
-    on_progress: OnProgress,
+    on_progress: Progress,
     device: str = "cpu",
     processes: Processes = SINGLE_PROCESS,
     executor: ExecutorConfig | None = None,
@@ -62,14 +62,14 @@ def run_adapters(
     Raises:
         InputError: the plan does not fit the data or the model, or the folder holds another plan or other data, or is
             in use.
-        ResourceError: the disk or the memory does not suffice, or a worker was lost; the folder can be resumed.
+        ResourceError: the disk is full, memory runs out or a worker is lost; the folder can be resumed.
     """
     check_plan(plan, data)
     if plan.judge is not None:
         make_judge(plan.judge)  # faults show before the first training
     data, held_out = _prepared(plan, data, device)
     runs = make_runs(plan, data)
-    executor = (executor or ExecutorConfig()).on(device)
+    executor = (executor or ExecutorConfig()).for_device(device)
     with _opened(plan, data, held_out, folder, processes, executor) as store:
         found = {} if store is None else {run: rows for run in runs if (rows := store.read(run.name)) is not None}
         finished = _told(found, processes)
@@ -153,7 +153,7 @@ def _run_all(
     held_out: tuple[str, ...],
     folder: Path,
     device: str,
-    on_progress: OnProgress,
+    on_progress: Progress,
     processes: Processes,
     executor: ExecutorConfig,
 ) -> Iterator[Done[AdapterRun, list[Row]]]:

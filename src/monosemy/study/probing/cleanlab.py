@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from monosemy.classifiers.linear_probe import LinearProbe
 from monosemy.data.dataset import LabelledData
-from monosemy.errors import InputError
+from monosemy.errors import needs_extra
 from monosemy.seeding import derive_seed
 from monosemy.study.conditions import Cell, training_labels
 from monosemy.study.folder import Row
@@ -28,10 +28,8 @@ def run_cleanlab(
     CleanLearning finds label issues by 5-fold cross-validation, drops them and fits again. Its classifier is the same
     linear probe, with the weight decay that the dense features chose for the same cell.
     """
-    try:
+    with needs_extra("cleanlab", "The baseline cleanlab"):
         from cleanlab.classification import CleanLearning
-    except ImportError as error:
-        raise InputError("The baseline cleanlab needs the extra 'cleanlab'; install monosemy[cleanlab].") from error
     train = bank.encode("dense", seed, data.train.inputs)
     test = bank.encode("dense", seed, data.test.inputs)
     chosen = {

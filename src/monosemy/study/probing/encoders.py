@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from monosemy.core.cache import Stage, cache, cached_array
 from monosemy.core.config import merged
+from monosemy.core.console import Progress
 from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.data.dataset import Images, Inputs, Kind, LabelledData
 from monosemy.encoders.backbones import BackboneConfig
@@ -32,8 +33,6 @@ from monosemy.training.optimizers import OptimizerConfig
 
 Base = Literal["dense", "ncl"]
 METHODS: dict[Base, Method] = {"dense": "simclr", "ncl": "ncl"}
-OnProgress = Callable[[str, int, int], None]
-"""Called with (what, done, in all)."""
 ON_THE_SPOT = PretrainConfig(
     steps=800,
     batch_size=128,
@@ -156,7 +155,7 @@ class EncoderBank:
     and the model.
     """
 
-    def __init__(self, config: EncoderConfig, data: LabelledData, on_progress: OnProgress | None = None) -> None:
+    def __init__(self, config: EncoderConfig, data: LabelledData, on_progress: Progress | None = None) -> None:
         expected = {"none": "embeddings", "contrastive": "images", "files": "images"}.get(config.name, "texts")
         if data.kind != expected:
             raise InputError(

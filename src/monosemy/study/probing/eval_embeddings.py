@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosemy.core.cache import Store, fingerprint
+from monosemy.core.console import Progress
 from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.data.dataset import Images, LabelledData
 from monosemy.errors import InputError
 from monosemy.study.conditions import Cell, Evaluation, corrupted, corruption_rng, evaluation_inputs, tested_split
-from monosemy.study.probing.encoders import Base, EncoderBank, OnProgress
+from monosemy.study.probing.encoders import Base, EncoderBank
 from monosemy.study.probing.plan import Plan
 
 _VALUES_AT_ONCE = 2**25
@@ -58,7 +59,7 @@ class TestedEmbeddings:
 
     def prepare(
         self, plan: Plan, data: LabelledData, cells: Iterable[Cell], bases: Sequence[Base], bank: EncoderBank,
-        on_progress: OnProgress, executor: ExecutorConfig,
+        on_progress: Progress, executor: ExecutorConfig,
     ) -> None:  # fmt: skip
         """Make what is missing; encoders must be trained.
 

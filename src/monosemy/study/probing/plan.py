@@ -1,7 +1,6 @@
 """The plan of a study: all that is needed to run it again."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +15,7 @@ from monosemy.corruptions.inputs import Protocol
 from monosemy.corruptions.labels import check_rate, check_symmetric_rate, check_transition_matrix
 from monosemy.data.arrays import read_npy
 from monosemy.data.dataset import DataConfig, LabelledData
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, needs_extra, reason
 from monosemy.features.registry import FEATURE_SETS, SaeConfig
 from monosemy.study.probing.encoders import Base, EncoderConfig
 
@@ -216,7 +215,8 @@ def check_plan(plan: Plan, data: LabelledData, bases: Sequence[Base]) -> None:
         common.check_images(data.test.inputs.shape[1:])
     if scenarios.shift and not data.shifts:
         raise InputError("The scenario shift needs a shifted test set; name one by --shift NAME=PATH.")
-    if plan.cleanlab and find_spec("cleanlab") is None:
-        raise InputError("The baseline cleanlab needs the extra 'cleanlab'; install monosemy[cleanlab].")
+    if plan.cleanlab:
+        with needs_extra("cleanlab", "The baseline cleanlab"):
+            import cleanlab  # noqa: F401
     if plan.cleanlab and scenarios.label_noise is None and not scenarios.given_labels:
         raise InputError("The baseline cleanlab needs noisy labels; add the scenario label-noise.")

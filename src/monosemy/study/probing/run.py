@@ -3,7 +3,7 @@
 Run a plan into a folder, block by block; a killed run goes on where it was.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
+from monosemy.core.console import Progress, no_progress
 from monosemy.core.executors import Done, ExecutorConfig, run_jobs
 from monosemy.core.files import atomic_path, write_text
 from monosemy.data.dataset import LabelledData
@@ -84,7 +85,6 @@ def _run(task: Task, plan: Plan, data: LabelledData, cells: Sequence[Cell]) -> t
     return rows, meter.spent | {"peak_mib": memory.mib()}
 
 
-OnProgress = Callable[[str, int, int], None]
 RESULTS = "results.parquet"
 NOTICES = "notices.txt"
 
@@ -105,15 +105,11 @@ class StudyResult:
     """One row a block: seconds and memory; they do not repeat as the numbers do."""
 
 
-def ignore_progress(what: str, done: int, total: int) -> None:
-    pass
-
-
 def run_study(
     plan: Plan,
     data: LabelledData,
     folder: Path | None = None,
-    on_progress: OnProgress = ignore_progress,
+    on_progress: Progress = no_progress,
     executor: ExecutorConfig | None = None,
 ) -> StudyResult:
     """Run every block that the folder does not hold yet, and write the study folder.
@@ -124,7 +120,7 @@ def run_study(
 
     Raises:
         InputError: the plan does not fit the data, or the folder holds another plan or other data, or is in use.
-        ResourceError: the disk or the memory does not suffice, or a worker was lost; the folder can be resumed.
+        ResourceError: the disk is full, memory runs out or a worker is lost; the folder can be resumed.
     """
     executor = executor or ExecutorConfig()
     bank = EncoderBank(plan.encoder, data, on_progress)
@@ -174,7 +170,7 @@ def _run_blocks(
     bank: EncoderBank,
     store: StudyFolder | None,
     embedded: TestedEmbeddings,
-    on_progress: OnProgress,
+    on_progress: Progress,
     executor: ExecutorConfig,
 ) -> tuple[list[list[Row]], pd.DataFrame]:
     """The rows of each block, and what all of them took."""

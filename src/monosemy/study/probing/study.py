@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from monosemy.core.config import validated
+from monosemy.core.console import Progress, no_progress
 from monosemy.core.executors import ExecutorConfig
 from monosemy.corruptions.labels import informative_rates
 from monosemy.data.dataset import Inputs, LabelledData
@@ -12,7 +13,7 @@ from monosemy.data.load import from_arrays
 from monosemy.study.folder import data_fingerprint
 from monosemy.study.probing.encoders import EncoderConfig, bases_of, named_encoder
 from monosemy.study.probing.plan import LABEL_NOISE_LEVELS, Plan, default_features, parse_plan
-from monosemy.study.probing.run import OnProgress, StudyResult, ignore_progress, run_study
+from monosemy.study.probing.run import StudyResult, run_study
 
 
 class Study:
@@ -89,7 +90,7 @@ class Study:
         *,
         shifts: Mapping[str, tuple[Inputs, Any]] | None = None,
         out: str | Path | None = None,
-        on_progress: OnProgress = ignore_progress,
+        on_progress: Progress = no_progress,
         executor: str | Mapping[str, Any] = "joblib",
     ) -> StudyResult:
         """Run on embeddings (N, D), images (N, C, H, W) in [0, 1] or lists of texts.

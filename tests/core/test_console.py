@@ -1,6 +1,7 @@
-"""Progress in a real terminal, one of 80 columns; and its silence elsewhere."""
+"""Progress in a real terminal of 80 columns, its silence elsewhere, and JSON of any result."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -8,11 +9,16 @@ import struct
 import subprocess
 import sys
 import termios
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
-from monosemy.core.console import progress
+from monosemy.core.console import json_text, progress
 
 SCRIPT = """
 import time
@@ -65,3 +71,54 @@ def test_nothing_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -
     with progress(Console()) as tell:
         tell("Rows", 1, 2)
     assert capfd.readouterr() == ("", "")
+
+
+NESTED = """
+from rich.console import Console
+from monosemy.core.console import progress
+with progress(Console()) as tell:
+    tell("Before", 3, 3)
+    tell("Models", 0, 1)
+    tell("Steps", 1, 2)
+    tell("Steps", 2, 2)
+    tell("Models", 1, 1)
+"""
+
+
+def test_bars_of_parts_disappear_when_they_are_complete() -> None:
+    shown = [line.split()[0] for line in in_terminal(NESTED)]
+    assert shown[-2:] == ["Before", "Models"]
+
+
+@dataclass(frozen=True)
+class _Model:
+    name: str
+    score: float
+
+
+class _Pair(NamedTuple):
+    one: int
+    two: float
+
+
+def test_everything_a_command_finds_becomes_plain_json() -> None:
+    answer = {
+        "table": pd.DataFrame({"level": [0.3, float("nan")], "name": ["a", 'b"<']}),
+        "array": np.array([[1.5, np.inf]], dtype=np.float32),
+        "number": np.int64(3),
+        "model": _Model("sae", float("-inf")),
+        "pair": _Pair(1, 2.0),
+        "folder": Path("runs/demo"),
+        "none": None,
+        3: (True, "ü"),
+    }
+    assert json.loads(json_text(answer)) == {
+        "table": [{"level": 0.3, "name": "a"}, {"level": None, "name": 'b"<'}],
+        "array": [[1.5, None]],
+        "number": 3,
+        "model": {"name": "sae", "score": None},
+        "pair": {"one": 1, "two": 2.0},
+        "folder": "runs/demo",
+        "none": None,
+        "3": [True, "ü"],
+    }

@@ -1,6 +1,7 @@
-"""Gauges of prompts against one prompt at a time and the plain definitions; several models; what is refused."""
+"""Layer metrics against one prompt at a time and plain definitions; superposition by hand; several models; refusals."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,9 @@ from tiny_models import save_causal, tiny_tokenizer, with_biases
 from monosemy.errors import InputError
 from monosemy.functional.firing import hoyer_sparsity
 from monosemy.functional.geometry import effective_rank, feature_decorrelation, gauge_change
-from monosemy.lm import layer_outputs, layers
+from monosemy.lm import layers
 from monosemy.lm.architectures import MlpNames, mlps
-from monosemy.lm.layer_outputs import read_layers
-from monosemy.lm.layers import gauge, layer_weight_gauges
+from monosemy.lm.layers import measure_layers, neuron_superpositions, prompt_metrics
 from monosemy.lm.models import LoadedModel, load_causal_model
 
 TEXTS = ["a b", "one longer prompt than the others", "short", "x", "yet another", "so it goes", "the end of it", "why?"]
@@ -65,12 +65,11 @@ def plain_mono_score(activations: NDArray, embeddings: NDArray) -> float:
 
 
 def test_equals_one_prompt_at_a_time(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layer_outputs, "_BLOCK", 5)
-    monkeypatch.setattr(layer_outputs, "_TOKENS", 64)  # several batches in a block
-    readings = read_layers(loaded, TEXTS, embed)
-    assert len(readings) == 2
-    for reading, (up, neurons) in zip(readings, one_by_one(loaded, TEXTS), strict=True):
-        found = reading.metrics()
+    monkeypatch.setattr(layers, "_BLOCK", 5)
+    monkeypatch.setattr(layers, "_BATCH_TOKENS", 64)  # several batches in a block
+    metrics = prompt_metrics(loaded, TEXTS, embed)
+    assert len(metrics) == 2
+    for found, (up, neurons) in zip(metrics, one_by_one(loaded, TEXTS), strict=True):
         assert found["feature_decorrelation"] == pytest.approx(feature_decorrelation(up), rel=1e-4)
         assert found["effective_rank"] == pytest.approx(effective_rank(up), rel=1e-3)
         assert found["sparsity"] == pytest.approx(hoyer_sparsity(neurons).mean(), rel=1e-4)
@@ -81,12 +80,12 @@ def test_equals_one_prompt_at_a_time(loaded: LoadedModel, monkeypatch: pytest.Mo
 
 
 def test_wide_layers_have_the_rank_of_the_first_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layer_outputs, "RANK_ROWS", 6)
+    monkeypatch.setattr(layers, "RANK_ROWS", 6)
     rows = np.random.default_rng(0).normal(size=(9, 8)).astype(np.float32)
-    reading = layer_outputs.LayerReading(False)
+    reading = layers.PromptMetrics(False)
     for block in (rows[:4], rows[4:]):
         reading.update(block, block, None)
-    found = reading.metrics()
+    found = reading.compute()
     assert found["effective_rank"] == pytest.approx(effective_rank(rows[:6]))
     assert found["feature_decorrelation"] == pytest.approx(feature_decorrelation(rows))
     assert "mono_score" not in found
@@ -95,7 +94,7 @@ def test_wide_layers_have_the_rank_of_the_first_prompts(monkeypatch: pytest.Monk
 def test_relu_models_are_sparse(tmp_path: Path) -> None:
     opt = load_causal_model(save_causal(tmp_path / "opt", "opt"), device="cpu")
     llama = load_causal_model(save_causal(tmp_path / "llama"), device="cpu")
-    found = gauge({"opt": opt, "llama": llama}, TEXTS).layers
+    found = measure_layers({"opt": opt, "llama": llama}, TEXTS).layers
     active = found[found["metric"] == "active"].groupby("model")["value"].mean()
     assert active["opt"] < 0.8
     assert active["llama"] > 0.95
@@ -104,7 +103,7 @@ def test_relu_models_are_sparse(tmp_path: Path) -> None:
 def test_models_side_by_side(tmp_path: Path) -> None:
     base = with_biases(save_causal(tmp_path / "base", "gpt2"))
     model = load_causal_model(base, device="cpu")
-    before = layer_weight_gauges(model.model)
+    before = neuron_superpositions(model.model)
     with torch.no_grad():
         model.model.transformer.h[1].mlp.c_fc.bias[:3] += 0.5
     model.model.save_pretrained(tmp_path / "after")
@@ -112,34 +111,34 @@ def test_models_side_by_side(tmp_path: Path) -> None:
     llama = save_causal(tmp_path / "llama")
     told: list[tuple[str, int, int]] = []
     sources = {"base": base, "after": str(tmp_path / "after"), "llama": llama}
-    found = gauge(sources, TEXTS, embed=embed, device="cpu", on_progress=lambda *done: told.append(done))
+    found = measure_layers(sources, TEXTS, embed=embed, device="cpu", on_progress=lambda *done: told.append(done))
     assert told[-1] == ("llama", 8, 8)
     assert [(m.name, m.architecture, m.n_layers) for m in found.models] == [
         ("base", "gpt2", 2), ("after", "gpt2", 2), ("llama", "llama", 2),
     ]  # fmt: skip
     change = found.layers[found.layers["metric"] == "weight_change"]
     assert change["model"].tolist() == ["after"] * 2
-    after = layer_weight_gauges(model.model)
+    after = neuron_superpositions(model.model)
     assert change["value"].tolist() == pytest.approx([0, gauge_change(before[1], after[1])])
     assert change["value"].iloc[1] > 0
     assert change["depth"].tolist() == [0, 1]
-    assert len(found.notices) == 1
-    assert found.notices[0].startswith("No weight gauge of llama: ")
+    assert len(found.warnings) == 1
+    assert found.warnings[0].startswith("No superposition of llama: ")
     unit = embed(tuple(TEXTS)) / np.linalg.norm(embed(tuple(TEXTS)), axis=1, keepdims=True)
     assert found.prompt_similarity == pytest.approx(((unit @ unit.T).sum() - 8) / 56, rel=1e-6)
-    weights_alone = gauge({"base": base}, device="cpu")
+    weights_alone = measure_layers({"base": base}, device="cpu")
     assert set(weights_alone.layers["metric"]) == {"weight_median", "weight_gauge"}
     assert weights_alone.layers["value"].abs().max() >= 1
     with pytest.raises(InputError, match="have no bias"):
-        gauge({"llama": llama}, device="cpu")
+        measure_layers({"llama": llama}, device="cpu")
 
 
-def test_biases_that_nobody_trained_give_no_weight_gauge(tmp_path: Path) -> None:
+def test_biases_that_nobody_trained_give_no_superposition(tmp_path: Path) -> None:
     fresh = save_causal(tmp_path / "fresh", "gpt2")
-    with pytest.raises(InputError, match=r"^The median weight gauge of this gpt2 model is 0"):
-        gauge({"fresh": fresh}, device="cpu")
-    found = gauge({"fresh": fresh}, TEXTS, device="cpu")
-    assert found.notices[0].startswith("No weight gauge of fresh: The median")
+    with pytest.raises(InputError, match=r"^The median superposition of this gpt2 model is 0"):
+        measure_layers({"fresh": fresh}, device="cpu")
+    found = measure_layers({"fresh": fresh}, TEXTS, device="cpu")
+    assert found.warnings[0].startswith("No superposition of fresh: The median")
     assert "weight_gauge" not in set(found.layers["metric"])
 
 
@@ -165,8 +164,8 @@ def test_adapters_that_cannot_be_merged(tmp_path: Path) -> None:
     base = load_causal_model(save_causal(tmp_path / "base"), device="cpu")
     adapted = get_peft_model(base.model, MonoLoraConfig(r=2, target_modules=["up_proj"], placement="output"))
     adapted.save_pretrained(tmp_path / "adapter")
-    found = gauge({"mono": str(tmp_path / "adapter")}, TEXTS, device="cpu")
-    assert "cannot be merged" in found.notices[0]
+    found = measure_layers({"mono": str(tmp_path / "adapter")}, TEXTS, device="cpu")
+    assert "cannot be merged" in found.warnings[0]
     assert set(found.layers["metric"]) == {"feature_decorrelation", "effective_rank", "sparsity", "active"}
 
 
@@ -186,14 +185,14 @@ def test_refused(texts: list[str], options: dict[str, Any], sentence: str) -> No
     model = tiny("llama")
     model.resize_token_embeddings(len(tokenizer))
     with pytest.raises(InputError, match=re.escape(sentence)):
-        read_layers(LoadedModel("tiny", model, tokenizer), texts, **{"max_tokens": None} | options)
+        prompt_metrics(LoadedModel("tiny", model, tokenizer), texts, **{"max_tokens": None} | options)
 
 
 def test_long_prompts_keep_their_end(loaded: LoadedModel) -> None:
     long = ["q" * 90 + "the same end of 20.." for _ in range(2)] + ["z" * 75 + "the same end of 20.."]
-    found = read_layers(loaded, long, max_tokens=20)
+    found = prompt_metrics(loaded, long, max_tokens=20)
     # The three are the same text once they are cut.
-    assert found[0].metrics()["feature_decorrelation"] == pytest.approx(0, abs=1e-6)
+    assert found[0]["feature_decorrelation"] == pytest.approx(0, abs=1e-6)
 
 
 def test_activations_that_are_not_finite(loaded: LoadedModel) -> None:
@@ -202,13 +201,63 @@ def test_activations_that_are_not_finite(loaded: LoadedModel) -> None:
     with torch.no_grad():
         weight[0] = float("nan")
     with pytest.raises(InputError, match=r"activations of layer 1 .* are not finite"):
-        read_layers(loaded, TEXTS)
+        prompt_metrics(loaded, TEXTS)
     with torch.no_grad():
         weight.copy_(kept)
 
 
 def test_stories(shared_data: Path) -> None:
-    found = gauge({"stories": str(shared_data / "stories260k")}, TEXTS, device="cpu")
+    found = measure_layers({"stories": str(shared_data / "stories260k")}, TEXTS, device="cpu")
     assert found.models[0].n_layers == 5
     values = found.layers[found.layers["metric"] == "feature_decorrelation"]["value"]
     assert values.between(0, 1.2).all()
+
+
+# For each: the module of a layer's up-projection, and whether its weight has a neuron's inputs in a column.
+UP: dict[str, tuple[Callable[[Any], Any], bool]] = {
+    "gpt2": (lambda m: [block.mlp.c_fc for block in m.transformer.h], True),
+    "gpt_neo": (lambda m: [block.mlp.c_fc for block in m.transformer.h], False),
+    "gptj": (lambda m: [block.mlp.fc_in for block in m.transformer.h], False),
+    "opt": (lambda m: [layer.fc1 for layer in m.model.decoder.layers], False),
+    "gpt_neox": (lambda m: [layer.mlp.dense_h_to_4h for layer in m.gpt_neox.layers], False),
+}
+
+
+@pytest.mark.parametrize("kind", UP)
+def test_superposition_by_hand(kind: str) -> None:
+    model = tiny(kind)
+    find, in_columns = UP[kind]
+    with torch.no_grad():
+        for number, up in enumerate(find(model)):
+            up.weight.zero_()
+            up.bias.zero_()
+            # Neuron 7 has the inputs 3 and 4 (length 5) and a bias; neuron 9 one input only.
+            for neuron, place, value in ((7, 0, 3.0), (7, 15, 4.0), (9, 2, 2.0)):
+                up.weight[(place, neuron) if in_columns else (neuron, place)] = value
+            up.bias[7], up.bias[9] = -0.1 * (number + 1), 0.5
+    found = neuron_superpositions(model)
+    assert [len(neurons) for neurons in found] == [40] * 3
+    for number, neurons in enumerate(found):
+        expected = np.zeros(40)
+        expected[7], expected[9] = -0.5 * (number + 1), 1.0
+        assert neurons == pytest.approx(expected, rel=1e-6)
+
+
+def test_superposition_needs_biases() -> None:
+    with pytest.raises(InputError, match=r"MLPs of this llama model have no bias \(layer 0\)"):
+        neuron_superpositions(tiny("llama"))
+
+
+def test_superposition_counts_merged_adapters() -> None:
+    torch.manual_seed(1)
+    config = LoraConfig(r=2, target_modules=["fc1"], init_lora_weights=False)
+    adapted = get_peft_model(tiny("opt"), config)
+    with pytest.raises(InputError, match=r"adapter on model\.decoder\.layers\.0\.fc1 cannot be merged"):
+        neuron_superpositions(adapted)
+    layer = adapted.get_base_model().model.decoder.layers[0].fc1
+    weight = (layer.base_layer.weight + layer.get_delta_weight("default")).detach().numpy()
+    bias = torch.randn(40, generator=torch.Generator().manual_seed(2))
+    layer.base_layer.bias.data[:] = bias
+    found = neuron_superpositions(adapted.merge_and_unload())[0]
+    assert found == pytest.approx(np.linalg.norm(weight, axis=1) * bias.numpy(), rel=1e-5)
+    assert not np.allclose(found, neuron_superpositions(tiny("opt"))[0])

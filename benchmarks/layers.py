@@ -1,6 +1,6 @@
-"""`monosemy gauge` on a small real model over 1,000 prompts, as a whole: start, model, text encoder, figures.
+"""`monosemy layers` on a small real model over 1,000 prompts, as a whole: start, model, text encoder, figures.
 
-    python benchmarks/gauge.py --model FOLDER --prompts FILE
+    python benchmarks/layers.py --model FOLDER --prompts FILE
 
 FILE is JSON lines with a column of texts. The text encoder's cache is empty at the start of each run.
 """
@@ -31,7 +31,7 @@ def texts(path: Path, column: str) -> list[str]:
 def seconds(model: str, prompts: Path, encoder: str) -> tuple[float, float]:
     """Wall-clock and processor seconds of one call in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-m", "monosemy", "gauge", model, "--prompts", str(prompts), "--encoder", encoder]
+        words = [sys.executable, "-m", "monosemy", "layers", model, "--prompts", str(prompts), "--encoder", encoder]
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         subprocess.run(
             [*words, "--out", f"{folder}/out", "--quiet"], check=True, env=os.environ | {"MONOSEMY_CACHE": folder}
@@ -53,7 +53,7 @@ def main() -> None:
             "with MonoScore (all-MiniLM-L6-v2)": seconds(args.model, prompts, "all-MiniLM-L6-v2"),
             "without": seconds(args.model, prompts, "none"),
         }
-    lines = ["| `monosemy gauge` | wall clock, s | processor time, s |", "|---|---|---|"]
+    lines = ["| `monosemy layers` | wall clock, s | processor time, s |", "|---|---|---|"]
     lines += [f"| {name} | {wall:.1f} | {processor:.1f} |" for name, (wall, processor) in rows.items()]
     worst = max(wall for wall, _ in rows.values())
     body = "\n".join(
@@ -66,8 +66,10 @@ def main() -> None:
             f"Asked for: under {ASKED} s. Slowest: **{worst:.1f} s**.",
         ]
     )
-    command = "python benchmarks/gauge.py --model FOLDER --prompts FILE"
-    write_record("gauge", "Gauges of a language model", command, body, ("transformers", "sentence-transformers"))
+    command = "python benchmarks/layers.py --model FOLDER --prompts FILE"
+    write_record(
+        "layers", "Layer metrics of a language model", command, body, ("transformers", "sentence-transformers")
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Gauges of a language model before and after a change, layer by layer: a tiny random GPT-2, and one made sparser."""
+"""Layer metrics of a language model before and after a change: a tiny random GPT-2, and one made sparser."""
 
 import copy
 import tempfile
@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from monosemy.lm.layers import gauge
+from monosemy.lm import measure_layers
 
 words = [
     "<pad>",
@@ -39,8 +39,9 @@ with tempfile.TemporaryDirectory() as folder:
     for name, model in (("base", base), ("changed", changed)):
         model.save_pretrained(f"{folder}/{name}")
         tokenizer.save_pretrained(f"{folder}/{name}")
-    # ``embed`` says how alike prompts are; any text encoder will do, a bag of words is one
-    found = gauge({name: f"{folder}/{name}" for name in ("base", "changed")}, prompts, embed=lambda texts: bags)
+    # ``embed`` gives the similarity of prompts: a bag of words here, usually a text encoder
+    sources = {name: f"{folder}/{name}" for name in ("base", "changed")}
+    metrics = measure_layers(sources, prompts, embed=lambda texts: bags)
 
-table = found.layers.pivot_table(index=["metric", "layer"], columns="model", values="value", sort=False)
+table = metrics.layers.pivot_table(index=["metric", "layer"], columns="model", values="value", sort=False)
 print(table.to_string(float_format="%.3f", na_rep=""))

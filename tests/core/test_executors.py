@@ -56,8 +56,8 @@ def test_jobs_run_on_one_thread_with_the_callers_cache_and_place(
     ("item", "kind", "words"),
     [
         ("input", InputError, "^The item 'input' is bad; give another.$"),
-        ("disk", ResourceError, "^The disk is full, so /somewhere/file could not be written; make room"),
-        ("memory", ResourceError, "^The memory does not suffice"),
+        ("disk", ResourceError, "^The disk is full, so /somewhere/file could not be written; free some space"),
+        ("memory", ResourceError, r"^Not enough memory \("),
     ],
 )
 def test_what_a_job_says_is_said_by_the_call(
@@ -82,7 +82,7 @@ def test_a_killed_worker_is_said_and_the_next_call_works(config: ExecutorConfig)
 
 
 def test_a_worker_without_memory_is_said_and_goes_on() -> None:
-    with pytest.raises(ResourceError, match=r"^The memory does not suffice .*fewer --workers"):
+    with pytest.raises(ResourceError, match=r"^Not enough memory .*fewer --workers"):
         list(run_jobs(JOBLIB, made_jobs.greedy, [0, 1]))
     assert {done.result for done in run_jobs(JOBLIB, made_jobs.killed, [2, 3])} == {2, 3}
 
@@ -120,7 +120,7 @@ def test_settings_come_from_a_file_and_from_options_over_it(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name: submitit\ngpus: 0.5", "slurm gives out whole gpus"),
+        ("name: submitit\ngpus: 0.5", "slurm assigns whole gpus"),
         ("name: submitit\ngpus: .inf", "gpus is inf, but"),
         ("gpus: 1", "only the executors submitit and ray"),
         ("name: fork", "'fork'"),
@@ -136,10 +136,10 @@ def test_settings_that_do_not_fit_are_refused(tmp_path: Path, text: str, words: 
 
 
 def test_where_a_gpu_is_shared_jobs_queue_in_this_process() -> None:
-    assert JOBLIB.on("cuda").name == "in-process"
-    assert JOBLIB.on("cpu") is JOBLIB
+    assert JOBLIB.for_device("cuda").name == "in-process"
+    assert JOBLIB.for_device("cpu") is JOBLIB
     shared = ExecutorConfig(name="ray", gpus=0.25)
-    assert shared.on("cuda") is shared
+    assert shared.for_device("cuda") is shared
     assert shared.job_device("cpu") == "cuda"
 
 
