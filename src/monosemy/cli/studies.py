@@ -25,7 +25,7 @@ def run_command(
     """
     runs_on = executor_config(executor, workers)
     # Imported here: `--help` needs none of them.
-    from monosemy.core.distributed import resolve_device, joined_processes
+    from monosemy.core.distributed import joined_processes, resolve_device
     from monosemy.report.terminal import print_result, result_json
     from monosemy.study.engine import run_study
     from monosemy.study.registry import study_kind

@@ -39,7 +39,7 @@ def no_progress(what: str, done: int, total: int, note: str = "") -> None:
     """Ignore all progress."""
 
 
-def make_console(quiet: bool, as_json: bool) -> Console:
+def make_console(quiet: bool = False, as_json: bool = False) -> Console:
     """Return the console for people, which is silent for `--quiet` and beside JSON, as are the progress bars then."""
     return Console(quiet=quiet or as_json)
 
@@ -51,11 +51,6 @@ class _Count(ProgressColumn):
         speed = task.finished_speed or task.speed
         rate = f" {_short(speed)}/s" if speed else ""
         return Text(f"{_short(task.completed)}/{_short(task.total or 0)}{rate}", style="progress.download")
-
-
-def make_console(quiet: bool = False, json: bool = False) -> Console:
-    """Return the console that text for people goes to; JSON stands alone on the output stream."""
-    return Console(quiet=quiet or json)
 
 
 @contextmanager

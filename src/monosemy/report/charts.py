@@ -6,7 +6,15 @@ from typing import Any
 import pandas as pd
 
 from monosemy.report import tables
-from monosemy.report.figures import ACCURACY, Measure, gain_over, axis_value, level_axis_title, level_ticks, place_in_words
+from monosemy.report.figures import (
+    ACCURACY,
+    Measure,
+    axis_value,
+    gain_over,
+    level_axis_title,
+    level_ticks,
+    place_in_words,
+)
 from monosemy.report.style import short, style_of
 from monosemy.report.tables import Cell
 

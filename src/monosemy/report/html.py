@@ -66,7 +66,9 @@ def write_report(
     Returns: its path.
     """
     path = folder / FILE_NAME
-    context = _context(result, title, command, sections) | {"gallery": GALLERY if (folder / GALLERY).is_file() else None}
+    context = _context(result, title, command, sections) | {
+        "gallery": GALLERY if (folder / GALLERY).is_file() else None
+    }
     write_text(path, rendered("study.html.j2", context, (PLOTLY, "study.js")))
     return path
 
@@ -104,9 +106,7 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _context(
-    result: StudyResult, title: str, command: str, sections: Sequence[tables.Section]
-) -> dict[str, Any]:
+def _context(result: StudyResult, title: str, command: str, sections: Sequence[tables.Section]) -> dict[str, Any]:
     """Return everything that the template shows, as plain texts."""
     summary = result.summary
     figures = study_figures(result.results, summary)

@@ -11,11 +11,11 @@ import pandas as pd
 
 from monosemy.core.files import write_text
 from monosemy.report import tables
+from monosemy.report.figures import study_figures
+from monosemy.report.html import image, rendered, row_head, unbroken
 from monosemy.report.tables import StudyFigure
 from monosemy.results.result import StudyResult
 from monosemy.results.wording import SIGNIFICANT
-from monosemy.report.figures import study_figures
-from monosemy.report.html import image, rendered, row_head, unbroken
 
 ABOVE, BELOW = "↑", "↓"
 _LATEX = str.maketrans(

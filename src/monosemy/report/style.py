@@ -29,8 +29,6 @@ _DASHES: tuple[tuple[float, ...], ...] = ((5, 2), (1.5, 1.5), (6, 1.5, 1.5, 1.5)
 _MARKERS = ("o", "D", "s", "^", "v", "P")
 
 
-
-
 @dataclass(frozen=True)
 class Style:
     """Colour and line of a feature set; dashes are in points, none for a solid line."""

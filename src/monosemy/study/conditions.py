@@ -1,7 +1,6 @@
 """The cells of a study: the labels that a classifier is trained on, and the inputs that it is tested on."""
 
 import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +8,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from monosemy.core.config import validated
 from monosemy.corruptions import common, inputs
 from monosemy.corruptions.labels import (
     check_rate,
@@ -57,7 +55,9 @@ def conditions(plan: LabelPlan, data: LabelledData) -> Conditions:
     """
     noise, matrix = plan.label_noise, None
     if "given-labels" in plan.scenarios and data.noisy_labels is None:
-        raise InputError("The scenario given-labels needs a second label column; name it by --set data.noisy_label_column=NAME.")
+        raise InputError(
+            "The scenario given-labels needs a second label column; name it by --set data.noisy_label_column=NAME."
+        )
     if "label-noise" in plan.scenarios:
         for level in noise.levels:
             if noise.kind == "symmetric":

@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from monosemy.core.cache import fingerprint
 from monosemy.core.config import Plan
-from monosemy.core.console import OnProgress
+from monosemy.core.console import Progress, no_progress
 from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import ExecutorConfig, run_jobs
@@ -55,10 +55,6 @@ DataT = TypeVar("DataT")
 JobT = TypeVar("JobT", bound=Job)
 
 
-def ignore_progress(what: str, done: int, total: int, note: str = "") -> None:
-    """Take progress and do nothing with it."""
-
-
 @dataclass(frozen=True)
 class StudyContext(Generic[PlanT, DataT]):
     """What every job of a study is given; it travels to worker processes."""
@@ -74,7 +70,7 @@ class StudyContext(Generic[PlanT, DataT]):
     """Whether this process writes files; False for all but one of the processes of torchrun."""
     meter: Meter = field(default_factory=Meter)
     """Takes the costs of the parts of a job."""
-    on_progress: OnProgress = ignore_progress
+    on_progress: Progress = no_progress
     """Takes the progress within a job, where it runs in this process."""
 
 
@@ -95,7 +91,7 @@ class StudyKind(ABC, Generic[PlanT, DataT, JobT]):
     """The variant that gains are measured against."""
 
     @abstractmethod
-    def load(self, plan: PlanT, on_progress: OnProgress) -> DataT:
+    def load(self, plan: PlanT, on_progress: Progress) -> DataT:
         """Load the data that a plan names."""
 
     def resolve(self, plan: PlanT, data: DataT) -> PlanT:
@@ -165,7 +161,7 @@ def run_study(
     data: DataT,
     folder: Path | None = None,
     *,
-    on_progress: OnProgress = ignore_progress,
+    on_progress: Progress = no_progress,
     executor: ExecutorConfig | None = None,
     device: str = "cpu",
     processes: Processes = SINGLE_PROCESS,
@@ -187,7 +183,7 @@ def run_study(
     """
     plan = kind.resolve(plan, data)
     data = kind.check(plan, data, device)
-    executor = (executor or ExecutorConfig()).on(device)
+    executor = (executor or ExecutorConfig()).for_device(device)
     key = fingerprint(kind.key(plan, data), *plan.files())
     with _place(folder) as place, _opened(kind, plan, key, place, executor, processes) as store:
         context = StudyContext(plan, data, place, device, is_main=processes.is_main, on_progress=on_progress)
@@ -213,9 +209,7 @@ def _result(
     results = tables.pop("results")
     return judged(
         kind,
-        StudyResult(
-            plan, results, kind.summarise(results), Verdict(()), kind.messages(data), costs, folder, tables
-        ),
+        StudyResult(plan, results, kind.summarise(results), Verdict(()), kind.messages(data), costs, folder, tables),
     )
 
 
@@ -323,7 +317,7 @@ def _outputs(
                 output, costs = _run_job(job, kind, context)
             yield job, output, costs
         return
-    sent = replace(context, on_progress=ignore_progress, device=executor.job_device(context.device))
+    sent = replace(context, on_progress=no_progress, device=executor.job_device(context.device))
     for ended in run_jobs(executor, _run_job, jobs, kind, sent):
         output, costs = ended.result
         yield ended.item, output, costs

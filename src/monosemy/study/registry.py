@@ -74,9 +74,7 @@ def read_study(folder: Path, faults: list[str] | None = None) -> StudyResult:
     results = _read_table(path)
     _check_columns(results, path)
     try:
-        tables = {
-            file.stem: _read_table(file) for file in sorted(folder.glob("*.parquet")) if file.name != RESULTS
-        }
+        tables = {file.stem: _read_table(file) for file in sorted(folder.glob("*.parquet")) if file.name != RESULTS}
         summary = kind.summarise(results)
         result = judged(kind, StudyResult(plan, results, summary, Verdict(()), folder=folder, tables=tables))
     except InputError:

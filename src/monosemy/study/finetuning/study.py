@@ -9,9 +9,8 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
-from monosemy.core.cache import fingerprint
 from monosemy.core.config import merged
-from monosemy.core.console import OnProgress
+from monosemy.core.console import Progress
 from monosemy.core.executors import ExecutorConfig
 from monosemy.data import digits
 from monosemy.data.dataset import Inputs, LabelledData, take
@@ -22,8 +21,16 @@ from monosemy.errors import InputError
 from monosemy.report.tables import Section
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.seeding import derive_seed
-from monosemy.study.conditions import Cell, Conditions, Evaluation, Training, conditions, make_cells, training_labels
-from monosemy.study.conditions import with_levels
+from monosemy.study.conditions import (
+    Cell,
+    Conditions,
+    Evaluation,
+    Training,
+    conditions,
+    make_cells,
+    training_labels,
+    with_levels,
+)
 from monosemy.study.engine import StudyContext, StudyKind
 from monosemy.study.finetuning.plan import BASELINE, VARIANTS, FinetunePlan, VariantName
 from monosemy.study.finetuning.verdict import curve_sections, finetuning_verdict
@@ -69,7 +76,7 @@ class FinetuningStudy(StudyKind[FinetunePlan, LabelledData, NetworkJob]):
     jobs_title = "Networks"
     baseline = BASELINE
 
-    def load(self, plan: FinetunePlan, on_progress: OnProgress) -> LabelledData:
+    def load(self, plan: FinetunePlan, on_progress: Progress) -> LabelledData:
         """Load the images, in the size that the encoder takes where the plan names none."""
         files_by_base(_existing(plan.encoders))
         size = plan.data.image_size or image_side(plan.encoders)

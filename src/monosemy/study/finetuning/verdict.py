@@ -27,9 +27,7 @@ def finetuning_verdict(result: StudyResult) -> Verdict:
     sentences, warnings = [], few_seeds(result.plan.n_seeds)
     for scenario in tables.scenarios(result.summary):
         level = hardest_level(result.summary, scenario)
-        sentences += [
-            compared(result, name, controls, scenario, level) for name in with_role(present, "monosemantic")
-        ]
+        sentences += [compared(result, name, controls, scenario, level) for name in with_role(present, "monosemantic")]
         sentences.append(_overfitting(result.results, scenario, level))
     if controls:
         warnings.append("Learning rate, smoothing and weight decay are fixed, not tuned for each variant.")
