@@ -1,10 +1,7 @@
-"""Figures of trainings from preferences: against the weight, by layer, by model.
-
-A comparison of trainings from preferences: tables in the terminal, and what they say in words.
-"""
+"""The verdict on trainings from preferences in words, with its tables and figures."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -12,17 +9,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
-from rich.console import Console
 
-from monosemy.core.console import outcome_json
-from monosemy.core.files import write_text
-from monosemy.report.figures import HOUSE_STYLE, write_figures
-from monosemy.report.tables import p_text
-from monosemy.report.terminal import print_sentences, print_table
-from monosemy.results.statistics import mean_interval
-from monosemy.results.wording import SIGNIFICANT
+from monosemy.report.figures import HOUSE_STYLE
+from monosemy.report.tables import Section, StudyFigure, Table, p_text
+from monosemy.results.result import StudyResult, Verdict
+from monosemy.results.statistics import holm, mean_interval, paired_p_value
+from monosemy.results.wording import SIGNIFICANT, few_seeds
 from monosemy.study.dpo.plan import BASE, BASELINE, variants
-from monosemy.study.dpo.run import AlignmentResult
 
 _PANELS = {
     "margin": "Reward margin",
@@ -33,19 +26,8 @@ _BLUE, _GREY = "#0072B2", "#7a7a7a"
 _DASHES = ((5, 2), (1.5, 1.5), (6, 1.5, 1.5, 1.5), (3, 1))
 
 
-def alignment_figures(result: AlignmentResult) -> dict[str, Figure]:
-    """Figures by the names of their files."""
-    figures = {}
-    for model in result.n_parameters:
-        figures[f"weight-{model}"] = weight_figure(result, model)
-        figures[f"layers-{model}"] = layers_figure(result, model)
-    if len(result.n_parameters) > 1 and result.plan.weights:
-        figures["models"] = models_figure(result)
-    return figures
-
-
 @HOUSE_STYLE
-def weight_figure(result: AlignmentResult, model: str) -> Figure:
+def weight_figure(result: StudyResult, model: str) -> Figure:
     """Margin, KL and decorrelation against DecPO's weight, with 95 % intervals; DPO and the controls as lines."""
     rows = result.summary[result.summary["model"] == model]
     figure = Figure(figsize=(9.6, 3.6), layout="constrained")
@@ -91,7 +73,7 @@ def _log_axis(axes: Axes, values: Sequence[float]) -> None:
 
 
 @HOUSE_STYLE
-def layers_figure(result: AlignmentResult, model: str) -> Figure:
+def layers_figure(result: StudyResult, model: str) -> Figure:
     """Feature decorrelation of each measured layer, in their order: before, after DPO, after DecPO at each weight."""
     rows = result.results[
         (result.results["encoder"] == model)
@@ -119,11 +101,11 @@ def layers_figure(result: AlignmentResult, model: str) -> Figure:
 
 
 @HOUSE_STYLE
-def models_figure(result: AlignmentResult) -> Figure:
+def models_figure(result: StudyResult) -> Figure:
     """DecPO's gain of margin over DPO by model size, and against the model's decorrelation before."""
     rows = result.summary
     before = rows[(rows["variant"] == BASE) & (rows["metric"] == "feature_decorrelation")].set_index("model")["mean"]
-    sizes = pd.Series(result.n_parameters)
+    sizes = pd.Series(_n_parameters(result))
     weights = sorted(weight for weight in result.plan.weights if weight > 0)
     figure = Figure(figsize=(9.6, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -155,42 +137,127 @@ _COMPARED = {"margin": "margin", "kl": "KL to the reference, nats a token", "fea
 _SMALL = 10_000_000
 
 
-def sentences(result: AlignmentResult) -> list[str]:
-    """What DPO alone does, what each weight does, the closest control, and what models have to do with it."""
-    said = []
-    for model in dict.fromkeys(result.summary["model"]):
-        where = f"{model}: " if len(result.n_parameters) > 1 else ""
+def dpo_verdict(result: StudyResult) -> Verdict:
+    """Return what DPO alone does, what each weight of DecPO changes, the closest control, and what model size adds."""
+    sentences, sizes = [], _n_parameters(result)
+    for model in sizes:
+        where = f"{model}: " if len(sizes) > 1 else ""
         rows = result.summary[result.summary["model"] == model]
-        found = [
+        findings = [
             _learned(rows),
             _dpo_alone(rows),
             *_margins(rows, result),
             _decorrelated(rows, result),
             *_price(rows, result),
         ]
-        said += [f"{where}{sentence}" for sentence in found if sentence]
-    return said + _across_models(result)
+        sentences += [f"{where}{sentence}" for sentence in findings if sentence]
+    return Verdict((*sentences, *_across_models(result)), tuple(_warnings(result, sizes)))
 
 
-def warnings(result: AlignmentResult) -> list[str]:
-    """What limits the answer."""
-    plan, n = result.plan, result.plan.seeds
-    said = []
-    if n < 5:
-        said.append(f"Only {n} seed{'s' * (n > 1)}: intervals need at least 5 to mean much.")
+def _n_parameters(result: StudyResult) -> dict[str, int]:
+    """Return the number of parameters of each base model."""
+    rows = result.results[result.results["metric"] == "n_parameters"]
+    return {str(model): int(value) for model, value in rows.groupby("encoder", sort=False)["value"].first().items()}
+
+
+def _warnings(result: StudyResult, sizes: dict[str, int]) -> list[str]:
+    plan = result.plan
+    warnings = few_seeds(plan.n_seeds)
     if len(plan.weights) > 1:
-        said.append("The weights are judged on the same test pairs that one would choose by: the best looks too good.")
+        warnings.append("The weights are compared on the test pairs, so the best of them looks better than it is.")
     if plan.losses:
-        said.append("Losses stretch rewards differently: compare accuracy and KL between losses, not margins.")
+        warnings.append("Losses scale rewards differently: compare accuracy and KL between losses, not margins.")
     if plan.judge is not None and plan.judge.kind == "toxicity":
-        said.append("The judge knows rude words of single sentences alone; its numbers compare models, no more.")
-    small = [name for name, size in result.n_parameters.items() if size < _SMALL]
+        warnings.append("The toxicity judge recognises rude words in single sentences; use it to compare models only.")
+    small = [name for name, size in sizes.items() if size < _SMALL]
     if small:
-        said.append(
-            f"Under ten million weights ({', '.join(small)}) show that the method works, not what it does to a large "
-            f"model."
+        warnings.append(
+            f"Models under ten million weights ({', '.join(small)}) show that the method works, not its effect on "
+            f"large models."
         )
-    return said
+    return warnings
+
+
+def dpo_sections(result: StudyResult) -> list[Section]:
+    """Return means, differences to DPO and figures of each model, and a figure across models."""
+    sizes = _n_parameters(result)
+    sections = []
+    for model in sizes:
+        rows = result.summary[result.summary["model"] == model]
+        figures = (
+            StudyFigure("weight", "", f"weight-{model}", f"Margin, KL and decorrelation of {model} against the weight.",
+                        weight_figure(result, model)),
+            StudyFigure("layers", "", f"layers-{model}", f"Feature decorrelation of {model} by layer.",
+                        layers_figure(result, model)),
+        )  # fmt: skip
+        sections.append(Section(model, tuple(_tables(model, rows)), figures))
+    if len(sizes) > 1 and result.plan.weights:
+        alt = "Gain of margin of DecPO over DPO by model size and by decorrelation before."
+        figure = StudyFigure("models", "", "models", alt, models_figure(result))
+        sections.append(Section("Across models", figures=(figure,)))
+    return sections
+
+
+def _tables(model: str, rows: pd.DataFrame) -> list[Table]:
+    heads = {metric: head for metric, head in _HEADS.items() if metric in set(rows["metric"])}
+    names = list(dict.fromkeys(rows["variant"]))
+    means = tuple((name, tuple(_text(metric, _row(rows, name, metric)["mean"]) for metric in heads)) for name in names)
+    tables = [Table(f"{model}: means over seeds", tuple(heads.values()), means)]
+    for metric, title in _COMPARED.items():
+        lines = []
+        for name in [name for name in names if name not in (BASE, BASELINE)]:
+            row = _row(rows, name, metric)
+            interval = _interval(row["gain_low"], row["gain_high"]).strip()
+            lines.append((name, (f"{row['gain']:+.3g}", interval, p_text(float(row["p_holm"])))))
+        if lines:
+            heading = f"{model}: difference to dpo, {title}"
+            tables.append(Table(heading, ("mean", "95 % interval", "Holm p"), tuple(lines)))
+    return tables
+
+
+def _text(metric: str, value: float) -> str:
+    return f"{100 * value:.1f}" if metric in _PERCENT else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def summarise_alignment(results: pd.DataFrame) -> pd.DataFrame:
+    """One row a model, variant and metric: its mean, and the paired difference to DPO of the same seed.
+
+    Args:
+        results: tidy table with encoder, features, scenario, level, seed, metric, value; of scenario `pairs` alone.
+
+    Returns: columns model, variant, weight, metric, seeds, mean, low, high, gain, gain_low, gain_high, p, p_holm. A
+        gain is the variant less DPO, whether more is better or not. p_holm is corrected within each metric, over all
+        variants and models.
+    """
+    measured = results[results["scenario"] == "pairs"]
+    weights = measured.groupby(["features"], sort=False)["level"].first()
+    order = list(dict.fromkeys(measured["features"]))
+    rows: list[dict[str, Any]] = []
+    for model, metric in dict.fromkeys(zip(measured["encoder"], measured["metric"], strict=True)):
+        cell = measured[(measured["encoder"] == model) & (measured["metric"] == metric)]
+        wide = cell.pivot(index="seed", columns="features", values="value")
+        for name in [name for name in order if name in wide]:
+            values = wide[name].dropna().to_numpy()
+            if len(values) == 0:
+                continue
+            mean, low, high = mean_interval(values)
+            row = {
+                "model": model, "variant": name, "weight": weights[name], "metric": metric, "seeds": len(values),
+                "mean": mean, "low": low, "high": high,
+            }  # fmt: skip
+            if name != BASELINE:
+                difference = (wide[name] - wide[BASELINE]).dropna().to_numpy()
+                gain, gain_low, gain_high = mean_interval(difference)
+                row |= {"gain": gain, "gain_low": gain_low, "gain_high": gain_high, "p": paired_p_value(difference)}
+            rows.append(row)
+    columns = [
+        "model", "variant", "weight", "metric", "seeds", "mean", "low", "high", "gain", "gain_low", "gain_high", "p",
+    ]  # fmt: skip
+    summary = pd.DataFrame(rows, columns=columns)
+    corrected = np.full(len(summary), np.nan)
+    for places in summary.groupby("metric", sort=False).indices.values():
+        corrected[places] = holm(summary["p"].to_numpy(dtype=float)[places])
+    return summary.assign(p_holm=corrected)
 
 
 def _row(rows: pd.DataFrame, variant: str, metric: str) -> pd.Series:
@@ -202,12 +269,12 @@ def _clear(row: pd.Series) -> bool:
 
 
 def _verb(row: pd.Series, n_seeds: int) -> str:
-    """What a difference to DPO does to a quantity."""
+    """Return the verb for a difference to DPO."""
     if n_seeds == 1:
         return "changes, as far as one seed can tell,"
     if not _clear(row):
         return "makes no clear difference to"
-    return "raises" if row["gain"] > 0 else "LOWERS"
+    return "raises" if row["gain"] > 0 else "lowers"
 
 
 def _interval(low: float, high: float) -> str:
@@ -215,22 +282,22 @@ def _interval(low: float, high: float) -> str:
 
 
 def _difference(row: pd.Series) -> str:
-    """The gain over DPO with its interval; of shares in points."""
+    """Return the gain over DPO with its interval; fractions in points."""
     scale, unit = (100, " points") if row["metric"] in _PERCENT else (1, "")
     return f"{scale * row['gain']:+.3g}{_interval(scale * row['gain_low'], scale * row['gain_high'])}{unit}"
 
 
 def _learned(rows: pd.DataFrame) -> str:
-    """Whether there is anything to compare: DPO against chance."""
+    """Return whether there is anything to compare: DPO against chance."""
     dpo, base = _row(rows, BASELINE, "accuracy"), _row(rows, BASE, "accuracy")
-    found = f"{100 * dpo['mean']:.1f} %"
+    parts = f"{100 * dpo['mean']:.1f} %"
     if not np.isnan(dpo["low"]):
-        found += f" [{100 * dpo['low']:.1f}, {100 * dpo['high']:.1f}]"
+        parts += f" [{100 * dpo['low']:.1f}, {100 * dpo['high']:.1f}]"
     constant = np.isnan(base["p"]) and dpo["seeds"] > 1  # every seed gains the same
     if base["gain"] < 0 and (_clear(base) or constant):
-        return f"DPO learns to tell the answers of test pairs apart: accuracy {found}."
+        return f"DPO learns to tell the answers of test pairs apart: accuracy {parts}."
     return (
-        f"DPO itself does not clearly tell the answers of test pairs apart (accuracy {found}), so margins mean little."
+        f"DPO itself does not clearly tell the answers of test pairs apart (accuracy {parts}), so margins mean little."
     )
 
 
@@ -242,26 +309,26 @@ def _dpo_alone(rows: pd.DataFrame) -> str:
         return f"DPO alone changes the layer's feature decorrelation by {change} {start}; one seed cannot tell more."
     if not _clear(row):
         return f"DPO alone makes no clear difference to the layer's feature decorrelation: {change} {start}."
-    return f"DPO alone {'raises' if row['gain'] < 0 else 'LOWERS'} the layer's feature decorrelation: {change} {start}."
+    return f"DPO alone {'raises' if row['gain'] < 0 else 'lowers'} the layer's feature decorrelation: {change} {start}."
 
 
-def _of_kind(result: AlignmentResult, kind: str) -> list[str]:
+def _of_kind(result: StudyResult, kind: str) -> list[str]:
     return [v.name for v in variants(result.plan) if v.objective is not None and v.role == kind]
 
 
-def _margins(rows: pd.DataFrame, result: AlignmentResult) -> list[str]:
+def _margins(rows: pd.DataFrame, result: StudyResult) -> list[str]:
     names = _of_kind(result, "monosemantic")
     if not names:
-        return ["No weight of DecPO was in the comparison, so there is nothing to judge."]
+        return ["No weight of DecPO was in the comparison, so there is nothing to compare."]
     best = max(names, key=lambda name: _row(rows, name, "margin")["gain"])
     groups: dict[str, list[str]] = {}
     for name in names:
         row = _row(rows, name, "margin")
         groups.setdefault(_verb(row, result.plan.seeds), []).append(f"{row['weight']:g} ({_difference(row)})")
     start = f"{_row(rows, BASELINE, 'margin')['mean']:.3g}"
-    said = [
-        f"DecPO {verb} the reward margin, of DPO {start}, at weight {', '.join(found)}."
-        for verb, found in groups.items()
+    sentences = [
+        f"DecPO {verb} the reward margin, of DPO {start}, at weight {', '.join(parts)}."
+        for verb, parts in groups.items()
     ]
     controls = [v.name for v in variants(result.plan) if v.objective is not None and v.objective.regularizer
                 and v.role == "control"]  # fmt: skip
@@ -269,96 +336,54 @@ def _margins(rows: pd.DataFrame, result: AlignmentResult) -> list[str]:
         first = _row(rows, best, "margin")
         closest = max(controls, key=lambda name: _row(rows, name, "margin")["gain"])
         margin = first["gain"] - _row(rows, closest, "margin")["gain"]
-        said.append(
-            f"Its best weight by the margin, {first['weight']:g}, stands at {margin:+.3g} to the best ablation, "
+        sentences.append(
+            f"Its best weight by the margin, {first['weight']:g}, differs by {margin:+.3g} from the best ablation, "
             f"{closest}."
         )
-    return said
+    return sentences
 
 
-def _decorrelated(rows: pd.DataFrame, result: AlignmentResult) -> str:
+def _decorrelated(rows: pd.DataFrame, result: StudyResult) -> str:
     names = _of_kind(result, "monosemantic")
     clear = [_row(rows, name, "feature_decorrelation") for name in names]
-    found = [f"{row['weight']:g} ({_difference(row)})" for row in clear if _clear(row)]
+    parts = [f"{row['weight']:g} ({_difference(row)})" for row in clear if _clear(row)]
     if not names:
         return ""
-    if not found:
+    if not parts:
         if result.plan.seeds == 1:
             return ""
         return "At no weight does DecPO clearly change the layer's feature decorrelation against DPO."
-    return f"DecPO changes the layer's feature decorrelation against DPO at weight {', '.join(found)}."
+    return f"DecPO changes the layer's feature decorrelation against DPO at weight {', '.join(parts)}."
 
 
-def _price(rows: pd.DataFrame, result: AlignmentResult) -> list[str]:
-    """Clear changes in what should stay: KL, perplexity, unsafe answers, diversity."""
-    said: list[str] = []
+def _price(rows: pd.DataFrame, result: StudyResult) -> list[str]:
+    """Return clear changes in what should stay: KL, perplexity, unsafe answers, diversity."""
+    sentences: list[str] = []
     words = {"kl": "KL to the reference", "perplexity": "perplexity on held-out text", "unsafe": "unsafe answers",
              "distinct_2": "diversity of answers (distinct-2)", "accuracy": "accuracy on pairs"}  # fmt: skip
     for metric, what in words.items():
         if metric not in set(rows["metric"]):
             continue
         changed = [_row(rows, name, metric) for name in _of_kind(result, "monosemantic")]
-        found = [f"{row['weight']:g} ({_difference(row)})" for row in changed if _clear(row)]
-        if found:
-            said.append(f"DecPO changes {what} against DPO at weight {', '.join(found)}.")
-    return said
+        parts = [f"{row['weight']:g} ({_difference(row)})" for row in changed if _clear(row)]
+        if parts:
+            sentences.append(f"DecPO changes {what} against DPO at weight {', '.join(parts)}.")
+    return sentences
 
 
-def _across_models(result: AlignmentResult) -> list[str]:
-    names, models = _of_kind(result, "monosemantic"), list(result.n_parameters)
+def _across_models(result: StudyResult) -> list[str]:
+    names, models = _of_kind(result, "monosemantic"), list(_n_parameters(result))
     if len(models) < 2 or not names:
         return []
     parts, points = [], []
-    for model in sorted(models, key=lambda name: result.n_parameters[name]):
+    for model in sorted(models, key=lambda name: _n_parameters(result)[name]):
         rows = result.summary[result.summary["model"] == model]
         best = max((_row(rows, name, "margin") for name in names), key=lambda row: row["gain"])
         before = _row(rows, BASE, "feature_decorrelation")["mean"]
-        parts.append(f"{model} ({result.n_parameters[model]:,} weights) {best['weight']:g} ({_difference(best)})")
+        parts.append(f"{model} ({_n_parameters(result)[model]:,} weights) {best['weight']:g} ({_difference(best)})")
         points.append(f"{before:.3g} -> {best['gain']:+.3g}")
     return [
         f"Best weight by the margin, and its gain over DPO: {'; '.join(parts)}.",
         f"Feature decorrelation of the model before, and that gain: {'; '.join(points)}; {len(models)} models are "
         f"too few to tell a law from chance.",
     ]
-
-
-def print_alignment(result: AlignmentResult, console: Console) -> None:
-    """Print what was measured, the differences to DPO, and what they mean."""
-    for model in dict.fromkeys(result.summary["model"]):
-        rows = result.summary[result.summary["model"] == model]
-        heads = {metric: head for metric, head in _HEADS.items() if metric in set(rows["metric"])}
-        names = list(dict.fromkeys(rows["variant"]))
-        table = [(name, [_text(metric, _row(rows, name, metric)["mean"]) for metric in heads]) for name in names]
-        print_table(f"{model}: means over seeds", list(heads.values()), table, console)
-        for metric, title in _COMPARED.items():
-            compared = [(name, _row(rows, name, metric)) for name in names if name not in (BASE, BASELINE)]
-            lines = [
-                (name, [f"{row['gain']:+.3g}", _interval(row["gain_low"], row["gain_high"]).strip(), _p(row)])
-                for name, row in compared
-            ]
-            if lines:
-                print_table(f"{model}: difference to dpo, {title}", ["mean", "95 % interval", "Holm p"], lines, console)
-    print_sentences("Verdict", sentences(result), "bold", console)
-    print_sentences("Warnings", warnings(result), "bold yellow", console)
-    print_sentences("Notices", result.notices, "bold", console)
-    console.print(f"\nResults in {result.folder}", highlight=False, markup=False, soft_wrap=True)
-
-
-def alignment_json(result: AlignmentResult) -> str:
-    """Verdict, warnings, notices, summary and folder as JSON; what is not known is null."""
-    return outcome_json(sentences(result), warnings(result), result.notices, result.summary, result.folder)
-
-
-def _p(row: pd.Series) -> str:
-    return p_text(float(row["p_holm"]))
-
-
-def _text(metric: str, value: float) -> str:
-    return f"{100 * value:.1f}" if metric in _PERCENT else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def write_alignment(result: AlignmentResult) -> list[Path]:
-    """Write the verdict and the figures, as PNG and SVG."""
-    lines = [*sentences(result), *(f"Warning: {warning}" for warning in warnings(result))]
-    write_text(result.folder / "verdict.txt", "\n".join(lines) + "\n")
-    return write_figures(alignment_figures(result), result.folder)

@@ -1,0 +1,298 @@
+"""Trainings from preferences: DPO, DecPO at several weights, and other regularisers, side by side."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from monosemy.core.cache import fingerprint
+from monosemy.core.console import Progress
+from monosemy.core.environment import one_thread
+from monosemy.core.executors import ExecutorConfig
+from monosemy.core.files import write_text
+from monosemy.encoders.text import MINILM, TextEncoder
+from monosemy.errors import InputError
+from monosemy.lm.adapter_training import quiet_libraries
+from monosemy.lm.config import JudgeConfig
+from monosemy.lm.decpo import chosen_layers
+from monosemy.lm.dpo_evaluation import measure_alignment, pair_likelihoods
+from monosemy.lm.dpo_training import align, resized_config
+from monosemy.lm.evaluation import diversity
+from monosemy.lm.instructions import held_out_texts
+from monosemy.lm.judge import Judge, judge_answers, make_judge
+from monosemy.lm.models import LoadedModel, load_causal_model
+from monosemy.lm.preferences import load_preferences
+from monosemy.lm.prompts import Row as Pair
+from monosemy.lm.texts import TextData, fewer
+from monosemy.lm.tokenization import fit_context
+from monosemy.report.tables import Section
+from monosemy.results.result import StudyResult, Verdict
+from monosemy.seeding import derive_seed
+from monosemy.study.dpo.base_models import BaseModel, Key, base_model_keys, base_model_name, make_base_models
+from monosemy.study.dpo.plan import BASELINE, DpoPlan, Variant, variants
+from monosemy.study.dpo.verdict import dpo_sections, dpo_verdict, summarise_alignment
+from monosemy.study.engine import StudyContext, StudyKind
+from monosemy.study.folder import Row
+
+
+@dataclass(frozen=True)
+class PreferenceData:
+    """Preference pairs, and those of each model that fit its context."""
+
+    text: TextData
+    pairs: dict[str, tuple[list[Pair], list[Pair]]] = field(default_factory=dict)
+    """Train and test pairs by model."""
+    messages: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of the data set."""
+        return self.text.name
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One model to train and measure."""
+
+    base: Key
+    variant: Variant
+    seed: int
+    n_seeds: int = 1
+
+    @property
+    def name(self) -> str:
+        """The name of the job, and of its files."""
+        return f"{base_model_name(*self.base)}-{self.features}-{self.seed}"
+
+    @property
+    def features(self) -> str:
+        """The variant."""
+        return self.variant.name
+
+
+@dataclass(frozen=True)
+class _Output:
+    rows: list[Row]
+    prompts: list[str]
+    answers: list[str]
+
+
+Context = StudyContext[DpoPlan, PreferenceData]
+
+
+class DpoStudy(StudyKind[DpoPlan, PreferenceData, TrainingJob]):
+    """Compares trainings from preferences.
+
+    The models of the first seed are kept in ``models/``, all answers in ``answers/``.
+    """
+
+    plan_type = DpoPlan
+    title = "training from preferences"
+    command = "monosemy align"
+    jobs_title = "Models"
+    packages = ("transformers", "trl", "peft")
+    baseline = BASELINE
+
+    def load(self, plan: DpoPlan, on_progress: Progress) -> PreferenceData:
+        """Load the pairs."""
+        return PreferenceData(load_preferences(plan.data, plan.seed))
+
+    def check(self, plan: DpoPlan, data: PreferenceData, device: str) -> PreferenceData:
+        """Raise for whatever can be wrong with pairs, models and judge; return the pairs that fit each model."""
+        if len(data.text.test) < 2:
+            raise InputError(
+                f"{data.name} has {len(data.text.test)} test pairs; raise its test fraction, or give more pairs."
+            )
+        pairs, messages = _fitted_pairs(plan, data.text)
+        if plan.judge is not None:
+            _judge(plan.judge)
+        return replace(data, pairs=pairs, messages=(*data.text.notices, *messages))
+
+    def key(self, plan: DpoPlan, data: PreferenceData) -> str:
+        """Return a fingerprint of the pairs."""
+        return fingerprint(*(json.dumps(rows, sort_keys=True) for rows in data.text.splits().values()))
+
+    def messages(self, data: PreferenceData) -> tuple[str, ...]:
+        """Return what was noticed in the pairs."""
+        return data.messages
+
+    def jobs(self, plan: DpoPlan, data: PreferenceData) -> list[TrainingJob]:
+        """Return a training for each base model, seed and variant."""
+        return [
+            TrainingJob(base, variant, seed)
+            for base in base_model_keys(plan)
+            for seed in range(plan.n_seeds)
+            for variant in variants(plan)
+        ]
+
+    def prepare(self, context: Context, executor: ExecutorConfig) -> dict[Key, BaseModel]:
+        """Return the base models, warmed up where the plan says so."""
+        train = {model: rows for model, (rows, _) in context.data.pairs.items()}
+        device = executor.job_device(context.device)
+        return make_base_models(context.plan, train, context.folder, context.on_progress, device, executor)
+
+    def run(self, job: TrainingJob, context: Context) -> _Output:
+        """Train and measure a model."""
+        base: BaseModel = context.shared[job.base]
+        try:
+            loaded, measured = _train_and_measure(job, base, context)
+        except InputError as error:
+            raise InputError(f"{job.features} of {base.name}, seed {job.seed}: {error}") from error
+        if job.seed == 0 and job.variant.objective is not None:
+            _save(loaded, context.folder / "models" / f"{base.name}-{job.features}")
+        place = {"encoder": base.name, "features": job.features, "seed": job.seed}
+        weight = 0.0 if job.variant.objective is None else job.variant.objective.weight
+        rows: list[Row] = [
+            place | {"scenario": "pairs", "level": weight, "metric": metric, "value": value}
+            for metric, value in measured.values.items()
+        ]
+        rows += [
+            place | {"scenario": "layer", "level": float(number), "metric": metric, "value": value}
+            for number, layer in enumerate(measured.layers)
+            for metric, value in layer.items()
+        ]
+        size = {"scenario": "model", "level": 0.0, "metric": "n_parameters", "value": float(base.n_parameters)}
+        return _Output([*rows, place | size], measured.prompts, measured.answers)
+
+    def collect(self, job: TrainingJob, output: _Output, context: Context) -> list[Row]:
+        """Judge the answers, here because judges and text encoders load once, and write them down."""
+        return output.rows + _judged(job, output, context)
+
+    def tabulate(self, rows: list[Row], plan: DpoPlan, data: PreferenceData) -> dict[str, pd.DataFrame]:
+        """Return the tidy table; scenario `pairs` has the metrics of a model, `layer` those of each layer."""
+        frame = pd.DataFrame(rows)
+        frame.insert(0, "dataset", data.name)
+        columns = ["dataset", "encoder", "features", "scenario", "level", "seed", "metric", "value"]
+        return {"results": frame[columns]}
+
+    def summarise(self, results: pd.DataFrame) -> pd.DataFrame:
+        """Return means and paired differences to DPO by model, variant and metric."""
+        return summarise_alignment(results)
+
+    def verdict(self, result: StudyResult) -> Verdict:
+        """Return what DPO does, what each weight of DecPO changes, and at which price."""
+        return dpo_verdict(result)
+
+    def sections(self, result: StudyResult) -> Sequence[Section]:
+        """Return tables and figures by model."""
+        return dpo_sections(result)
+
+    def finish(self, result: StudyResult, context: Context) -> None:
+        """Remove the checkpoints."""
+        shutil.rmtree(context.folder / "checkpoints", ignore_errors=True)
+
+    def folder_name(self, plan: DpoPlan, data: PreferenceData) -> str:
+        """Return the name of the default folder."""
+        return f"align-{Path(data.name).stem}"
+
+
+@cache
+def _judge(config: JudgeConfig) -> Judge:
+    """Return the judge, once it has judged something: what it lacks shows before anything is trained."""
+    judge = make_judge(config)
+    with one_thread():
+        judge_answers(judge, ["Hello"], ["Hello."])
+    return judge
+
+
+@cache
+def _text_encoder() -> TextEncoder:
+    return TextEncoder(MINILM)
+
+
+def _fitted_pairs(plan: DpoPlan, data: TextData) -> tuple[dict[str, tuple[list[Pair], list[Pair]]], tuple[str, ...]]:
+    """Return train and test pairs by model, without those beyond its context, and messages about what was left out.
+
+    Raises:
+        InputError: names that cannot be told apart, a model, layer, width or text that is missing, or no pair that
+            fits.
+    """
+    names = [Path(name).name for name in plan.models]
+    for source, name in zip(plan.models, names, strict=True):
+        if name in ("", ".."):  # it names a folder of the comparison
+            raise InputError(f"The model {source!r} ends in no name; write the name of its folder.")
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(f"Two models are called {repeated!r}, so tables could not tell them apart; rename a folder.")
+    if plan.held_out is not None:
+        held_out_texts(plan.held_out)
+    pairs, messages = {}, []
+    layers = None if plan.training.layers is None else list(plan.training.layers)
+    for source, name in zip(plan.models, names, strict=True):
+        loaded = load_causal_model(source, dtype="float32", device="cpu")
+        chosen_layers(loaded.model, layers)
+        for width in plan.widths:
+            resized_config(loaded, width)
+        n_tokens = min(plan.training.max_tokens or loaded.context, loaded.context)
+        train, test = (
+            fit_context(rows, loaded.tokenizer, n_tokens, plan.training.on_long) for rows in (data.train, data.test)
+        )
+        for split, part in (("train", train), ("test", test)):
+            messages += [f"{notice} ({split}, {name})" for notice in part.notices(n_tokens)]
+        if plan.pairs is not None and plan.pairs > len(train.rows):
+            messages.append(f"{name} has only {len(train.rows):,} train pairs that fit, not {plan.pairs:,}.")
+        pairs[source] = (train.rows, fewer(test.rows, plan.test_pairs, derive_seed(plan.seed, "test")))
+    return pairs, tuple(messages)
+
+
+def _train_and_measure(job: TrainingJob, base: BaseModel, context: Context) -> tuple[LoadedModel, Any]:
+    plan, objective = context.plan, job.variant.objective
+    train, test = context.data.pairs[base.model]
+    config, seed = plan.training, derive_seed(plan.seed, "align", job.seed) % 2**31
+    loaded = base.load(context.device)
+    reference = base.load(context.device) if config.method == "full" or objective is None else None
+    before = pair_likelihoods(loaded, test, batch_size=plan.measuring.batch_size)
+    if objective is not None:
+        rows = fewer(train, plan.pairs, derive_seed(plan.seed, "pairs", job.seed))
+        checkpoints = context.folder / "checkpoints" / job.name
+        loaded = align(loaded, reference, rows, config, objective, seed=seed, checkpoints=checkpoints)
+    measured = measure_alignment(
+        loaded,
+        reference,
+        before,
+        test,
+        base.held_out(plan),
+        beta=config.beta,
+        layers=config.layers,
+        config=plan.measuring,
+        seed=seed,
+    )
+    return loaded, measured
+
+
+def _save(loaded: LoadedModel, folder: Path) -> None:
+    """Write a model or adapter as a folder that is either whole or missing."""
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished = folder.with_name(f".{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    with quiet_libraries():
+        loaded.model.save_pretrained(unfinished, safe_serialization=True)
+        loaded.tokenizer.save_pretrained(unfinished)
+    unfinished.rename(folder)
+
+
+def _judged(job: TrainingJob, output: _Output, context: Context) -> list[Row]:
+    """Return rows on the answers, and write the answers to the study folder."""
+    judge = None if context.plan.judge is None else _judge(context.plan.judge)
+    metrics: dict[str, float] = {}
+    scores: Sequence[float | None] = [None] * len(output.answers)
+    with one_thread():
+        if judge is not None:
+            judgement = judge_answers(judge, output.prompts, output.answers)
+            metrics |= {"unsafe": judgement.mean, "unsafe_share": judgement.unsafe_share()}
+            scores = [float(score) for score in judgement.scores]
+        if sum(bool(answer.strip()) for answer in output.answers) >= 2:
+            measured = diversity(output.answers, _text_encoder())
+            metrics |= {"distinct_2": measured.distinct_2, "answer_decorrelation": measured.decorrelation}
+    lines = [
+        json.dumps({"prompt": prompt, "answer": answer} | ({} if score is None else {"unsafe": score}))
+        for prompt, answer, score in zip(output.prompts, output.answers, scores, strict=True)
+    ]
+    write_text(context.folder / "answers" / f"{job.name}.jsonl", "\n".join(lines) + "\n")
+    shared = {name: output.rows[0][name] for name in ("encoder", "features", "seed", "scenario", "level")}
+    return [shared | {"metric": metric, "value": value} for metric, value in metrics.items()]
