@@ -20,7 +20,7 @@ from monosemy.functional.geometry import effective_rank, gauge_change, layer_gau
 from monosemy.lm.adapter_training import load_adapter
 from monosemy.lm.architectures import Mlp, MlpNames, causal_model, input_weights, mlps, model_type, token_rows
 from monosemy.lm.models import LoadedModel, load_causal_model
-from monosemy.lm.tokenization import length_batches, padded
+from monosemy.lm.tokenization import padded_batches
 from monosemy.metrics.streaming import EffectiveRank, FeatureDecorrelation, Firing, MonoScore
 
 RANK_ROWS = 2048
@@ -285,9 +285,8 @@ def prompt_metrics(
         texts = tuple(prompts[start : start + _BLOCK])
         tokens = _last_tokens(loaded, texts, start, max_tokens)
         embeddings = None if embed is None else embed(texts)
-        lengths = [len(ids) for ids in tokens]
-        for rows in length_batches(lengths, max(1, _BATCH_TOKENS // max(lengths))):
-            ids, mask = padded([tokens[i] for i in rows], loaded.tokenizer.pad_token_id or 0, loaded.device)
+        batch_size = max(1, _BATCH_TOKENS // max(map(len, tokens)))
+        for rows, ids, mask in padded_batches(loaded, tokens, batch_size):
             for number, (up, neurons) in enumerate(_activations(body, modules, ids, mask)):
                 if not (np.isfinite(up).all() and np.isfinite(neurons).all()):
                     raise InputError(

@@ -165,7 +165,7 @@ def fitted(data: AdapterData, tokenizer: Any, n_tokens: int, on_long: OnLong) ->
         if on_long == "stop" and found.n_dropped:
             raise _too_long(found.n_dropped, name, data.name, n_tokens)
         rows[name] = found.rows
-        notices += [f"{name.capitalize()}: {said}" for said in found.notices(n_tokens)]
+        notices += [f"{name.capitalize()}: {said}" for said in found.warnings(n_tokens)]
     return replace(data, instructions=rows, notices=(*data.notices, *notices))
 
 
