@@ -85,9 +85,9 @@ def opened(path: Path) -> dict[str, float]:
 def main() -> None:
     rng = np.random.default_rng(0)
     codes, labels = made_codes(rng)
-    yardstick = rng.normal(size=(SAMPLES, 64)).astype(np.float32)
+    reference_embeddings = rng.normal(size=(SAMPLES, 64)).astype(np.float32)
     started = time.perf_counter()
-    found = explain(codes, labels, CLASSES, yardstick)
+    found = explain(codes, labels, CLASSES, reference_embeddings)
     explained = time.perf_counter() - started
     predicted = np.where(rng.random(SAMPLES) < 0.6, labels, rng.integers(0, CLASSES, SAMPLES))
     weight = rng.normal(size=(DIMENSIONS, CLASSES)).astype(np.float32)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from processes import in_processes
 
+from monosemy.core.distributed import all_gather, row_offset
 from monosemy.encoders.augmentation import make_augmentation
 from monosemy.encoders.backbones import BackboneConfig
 from monosemy.encoders.contrastive import PretrainConfig, contrastive_loss, make_encoder, pixel_statistics, pretrain
@@ -161,10 +162,11 @@ def gradients(method: str, images: np.ndarray, labels: np.ndarray) -> tuple[torc
     # The views are given, not drawn: here the same images twice, the second time mirrored.
     own = torch.from_numpy(images).chunk(world)[rank]
     first, second = network(torch.cat([own, own.flip(-1)])).chunk(2)
+    others = {"gather": all_gather, "offset": row_offset(2 * len(first))}
     if settings.supervised:
-        loss = supervised_contrastive(first, second, torch.from_numpy(labels).chunk(world)[rank], 0.2)
+        loss = supervised_contrastive(first, second, torch.from_numpy(labels).chunk(world)[rank], 0.2, **others)
     else:
-        loss = nt_xent(first, second, 0.2)
+        loss = nt_xent(first, second, 0.2, **others)
     loss.backward()
     found = {}
     for name, parameter in network.named_parameters():

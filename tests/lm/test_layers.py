@@ -15,7 +15,7 @@ from tiny_models import save_causal, tiny_tokenizer, with_biases
 
 from monosemy.errors import InputError
 from monosemy.functional.firing import hoyer_sparsity
-from monosemy.functional.geometry import effective_rank, feature_decorrelation, gauge_change
+from monosemy.functional.geometry import effective_rank, feature_decorrelation, superposition_change
 from monosemy.lm import layers
 from monosemy.lm.architectures import MlpNames, mlps
 from monosemy.lm.layers import measure_layers, neuron_superpositions, prompt_metrics
@@ -119,7 +119,7 @@ def test_models_side_by_side(tmp_path: Path) -> None:
     change = found.layers[found.layers["metric"] == "weight_change"]
     assert change["model"].tolist() == ["after"] * 2
     after = neuron_superpositions(model.model)
-    assert change["value"].tolist() == pytest.approx([0, gauge_change(before[1], after[1])])
+    assert change["value"].tolist() == pytest.approx([0, superposition_change(before[1], after[1])])
     assert change["value"].iloc[1] > 0
     assert change["depth"].tolist() == [0, 1]
     assert len(found.warnings) == 1

@@ -57,12 +57,14 @@ def execute(request: GalleryRequest, console: Console, *, as_json: bool = False)
     )
     rows = None if request.inputs is None else _inputs(request, loaded.codes.shape[0])
     loaded = _with_labels(loaded, rows, request)
-    yardstick = None if request.embeddings is None else load_codes(DataConfig(source=str(request.embeddings))).codes
+    reference_embeddings = (
+        None if request.embeddings is None else load_codes(DataConfig(source=str(request.embeddings))).codes
+    )
     labels = loaded.labels if len(loaded.class_names) > 1 else None
     if loaded.labels is not None and labels is None:
         console.print(Text(f"All rows are of the class {loaded.class_names[0]}, so nothing is said of classes."))
     name = source_name(request.codes)
-    found = explain(loaded.codes, labels, len(loaded.class_names), yardstick)
+    found = explain(loaded.codes, labels, len(loaded.class_names), reference_embeddings)
     gallery = Gallery(
         title=name,
         about=f"{len(found.support):,} dimensions on {loaded.codes.shape[0]:,} samples"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from monosemy.core.console import OnLoss
-from monosemy.core.distributed import SINGLE_PROCESS, Processes
+from monosemy.core.distributed import SINGLE_PROCESS, Processes, all_gather, row_offset
 from monosemy.encoders.augmentation import AugmentationName, AugmentConfig, make_augmentation
 from monosemy.encoders.backbones import BackboneConfig
 from monosemy.encoders.image import EncoderSpec, ImageEncoder, ProjectorConfig, channels_last, embed, to_unit
@@ -92,10 +92,11 @@ def contrastive_loss(config: PretrainConfig, labels: Tensor | None) -> Callable[
         with torch.autocast(views.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             features = network(views)
         first, second = features.float().chunk(2)
+        offset = row_offset(2 * len(first))
         if not config.supervised:
-            return nt_xent(first, second, config.temperature)
+            return nt_xent(first, second, config.temperature, gather=all_gather, offset=offset)
         assert labels is not None
-        return supervised_contrastive(first, second, labels[rows], config.temperature)
+        return supervised_contrastive(first, second, labels[rows], config.temperature, gather=all_gather, offset=offset)
 
     return loss
 

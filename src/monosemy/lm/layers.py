@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from monosemy.core.console import Progress
 from monosemy.errors import InputError, reason
 from monosemy.functional.firing import hoyer_sparsity
-from monosemy.functional.geometry import effective_rank, gauge_change, layer_gauge, neuron_gauge
+from monosemy.functional.geometry import effective_rank, layer_superposition, neuron_superposition, superposition_change
 from monosemy.lm.adapter_training import load_adapter
 from monosemy.lm.architectures import Mlp, MlpNames, causal_model, input_weights, mlps, model_type, token_rows
 from monosemy.lm.models import LoadedModel, load_causal_model
@@ -122,9 +122,9 @@ def measure_layers(
             )  # fmt: skip
             columns = {metric: np.array([layer[metric] for layer in layers]) for metric in layers[0]}
         if neurons is not None:
-            columns |= layer_gauge(neurons)._asdict()
+            columns |= layer_superposition(neurons)._asdict()
             if number and first is not None and list(map(len, first)) == list(map(len, neurons)):
-                changes = [gauge_change(before, after) for before, after in zip(first, neurons, strict=True)]
+                changes = [superposition_change(before, after) for before, after in zip(first, neurons, strict=True)]
                 columns["weight_change"] = np.array(changes)
             first = first if number else neurons
         n_layers = len(next(iter(columns.values())))
@@ -165,7 +165,8 @@ def open_model(source: str, device: str | None = None) -> LoadedModel:
 
 
 def neuron_superpositions(model: nn.Module, names: MlpNames | None = None) -> list[NDArray[np.float64]]:
-    """Return :func:`~monosemy.functional.geometry.neuron_gauge` of the neurons (M,) of each layer's MLP, in order.
+    """Return :func:`~monosemy.functional.geometry.neuron_superposition` of the neurons (M,) of each layer's MLP, in
+    order.
 
     The input weights and biases are those of the up-projection, for a gated MLP of the projection that is not gated.
 
@@ -194,7 +195,7 @@ def neuron_superpositions(model: nn.Module, names: MlpNames | None = None) -> li
                 f"computed from; measure on prompts, or choose a model with biases, such as GPT-2, GPT-Neo, GPT-J, "
                 f"OPT or Pythia."
             )
-        layers.append(neuron_gauge(*(values.detach().float().cpu().numpy() for values in (weight, bias))))
+        layers.append(neuron_superposition(*(values.detach().float().cpu().numpy() for values in (weight, bias))))
     return layers
 
 
