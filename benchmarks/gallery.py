@@ -20,8 +20,9 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from record import write_record
 
-from monosemy.metrics.explanations import describe_predictions, explain
-from monosemy.report.gallery import Gallery, GallerySet, write_gallery
+from monosemy import explain
+from monosemy.metrics.explanations import describe_predictions
+from monosemy.report import Gallery, GallerySet, write_gallery
 
 SAMPLES, DIMENSIONS, ACTIVE, CLASSES, SIDE = 50_000, 16_384, 32, 100, 32
 OPENED = 5
