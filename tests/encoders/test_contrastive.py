@@ -13,7 +13,6 @@ from monosemy.encoders.image import ImageEncoder, ProjectorConfig, embed
 from monosemy.errors import InputError
 from monosemy.functional.losses import nt_xent, supervised_contrastive
 from monosemy.training.optimizers import OptimizerConfig
-from monosemy.training.sync_batch_norm import synchronise_batch_norm
 
 IMAGES = np.random.default_rng(0).random((40, 3, 8, 8), dtype=np.float32)
 LABELS = np.arange(40) % 4
@@ -157,8 +156,7 @@ def gradients(method: str, images: np.ndarray, labels: np.ndarray) -> tuple[torc
     world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     rank = torch.distributed.get_rank() if world > 1 else 0
     settings = config(method=method)
-    encoder = make_encoder(images, settings)
-    network = synchronise_batch_norm(encoder) if world > 1 else encoder
+    network = make_encoder(images, settings).eval()  # BatchNorm takes no moments of the batch: they would differ
     # The views are given, not drawn: here the same images twice, the second time mirrored.
     own = torch.from_numpy(images).chunk(world)[rank]
     first, second = network(torch.cat([own, own.flip(-1)])).chunk(2)

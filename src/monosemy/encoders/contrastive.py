@@ -19,7 +19,7 @@ from monosemy.functional.losses import NonNegative, nt_xent, supervised_contrast
 from monosemy.seeding import derive_seed
 from monosemy.training.batches import image_rows
 from monosemy.training.checkpoint import RunFolder
-from monosemy.training.loop import Training, TrainingConfig, train
+from monosemy.training.loop import TrainingConfig, TrainingJob, train
 
 Method = Literal["simclr", "ncl", "supcon", "supncl"]
 NON_NEGATIVE_METHODS = ("ncl", "supncl")
@@ -131,7 +131,7 @@ def pretrain(
     encoder = make_encoder(images, config)
     on_device = None if labels is None else torch.from_numpy(labels).to(processes.device)
     finished = train(
-        Training(
+        TrainingJob(
             network=encoder,
             loss_of=contrastive_loss(config, on_device),
             images=image_rows(images, processes.device),

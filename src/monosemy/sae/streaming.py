@@ -271,7 +271,7 @@ class _Run:
         """What is left of the training, as a sentence."""
         if self.folder is None:
             return ""
-        kept = self.folder.kept()
+        kept = self.folder.describe_checkpoint()
         return kept[0].upper() + kept[1:] + "."
 
     def _save(self, folder: RunFolder, place: tuple[int, State] | None = None) -> None:
@@ -279,12 +279,12 @@ class _Run:
         tensors: dict[str, Tensor] = {}
         for name, trainer in zip(self.names, self.trainers, strict=True):
             if not all(bool(torch.isfinite(parameter).all()) for parameter in trainer.parameters):
-                raise InputError(f"{name}: a weight became infinite or NaN; {folder.kept()}; lower lr.")
+                raise InputError(f"{name}: a weight became infinite or NaN; {folder.describe_checkpoint()}; lower lr.")
             tensors |= {f"{name}/{key}": value for key, value in trainer.state_dict().items()}
         epoch, reader = place or (self.epoch, self.reader.state())
         about = {"step": self.step, "epoch": epoch, "reader": reader}
         write_model_file(folder.checkpoint, FORMAT, about, tensors)
-        folder.saved(self.step)
+        folder.mark_saved(self.step)
 
     def _restore(self, folder: RunFolder) -> None:
         path = folder.checkpoint
@@ -298,7 +298,7 @@ class _Run:
             self.step, self.epoch, place = int(about["step"]), int(about["epoch"]), about["reader"]
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"{path} is the state of another training; choose another folder.") from error
-        folder.saved(self.step)
+        folder.mark_saved(self.step)
         if self.step != self.work.n_steps:
             self.reader = self.work.stream.open(self.epoch, place)
 
