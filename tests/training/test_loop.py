@@ -242,8 +242,8 @@ def refusal() -> str:
 
 def test_batch_norm_over_several_processes_on_cpu_is_refused() -> None:
     sentence = (
-        "2 processes cannot train a network with BatchNorm on CPU, because its moments cannot be synchronised there; use "
-        "one process, or one GPU a process."
+        "2 processes cannot train a network with BatchNorm on CPU, because its moments cannot be synchronised there; "
+        "use one process, or one GPU a process."
     )
     assert in_processes(refusal) == [sentence, sentence]
 
