@@ -41,7 +41,7 @@ def train(path: Path, way: str) -> dict[str, float]:
     """One pass; the peak of memory in MB, and that after the imports."""
     from monosemy import SparseAutoencoder, train_on_stream
     from monosemy.data import open_stream
-    from monosemy.data.shuffle import BlockPermuted, Buffered, Permuted
+    from monosemy.data.streams import BlockPermuted, Buffered, Permuted
 
     imported = peak()
     rows = open_stream(path)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from monosemy.data.open_stream import open_stream
+from monosemy.data.streams import open_stream
 from monosemy.errors import InputError
 from monosemy.functional.codes import to_csr
 from monosemy.functional.geometry import orthogonality_error

@@ -10,9 +10,8 @@ from rich.text import Text
 
 from monosemy.core.console import Progress, json_text, progress
 from monosemy.data.codes import LoadedCodes, load_codes
-from monosemy.data.dataset import DataConfig, LabelledData, encode_labels
+from monosemy.data.dataset import DataConfig, LabelledData, Rows, encode_labels, ordered_classes
 from monosemy.data.load import load_data, read_rows, source_name
-from monosemy.data.rows import Rows, ordered_classes
 from monosemy.errors import InputError, reason
 from monosemy.metrics.explanations import explain
 from monosemy.report.gallery import Gallery, GallerySet, ordered_sets, write_gallery

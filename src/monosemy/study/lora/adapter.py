@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from monosemy.core.console import OnCount
 from monosemy.core.files import atomic_path, write_text
+from monosemy.data.sources import read_lines
 from monosemy.lm.adapter_training import train_adapter
 from monosemy.lm.adapter_units import AdapterDescription, describe_adapter
 from monosemy.lm.config import Decoding
@@ -28,7 +29,7 @@ from monosemy.metrics.dimensions import MIN_SUPPORT
 from monosemy.seeding import derive_seed
 from monosemy.study import folder as study_folder
 from monosemy.study.conditions import Cell, training_labels
-from monosemy.study.lora.data import AdapterData, read_lines
+from monosemy.study.lora.data import AdapterData
 from monosemy.study.lora.plan import AdapterPlan, MethodName
 
 _DESCRIBED = 128
