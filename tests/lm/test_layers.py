@@ -113,6 +113,7 @@ def test_models_side_by_side(tmp_path: Path) -> None:
     sources = {"base": base, "after": str(tmp_path / "after"), "llama": llama}
     found = measure_layers(sources, TEXTS, embed=embed, device="cpu", on_progress=lambda *done: told.append(done))
     assert told[-1] == ("llama", 8, 8)
+    assert repr(found).startswith("LayerMetrics of base (2 layers), after (2 layers)")
     assert [(m.name, m.architecture, m.n_layers) for m in found.models] == [
         ("base", "gpt2", 2), ("after", "gpt2", 2), ("llama", "llama", 2),
     ]  # fmt: skip

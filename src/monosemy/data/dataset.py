@@ -105,6 +105,10 @@ class LabelledData:
     def n_classes(self) -> int:
         return len(self.class_names)
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits().items())
+        return f"LabelledData {self.name}: {self.kind}, {self.n_classes} classes; rows: {sizes}"
+
     def __post_init__(self) -> None:
         for split_name, split in self.splits().items():
             if len(split) == 0:

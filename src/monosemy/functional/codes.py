@@ -28,6 +28,9 @@ class SparseCodes(NamedTuple):
     n_latents: int
     """Width of the dense form."""
 
+    def __repr__(self) -> str:
+        return f"SparseCodes of {self.n_samples:,} samples with {self.n_latents:,} latents, {len(self.values):,} stored"
+
     @property
     def n_samples(self) -> int:
         return len(self.starts) - 1

@@ -16,7 +16,7 @@ from monosemy.errors import InputError, needs_extra
 from monosemy.functional.lora import hidden_units, up_projection
 from monosemy.functional.losses import NON_NEGATIVE
 from monosemy.lm.monolora import MonoVariant
-from monosemy.metrics.dimensions import MIN_SUPPORT
+from monosemy.metrics.dimensions import MIN_SUPPORT, format_metrics
 from monosemy.metrics.streaming import ClassPurity, Firing, SemanticConsistency
 
 with needs_extra("lm", "monosemy.lm"):
@@ -150,6 +150,10 @@ class AdapterDescription:
     """A row for each unit: layer, unit; support, tokens for which it fires; with labels label_consistency,
     label_chance, label_purity and label, the most frequent; for hidden units token_consistency, token_chance and token;
     top_texts, top_positions and top_values, the texts that activate it most, best first, each text once."""
+
+    def __repr__(self) -> str:
+        sizes = f"{len(self.layers):,} layers, {len(self.units):,} units"
+        return f"AdapterDescription of {sizes}\n{format_metrics(self.means())}"
 
     def means(self) -> dict[str, float]:
         """Return means over layers, and over units that fire for at least 10 tokens; NaN if there are none."""

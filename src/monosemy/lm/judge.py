@@ -49,6 +49,9 @@ class Judgement:
     scores: Scores
     """(N,), the probability of being unsafe."""
 
+    def __repr__(self) -> str:
+        return f"Judgement of {len(self.scores):,} answers by {self.judge}: mean probability of unsafe {self.mean:.3g}"
+
     @property
     def mean(self) -> float:
         """Return the mean probability of being unsafe."""

@@ -59,6 +59,10 @@ class LayerMetrics:
     """Mean cosine of the prompts' embeddings: the MonoScore of a neuron that is equally active for all prompts. NaN
     without embeddings."""
 
+    def __repr__(self) -> str:
+        models = ", ".join(f"{model.name} ({model.n_layers} layers)" for model in self.models)
+        return f"LayerMetrics of {models} on {self.n_prompts:,} prompts: {', '.join(self.layers['metric'].unique())}"
+
 
 def measure_layers(
     sources: Mapping[str, str | LoadedModel],

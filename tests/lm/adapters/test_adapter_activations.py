@@ -80,6 +80,7 @@ def plain(placement: str | None):
 def test_statistics_are_those_of_all_tokens_at_once(placement: str | None, of: str) -> None:
     model, labels = plain(placement), np.array([1, 0, 1])
     described = describe_adapter(model, batches(), labels, kind=of)
+    assert repr(described).startswith("AdapterDescription of ")
     texts = np.array([0] * 4 + [1] * 6 + [2] * 4)
     tokens = torch.cat([one.rows.tokens for one in adapter_activations(model, batches())]).numpy()
     for kind in ("hidden", "update"):
