@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from monosemy.classifiers.engine import ProbeConfig
 from monosemy.core.console import Progress
+from monosemy.core.environment import one_thread
 from monosemy.corruptions.labels import check_symmetric_rate, informative_limit
 from monosemy.errors import InputError
 from monosemy.seeding import torch_rng
@@ -22,7 +23,6 @@ from monosemy.theory.toy import (
     check_shape,
     draw_features,
     measure_superposition,
-    one_thread,
     train_toy_models,
     variance_explained,
 )
