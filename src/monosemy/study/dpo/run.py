@@ -18,10 +18,11 @@ from monosemy.core.console import Progress
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.core.files import atomic_path, write_text
+from monosemy.data.dataset import subsample
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError
 from monosemy.lm.adapter_training import quiet_libraries
-from monosemy.lm.decpo import chosen_layers
+from monosemy.lm.decpo import regularized_layers
 from monosemy.lm.dpo_evaluation import measure_alignment, pair_likelihoods
 from monosemy.lm.dpo_training import align, resized_config
 from monosemy.lm.evaluation import diversity
@@ -29,7 +30,7 @@ from monosemy.lm.instructions import held_out_texts
 from monosemy.lm.judge import Judge, judge_answers, make_judge
 from monosemy.lm.models import LoadedModel, load_causal_model
 from monosemy.lm.prompts import Row as Pair
-from monosemy.lm.texts import TextData, fewer
+from monosemy.lm.texts import TextData
 from monosemy.lm.tokenization import fit_context
 from monosemy.results.statistics import holm, mean_interval, paired_p_value
 from monosemy.seeding import derive_seed
@@ -219,7 +220,7 @@ def checked_pairs(
     layers = None if plan.training.layers is None else list(plan.training.layers)
     for source, name in zip(plan.models, names, strict=True):
         loaded = load_causal_model(source, dtype="float32", device="cpu")
-        chosen_layers(loaded.model, layers)
+        regularized_layers(loaded.model, layers)
         for width in plan.widths:
             resized_config(loaded, width)
         n_tokens = min(plan.training.max_tokens or loaded.context, loaded.context)
@@ -227,10 +228,10 @@ def checked_pairs(
             fit_context(rows, loaded.tokenizer, n_tokens, plan.training.on_long) for rows in (data.train, data.test)
         )
         for split, part in (("train", train), ("test", test)):
-            notices += [f"{notice} ({split}, {name})" for notice in part.notices(n_tokens)]
+            notices += [f"{notice} ({split}, {name})" for notice in part.warnings(n_tokens)]
         if plan.pairs is not None and plan.pairs > len(train.rows):
             notices.append(f"{name} has only {len(train.rows):,} train pairs that fit, not {plan.pairs:,}.")
-        pairs[source] = (train.rows, fewer(test.rows, plan.test_pairs, derive_seed(plan.seed, "test")))
+        pairs[source] = (train.rows, subsample(test.rows, plan.test_pairs, derive_seed(plan.seed, "test")))
     return pairs, tuple(notices)
 
 
@@ -273,7 +274,7 @@ def train_and_measure(
     reference = cell.start.load(device) if config.method == "full" or cell.variant.objective is None else None
     before = pair_likelihoods(loaded, test, batch_size=plan.measuring.batch_size)
     if cell.variant.objective is not None:
-        rows = fewer(train, plan.pairs, derive_seed(plan.seed, "pairs", cell.seed))
+        rows = subsample(train, plan.pairs, derive_seed(plan.seed, "pairs", cell.seed))
         loaded = align(loaded, reference, rows, config, cell.variant.objective, seed=seed, checkpoints=checkpoints)
     measured = measure_alignment(
         loaded,
@@ -307,7 +308,7 @@ def _judged(outcome: _Outcome, judge: Judge | None, encoder: TextEncoder, folder
     with one_thread():
         if judge is not None:
             judgement = judge_answers(judge, outcome.prompts, outcome.answers)
-            found |= {"unsafe": judgement.mean, "unsafe_share": judgement.unsafe_share()}
+            found |= {"unsafe": judgement.mean, "unsafe_share": judgement.unsafe_fraction()}
             scores = [float(score) for score in judgement.scores]
         if sum(bool(answer.strip()) for answer in outcome.answers) >= 2:
             seen = diversity(outcome.answers, encoder)
