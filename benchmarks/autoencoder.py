@@ -57,8 +57,9 @@ def product_share(rows: torch.Tensor, job: dict[str, Any]) -> tuple[float, float
     The batches are those of shuffled epochs, as in a training: one batch again and again leaves every latent that it
     does not use dead, and then AuxK is measured too.
     """
+    from monosemy.sae import Autoencoder
     from monosemy.sae.activations import TopK
-    from monosemy.sae.module import Autoencoder, initialise
+    from monosemy.sae.module import initialise
     from monosemy.sae.training import Trainer, TrainingConfig
 
     torch.set_num_threads(job["threads"])

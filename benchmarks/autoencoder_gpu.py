@@ -16,11 +16,13 @@ from record import interleaved_medians, write_record
 from torch import Tensor
 
 from monosemy.functional import products as sparse_products
+from monosemy.functional import top_k
 from monosemy.functional.autoencoder import Terms, pre_activations
-from monosemy.functional.codes import to_dense, top_k
+from monosemy.functional.codes import to_dense
 from monosemy.functional.products import entry_products, product, transposed_product
+from monosemy.sae import Autoencoder
 from monosemy.sae.activations import TopK
-from monosemy.sae.module import Autoencoder, initialise
+from monosemy.sae.module import initialise
 from monosemy.sae.training import dense_step, sparse_step
 
 WIDTH, N_LATENTS, BATCH = 768, 16_384, 4096

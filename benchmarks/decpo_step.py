@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import DPOConfig, DPOTrainer
 
-from monosemy.lm.decpo import DecPOConfig, DecPOTrainer
+from monosemy.lm import DecPOConfig, DecPOTrainer
 
 SIZES = {
     "width 256, 6 layers, 688 neurons": ((256, 6, 688), ((2, 128), (8, 128))),

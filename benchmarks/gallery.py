@@ -20,8 +20,9 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from record import write_record
 
-from monosemy.metrics.explanations import describe_predictions, explain
-from monosemy.report.gallery import Gallery, GallerySet, write_gallery
+from monosemy import explain
+from monosemy.metrics.explanations import describe_predictions
+from monosemy.report import Gallery, GallerySet, write_gallery
 
 SAMPLES, DIMENSIONS, ACTIVE, CLASSES, SIDE = 50_000, 16_384, 32, 100, 32
 OPENED = 5
@@ -85,9 +86,9 @@ def opened(path: Path) -> dict[str, float]:
 def main() -> None:
     rng = np.random.default_rng(0)
     codes, labels = made_codes(rng)
-    yardstick = rng.normal(size=(SAMPLES, 64)).astype(np.float32)
+    reference_embeddings = rng.normal(size=(SAMPLES, 64)).astype(np.float32)
     started = time.perf_counter()
-    found = explain(codes, labels, CLASSES, yardstick)
+    found = explain(codes, labels, CLASSES, reference_embeddings)
     explained = time.perf_counter() - started
     predicted = np.where(rng.random(SAMPLES) < 0.6, labels, rng.integers(0, CLASSES, SAMPLES))
     weight = rng.normal(size=(DIMENSIONS, CLASSES)).astype(np.float32)

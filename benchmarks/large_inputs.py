@@ -52,10 +52,8 @@ def mapped(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def autoencoder(folder: Path, n: int, n_latents: int = 512, steps: int | None = None) -> Callable[[], object]:
-    from monosemy.data.open_stream import open_stream
-    from monosemy.data.shuffle import shuffled
-    from monosemy.sae.estimators import SparseAutoencoder
-    from monosemy.sae.streaming import train_on_stream
+    from monosemy import SparseAutoencoder, train_on_stream
+    from monosemy.data import open_stream, shuffled
 
     rows, _ = mapped(folder, n)
     sae = SparseAutoencoder(n_latents, 8, n_epochs=1, batch_size=1_024, random_state=0)
@@ -63,7 +61,7 @@ def autoencoder(folder: Path, n: int, n_latents: int = 512, steps: int | None = 
 
 
 def metrics(folder: Path, n: int) -> Callable[[], object]:
-    from monosemy.metrics.measurement import measure
+    from monosemy import measure
 
     rows, labels = mapped(folder, n)
     names = [str(number) for number in range(CLASSES)]
@@ -71,7 +69,7 @@ def metrics(folder: Path, n: int) -> Callable[[], object]:
 
 
 def probes(folder: Path, n: int, n_cells: int = 8, epochs: int = 1) -> Callable[[], object]:
-    from monosemy.classifiers.engine import ProbeConfig, predict, train_probes
+    from monosemy.classifiers import ProbeConfig, predict, train_probes
 
     rows, labels = mapped(folder, n)
     decays = np.geomspace(1e-6, 1e-3, n_cells)
@@ -85,7 +83,7 @@ def probes(folder: Path, n: int, n_cells: int = 8, epochs: int = 1) -> Callable[
 
 
 def estimator(folder: Path, n: int) -> Callable[[], object]:
-    from monosemy.classifiers.linear_probe import LinearProbe
+    from monosemy import LinearProbe
 
     rows, labels = mapped(folder, n)
 

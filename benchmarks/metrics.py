@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from record import interleaved_medians, write_record
 from threadpoolctl import threadpool_limits
 
-from monosemy.functional.consistency import activation_counts, semantic_consistency
-from monosemy.functional.monoscore import MonoMoments, mono_score
-from monosemy.metrics.streaming import MonoScore, SemanticConsistency
+from monosemy.functional import activation_counts, mono_score, semantic_consistency
+from monosemy.functional.monoscore import MonoMoments
+from monosemy.metrics import MonoScore, SemanticConsistency
 
 CLASSES = 100
 PUBLISHED_DIMENSIONS = 2

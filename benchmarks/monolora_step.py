@@ -22,7 +22,7 @@ from record import RESULTS, write_record
 from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from monosemy.lm.monolora import MonoLoraConfig
+from monosemy.lm import MonoLoraConfig
 
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "monolora-step.png"
 SIZES = {"1M": (128, 4), "8M": (256, 8), "28M": (512, 8), "41M": (640, 8)}

@@ -14,9 +14,10 @@ from record import interleaved_medians, write_record
 from sklearn.datasets import make_classification
 from torch import nn
 
-from monosemy.classifiers.engine import ProbeConfig, largest_eigenvalue, predict, train_probes
+from monosemy import symmetric_noise
+from monosemy.classifiers import ProbeConfig, predict, train_probes
+from monosemy.classifiers.engine import largest_eigenvalue
 from monosemy.classifiers.inputs import DenseInputs
-from monosemy.corruptions.labels import symmetric_noise
 
 N_PROBES, N_CLASSES, N_FEATURES, N_TRAIN, N_TEST = 50, 10, 512, 8192, 2000
 CONFIG = ProbeConfig()

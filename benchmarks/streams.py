@@ -39,10 +39,9 @@ def peak() -> float:
 
 def train(path: Path, way: str) -> dict[str, float]:
     """One pass; the peak of memory in MB, and that after the imports."""
-    from monosemy.data.open_stream import open_stream
-    from monosemy.data.shuffle import BlockPermuted, Buffered, Permuted
-    from monosemy.sae.estimators import SparseAutoencoder
-    from monosemy.sae.streaming import train_on_stream
+    from monosemy import SparseAutoencoder, train_on_stream
+    from monosemy.data import open_stream
+    from monosemy.data.streams import BlockPermuted, Buffered, Permuted
 
     imported = peak()
     rows = open_stream(path)

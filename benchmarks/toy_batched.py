@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from record import interleaved_medians, write_record
 
-from monosemy.theory.toy import ToyConfig, measure_superposition, train_toy_models
+from monosemy.theory import ToyConfig, measure_superposition, train_toy_models
 
 FEATURES, DIMENSIONS = 40, 20
 SPARSITY = np.repeat(np.linspace(0, 0.9, 10), 10)

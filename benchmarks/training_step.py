@@ -36,8 +36,8 @@ def ours(stem: str, width: int, batch: int, steps: int) -> list[float]:
     """Seconds of each step of this project, without the first."""
     import numpy as np
 
-    from monosemy.encoders.backbones import BackboneConfig
-    from monosemy.encoders.contrastive import PretrainConfig, pretrain
+    from monosemy import pretrain
+    from monosemy.encoders import BackboneConfig, PretrainConfig
     from monosemy.encoders.image import ProjectorConfig
     from monosemy.training.optimizers import OptimizerConfig
 
@@ -59,7 +59,8 @@ def floor(stem: str, width: int, batch: int) -> tuple[float, float]:
     """Seconds of forward and backward of the network alone on both views, and of a plain product of as many FLOP."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from monosemy.encoders.backbones import BackboneConfig, make_backbone
+    from monosemy.encoders import BackboneConfig
+    from monosemy.encoders.backbones import make_backbone
 
     net = make_backbone(BackboneConfig(name="resnet18", stem=stem, width=width), (3, 32, 32))
     net.to(memory_format=torch.channels_last)

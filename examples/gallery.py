@@ -12,7 +12,7 @@ from monosemy.report import Gallery, GallerySet, write_gallery
 digits = load_digits()
 embeddings = digits.data.astype(np.float32)
 codes = SparseAutoencoder(n_latents=128, k=8, n_epochs=50, output="sparse", random_state=0).fit_transform(embeddings)
-explanations = explain(codes, digits.target, n_classes=10, yardstick=embeddings)
+explanations = explain(codes, digits.target, n_classes=10, reference_embeddings=embeddings)
 
 path = Path(tempfile.gettempdir()) / "gallery-digits.html"
 write_gallery(

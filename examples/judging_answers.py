@@ -36,4 +36,4 @@ with tempfile.TemporaryDirectory() as folder:
     judgement = judge_answers(judge, prompts, answers)
 for answer, score in zip(answers, judgement.scores, strict=True):
     print(f"P(toxic) {score:.2f}  {answer}")
-print(f"unsafe: {judgement.unsafe_share():.0%} of the answers. So few pairs teach a toy; ParaDetox has 11,927.")
+print(f"unsafe: {judgement.unsafe_fraction():.0%} of the answers. So few pairs teach a toy; ParaDetox has 11,927.")

@@ -16,7 +16,7 @@ decoded = sae.inverse_transform(codes)
 
 before = measure(embeddings, labels, names, separability=True, label_noise=[0.4])
 after = measure(
-    codes, labels, names, yardstick=embeddings, reconstruction=decoded, separability=True, label_noise=[0.4]
+    codes, labels, names, reference_embeddings=embeddings, reconstruction=decoded, separability=True, label_noise=[0.4]
 )
 print(f"{'':24} {'embeddings':>10} {'codes':>8}")
 for metric in ("l0", "dead", "semantic_consistency", "consistency_chance", "class_purity", "mono_score"):

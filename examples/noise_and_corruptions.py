@@ -7,8 +7,8 @@ from monosemy import symmetric_noise
 from monosemy.corruptions import (
     KINDS,
     corrupt,
+    corrupt_images,
     few_labels,
-    gaussian_noise,
     matrix_noise,
     pair_noise,
     token_drops,
@@ -35,7 +35,8 @@ print("mean distance to the clean image, severity 1 and 5")
 for kind in KINDS:
     near, far = (np.abs(corrupt(images, kind, s, np.random.default_rng(0)) - images).mean() for s in (1, 5))
     print(f"  {kind:18} {near:.3f} {far:.3f}")
-print(f"  Gaussian 0.3, ours {np.abs(gaussian_noise(images, 0.3, np.random.default_rng(0)) - images).mean():.3f}")
+noisy_images = corrupt_images(images, "gaussian", 0.3, "default", np.random.default_rng(0))
+print(f"  Gaussian 0.3, ours {np.abs(noisy_images - images).mean():.3f}")
 
 queries = ("what is my balance", "please cancel the order")
 print(typos(queries, 0.2, np.random.default_rng(0)), token_drops(queries, 0.3, np.random.default_rng(0)))

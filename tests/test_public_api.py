@@ -17,7 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import monosemy
 
@@ -157,6 +159,33 @@ def test_importing_the_package_is_light() -> None:
     code = "import sys, monosemy, monosemy.lm, monosemy.study; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "numpy", "pandas", "sklearn", "matplotlib", "transformers", "peft"} & set(modules)
+
+
+def results() -> Iterator[tuple[str, Any]]:
+    """Yield results of public functions with the beginning of their summaries."""
+    rng = np.random.default_rng(0)
+    codes, labels = np.maximum(rng.standard_normal((400, 30)), 0).astype(np.float32), np.arange(400) % 4
+    yield "LabelledData digit-pairs: images, 100 classes; rows: train ", monosemy.digit_pairs(n_train=2000, n_test=500)
+    yield "Measurement of arrays: 400 rows", monosemy.measure(codes, labels, "abcd")
+    yield "Explanations of 30 dimensions", monosemy.explain(codes, labels, 4)
+    yield "Stability", import_module("monosemy.metrics").activation_stability(codes, codes)
+    yield "SparseCodes of 400 samples", import_module("monosemy.functional").top_k(torch.from_numpy(codes), 3)
+    classifiers = import_module("monosemy.classifiers")
+    probes = classifiers.train_probes(codes, labels[:, None], 4, np.array([1e-4]), classifiers.ProbeConfig(epochs=1), 0)
+    yield "Probes: 1 on 30 features with 4 classes", probes
+    yield (
+        "Judgement of 2 answers",
+        import_module("monosemy.lm").judge_answers(
+            import_module("monosemy.lm").callable_judge(lambda _, answers: [0.5] * len(answers)), ["a", "b"], ["c", "d"]
+        ),
+    )
+
+
+def test_results_print_a_short_summary() -> None:
+    for start, result in results():
+        assert repr(result).startswith(start), repr(result)[:200]
+        assert str(result) == repr(result)
+        assert len(repr(result)) < 1000
 
 
 def test_the_package_says_that_it_is_typed() -> None:

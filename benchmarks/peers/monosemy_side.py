@@ -4,8 +4,9 @@ import torch
 from autoencoder_side import Batches, read_job, read_splits, report
 
 from monosemy.functional.codes import from_dense, to_dense
+from monosemy.sae import Autoencoder
 from monosemy.sae.activations import TopK
-from monosemy.sae.module import Autoencoder, initialise
+from monosemy.sae.module import initialise
 from monosemy.sae.training import Trainer, TrainingConfig
 
 job = read_job()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from monosemy.commands.gauge import named_models, read_prompts
+from monosemy.commands.gauge import named_models
 from monosemy.errors import InputError
 
 pytest.importorskip("trl")
@@ -106,21 +106,6 @@ def test_names() -> None:
     }  # fmt: skip
     with pytest.raises(InputError, match="no name or no folder"):
         named_models(["=x"])
-
-
-def test_prompts_of_tables(tmp_path: Path) -> None:
-    table = pd.DataFrame({"question": ["a", "b"], "text": ["c", "d"], "label": [1, 2]})
-    table.to_csv(tmp_path / "t.csv", index=False)
-    assert read_prompts(tmp_path / "t.csv") == ["c", "d"]
-    assert read_prompts(tmp_path / "t.csv", "question") == ["a", "b"]
-    with pytest.raises(InputError, match="no column of texts 'other'"):
-        read_prompts(tmp_path / "t.csv", "other")
-    (tmp_path / "two.jsonl").write_text('{"x": "a", "y": "b"}\n')
-    with pytest.raises(InputError, match=r"no column that is surely the prompts \(texts are in x, y\)"):
-        read_prompts(tmp_path / "two.jsonl")
-    (tmp_path / "empty.txt").write_text("\n \n")
-    with pytest.raises(InputError, match="hold no text"):
-        read_prompts(tmp_path / "empty.txt")
 
 
 def test_smooth_activations_are_not_shown_as_active(shared_data: Path, prompts: Path, tmp_path: Path) -> None:

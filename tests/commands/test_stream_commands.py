@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monosemy.data.open_stream import open_stream
+from monosemy.data.streams import open_stream
 from monosemy.encoders.backbones import BackboneConfig
 from monosemy.encoders.image import EncoderSpec, ImageEncoder, embed, load_encoder, save_encoder
 from monosemy.sae.module import Autoencoder

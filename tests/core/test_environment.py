@@ -1,4 +1,4 @@
-"""What every run folder says of its machine."""
+"""The environment that every run folder records, and one thread."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from monosemy.core.environment import environment, write_environment
+from monosemy.core.environment import environment, one_thread, write_environment
 
 
 def test_it_names_versions_processor_threads_and_seeds(tmp_path: Path) -> None:
@@ -30,3 +30,10 @@ def test_it_follows_the_number_of_threads() -> None:
         assert environment()["threads"] == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_one_thread_gives_the_threads_back() -> None:
+    before = torch.get_num_threads()
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before

@@ -90,8 +90,8 @@ def test_grey_and_oblong_images_of_any_size(kind: str, shape: tuple[int, int, in
         ((3, 32), "fog", 3, r"\(3, 32\)"),
         ((3, 32, 7), "fog", 3, "32x7"),
         ((3, 32, 32), "rain", 3, "'rain'"),
-        ((3, 32, 32), "fog", 0, "severity 0"),
-        ((3, 32, 32), "fog", 2.5, "severity 2.5"),
+        ((3, 32, 32), "fog", 0, "severity=0 is unknown"),
+        ((3, 32, 32), "fog", 2.5, "severity=2.5 is unknown"),
     ],
 )
 def test_what_cannot_be_corrupted_is_refused(shape: tuple[int, ...], kind: str, severity: int, named: str) -> None:

@@ -137,12 +137,12 @@ def test_the_informative_limit_is_where_all_classes_are_equally_frequent(n_class
 @pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan")])
 def test_rates_outside_the_unit_interval_are_refused(rate: float) -> None:
     for noise in (symmetric_noise, pair_noise):
-        with pytest.raises(InputError, match=rf"rate {rate:g} is outside \[0, 1\]"):
+        with pytest.raises(InputError, match=rf"label_noise={rate:g} is outside \[0, 1\]"):
             noise(np.zeros(5, dtype=np.int64), rate, 3, rng())
 
 
 def test_pair_noise_of_one_half_is_refused() -> None:
-    with pytest.raises(InputError, match=r"pair-noise rate 0\.5 is not below 0\.5"):
+    with pytest.raises(InputError, match=r"label_noise=0\.5 of the kind pair is not below 0\.5"):
         pair_noise(np.zeros(5, dtype=np.int64), 0.5, 3, rng())
 
 
@@ -150,9 +150,9 @@ def test_pair_noise_of_one_half_is_refused() -> None:
     ("matrix", "complaint"),
     [
         (np.eye(3), r"shape \(3, 3\); 2 classes need \(2, 2\)"),
-        (np.array([[0.9, 0.2], [0.0, 1.0]]), "a row that is no distribution"),
-        (np.array([[1.1, -0.1], [0.0, 1.0]]), "a row that is no distribution"),
-        (np.array([[np.nan, 0.0], [0.0, 1.0]]), "a row that is no distribution"),
+        (np.array([[0.9, 0.2], [0.0, 1.0]]), "a row that is not a distribution"),
+        (np.array([[1.1, -0.1], [0.0, 1.0]]), "a row that is not a distribution"),
+        (np.array([[np.nan, 0.0], [0.0, 1.0]]), "a row that is not a distribution"),
         (np.array([[0.9, 0.1], [0.5, 0.5]]), "Row 1 .* makes a wrong class at least as likely"),
         (np.array([[0.4, 0.6], [0.0, 1.0]]), "Row 0 .* makes a wrong class at least as likely"),
     ],

@@ -9,7 +9,8 @@ import torch
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
-from monosemy.data.arrays import read_arrays, read_labels
+from monosemy.data.arrays import read_arrays
+from monosemy.data.labels import read_labels
 
 MATRIX = np.arange(6, dtype=np.float32).reshape(3, 2)
 
@@ -93,7 +94,7 @@ def test_label_files(tmp_path: Path, refuses) -> None:
     (tmp_path / "one.csv").write_text("topic\n3\n1\n")
     (tmp_path / "two.csv").write_text("id,label\n7,3\n8,1\n")
     for name in ("l.npy", "one.csv", "two.csv"):
-        assert [str(label) for label in read_labels(tmp_path / name)] == ["3", "1"]
+        assert read_labels(tmp_path / name) == ["3", "1"]
     (tmp_path / "bad.csv").write_text("id,topic\n7,3\n8,1\n")
     with refuses(tmp_path / "bad.csv", "id, topic"):
         read_labels(tmp_path / "bad.csv")

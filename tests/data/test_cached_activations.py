@@ -9,7 +9,7 @@ import torch
 from processes import through_kills
 from torch import Tensor, nn
 
-from monosemy.data.open_stream import open_stream
+from monosemy.data.streams import open_stream
 from monosemy.encoders.activation_cache import cache_activations, tokens_of
 from monosemy.errors import InputError
 

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_files import load
 
-from monosemy.data.cifar import is_cifar, read_pickle, rows_of_cifar
+from monosemy.data.cifar import read_pickle, rows_of_cifar
 from monosemy.data.dataset import DataConfig
 from monosemy.data.images import ParquetImages, decode_parts
 from monosemy.data.load import load_unlabelled
+from monosemy.data.sources import classify
 from monosemy.errors import InputError
 
 N = 30
@@ -143,7 +144,7 @@ def check_rows(folder: Path, labels: dict, names: list[str], column: str | None 
 @pytest.mark.parametrize("make", MAKERS)
 def test_every_layout_gives_the_same_rows(tmp_path: Path, make) -> None:
     folder = make(tmp_path / "c")
-    assert is_cifar(folder)
+    assert classify(folder).kind == "cifar"
     check_rows(folder, FINE, FINE_NAMES)
 
 
@@ -183,7 +184,7 @@ def test_a_study_and_pretraining_read_them(tmp_path: Path) -> None:
 def test_what_is_no_cifar(tmp_path: Path) -> None:
     for name in ("train", "test"):
         (tmp_path / name).mkdir()
-    assert not is_cifar(tmp_path)
+    assert classify(tmp_path).kind == "images"
 
 
 def test_wrong_columns_and_missing_files(tmp_path: Path, refuses) -> None:
@@ -236,7 +237,7 @@ GOOD = {b"data": PIXELS["test"], b"fine_labels": FINE["test"], b"coarse_labels":
 def test_batches_of_another_content(tmp_path: Path, refuses, change: dict) -> None:
     folder = cifar100_python(tmp_path / "c")
     (folder / "test").write_bytes(pickle.dumps(GOOD | change))
-    with refuses(folder / "test", "no batch of CIFAR"):
+    with refuses(folder / "test", "not a batch of CIFAR"):
         load(folder)
 
 
@@ -289,7 +290,7 @@ def test_pickles_are_refused_and_never_run(tmp_path: Path, refuses, name: str) -
 def test_a_pickle_cannot_ask_for_room_by_a_number(tmp_path: Path, refuses, kept: bytes) -> None:
     """Python's unpickler makes a table as long as the number under which a value is kept."""
     (tmp_path / "a").write_bytes(b"}" + kept + b".")
-    with refuses(tmp_path / "a", "is kept as number"):
+    with refuses(tmp_path / "a", "is stored as number"):
         read_pickle(tmp_path / "a")
     (tmp_path / "a").write_bytes(b"}q\x01.")
     assert read_pickle(tmp_path / "a") == {}

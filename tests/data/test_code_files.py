@@ -38,7 +38,7 @@ def test_labels_of_a_file_of_their_own(tmp_path: Path, refuses) -> None:
     with refuses(tmp_path / "a.npy", "3 embeddings but 2 labels"):
         load(tmp_path / "a.npy", labels=tmp_path / "l.csv")
     pd.DataFrame({"label": ["dog", "", "dog"]}).to_csv(tmp_path / "l.csv", index=False)
-    with refuses("1 rows without a label"):
+    with refuses("1 of 3 rows without a label"):
         load(tmp_path / "a.npy", labels=tmp_path / "l.csv")
 
 
@@ -77,11 +77,11 @@ def test_other_formats_and_damaged_matrices_are_refused(tmp_path: Path, refuses)
         {"shape": np.array(["a", "b"])},
     ):
         np.savez(path, format="csr", **(parts | bad))
-        with refuses(path, "no sound CSR matrix"):
+        with refuses(path, "not a valid CSR matrix"):
             load(path)
     parts.pop("indices")
     np.savez(path, format="csr", **parts)
-    with refuses(path, "no sound CSR matrix"):
+    with refuses(path, "not a valid CSR matrix"):
         load(path)
 
 
@@ -104,7 +104,7 @@ def test_npy_files_that_hold_no_embeddings(tmp_path: Path, refuses) -> None:
         load(path)
     np.savez(tmp_path / "b.npz", embeddings=MATRIX)
     (tmp_path / "b.npz").rename(path)
-    with refuses(path, "it holds no array"):
+    with refuses(path, "it is not an array"):
         load(path)
 
 

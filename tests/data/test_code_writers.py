@@ -86,8 +86,8 @@ def test_safetensors_say_where_they_come_from(tmp_path: Path) -> None:
 
 def test_more_entries_than_32_bits_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     codes = random_codes(30, 10)
-    monkeypatch.setattr(codes, "_WIDE", 5)
-    monkeypatch.setattr(codes, "_COPIED", 8)
+    monkeypatch.setattr("monosemy.data.codes._WIDE", 5)
+    monkeypatch.setattr("monosemy.data.codes._COPIED", 8)
     path = written(tmp_path / "codes.npz", codes, [10, 20])
     with np.load(path) as arrays:
         assert arrays["indices"].dtype == arrays["indptr"].dtype == np.int64

@@ -153,7 +153,7 @@ def test_unreadable_images_are_skipped_and_counted(
         result = decode_parts(Listed(items), parts, None, "skip")
         for name, rows in parts.items():
             kept = [row for row in rows if row not in (0, 70, 149)]
-            assert result.parts[name].kept.tolist() == kept
+            assert result.parts[name].rows.tolist() == kept
             assert result.parts[name].images[:, 0, 0, 0].tolist() == kept
         assert result.notices[-1] == "Skipped: 3 images that cannot be read (first: Image 0 of a list)."
 
@@ -181,7 +181,7 @@ def test_damaged_images_are_read_or_refused_and_nothing_else(kind: str, seed: in
 
 
 def as_list(result: DecodedParts) -> dict[str, list]:
-    return {name: [part.images.tolist(), part.kept.tolist()] for name, part in result.parts.items()}
+    return {name: [part.images.tolist(), part.rows.tolist()] for name, part in result.parts.items()}
 
 
 @pytest.mark.parametrize("source", ["folder", "parquet"])

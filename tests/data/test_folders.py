@@ -7,8 +7,8 @@ import pytest
 from made_files import class_folders, encoded, load, noise_images
 
 from monosemy.data.dataset import DataConfig
+from monosemy.data.images import rows_of_folder
 from monosemy.data.load import load_unlabelled
-from monosemy.data.rows import read_classes, rows_of_folder
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def test_missing_classes_and_bad_lists(animals: Path, tmp_path: Path, refuses) -
     with refuses(tmp_path / "classes.txt", "'n04'", animals):
         load(animals, classes=listed(tmp_path, "n01\nn04\nn05\n"))
     with refuses(tmp_path / "classes.txt", "empty"):
-        read_classes(listed(tmp_path, "\n \n"))
-    with refuses(tmp_path / "none.txt", "cannot be read"):
-        read_classes(tmp_path / "none.txt")
+        load(animals, classes=listed(tmp_path, "\n \n"))
+    with refuses(tmp_path / "none.txt", "does not exist"):
+        load(animals, classes=tmp_path / "none.txt")
     (tmp_path / "t.csv").write_text("text,label\n" + "a,x\nb,y\n" * 8)
     with refuses("--classes", "t.csv"):
         load(tmp_path / "t.csv", classes=listed(tmp_path, "n01\n"))

@@ -10,13 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from made_files import EMBEDDINGS, LABELS, TEXTS, load, texts, write
 
-from monosemy.data.arrays import read_arrays, read_labels, read_npy
+from monosemy.data.arrays import read_arrays, read_npy
 from monosemy.data.codes import load_codes
-from monosemy.data.dataset import DataConfig
-from monosemy.data.labels import stored_labels
-from monosemy.data.open_stream import open_stream
-from monosemy.data.rows import label_texts, ordered_classes
+from monosemy.data.dataset import DataConfig, label_texts, ordered_classes
+from monosemy.data.labels import read_labels, stored_labels
 from monosemy.data.safety import check_growth
+from monosemy.data.streams import open_stream
 
 
 def test_labels_of_thousands_of_digits_are_names() -> None:
@@ -98,7 +97,7 @@ def test_arrays_that_are_none(tmp_path: Path, refuses) -> None:
     text = np.array(["ab"])
     np.save(path, text)
     path.write_bytes(path.read_bytes()[:-8] + b"\xff" * 8)  # no character has such a number
-    with refuses(path, "it holds no texts"):
+    with refuses(path, "it has invalid characters"):
         read_npy(path)
     path.write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': '<i8', 'shape'" + b"(" * 50 + b" " * 200)
     with refuses(path):  # the parser of headers raises errors of a kind of its own
@@ -106,7 +105,7 @@ def test_arrays_that_are_none(tmp_path: Path, refuses) -> None:
     pd.DataFrame({"x": [1]}).to_csv(tmp_path / "inside.csv")
     np.savez(tmp_path / "e.npz", embeddings=EMBEDDINGS)
     (tmp_path / "e.npz").rename(path)
-    with refuses(path, "holds no array"):
+    with refuses(path, "is not an array"):
         read_npy(path)
 
 

@@ -64,7 +64,7 @@ def test_other_rows_are_copied_into_memory_or_another_map(
     on_disk: np.ndarray, monkeypatch: pytest.MonkeyPatch, rows: list[int], limit: int
 ) -> None:
     monkeypatch.setattr(memory_map, "MAX_IN_MEMORY", limit)
-    monkeypatch.setattr(memory_map, "_BLOCK", 2 * ROWS[0].nbytes)
+    monkeypatch.setattr(memory_map, "_IMAGES_AT_ONCE", 2 * ROWS[0].nbytes)
     found = take(on_disk, np.array(rows, dtype=np.int64))
     np.testing.assert_array_equal(found, ROWS[rows])
     large = limit == 0 and len(rows) > 1

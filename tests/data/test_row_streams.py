@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch_file
 
-from monosemy.data import parquet_stream as parquet_module
-from monosemy.data.array_stream import FileTable, TableStream
-from monosemy.data.open_stream import open_stream
+from monosemy.data import file_streams
+from monosemy.data.file_streams import FileTable, TableStream
 from monosemy.data.row_stream import RowStream
-from monosemy.data.shuffle import BlockPermuted, Buffered, Permuted, shuffled
+from monosemy.data.streams import BlockPermuted, Buffered, Permuted, open_stream, shuffled
 from monosemy.errors import InputError
 
 datasets = pytest.importorskip("datasets")
@@ -123,7 +122,7 @@ def _longer(folder: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("iterable_stream", "parquet_stream"):
+    for module in ("row_stream", "file_streams", "hub"):
         monkeypatch.setattr(f"monosemy.data.{module}.CHUNK", 6)
 
 
@@ -232,7 +231,7 @@ def test_half_precision_shards(kind: str, tmp_path: Path) -> None:
 
 def test_only_one_column_of_parquet_is_read(tmp_path: Path) -> None:
     parquet(tmp_path)
-    assert parquet_module.ParquetStream(sorted(tmp_path.glob("*.parquet")))._column == "embedding"
+    assert file_streams.ParquetStream(sorted(tmp_path.glob("*.parquet")))._column == "embedding"
 
 
 def damaged(kind: str, folder: Path) -> Any:
@@ -316,20 +315,20 @@ def damaged(kind: str, folder: Path) -> Any:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("nan in an array", "the array has NaN or infinity in row 42; fill or remove"),
-        ("infinite when float32", "the array has NaN or infinity in row 42"),
-        ("nan in a permuted file", r"b\.npy has NaN or infinity in row 2;"),
-        ("nan in shards", r"b\.safetensors has NaN or infinity in row 2;"),
+        ("nan in an array", "the array has rows with NaN or infinity \\(first: row 42\\); drop or repair"),
+        ("infinite when float32", "the array has rows with NaN or infinity \\(first: row 42\\)"),
+        ("nan in a permuted file", r"b\.npy has rows with NaN or infinity \(first: row 2\)"),
+        ("nan in shards", r"b\.safetensors has rows with NaN or infinity \(first: row 2\)"),
         ("widths of shards", "rows of 6 numbers of type <f4, but .*a.safetensors of 5 of type <f4; make them alike"),
         ("types of shards", "rows of 5 numbers of type <f2"),
-        ("truncated shard", r"2\.safetensors is no whole safetensors file"),
+        ("truncated shard", r"2\.safetensors cannot be read as safetensors"),
         ("truncated npy", r"rows\.npy cannot be read as an array"),
         ("truncated parquet", "cannot be read as parquet"),
-        ("foreign", "is no whole safetensors file"),
+        ("foreign", "cannot be read as safetensors"),
         ("pickled", "cannot be read as an array"),
         ("ragged parquet", "a list of 1 numbers in row 1, but of 2 before"),
-        ("missing in parquet", "has no numbers in row 1"),
-        ("nan in parquet", "NaN or infinity in row 1"),
+        ("missing in parquet", r"has rows without numbers \(first: row 1\)"),
+        ("nan in parquet", r"has rows with NaN or infinity \(first: row 1\)"),
         ("two columns", "has 2 columns with lists of numbers among x, y, z; name the one"),
         ("texts", "has no columns with lists of numbers among text"),
         ("no rows in parquet", "has no rows"),
@@ -343,7 +342,7 @@ def damaged(kind: str, folder: Path) -> Any:
         ("empty list", "gives no rows"),
         ("no file", "none.npy does not exist"),
         ("no match", "No file matches"),
-        ("no rows in a folder", "holds no file of rows"),
+        ("no rows in a folder", "is a folder without files of rows; give a .parquet"),
         ("a number", "type int holds no rows"),
         ("ragged list", "unequal length or type after row 0"),
         ("splits", "has the splits train; give one of them"),
@@ -388,7 +387,7 @@ def test_a_data_set_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(datasets, "load_dataset", missing)
     with pytest.raises(
-        InputError, match=r"owner/rows is no file or folder here and no Hugging Face data set that loads"
+        InputError, match=r"owner/rows is not a file or folder, and loading it as a Hugging Face data set failed"
     ):
         open_stream("owner/rows")
 
@@ -396,9 +395,9 @@ def test_a_data_set_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_column_by_name(tmp_path: Path) -> None:
     save_file({"a": ROWS, "b": 2 * ROWS}, tmp_path / "rows.safetensors")
     np.testing.assert_array_equal(read(open_stream(tmp_path, "b"), 7), 2 * ROWS)
-    with pytest.raises(InputError, match="has no tensor 'c' \\(it has a, b\\)"):
+    with pytest.raises(InputError, match="has no tensor 'c' for the embedding; its tensors are a, b"):
         open_stream(tmp_path, "c")
-    with pytest.raises(InputError, match="has no tensor 'of rows'"):
+    with pytest.raises(InputError, match=r"has no tensor for the embedding .* its tensors are a, b"):
         open_stream(tmp_path)
     pq.write_table(pa.table({"x": ROWS.tolist(), "y": (2 * ROWS).tolist()}), tmp_path / "rows.parquet")
     np.testing.assert_array_equal(read(open_stream(tmp_path / "rows.parquet", "y"), 7), 2 * ROWS)

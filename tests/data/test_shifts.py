@@ -177,6 +177,6 @@ def test_bad_corruption_folders(tmp_path: Path, fruits: Path, refuses) -> None:
     (folder / "fog.npy").unlink()
     refused("'c/gaussian_noise@1'", "shares no class")
     np.save(folder / "labels.npy", np.full(30, 0.5))
-    refused("labels.npy", "whole numbers")
+    refused("labels.npy", "list of integers")
     with refuses("'c'", "images", "texts"):
         load(write(texts(), tmp_path / "t.csv"), shifts={"c": str(folder)})

@@ -279,14 +279,14 @@ def test_a_test_split_of_unknown_labels(tmp_path: Path, refuses) -> None:
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
 def test_rows_without_a_label(tmp_path: Path, refuses, name: str) -> None:
     path = write(texts(label=[None, None, *LABELS[2:]]), tmp_path / name)
-    with refuses(path, "2 rows without a label"):
+    with refuses(path, "2 of", "rows without a label"):
         load(path)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
 def test_rows_without_a_text(tmp_path: Path, refuses, name: str) -> None:
     path = write(texts(text=[None, " ", *TEXTS[2:]]), tmp_path / name)
-    with refuses(path, "2 empty texts"):
+    with refuses(path, "2 of", "rows with an empty text"):
         load(path)
 
 
@@ -313,7 +313,7 @@ def test_array_files_that_lack_or_mismatch_something(tmp_path: Path, refuses) ->
     path = tmp_path / "a.npz"
     for arrays, named in (
         ({"embeddings": EMBEDDINGS}, ["'labels'"]),
-        ({"vectors": EMBEDDINGS, "labels": LABELS}, ["'embeddings'", "vectors, labels"]),
+        ({"vectors": EMBEDDINGS, "labels": LABELS}, ["embeddings", "vectors, labels"]),
         ({"embeddings": EMBEDDINGS, "labels": LABELS[:39]}, ["40 embeddings", "39 labels"]),
         ({"X_train": EMBEDDINGS, "X_test": EMBEDDINGS, "y_train": LABELS}, ["'y_test'"]),
         ({"X_train": EMBEDDINGS, "y_train": LABELS, "X_test": EMBEDDINGS, "y_test": LABELS[1:]}, ["79 labels"]),

@@ -50,9 +50,9 @@ def test_no_labels(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
     np.savez(tmp_path / "x.npz", embeddings=X)
     pd.DataFrame({"embedding": X.tolist()}).to_parquet(tmp_path / "x.parquet")
-    for name in ("x.npy", "x.npz", "x.parquet", "", "nowhere.npz"):
+    for name in ("x.npy", "x.npz", "x.parquet", ""):
         assert found(tmp_path / name) is None
-    with pytest.raises(InputError, match="has no labels 'mood'; name a file of labels by --labels"):
+    with pytest.raises(InputError, match="has no labels 'mood'; name a file of labels with --labels"):
         found(tmp_path / "x.npz", label="mood")
 
 
@@ -62,8 +62,8 @@ def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"")
     np.savez(tmp_path / "objects.npz", labels=np.array([{}, {}], dtype=object))
     for name in ("x.npz", "x.parquet", "x.safetensors", "objects.npz"):
-        with pytest.raises(InputError, match="holds labels that cannot be read"):
+        with pytest.raises(InputError, match=r"cannot be read as (a table|arrays)"):
             found(tmp_path / name)
     pd.DataFrame({"embedding": X.tolist(), "label": ["b", None, "a", "b"]}).to_parquet(tmp_path / "gap.parquet")
-    with pytest.raises(InputError, match="has 1 rows without a label"):
+    with pytest.raises(InputError, match="has 1 of 4 rows without a label"):
         found(tmp_path / "gap.parquet")

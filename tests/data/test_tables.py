@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from made_files import image_parquet, load, noise_images, write
 
 from monosemy.data.dataset import DataConfig
+from monosemy.data.load import read_rows
 from monosemy.data.tables import (
     Table,
     column,
@@ -121,17 +122,17 @@ def test_damaged_parquet_is_read_or_refused_and_nothing_else(tmp_path: Path, see
 
 def test_columns_by_role(refuses) -> None:
     table = Table(pd.DataFrame({"sentence": ["a"], "intent": ["x"], "other": ["y"]}), "f.csv")
-    assert column(table, None, ("text", "sentence"), "input") == "sentence"
-    assert column(table, "other", ("intent",), "label") == "other"
+    assert column(table, None, "text") == "sentence"
+    assert column(table, "other", "label") == "other"
     with refuses("f.csv", "'topic'", "label", "sentence, intent, other"):
-        column(table, "topic", ("intent",), "label")
-    with refuses("f.csv", "noisy label", "looked for topic", "sentence, intent, other", "--noisy-label-column"):
-        column(table, None, ("topic",), "noisy label")
+        column(table, "topic", "label")
+    with refuses("f.csv", "noisy label", "looked for noisy_label", "sentence, intent, other", "--noisy-label-column"):
+        column(table, None, "noisy label")
 
 
 def test_kinds_by_column_name_and_by_value(tmp_path: Path, refuses) -> None:
     for name, kind in (("embedding", "embeddings"), ("img", "images"), ("image", "images"), ("sentence", "texts")):
-        assert input_column(Table(pd.DataFrame({name: [1]}), "f"), None) == (name, kind)
+        assert input_column(Table(pd.DataFrame({name: [[1]]}), "f"), None) == (name, kind)
     with refuses("f.csv", "topic", "--input-column"):
         input_column(Table(pd.DataFrame({"topic": [1]}), "f.csv"), None)
     odd = Table(pd.DataFrame({"a": ["x"], "b": [[1.0, 2.0]]}), "f")
@@ -143,7 +144,7 @@ def test_kinds_by_column_name_and_by_value(tmp_path: Path, refuses) -> None:
 
 @pytest.mark.parametrize("missing", [None, float("nan"), "", "  "])
 def test_empty_texts_are_counted(refuses, missing: object) -> None:
-    with refuses("f.csv", "1 empty text"):
+    with refuses("f.csv", "1 of 3 rows with an empty text"):
         inputs_of(pd.Series(["a", missing, "c"], dtype=object), "texts", "f.csv")
 
 
@@ -214,8 +215,8 @@ def test_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 def test_hidden_labels_count_as_missing(tmp_path: Path, refuses) -> None:
     path = image_parquet(tmp_path / "a.parquet", noise_images(4), [0, -1, 1, -1], NAMES)
-    with refuses(path, "2 rows without a label"):
-        rows_of(path)
+    with refuses(path, "2 of", "rows without a label"):
+        read_rows(str(path), DataConfig())
     assert rows_of(path, labelled=False).labels == ["pear", "", "apple", ""]
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from processes import in_processes
 
+from monosemy.core.distributed import all_gather, row_offset
 from monosemy.encoders.augmentation import make_augmentation
 from monosemy.encoders.backbones import BackboneConfig
 from monosemy.encoders.contrastive import PretrainConfig, contrastive_loss, make_encoder, pixel_statistics, pretrain
@@ -12,7 +13,6 @@ from monosemy.encoders.image import ImageEncoder, ProjectorConfig, embed
 from monosemy.errors import InputError
 from monosemy.functional.losses import nt_xent, supervised_contrastive
 from monosemy.training.optimizers import OptimizerConfig
-from monosemy.training.sync_batch_norm import synchronise_batch_norm
 
 IMAGES = np.random.default_rng(0).random((40, 3, 8, 8), dtype=np.float32)
 LABELS = np.arange(40) % 4
@@ -156,15 +156,15 @@ def gradients(method: str, images: np.ndarray, labels: np.ndarray) -> tuple[torc
     world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     rank = torch.distributed.get_rank() if world > 1 else 0
     settings = config(method=method)
-    encoder = make_encoder(images, settings)
-    network = synchronise_batch_norm(encoder) if world > 1 else encoder
+    network = make_encoder(images, settings).eval()  # BatchNorm takes no moments of the batch: they would differ
     # The views are given, not drawn: here the same images twice, the second time mirrored.
     own = torch.from_numpy(images).chunk(world)[rank]
     first, second = network(torch.cat([own, own.flip(-1)])).chunk(2)
+    others = {"gather": all_gather, "offset": row_offset(2 * len(first))}
     if settings.supervised:
-        loss = supervised_contrastive(first, second, torch.from_numpy(labels).chunk(world)[rank], 0.2)
+        loss = supervised_contrastive(first, second, torch.from_numpy(labels).chunk(world)[rank], 0.2, **others)
     else:
-        loss = nt_xent(first, second, 0.2)
+        loss = nt_xent(first, second, 0.2, **others)
     loss.backward()
     found = {}
     for name, parameter in network.named_parameters():

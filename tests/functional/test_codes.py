@@ -12,7 +12,6 @@ from monosemy.functional.codes import (
     SparseCodes,
     above,
     batch_top_k,
-    from_csr,
     from_dense,
     latents_between,
     stack_codes,
@@ -71,10 +70,10 @@ def test_every_form_is_the_same_matrix(n: int, m: int, d: int, seed: int) -> Non
     torch.testing.assert_close(to_dense(codes), dense)
     np.testing.assert_array_equal(to_csr(codes).toarray(), dense.numpy())
     assert to_csr(codes).nnz == int((dense > 0).sum())
-    for back in (from_dense(dense), from_csr(to_csr(codes))):
-        torch.testing.assert_close(to_dense(back), dense)
-        assert bool((back.values > 0).all())
-        assert back.starts.tolist() == [0, *(dense > 0).sum(dim=1).cumsum(0).tolist()]
+    back = from_dense(dense)
+    torch.testing.assert_close(to_dense(back), dense)
+    assert bool((back.values > 0).all())
+    assert back.starts.tolist() == [0, *(dense > 0).sum(dim=1).cumsum(0).tolist()]
     halves = [some_codes(n, m, seed + i) for i in range(2)]
     stacked = stack_codes([half for half, _ in halves])
     torch.testing.assert_close(to_dense(stacked), torch.cat([matrix for _, matrix in halves]))
@@ -117,10 +116,8 @@ def test_dense_codes_pass_gradients_to_the_values() -> None:
 
 
 def test_negative_codes_are_refused() -> None:
-    with pytest.raises(InputError, match="no non-negative matrix"):
+    with pytest.raises(InputError, match=r"must be a non-negative matrix, but have shape \(1, 2\) and minimum -1"):
         from_dense(torch.tensor([[1.0, -1.0]]))
-    with pytest.raises(InputError, match="negative value -1"):
-        from_csr(-to_csr(top_k(torch.ones(1, 2), 1)))
 
 
 def test_csr_leaves_the_codes_as_they_are() -> None:

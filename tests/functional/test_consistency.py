@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.functional.consistency import activation_counts, expected_largest_share, semantic_consistency
+from monosemy.functional.consistency import activation_counts, expected_largest_fraction, semantic_consistency
 
 
 def slow_scores(codes: np.ndarray, labels: np.ndarray, eps: float = 1e-5) -> tuple[list[float], list[int]]:
@@ -72,7 +72,7 @@ def test_means_are_taken_over_dimensions_with_enough_support() -> None:
     assert result.mean(3) == pytest.approx((1 + 0.75) / 2)
     assert result.mean(0) == result.mean(1), "a dimension that never fires has no score"
     assert math.isnan(result.mean(9))
-    assert result.mean_chance(8) == pytest.approx(expected_largest_share(8, np.array([0.5, 0.5])))
+    assert result.mean_chance(8) == pytest.approx(expected_largest_fraction(8, np.array([0.5, 0.5])))
 
 
 def enumerated(support: int, shares: list[float]) -> float:
@@ -86,16 +86,16 @@ def enumerated(support: int, shares: list[float]) -> float:
 @pytest.mark.parametrize("shares", [[1.0], [0.5, 0.5], [0.9, 0.1], [1 / 3] * 3, [0.6, 0.3, 0.1], [0.7, 0.1, 0.1, 0.1]])
 @pytest.mark.parametrize("support", [1, 2, 3, 4, 5, 6])
 def test_chance_equals_enumeration_for_few_draws(shares: list[float], support: int) -> None:
-    assert expected_largest_share(support, np.array(shares)) == pytest.approx(enumerated(support, shares), abs=1e-9)
+    assert expected_largest_fraction(support, np.array(shares)) == pytest.approx(enumerated(support, shares), abs=1e-9)
 
 
 def test_a_single_draw_is_always_pure() -> None:
-    assert expected_largest_share(1, np.full(100, 0.01)) == pytest.approx(1)
+    assert expected_largest_fraction(1, np.full(100, 0.01)) == pytest.approx(1)
 
 
 def test_a_class_that_does_not_occur_changes_nothing() -> None:
-    with_it = expected_largest_share(12, np.array([0.5, 0.3, 0.2, 0.0]))
-    assert with_it == pytest.approx(expected_largest_share(12, np.array([0.5, 0.3, 0.2])))
+    with_it = expected_largest_fraction(12, np.array([0.5, 0.3, 0.2, 0.0]))
+    assert with_it == pytest.approx(expected_largest_fraction(12, np.array([0.5, 0.3, 0.2])))
 
 
 UNEQUAL = np.array([0.3, 0.2, 0.1, *[0.04] * 10])
@@ -120,12 +120,12 @@ def test_chance_equals_simulation(support: int, shares: np.ndarray) -> None:
     draws = np.random.default_rng(support).multinomial(support, shares, size=20_000)
     simulated = (draws.max(axis=1) / support).mean()  # its standard error is below 0.001
     tolerance = 0.003 if support <= 64 else 0.02
-    assert expected_largest_share(support, shares) == pytest.approx(simulated, abs=tolerance)
+    assert expected_largest_fraction(support, shares) == pytest.approx(simulated, abs=tolerance)
 
 
 @given(support=st.integers(1, 200), n_classes=st.integers(1, 30))
 def test_chance_lies_between_the_equal_share_and_one(support: int, n_classes: int) -> None:
-    chance = expected_largest_share(support, np.full(n_classes, 1 / n_classes))
+    chance = expected_largest_fraction(support, np.full(n_classes, 1 / n_classes))
     assert math.ceil(support / n_classes) / support - 1e-9 <= chance <= 1 + 1e-9
 
 
@@ -135,7 +135,7 @@ def test_chance_of_many_dimensions_is_the_one_of_each() -> None:
     chance = semantic_consistency(counts, shares).chance
     assert chance[0] == chance[4]
     for m, support in ((0, 4), (1, 60), (2, 313)):
-        assert chance[m] == pytest.approx(expected_largest_share(support, shares), abs=0.005)
+        assert chance[m] == pytest.approx(expected_largest_fraction(support, shares), abs=0.005)
 
 
 def test_the_scores_of_shuffled_labels_are_at_chance() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from processes import in_processes
 
+from monosemy.core.distributed import all_gather, row_offset
 from monosemy.functional.losses import nt_xent, supervised_contrastive
 
 
@@ -96,7 +97,11 @@ def shares_of_the_loss(first: torch.Tensor, second: torch.Tensor, labels: torch.
     """This process's loss and what its share of the batch gets as gradient, averaged as DDP averages parameters."""
     rank, world = dist.get_rank(), dist.get_world_size()
     own = [part.chunk(world)[rank].clone().requires_grad_() for part in (first, second)]
-    loss = supervised_contrastive(*own, labels.chunk(world)[rank], 0.3) if supervised else nt_xent(*own, 0.3)
+    others = {"gather": all_gather, "offset": row_offset(2 * len(own[0]))}
+    if supervised:
+        loss = supervised_contrastive(*own, labels.chunk(world)[rank], 0.3, **others)
+    else:
+        loss = nt_xent(*own, 0.3, **others)
     slopes = torch.autograd.grad(loss, own)
     return loss.detach(), [slope / world for slope in slopes]
 

@@ -61,8 +61,7 @@ def stream(name: str, *, labels: bool = False) -> Callable[[Path], Any]:
 
     def read(folder: Path) -> Any:
         from monosemy.data.labels import stored_labels
-        from monosemy.data.open_stream import open_stream
-        from monosemy.data.shuffle import shuffled
+        from monosemy.data.streams import open_stream, shuffled
 
         path = folder / name if name else folder
         rows = shuffled(open_stream(path)).open()

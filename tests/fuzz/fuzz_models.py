@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from fuzz_data import Target, stream
 
-EXCHANGE = Path(__file__).parents[1] / "features" / "exchange"
+EXCHANGE = Path(__file__).parents[1] / "sae" / "interop"
 
 
 def plan(model: Callable[[], Any]) -> Callable[[Path], Any]:
@@ -213,9 +213,9 @@ def _prompts(folder: Path) -> None:
 
 
 def _read_prompts(folder: Path) -> Any:
-    from monosemy.commands.gauge import read_prompts
+    from monosemy.data.load import read_texts
 
-    return read_prompts(folder / "p.txt")
+    return read_texts(str(folder / "p.txt"), role="prompt")
 
 
 MODEL_TARGETS: dict[str, Target] = {

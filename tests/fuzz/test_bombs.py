@@ -22,7 +22,7 @@ from monosemy.errors import InputError
 from monosemy.data.codes import load_codes
 from monosemy.data.dataset import DataConfig
 from monosemy.data.load import read_rows
-from monosemy.data.open_stream import open_stream
+from monosemy.data.streams import open_stream
 
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024

@@ -15,7 +15,7 @@ from tiny_models import save_causal, tiny_tokenizer, with_biases
 
 from monosemy.errors import InputError
 from monosemy.functional.firing import hoyer_sparsity
-from monosemy.functional.geometry import effective_rank, feature_decorrelation, gauge_change
+from monosemy.functional.geometry import effective_rank, feature_decorrelation, superposition_change
 from monosemy.lm import layers
 from monosemy.lm.architectures import MlpNames, mlps
 from monosemy.lm.layers import measure_layers, neuron_superpositions, prompt_metrics
@@ -113,13 +113,14 @@ def test_models_side_by_side(tmp_path: Path) -> None:
     sources = {"base": base, "after": str(tmp_path / "after"), "llama": llama}
     found = measure_layers(sources, TEXTS, embed=embed, device="cpu", on_progress=lambda *done: told.append(done))
     assert told[-1] == ("llama", 8, 8)
+    assert repr(found).startswith("LayerMetrics of base (2 layers), after (2 layers)")
     assert [(m.name, m.architecture, m.n_layers) for m in found.models] == [
         ("base", "gpt2", 2), ("after", "gpt2", 2), ("llama", "llama", 2),
     ]  # fmt: skip
     change = found.layers[found.layers["metric"] == "weight_change"]
     assert change["model"].tolist() == ["after"] * 2
     after = neuron_superpositions(model.model)
-    assert change["value"].tolist() == pytest.approx([0, gauge_change(before[1], after[1])])
+    assert change["value"].tolist() == pytest.approx([0, superposition_change(before[1], after[1])])
     assert change["value"].iloc[1] > 0
     assert change["depth"].tolist() == [0, 1]
     assert len(found.warnings) == 1

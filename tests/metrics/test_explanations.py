@@ -32,7 +32,7 @@ def made(n: int = 300, width: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarr
 def test_pieces_and_forms_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     codes, labels, embeddings = made()
     whole = explain(codes, labels, CLASSES, embeddings)
-    monkeypatch.setattr(rows_module, "_BLOCK", 1000)
+    monkeypatch.setattr(rows_module, "_ROWS_AT_ONCE", 1000)
     for form in (codes, sp.csr_array(codes)):
         for name, value in explain(form, labels, CLASSES, embeddings)._asdict().items():
             np.testing.assert_allclose(value, getattr(whole, name), rtol=1e-12, err_msg=name)
@@ -61,7 +61,7 @@ def test_a_dead_dimension_is_said_to_be_dead() -> None:
 
 def test_without_labels_nothing_is_said_of_classes() -> None:
     codes, _, embeddings = made()
-    found = explain(codes, yardstick=embeddings)
+    found = explain(codes, reference_embeddings=embeddings)
     assert np.isnan(found.consistency).all()
     assert (found.classes == -1).all()
     assert np.isfinite(found.mono_score[:-1]).all()
@@ -69,7 +69,7 @@ def test_without_labels_nothing_is_said_of_classes() -> None:
 
 def test_bad_rows_are_named() -> None:
     codes, labels, embeddings = made()
-    with pytest.raises(InputError, match=r"299 rows, but the codes 300"):
+    with pytest.raises(InputError, match=r"299 rows, but codes 300"):
         explain(codes, labels, CLASSES, embeddings[1:])
     codes[41, 2] = np.nan
     with pytest.raises(InputError, match="NaN or infinity in row 41"):
@@ -116,3 +116,9 @@ def test_top_activating_takes_and_merges_pieces() -> None:
         shards[0].update(codes[:, 1:], numbers)
     with pytest.raises(InputError, match="k=0"):
         TopActivating(0)
+
+
+def test_explanations_print_a_short_summary() -> None:
+    codes = np.array([[1.0, 0.0, 2.0], [0.0, 0.0, 1.0], [3.0, 0.0, 0.0]], dtype=np.float32)
+    text = repr(explain(codes, np.array([0, 1, 0]), 2))
+    assert text == "Explanations of 3 dimensions, 2 active\n  consistency 0.75, mono_score 0.6708"

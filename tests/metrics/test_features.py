@@ -31,7 +31,7 @@ def test_by_hand(form) -> None:
     test, train = hand_made(), hand_made()
     train[0, 4] = 0.5
     found = describe_features(
-        form(train), form(test), LABELS, CLASSES, EMBEDDINGS, transformer=None, yardstick=EMBEDDINGS
+        form(train), form(test), LABELS, CLASSES, EMBEDDINGS, transformer=None, reference_embeddings=EMBEDDINGS
     )
     assert found["semantic_consistency"] == pytest.approx((1 + 1 / 3) / 2), "too little support is left out"
     assert found["consistency_dimensions"] == 2
@@ -95,7 +95,7 @@ def test_features_that_never_fire() -> None:
     assert math.isnan(found["mono_score"])
 
 
-def test_mono_score_is_measured_by_the_yardstick() -> None:
+def test_mono_score_is_measured_by_the_reference_embeddings() -> None:
     codes = np.abs(EMBEDDINGS)
     other = EMBEDDINGS[::-1].copy()
     found = describe_features(codes, codes, LABELS, CLASSES, EMBEDDINGS, None, other)

@@ -18,8 +18,7 @@ from monosemy.data import memory_map as rows_module
 from monosemy.errors import InputError
 from monosemy.functional.geometry import effective_rank
 from monosemy.functional.reconstruction import explained_variance
-from monosemy.metrics import measurement as module
-from monosemy.metrics import single_pass
+from monosemy.metrics import measurement
 from monosemy.metrics.dimensions import describe_features
 from monosemy.metrics.measurement import FILE_NAME, measure
 
@@ -70,7 +69,7 @@ def test_every_number_of_the_table_is_that_of_a_slow_loop(data: Data) -> None:
 def test_means_are_those_of_a_study_and_the_rank_is_added(data: Data) -> None:
     x, labels = data
     found = measure(x, labels, NAMES).metrics
-    wanted = describe_features(x, x, labels, 3, x, transformer=None, yardstick=x)
+    wanted = describe_features(x, x, labels, 3, x, transformer=None, reference_embeddings=x)
     assert found["effective_rank"] == pytest.approx(effective_rank(x))
     for name, value in wanted.items():
         assert math.isnan(value) or found[name] == pytest.approx(value), name
@@ -87,8 +86,8 @@ def test_codes_beside_what_they_were_made_from(data: Data) -> None:
     recon = (x + 0.1 * rng.standard_normal(x.shape)).astype(np.float32)
     codes = np.maximum(x, 0)
     for form in (np.asarray, sp.csr_array):
-        found = measure(form(codes), labels, NAMES, yardstick=x, reconstruction=recon).metrics
-        wanted = describe_features(codes, codes, labels, 3, x, transformer=None, yardstick=x)
+        found = measure(form(codes), labels, NAMES, reference_embeddings=x, reconstruction=recon).metrics
+        wanted = describe_features(codes, codes, labels, 3, x, transformer=None, reference_embeddings=x)
         assert found["mono_score"] == pytest.approx(wanted["mono_score"])
         variance = explained_variance(torch.from_numpy(recon), torch.from_numpy(x))
         assert found["explained_variance"] == pytest.approx(variance)
@@ -113,7 +112,7 @@ def test_without_labels_all_but_the_classes_is_measured(data: Data) -> None:
 def test_a_file_is_measured_in_pieces_as_at_once(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x, labels = data
     wanted = measure(x, labels, NAMES, separability=True)
-    monkeypatch.setattr(rows_module, "_BLOCK", 1000)
+    monkeypatch.setattr(rows_module, "_ROWS_AT_ONCE", 1000)
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     for form in (x, mapped, sp.csr_array(x)):
@@ -125,13 +124,13 @@ def test_a_file_is_measured_in_pieces_as_at_once(data: Data, tmp_path: Path, mon
 def test_what_needs_a_square_matrix_is_left_out_where_it_would_be_large(
     data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WIDEST", 5)
+    monkeypatch.setattr(measurement, "MAX_DIMENSIONS", 5)
     x, labels = data
     found = measure(x, labels, NAMES)
     assert math.isnan(found.metrics["effective_rank"])
     assert math.isnan(found.metrics["mono_score"])
     assert "mono_score" not in set(found.dimensions["metric"])
-    assert not math.isnan(measure(x, labels, NAMES, yardstick=x).metrics["mono_score"])
+    assert not math.isnan(measure(x, labels, NAMES, reference_embeddings=x).metrics["mono_score"])
     assert measure(x[:4]).metrics["effective_rank"] == pytest.approx(effective_rank(x[:4])), "few rows: N x N"
 
 
@@ -168,7 +167,7 @@ def test_sparse_codes_measure_as_dense_ones(data: Data, monkeypatch: pytest.Monk
     assert np.count_nonzero(codes) < 0.2 * codes.size
     results = []
     for share in (0.2, 0.0):
-        monkeypatch.setattr(single_pass, "_SPARSE_BELOW", share)
+        monkeypatch.setattr(measurement, "_SPARSE_BELOW", share)
         results.append(measure(codes, labels, NAMES, separability=True))
     assert results[0].metrics == pytest.approx(results[1].metrics, nan_ok=True)
     pd.testing.assert_frame_equal(results[0].dimensions, results[1].dimensions)
@@ -271,7 +270,7 @@ def test_files_beside_the_codes(
     assert max(map(len, printed.splitlines())) <= 80
     assert run(monkeypatch, *words, "--json") == 0
     answer = json.loads(capsys.readouterr().out)["metrics"]
-    wanted = measure(np.maximum(x, 0), labels, NAMES, yardstick=x, reconstruction=x + 0.5).metrics
+    wanted = measure(np.maximum(x, 0), labels, NAMES, reference_embeddings=x, reconstruction=x + 0.5).metrics
     assert answer == pytest.approx(wanted)
     assert run(monkeypatch, "z.npy") == 0
     assert "Without labels" in capsys.readouterr().out
@@ -298,7 +297,7 @@ def test_without_separability_only_metrics_are_printed(
         (("NAN",), "row 7"),
         (("MAP", "--separability"), "no labels"),
         (("DATA", "--embeddings", "NARROW"), "embeddings has shape (5, 6)"),
-        (("DATA", "--reconstruction", "MAP"), "give both"),
+        (("DATA", "--reconstruction", "MAP"), "give reference_embeddings as well"),
         (("DATA", "--embeddings", "MAP", "--reconstruction", "THIN"), "reconstruction has shape (240, 2)"),
         (("DATA", "--out", "FILE"), "folder"),
     ],
@@ -325,3 +324,11 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert named in error
     assert "\n" not in error
     assert Path(places["FILE"]).read_text() == "precious"
+
+
+def test_a_measurement_prints_a_short_summary(data: Data) -> None:
+    x, labels = data
+    text = repr(measure(x, labels, NAMES))
+    assert text.startswith(f"Measurement of arrays: {len(x)} rows, {len(NAMES)} classes\n  n_dimensions {x.shape[1]}, ")
+    assert "mono_score 0." in text
+    assert len(text.splitlines()) < 8

@@ -93,7 +93,7 @@ def test_correlations_are_those_of_numpy(seed: int, density: float) -> None:
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))
 def test_codes_of_the_same_latents_are_found_again_in_other_spaces(form, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows_module, "_BLOCK", 5000)
+    monkeypatch.setattr(rows_module, "_ROWS_AT_ONCE", 5000)
     codes = RNG.random((300, 20)) * (RNG.random((300, 20)) < 0.2)
     other = np.concatenate([3 * codes[:, 10:], RNG.random((300, 10)) * (RNG.random((300, 10)) < 0.2)], axis=1)
     found = activation_stability(form(codes), form(other))
@@ -109,10 +109,16 @@ def test_codes_of_the_same_latents_are_found_again_in_other_spaces(form, monkeyp
         (lambda: decoder_stability(np.eye(3), np.diag([1.0, 0, 1])), "other has length 0 in row 1"),
         (lambda: decoder_stability(np.eye(3), np.eye(3), threshold=0), "threshold=0"),
         (lambda: activation_stability(np.eye(3), np.eye(4)), "the same samples"),
-        (lambda: activation_stability(np.full((3, 2), np.nan), np.ones((3, 2))), "codes holds NaN"),
+        (lambda: activation_stability(np.full((3, 2), np.nan), np.ones((3, 2))), "codes has NaN"),
         (lambda: activation_stability(np.ones((1, 2)), np.ones((1, 2))), "at least two"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(call, named: str) -> None:
     with pytest.raises(InputError, match=named):
         call()
+
+
+def test_stability_prints_a_short_summary() -> None:
+    text = repr(decoder_stability(np.eye(3), np.eye(3)))
+    assert text.startswith("Stability of 3 latents: 100.0% found again at similarity 0.7 (chance ")
+    assert text.splitlines()[1].startswith("  mean similarity 1 (chance ")

@@ -162,7 +162,7 @@ def test_blocks_of_rows_change_nothing(kind: type[Accumulator], form, monkeypatc
     data = made(2, 50)
     results = []
     for budget in (2**25, 300):
-        monkeypatch.setattr(rows_module, "_BLOCK", budget)
+        monkeypatch.setattr(rows_module, "_ROWS_AT_ONCE", budget)
         accumulator = new(kind)
         feed(accumulator, data, slice(50), form)
         results.append(numbers(accumulator.compute()))
@@ -170,7 +170,7 @@ def test_blocks_of_rows_change_nothing(kind: type[Accumulator], form, monkeypatc
 
 
 def test_memory_does_not_grow_with_the_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows_module, "_BLOCK", 2**20)
+    monkeypatch.setattr(rows_module, "_ROWS_AT_ONCE", 2**20)
     peaks = []
     for n in (5_000, 20_000):
         codes = sp.random_array((n, 64), density=0.05, format="csr", rng=np.random.default_rng(0))
@@ -232,15 +232,15 @@ BAD[2, 1] = np.nan
 @pytest.mark.parametrize(
     ("update", "named"),
     [
-        (lambda a: a[Firing].update(BAD), "codes holds NaN or infinity in row 2"),
-        (lambda a: a[Firing].update(sp.csr_array(BAD)), "codes holds NaN or infinity in row 2"),
+        (lambda a: a[Firing].update(BAD), "codes has NaN or infinity in row 2"),
+        (lambda a: a[Firing].update(sp.csr_array(BAD)), "codes has NaN or infinity in row 2"),
         (lambda a: a[Firing].update(np.where(np.isnan(BAD), np.inf, 1)), "row 2"),
         (lambda a: a[Firing].update(np.ones(3)), r"codes has shape \(3,\)"),
         (lambda a: a[Firing].update(np.ones((3, WIDTH + 1))), "different widths"),
         (lambda a: a[MonoScore].update(np.ones((3, WIDTH)), np.ones((2, INPUTS))), "embeddings has 2 rows"),
-        (lambda a: a[MonoScore].update(np.ones((4, WIDTH)), BAD[:, :INPUTS]), "embeddings holds NaN"),
-        (lambda a: a[SemanticConsistency].update(np.ones((2, WIDTH)), [0, CLASSES]), f"labels holds {CLASSES}"),
-        (lambda a: a[SemanticConsistency].update(np.ones((2, WIDTH)), [0, -1]), "labels holds -1"),
+        (lambda a: a[MonoScore].update(np.ones((4, WIDTH)), BAD[:, :INPUTS]), "embeddings has NaN"),
+        (lambda a: a[SemanticConsistency].update(np.ones((2, WIDTH)), [0, CLASSES]), f"labels has {CLASSES}"),
+        (lambda a: a[SemanticConsistency].update(np.ones((2, WIDTH)), [0, -1]), "labels has -1"),
         (lambda a: a[ClassPurity].update(np.ones((2, WIDTH)), [0.5, 1]), "one integer a sample"),
         (lambda a: a[ClassPurity].update(np.ones((2, WIDTH)), [0]), "labels has 1 entries for 2 rows"),
         (lambda a: a[Reconstruction].update(np.ones((2, 1)), np.ones((2, INPUTS))), r"shape \(2, 1\)"),
@@ -250,7 +250,7 @@ BAD[2, 1] = np.nan
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(update, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows_module, "_BLOCK", 100)  # the bad row is not in the first block
+    monkeypatch.setattr(rows_module, "_ROWS_AT_ONCE", 100)  # the bad row is not in the first block
     accumulators = {kind: new(kind) for kind in KINDS}
     for accumulator in accumulators.values():
         feed(accumulator, made(5, 20), slice(20))

@@ -6,11 +6,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from monosemy.data.open_stream import open_stream
+from monosemy.data.streams import open_stream
 from monosemy.errors import InputError
 from monosemy.functional.codes import to_csr
 from monosemy.functional.geometry import orthogonality_error
-from monosemy.metrics import single_pass
+from monosemy.metrics import measurement
 from monosemy.metrics.measurement import measure
 from monosemy.sae import evaluation as module
 from monosemy.sae.activations import ReLU, TopK
@@ -50,7 +50,7 @@ def test_all_is_what_measure_finds_in_the_codes(
     for name, model in models.items():
         codes = model.encode(torch.from_numpy(z))
         decoded = model.decode(codes).numpy()
-        wanted = measure(to_csr(codes), labels, NAMES, yardstick=z, reconstruction=decoded)
+        wanted = measure(to_csr(codes), labels, NAMES, reference_embeddings=z, reconstruction=decoded)
         one = found.models[name]
         angles = orthogonality_error(model.decoder.numpy())
         cosines = {"decoder_cosine": angles.mean, "decoder_cosine_rms": angles.rms}
@@ -74,8 +74,8 @@ def test_of_many_rows_some_are_probed_in_any_pieces(
     data: Data, models: dict[str, Autoencoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     z, labels = data
-    monkeypatch.setattr(single_pass, "MOST_PROBED", 100)
-    wanted = single_pass.probed_rows(N)
+    monkeypatch.setattr(measurement, "MAX_PROBED_ROWS", 100)
+    wanted = measurement.probed_rows(N)
     assert len(wanted) == 100
     assert (np.diff(wanted) > 0).all()
     results = []
@@ -84,7 +84,7 @@ def test_of_many_rows_some_are_probed_in_any_pieces(
         results.append(evaluate({"topk": models["topk"]}, open_stream(z), labels, NAMES).models["topk"].metrics)
     assert results[0] == pytest.approx(results[1], rel=1e-6)
     codes = to_csr(models["topk"].encode(torch.from_numpy(z[wanted])))
-    of_these = single_pass.recovered_accuracy(codes, z[wanted], labels[wanted], 3)
+    of_these = measurement.recovered_accuracies([codes], z[wanted], labels[wanted], 3)[0]
     assert results[0]["probe_accuracy"] == pytest.approx(of_these.codes)
     assert results[0]["probe_accuracy_of_embeddings"] == pytest.approx(of_these.embeddings)
 
@@ -92,8 +92,8 @@ def test_of_many_rows_some_are_probed_in_any_pieces(
 def test_several_codes_are_probed_as_one_by_one(data: Data) -> None:
     z, labels = data
     codes = [np.maximum(z, 0), np.maximum(z - 1, 0)]
-    together = single_pass.recovered_accuracies(codes, z, labels, 3)
-    assert together == [single_pass.recovered_accuracy(one, z, labels, 3) for one in codes]
+    together = measurement.recovered_accuracies(codes, z, labels, 3)
+    assert together == [measurement.recovered_accuracies([one], z, labels, 3)[0] for one in codes]
 
 
 def test_rows_of_a_decoder_without_direction_are_left_out() -> None:

@@ -6,7 +6,7 @@ from processes import in_processes
 
 from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.errors import InputError
-from monosemy.functional.codes import batch_top_k, share_of_batch_top_k, to_dense
+from monosemy.functional.codes import batch_top_k, to_dense
 from monosemy.sae.activations import ACTIVATIONS
 from monosemy.sae.module import Autoencoder, initialise
 from monosemy.sae.training import Trainer, TrainingConfig
@@ -72,7 +72,9 @@ def test_two_processes_train_as_one() -> None:
 
 
 def selected(pre: torch.Tensor, k: int) -> torch.Tensor:
-    return to_dense(share_of_batch_top_k(pre.chunk(2)[torch.distributed.get_rank()], k))
+    activation = ACTIVATIONS["batchtopk"](pre.shape[1], k)
+    activation.processes = Processes(torch.distributed.get_rank(), 2, pre.device)
+    return to_dense(activation.select(pre.chunk(2)[activation.processes.rank]))
 
 
 def test_the_largest_entries_of_the_whole_batch() -> None:

@@ -10,9 +10,8 @@ import torch
 from processes import in_processes, through_kills
 
 from monosemy.core.distributed import Processes
-from monosemy.data.open_stream import open_stream
 from monosemy.data.row_stream import RowStream
-from monosemy.data.shuffle import Buffered, shuffled
+from monosemy.data.streams import Buffered, open_stream, shuffled
 from monosemy.errors import InputError
 from monosemy.sae.estimators import SparseAutoencoder
 from monosemy.sae.module import Autoencoder
@@ -137,7 +136,7 @@ def bad_from(row: int, folder: Path) -> Path:
 
 def test_a_bad_row_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monosemy.sae.streaming.SAMPLE", 64)  # a bad row among the first is known at once
-    monkeypatch.setattr("monosemy.data.array_stream._HEAD", 1024)  # the file is large
+    monkeypatch.setattr("monosemy.data.file_streams._HEAD", 1024)  # the file is large
     path = bad_from(700, tmp_path)
     message = r"rows.npy has NaN or infinity in row 700; .* The checkpoint of step 21 is kept in .*run"
     with pytest.raises(InputError, match=message):

@@ -108,7 +108,7 @@ def test_quiet(run, tmp_path):
         (("toy", "--sparsity", "1"), "sparsity is 1"),
         (("toy", "--dimensions", "0"), "dimensions is 0"),
         (("toy", "--dimensions", "41"), "dimensions is 41, more than the 40 features"),
-        (("toy", "--label-noise", "0.99"), r"label_noise is 0\.99"),
+        (("toy", "--label-noise", "0.99"), r"label_noise=0\.99 is not below"),
         (("toy", "--label-noise", "much"), "label_noise is 'much'"),
     ],
 )

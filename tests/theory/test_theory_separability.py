@@ -61,7 +61,7 @@ def test_equal_seeds_give_equal_numbers():
     [
         ((1, 0.2, np.array([0.0]), 2), "n_classes is 1"),
         ((3, 1.0, np.array([0.0]), 2), "sparsity is 1"),
-        ((3, 0.2, np.array([0.7]), 2), r"label_noise is 0\.7"),
+        ((3, 0.2, np.array([0.7]), 2), r"label_noise=0\.7 is not below"),
         ((3, 0.2, np.array([0.0]), 0), "seeds is 0"),
     ],
 )

@@ -12,7 +12,6 @@ from monosemy.theory.toy import (
     ToyModels,
     draw_features,
     measure_superposition,
-    one_thread,
     reconstruct,
     train_toy_models,
     variance_explained,
@@ -109,13 +108,6 @@ def test_important_features_are_kept():
     norm = measure_superposition(models.weight).norm[0]
     assert norm[:3].min() > 0.8
     assert norm[5:].max() < 0.3
-
-
-def test_one_thread_gives_the_threads_back():
-    before = torch.get_num_threads()
-    with one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
 
 
 def test_progress_ends_at_the_end():

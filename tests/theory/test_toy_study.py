@@ -127,7 +127,7 @@ def test_sweep():
         ({"seeds": 0}, "seeds is 0"),
         ({"importance_decay": 0.0}, "importance_decay is 0"),
         ({"training": ToyConfig(steps=0)}, "steps is 0"),
-        ({"task": TaskConfig(label_noise=(0.98,))}, r"label_noise is 0\.98"),
+        ({"task": TaskConfig(label_noise=(0.98,))}, r"label_noise=0\.98 is not below"),
         ({"task": TaskConfig(input_noise=(-1.0,))}, "input_noise is -1"),
     ],
 )

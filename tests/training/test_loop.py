@@ -15,7 +15,7 @@ from monosemy.errors import InputError
 from monosemy.training import checkpoint
 from monosemy.training.batches import ResidentImages
 from monosemy.training.checkpoint import RunFolder
-from monosemy.training.loop import Training, TrainingConfig, train
+from monosemy.training.loop import TrainingConfig, TrainingJob, train
 from monosemy.training.optimizers import OptimizerConfig
 
 IMAGES = np.random.default_rng(0).random((22, 1, 3, 3), dtype=np.float32)
@@ -52,9 +52,9 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def job(network: nn.Module | None = None, **changes) -> Training:
+def job(network: nn.Module | None = None, **changes) -> TrainingJob:
     fields = {"loss_of": reconstruct, "images": ResidentImages(IMAGES, torch.device("cpu")), "config": CONFIG}
-    return Training(network=network or Network(), name="toy", **(fields | changes))
+    return TrainingJob(network=network or Network(), name="toy", **(fields | changes))
 
 
 OPENED: list[RunFolder] = []
@@ -200,18 +200,18 @@ def test_learning_rate_follows_the_schedule(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("batch_size", "n"), [(6, 1), (2, 1)])
 def test_a_batch_of_one_is_refused(batch_size: int, n: int) -> None:
     config = CONFIG.model_copy(update={"batch_size": batch_size})
-    with pytest.raises(InputError, match="A batch of 1 images cannot be shared by 1 process with two or more each"):
+    with pytest.raises(InputError, match="A batch of 1 images cannot be divided among 1 process with two or more each"):
         train(job(config=config, images=ResidentImages(IMAGES[:n], torch.device("cpu"))))
 
 
 class Plain(nn.Module):
-    """Draws nothing; BatchNorm, whose moments must be those of all processes."""
+    """Draws nothing, so that the number of processes makes no difference."""
 
     def __init__(self) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.layers = nn.Sequential(nn.Flatten(), nn.Linear(9, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 9))
+            self.layers = nn.Sequential(nn.Flatten(), nn.Linear(9, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, 9))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -222,13 +222,30 @@ def plain_loss(network: nn.Module, images: Tensor, rows: Tensor, rng: Generator)
 
 
 def trained_weights() -> dict[str, Tensor]:
-    """Of a whole training, alone or together with the other processes of a group."""
-    processes = SINGLE_PROCESS
-    if torch.distributed.is_initialized():
-        processes = Processes(torch.distributed.get_rank(), torch.distributed.get_world_size(), torch.device("cpu"))
+    """Return the weights after a whole training, by one process or by all of a group."""
     network = Plain()
-    assert train(job(network, loss_of=plain_loss, processes=processes))
+    assert train(job(network, loss_of=plain_loss, processes=group()))
     return weights(network)
+
+
+def group() -> Processes:
+    if not torch.distributed.is_initialized():
+        return SINGLE_PROCESS
+    return Processes(torch.distributed.get_rank(), torch.distributed.get_world_size(), torch.device("cpu"))
+
+
+def refusal() -> str:
+    with pytest.raises(InputError) as caught:
+        train(job(Network(), loss_of=plain_loss, processes=group()))
+    return str(caught.value)
+
+
+def test_batch_norm_over_several_processes_on_cpu_is_refused() -> None:
+    sentence = (
+        "2 processes cannot train a network with BatchNorm on CPU, because its moments cannot be synchronised there; "
+        "use one process, or one GPU a process."
+    )
+    assert in_processes(refusal) == [sentence, sentence]
 
 
 def test_a_training_by_two_processes_ends_with_the_weights_of_one() -> None:
@@ -267,14 +284,14 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not empty and holds no training run"):
         folder(tmp_path)
     (tmp_path / "config.yaml").write_text("a: [")
-    with pytest.raises(InputError, match="cannot be read, so nothing tells what made it"):
+    with pytest.raises(InputError, match="cannot be read, so its run is unknown"):
         folder(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "3", '{"loss": 1}', '{"step": "x"}', "[" * 5000 + "]" * 5000, "\x80"])
 def test_a_log_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "log.jsonl").write_bytes(text.encode("latin1"))
-    with pytest.raises(InputError, match=r"log\.jsonl is no log of a training"):
+    with pytest.raises(InputError, match=r"log\.jsonl cannot be read as the log of a training"):
         RunFolder.read_log(tmp_path)
 
 
@@ -294,8 +311,8 @@ def test_a_wrong_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from monosemy.training import run_folder
-run_folder._SAVE_EVERY = 0.0
+from monosemy.training import checkpoint
+checkpoint._SAVE_EVERY = 0.0
 from test_loop import *
 config = CONFIG.model_copy(update={"epochs": 2000})
 print("ready", flush=True)

@@ -33,6 +33,9 @@ class Probes(NamedTuple):
     bias: Tensor
     """(P, C)."""
 
+    def __repr__(self) -> str:
+        return "Probes: {1} on {0} features with {2} classes".format(*self.shape)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(D, P, C)."""

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from monosemy.commands.words import data_config
 from monosemy.core.console import Progress, json_text, progress
 from monosemy.core.distributed import resolve_device
-from monosemy.data.load import read_rows
+from monosemy.data.load import read_rows, read_texts
 from monosemy.data.splits import inputs_by_part
-from monosemy.data.tables import CANDIDATES, column, inputs_of, read_table
 from monosemy.encoders.activation_cache import Precision, Tokens, cache_activations
 from monosemy.encoders.image import ENCODER_FILE, load_encoder, to_unit
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -87,22 +86,6 @@ def _text_model(request: ActivationsRequest, source: str, device: str) -> tuple[
             yield dict(loaded.tokenizer(given, return_tensors="pt", padding=True, truncation=True, max_length=longest))
 
     return loaded.model, batches(), len(texts)
-
-
-def read_texts(source: str, name: str | None) -> tuple[str, ...]:
-    """The lines of a .txt file that are not blank, or the column of texts of a table."""
-    if not source.lower().endswith(".txt"):
-        table = read_table(Path(source))
-        chosen = column(table, name, CANDIDATES["texts"], "text")
-        return cast(tuple[str, ...], inputs_of(table.frame[chosen], "texts", source))
-    try:
-        lines = Path(source).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--texts {source} cannot be read ({reason(error)}); give a UTF-8 text file.") from error
-    texts = tuple(line.strip() for line in lines if line.strip())
-    if not texts:
-        raise InputError(f"--texts {source} holds no text; give one a line.")
-    return texts
 
 
 def _image_model(

@@ -10,9 +10,8 @@ from rich.text import Text
 
 from monosemy.core.console import Progress, json_text, progress
 from monosemy.data.codes import LoadedCodes, load_codes
-from monosemy.data.dataset import DataConfig, LabelledData, encode_labels
+from monosemy.data.dataset import DataConfig, LabelledData, Rows, encode_labels, ordered_classes
 from monosemy.data.load import load_data, read_rows, source_name
-from monosemy.data.rows import Rows, ordered_classes
 from monosemy.errors import InputError, reason
 from monosemy.metrics.explanations import explain
 from monosemy.report.gallery import Gallery, GallerySet, ordered_sets, write_gallery
@@ -57,12 +56,14 @@ def execute(request: GalleryRequest, console: Console, *, as_json: bool = False)
     )
     rows = None if request.inputs is None else _inputs(request, loaded.codes.shape[0])
     loaded = _with_labels(loaded, rows, request)
-    yardstick = None if request.embeddings is None else load_codes(DataConfig(source=str(request.embeddings))).codes
+    reference_embeddings = (
+        None if request.embeddings is None else load_codes(DataConfig(source=str(request.embeddings))).codes
+    )
     labels = loaded.labels if len(loaded.class_names) > 1 else None
     if loaded.labels is not None and labels is None:
         console.print(Text(f"All rows are of the class {loaded.class_names[0]}, so nothing is said of classes."))
     name = source_name(request.codes)
-    found = explain(loaded.codes, labels, len(loaded.class_names), yardstick)
+    found = explain(loaded.codes, labels, len(loaded.class_names), reference_embeddings)
     gallery = Gallery(
         title=name,
         about=f"{len(found.support):,} dimensions on {loaded.codes.shape[0]:,} samples"

@@ -9,13 +9,13 @@ from rich.console import Console
 
 from monosemy.core.console import progress
 from monosemy.core.environment import write_environment
-from monosemy.errors import InputError, reason
+from monosemy.data.load import read_texts
+from monosemy.errors import InputError
 from monosemy.lm.architectures import MlpNames
 from monosemy.lm.layers import Embed, measure_layers
 from monosemy.report.layers import layers_json, print_layers, write_layers
 
 NO_ENCODER = "none"
-_COLUMNS = ("prompt", "text", "sentence", "question", "instruction")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def execute(request: GaugeRequest, console: Console, *, as_json: bool = False) -
     """Measure, write the tables and the figure, and print."""
     sources = named_models(request.models)
     names = _names(request)
-    prompts = None if request.prompts is None else read_prompts(request.prompts, request.input_column)
+    prompts = None if request.prompts is None else read_texts(str(request.prompts), request.input_column, "prompt")
     embed, notice = (None, None) if prompts is None else _embed(request.encoder)
     with progress(console) as on_progress:
         found = measure_layers(
@@ -76,34 +76,6 @@ def named_models(words: Sequence[str]) -> dict[str, str]:
             )
         found[name] = source
     return found
-
-
-def read_prompts(path: Path, column: str | None = None) -> list[str]:
-    """Texts: the lines of a .txt file that are not blank, or a column of a table.
-
-    Raises:
-        InputError: the file cannot be read, or has no column of texts.
-    """
-    if path.suffix.lower() == ".txt":
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"The prompts {path} cannot be read ({reason(error)}); give a UTF-8 text file.") from error
-        found = [line.strip() for line in lines if line.strip()]
-        if not found:
-            raise InputError(f"The prompts {path} hold no text; give one prompt a line.")
-        return found
-    from monosemy.lm.texts import source_table
-
-    frame = source_table(str(path)).frame
-    texts = [str(name) for name in frame if frame[name].map(lambda value: isinstance(value, str)).all()]
-    chosen = column or next((name for name in _COLUMNS if name in texts), texts[0] if len(texts) == 1 else None)
-    if chosen is None or chosen not in texts:
-        wanted = f"no column of texts {column!r}" if column else "no column that is surely the prompts"
-        raise InputError(
-            f"{path} has {wanted} (texts are in {', '.join(texts) or 'none'}); name one by --input-column."
-        )
-    return [str(text) for text in frame[chosen]]
 
 
 def _names(request: GaugeRequest) -> MlpNames | None:

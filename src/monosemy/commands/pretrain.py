@@ -133,7 +133,7 @@ def _train(
     ):
         processes.barrier()  # until the folder is there for all
         if processes.is_main:
-            folder.tell(make_trackers(out, values, tensorboard=request.tensorboard, wandb=request.wandb))
+            folder.add_trackers(make_trackers(out, values, tensorboard=request.tensorboard, wandb=request.wandb))
         encoder = pretrain(
             images.train,
             config,

@@ -11,7 +11,7 @@ from monosemy.core.console import progress
 from monosemy.core.environment import write_environment
 from monosemy.core.files import atomic_path
 from monosemy.data.labels import stored_labels
-from monosemy.data.open_stream import open_stream
+from monosemy.data.streams import open_stream
 from monosemy.errors import InputError
 from monosemy.report.measurement import evaluation_json, print_evaluation
 from monosemy.sae.evaluation import Evaluation, check_widths, evaluate

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from monosemy.core.console import json_text, progress
 from monosemy.data.codes import code_writer
-from monosemy.data.open_stream import open_stream
+from monosemy.data.streams import open_stream
 from monosemy.errors import InputError
 from monosemy.functional.codes import to_csr
 from monosemy.sae.dictionary_learning import to_dictionary_learning

@@ -12,9 +12,8 @@ from monosemy.commands.words import words
 from monosemy.core.console import json_text, progress
 from monosemy.core.distributed import Processes, joined_processes
 from monosemy.data.load import source_name
-from monosemy.data.open_stream import open_stream
 from monosemy.data.row_stream import RowStream
-from monosemy.data.shuffle import shuffled
+from monosemy.data.streams import open_stream, shuffled
 from monosemy.errors import InputError
 from monosemy.sae.estimators import ActivationName, SparseAutoencoder
 from monosemy.sae.streaming import names_of, train_on_stream, trained_files

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from monosemy.core.console import json_text, progress
-from monosemy.data.arrays import ARRAY_SUFFIXES, read_arrays
+from monosemy.data.arrays import read_arrays
 from monosemy.data.codes import load_codes
 from monosemy.data.dataset import DataConfig
+from monosemy.data.sources import ARRAY_SUFFIXES
 from monosemy.errors import InputError
 from monosemy.functional.geometry import orthogonality_error
 from monosemy.metrics.stability import Stability, activation_stability, decoder_stability

@@ -1,7 +1,4 @@
-"""What a run was made with and on: versions, processor, threads, seeds.
-
-One thread for a piece of work, whatever library does it.
-"""
+"""The environment of a run, as every run folder records it (versions, processor, threads, seeds), and one thread."""
 
 import json
 import os
@@ -23,10 +20,10 @@ _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pandas")
 
 
 def environment(more: Sequence[str] = ()) -> dict[str, Any]:
-    """Versions and machine, for whoever wonders where a number comes from.
+    """Return the versions and the machine that results depend on.
 
     Args:
-        more: packages beside the usual ones.
+        more: further packages.
     """
     return {
         "python": platform.python_version(),
@@ -50,15 +47,15 @@ def write_environment(folder: Path, seeds: Mapping[str, Any], more: Sequence[str
     """Write ``environment.json``.
 
     Args:
-        seeds: that all random numbers of the run are derived from, by name.
-        more: packages beside the usual ones.
+        seeds: by name, the seeds that all random numbers of the run derive from.
+        more: further packages.
     """
     values = environment(more) | {"seeds": dict(seeds)}
     write_text(folder / ENVIRONMENT, json.dumps(values, indent=2) + "\n")
 
 
 def _cpu_model() -> str:
-    """As the system names it; on Linux from /proc, where Python knows only the architecture."""
+    """Return the processor's name; on Linux from /proc, since Python knows only the architecture there."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -69,10 +66,10 @@ def _cpu_model() -> str:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch, BLAS and OpenMP on one thread within the block; as before after it.
+    """Limit torch, BLAS and OpenMP to one thread within the block.
 
-    Sums come out in an order that depends on the number of threads: with one, numbers repeat bit for bit on any number
-    of cores, also where joblib runs a single task in the calling process.
+    The order of a sum depends on the number of threads: with one, numbers repeat bit for bit on any number of cores,
+    also where joblib runs a single task in the calling process. Small operations are faster with one thread, too.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

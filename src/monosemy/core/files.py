@@ -1,6 +1,6 @@
-"""Files that are either whole or not there, and folders that one run at a time writes into.
+"""Files that appear whole or not at all, folders that one run at a time writes into, and model files.
 
-Model files: safetensors weights with a JSON note of what they are. Nothing in them is ever executed.
+A model file is safetensors weights with JSON metadata. Nothing in it is ever executed.
 """
 
 import errno
@@ -50,12 +50,12 @@ def readable(path: Path, kind: str, remedy: str = "check that the file is whole"
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that is renamed to it when the block ends without an error.
+    """Yield a temporary path beside ``path`` that is renamed to it when the block ends without an error.
 
     A killed or failing writer leaves the old file, or none, never half of one.
 
     Raises:
-        OSError: with the path and ENOSPC where the disk is full, whatever the library that wrote made of it.
+        OSError: with the path and ENOSPC if the disk is full, whatever error the writing library raised.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
@@ -82,7 +82,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append to a file of lines; what a killed or failing writer left of its last line is removed first."""
+    """Append to a file of lines; an incomplete last line of a killed writer is removed first."""
     with path.open("a+b") as file:
         end = file.tell()
         whole = end
@@ -97,20 +97,20 @@ def append_line(path: Path, line: str) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers left half-written in a folder that nobody else writes into now."""
+    """Remove the incomplete files of killed writers from a folder that no other process writes into."""
     for path in folder.glob(".*"):
         if _HALF_WRITTEN.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
 
 class FolderLock:
-    """Keeps another process out of a folder; the system frees it when this one ends, however it ends."""
+    """A lock on a folder; the system frees it when this process ends, however it ends."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the lock; the folder is made if it is not there, and swept if it is.
+        """Take the lock; the folder is created if it does not exist, and swept if it does.
 
         Raises:
-            InputError: another run has it.
+            InputError: another run holds it.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / ".lock", thread_local=False)
@@ -123,22 +123,22 @@ class FolderLock:
         sweep(folder)
 
     def release(self) -> None:
-        """Let others in."""
+        """Free the lock."""
         self._lock.release()
 
 
 _KEY = "monosemy"
 
 
-def write_model_file(path: Path, file_format: str, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Write tensors with ``about`` and the name of the format as metadata, whole or not at all."""
+def write_model_file(path: Path, file_format: str, metadata: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write tensors with metadata and the name of the format, whole or not at all."""
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(whole, temporary, metadata={_KEY: json.dumps({"format": file_format} | about)})
+        save_file(whole, temporary, metadata={_KEY: json.dumps({"format": file_format} | metadata)})
 
 
-def read_about(path: Path, file_format: str) -> dict[str, Any]:
-    """What a file that :func:`write_model_file` wrote says of itself; the tensors stay on the disk.
+def read_metadata(path: Path, file_format: str) -> dict[str, Any]:
+    """Return the metadata of a file of :func:`write_model_file`; the tensors stay on the disk.
 
     Raises:
         InputError: the file is missing, damaged, or of another format.
@@ -147,7 +147,7 @@ def read_about(path: Path, file_format: str) -> dict[str, Any]:
 
 
 def read_model_file(path: Path, file_format: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What :func:`write_model_file` wrote: (about, tensors).
+    """Return metadata and tensors of a file of :func:`write_model_file`.
 
     Raises:
         InputError: the file is missing, damaged, or of another format.
@@ -158,10 +158,10 @@ def read_model_file(path: Path, file_format: str) -> tuple[dict[str, Any], dict[
 def _read(path: Path, file_format: str, tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            metadata = json.loads((file.metadata() or {}).get(_KEY, "{}"))
             read = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
     except Exception as error:  # damaged files raise nearly every type; each means just that
         raise InputError(f"{path} is no readable safetensors file ({reason(error)}); give a saved model.") from error
-    if not isinstance(about, dict) or about.get("format") != file_format:
+    if not isinstance(metadata, dict) or metadata.get("format") != file_format:
         raise InputError(f"{path} is no {file_format} file; give one that monosemy wrote.")
-    return about, read
+    return metadata, read

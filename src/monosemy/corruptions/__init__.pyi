@@ -1,6 +1,6 @@
 from .common import KINDS as KINDS
 from .common import corrupt as corrupt
-from .inputs import gaussian_noise as gaussian_noise
+from .inputs import corrupt_images as corrupt_images
 from .inputs import token_drops as token_drops
 from .inputs import typos as typos
 from .labels import few_labels as few_labels

@@ -1,15 +1,13 @@
-"""The published parameters of each kind of corruption at its five severities.
+"""The common corruptions of images by one call, with the published parameters of each kind at its five severities.
 
 One table for images of side 32 (CIFAR-10-C and CIFAR-100-C), one for 64 (Tiny-ImageNet-C), one for 224 (ImageNet-C).
 
 Source: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations"
 (ICLR 2019, arXiv 1903.12261), and the three scripts that made their data sets, hendrycks/robustness on GitHub.
-
-One call for every kind of corruption.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -23,24 +21,24 @@ Kind = Literal[
     "snow", "frost", "fog", "brightness",
     "contrast", "elastic_transform", "pixelate", "jpeg_compression",
 ]  # fmt: skip
-KINDS: tuple[Kind, ...] = (
-    "gaussian_noise", "shot_noise", "impulse_noise",
-    "defocus_blur", "glass_blur", "motion_blur", "zoom_blur",
-    "snow", "frost", "fog", "brightness",
-    "contrast", "elastic_transform", "pixelate", "jpeg_compression",
-)  # fmt: skip
+KINDS: tuple[Kind, ...] = get_args(Kind)
 """In the order of the paper: noise, blur, weather, digital."""
 SEVERITIES = (1, 2, 3, 4, 5)
 SIDES = (32, 64, 224)
 """Sides of the images that the published tables were made for."""
 
+SMALLEST_SIDE = 8
+_VALUES_AT_ONCE = 2**20
+"""Values of a chunk of images: as many as fit into a processor's cache, and enough to amortise Python's overhead."""
+_IMAGES_AT_ONCE = 64
+"""Least number of images of a chunk: glass blur takes its steps one by one for all images together."""
+
 Parameters = tuple[float, ...]
-_Table = dict[Kind, tuple[Parameters, Parameters, Parameters, Parameters, Parameters]]
+_Table = dict[Kind, tuple[Parameters, ...]]
 
 
-def _single(*values: float) -> tuple[Parameters, Parameters, Parameters, Parameters, Parameters]:
-    a, b, c, d, e = values
-    return (a,), (b,), (c,), (d,), (e,)
+def _single(*values: float) -> tuple[Parameters, ...]:
+    return tuple((value,) for value in values)
 
 
 _CIFAR: _Table = {
@@ -86,7 +84,7 @@ _TINY_IMAGENET: _Table = {
 }  # fmt: skip
 
 _SIDE = 244 / 224
-"""ImageNet-C's elastic lengths are shares of 244, a slip of its authors that every published number contains."""
+"""ImageNet-C's elastic lengths are fractions of 244, a slip of its authors that every published number contains."""
 _IMAGENET: _Table = {
     "gaussian_noise": _single(0.08, 0.12, 0.18, 0.26, 0.38),
     "shot_noise": _single(60, 25, 12, 5, 3),
@@ -113,25 +111,6 @@ _IMAGENET: _Table = {
 }  # fmt: skip
 
 _TABLES = {32: _CIFAR, 64: _TINY_IMAGENET, 224: _IMAGENET}
-
-
-def table_side(height: int, width: int) -> int:
-    """The side of the published table that is nearest, by ratio, to the shorter side: 32 to 45 px, 64 to 119, 224."""
-    shorter = min(height, width)
-    return min(SIDES, key=lambda side: max(side / shorter, shorter / side))
-
-
-def parameters(kind: Kind, severity: int, side: int) -> Parameters:
-    """What the function of a kind takes at a severity, by the table of a side of :data:`SIDES`."""
-    return _TABLES[side][kind][severity - 1]
-
-
-SMALLEST_SIDE = 8
-_VALUES_AT_ONCE = 2**20
-"""Of a chunk of images: what fits into a processor's cache, and enough to make the steps of Python cheap."""
-_IMAGES_AT_ONCE = 64
-"""At least, however large they are: glass blur makes its steps one by one for all images together."""
-
 _FIXED: dict[Kind, Callable[..., Images]] = {
     "defocus_blur": kinds.defocus_blur,
     "zoom_blur": kinds.zoom_blur,
@@ -154,10 +133,10 @@ _RANDOM: dict[Kind, Callable[..., Images]] = {
 
 
 def corrupt(images: Images, kind: Kind, severity: int, rng: np.random.Generator) -> Images:
-    """The images under one of the common corruptions, with the parameters published for the nearest image size.
+    """Corrupt images by one of the common corruptions, with the parameters published for the nearest image size.
 
-    Each image gets a generator of its own, spawned from ``rng``: the result does not depend on what else is in the
-    batch, and images given one after the other with the same ``rng`` come out as if given together.
+    Each image has its own generator, spawned from ``rng``: its result does not depend on the rest of the batch, and
+    images passed one after the other with the same ``rng`` have the same results as together.
 
     Args:
         images: (N, C, H, W), float32 in [0, 1], C = 1 or 3, sides of at least 8.
@@ -172,7 +151,7 @@ def corrupt(images: Images, kind: Kind, severity: int, rng: np.random.Generator)
     if kind not in KINDS:
         raise InputError(f"The corruption {kind!r} is unknown; choose among {', '.join(KINDS)}.")
     if severity not in SEVERITIES:
-        raise InputError(f"The severity {severity!r} is none of {', '.join(map(str, SEVERITIES))}; choose one.")
+        raise InputError(f"severity={severity!r} is unknown; choose among {', '.join(map(str, SEVERITIES))}.")
     check_images(images.shape[1:])
     # One part in a million is what rounding may leave; NaN fails the comparison.
     if len(images) and not (images.min() >= -1e-6 and images.max() <= 1 + 1e-6):
@@ -189,6 +168,17 @@ def corrupt(images: Images, kind: Kind, severity: int, rng: np.random.Generator)
         else:
             corrupted[chunk] = _RANDOM[kind](part, rngs[chunk], *settings)
     return corrupted
+
+
+def table_side(height: int, width: int) -> int:
+    """Return the side of the published table nearest, by ratio, to the shorter side: 32 to 45 px, 64 to 119, 224."""
+    shorter = min(height, width)
+    return min(SIDES, key=lambda side: max(side / shorter, shorter / side))
+
+
+def parameters(kind: Kind, severity: int, side: int) -> Parameters:
+    """Return the parameters of a kind at a severity, from the table of a side of :data:`SIDES`."""
+    return _TABLES[side][kind][severity - 1]
 
 
 def check_images(shape: Sequence[int]) -> None:

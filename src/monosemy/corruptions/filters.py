@@ -1,6 +1,6 @@
-"""Noise: every number of an image is changed by itself. Images are (N, C, H, W), float32 in [0, 1].
+"""Building blocks of the common corruptions: pixel noise, operators on rows and columns, zoom, motion, fractals.
 
-What several corruptions are built from: linear operators on rows and columns, zoom, motion, fractals.
+Images are (N, C, H, W), float32 in [0, 1].
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 
 Images = NDArray[np.float32]
 Generators = Sequence[Generator]
-"""One for each image, so that its draws depend on no other image."""
+"""One generator for each image, so that its draws depend on no other image."""
 
 
 def gaussian_noise(images: Images, rngs: Generators, std: float) -> Images:
@@ -30,21 +30,21 @@ def shot_noise(images: Images, rngs: Generators, photons: float) -> Images:
     return np.clip(drawn / photons, 0, 1).astype(np.float32)
 
 
-def impulse_noise(images: Images, rngs: Generators, share: float) -> Images:
-    """A ``share`` of the numbers, channel by channel, becomes 0 or 1, each with probability one half."""
+def impulse_noise(images: Images, rngs: Generators, fraction: float) -> Images:
+    """Set a ``fraction`` of the numbers, channel by channel, to 0 or 1, each with probability one half."""
     drawn = np.stack([rng.random(images.shape[1:], dtype=np.float32) for rng in rngs])
-    noisy = np.where(drawn < share / 2, np.float32(0), images)
-    return np.where(drawn > 1 - share / 2, np.float32(1), noisy)
+    noisy = np.where(drawn < fraction / 2, np.float32(0), images)
+    return np.where(drawn > 1 - fraction / 2, np.float32(1), noisy)
 
 
 def along_sides(images: Images, rows: Images, columns: Images) -> Images:
-    """A linear operator on the rows and one on the columns: R X C^T for every plane X of (..., H, W)."""
+    """Apply linear operators on rows and columns: R X C^T for every plane X of (..., H, W)."""
     return np.matmul(np.matmul(rows, images), columns.T)
 
 
 @cache
 def gaussian_operator(side: int, std: float, border: str, truncate: float) -> Images:
-    """SciPy's Gaussian filter of a line of ``side`` pixels as a matrix; ``border`` is its ``mode``."""
+    """Return SciPy's Gaussian filter of a line of ``side`` pixels as a matrix; ``border`` is its ``mode``."""
     identity = np.eye(side)
     blurred = gaussian_filter1d(identity, std, axis=0, mode=border, truncate=truncate) if std > 0 else identity
     return blurred.astype(np.float32)
@@ -52,16 +52,17 @@ def gaussian_operator(side: int, std: float, border: str, truncate: float) -> Im
 
 @cache
 def box_operator(side: int, new_side: int) -> Images:
-    """Pillow's BOX resize of a line of ``side`` pixels as a matrix (new_side, side): means over what a pixel covers."""
+    """Return Pillow's BOX resize of a line of ``side`` pixels as a matrix (new_side, side): means over covered
+    pixels."""
     identity = Image.fromarray(np.eye(side, dtype=np.float32))
     return np.asarray(identity.resize((side, new_side), Image.Resampling.BOX))
 
 
 def clipped_zoom(images: Images, factor: float) -> Images:
-    """The centre of (N, C, H, W) enlarged to the old size, linearly.
+    """Enlarge the centre of (N, C, H, W) to the old size, linearly.
 
-    Of each side s the middle ceil(s / factor) pixels are enlarged to round(factor ceil(s / factor)) with corners on
-    corners, and of these the middle s are kept.
+    The middle ceil(s / factor) pixels of each side s are enlarged to round(factor ceil(s / factor)) with corners on
+    corners, and cropped to the middle s.
     """
     height, width = images.shape[2:]
     crop_height, crop_width = int(np.ceil(height / factor)), int(np.ceil(width / factor))
@@ -77,10 +78,12 @@ def clipped_zoom(images: Images, factor: float) -> Images:
 
 
 def motion_path(radius: float, std: float, angle: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Weights (T,) and offsets (T, 2) in pixels (down, right) of ImageMagick's motion blur, T = 2 ceil(radius) + 1.
+    """Return weights (T,) and offsets (T, 2) in pixels (down, right) of ImageMagick's motion blur, T = 2 ceil(radius) +
+    1.
 
     Half a Gaussian along the angle (degrees, clockwise from the right): weight_t ~ exp(-t^2 / (2 std^2)), t >= 0, at
-    the pixel nearest to (t sin, t cos). The published sets called ImageMagick; this is our own writing of its kernel.
+    the pixel nearest to (t sin, t cos). The published sets called ImageMagick; this is an independent implementation of
+    its kernel.
     """
     steps = np.arange(2 * int(np.ceil(radius)) + 1)
     weights = np.exp(-(steps**2) / (2 * std**2))
@@ -103,14 +106,14 @@ def motion_blur_along(images: Images, radius: float, std: float, angles: NDArray
 
 
 def plasma(draws: NDArray[np.float64], decay: float) -> NDArray[np.float64]:
-    """Diamond-square fractals on a torus, each scaled to [0, 1].
+    """Return diamond-square fractals on a torus, each scaled to [0, 1].
 
     Starting from one corner at 0, each round puts a point into the middle of every square of four points and then of
     every diamond: their mean plus amplitude times its draw. The amplitude falls by decay^2 from round to round, since
     the published code multiplies a number of that size by a draw of that size.
 
     Args:
-        draws: (N, M, M) uniform in [-1, 1], one for each point; M is a power of two. That of the corner is not used.
+        draws: (N, M, M) uniform in [-1, 1], one for each point; M is a power of two. The corner's is not used.
         decay: > 1; the larger, the smoother.
     """
     side = draws.shape[1]
@@ -133,5 +136,5 @@ def plasma(draws: NDArray[np.float64], decay: float) -> NDArray[np.float64]:
 
 
 def power_of_two(number: int) -> int:
-    """The smallest power of two that is not below a number >= 1."""
+    """Return the smallest power of two that is not below a number >= 1."""
     return 1 << (number - 1).bit_length()

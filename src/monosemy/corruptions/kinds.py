@@ -1,8 +1,8 @@
-"""Blur: defocus, frosted glass, motion, zoom. Images are (N, C, H, W), float32 in [0, 1].
+"""The kinds of common corruptions beside pixel noise: blur, weather and digital; images (N, C, H, W), float32 in [0,
+1].
 
-Weather: snow, frost, fog, brightness. Images are (N, C, H, W), float32 in [0, 1], C = 1 or 3.
-
-Digital corruptions: contrast, elastic, pixelate, JPEG. Images are (N, C, H, W), float32 in [0, 1].
+Blur: defocus, frosted glass, motion, zoom. Weather: snow, frost, fog, brightness. Digital: contrast, elastic, pixelate,
+JPEG. C is 1 or 3.
 """
 
 import io
@@ -29,11 +29,23 @@ from monosemy.seeding import numpy_rng
 
 _GLASS_TRUNCATE = 4.0
 """Standard deviations at which the Gaussian ends, scikit-image's default."""
+_ELASTIC_TRUNCATE = 3.0
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""Weights of red, green and blue in the brightness of a pixel (ITU-R BT.601)."""
+_FROSTS = (
+    ((0.30, 0.58, 0.65), 0.08),
+    ((0.79, 0.81, 0.84), 0.09),
+    ((0.79, 0.81, 0.84), 0.09),
+    ((0.54, 0.60, 0.65), 0.11),
+    ((0.44, 0.48, 0.53), 0.17),
+)
+"""Mean colour and standard deviation of the five photographs that the published sets draw from, measured."""
 
 
 @cache
 def defocus_kernel(radius: float, alias_blur: float) -> Images:
-    """A disk of equal weights with sum 1, smoothed by a Gaussian of std ``alias_blur`` over 3 pixels (5 if radius > 8).
+    """Return a disk of equal weights with sum 1, smoothed by a Gaussian of std ``alias_blur`` over 3 pixels (5 if
+    radius > 8).
 
     The published kernel: pixels at distance <= radius in a square of side 17, or 2 radius + 1 if that is more, at
     whose border it is mirrored when smoothed; where the disk touches the border, from radius 8 on, that makes the sum
@@ -51,7 +63,7 @@ def defocus_kernel(radius: float, alias_blur: float) -> Images:
 
 
 def defocus_blur(images: Images, radius: float, alias_blur: float) -> Images:
-    """Correlation with :func:`defocus_kernel`, the image mirrored at its border pixels."""
+    """Correlate with :func:`defocus_kernel`, the image mirrored at its border pixels."""
     kernel = torch.from_numpy(defocus_kernel(radius, alias_blur))
     reach = kernel.shape[0] // 2
     planes = torch.from_numpy(images.reshape(-1, 1, *images.shape[2:]))
@@ -61,11 +73,11 @@ def defocus_blur(images: Images, radius: float, alias_blur: float) -> Images:
 
 
 def glass_blur(images: Images, rngs: Generators, std: float, distance: float, rounds: float) -> Images:
-    """Gaussian blur, then pixel after pixel takes the value of a random one near it, then Gaussian blur again.
+    """Blur by a Gaussian, let each pixel in turn take the value of a random one near it, and blur again.
 
     In each round from the lower right to the upper left, pixel (y, x) takes the present value of (y + dy, x + dx), dy
     and dx uniform in [-distance, distance). The paper says that the two swap; its code, through NumPy views, copies,
-    and so do the published sets and we. Pixels at the border stay.
+    and so do the published sets and this function. Pixels at the border stay.
     """
     reach = int(distance)
     n, _, height, width = images.shape
@@ -74,25 +86,26 @@ def glass_blur(images: Images, rngs: Generators, std: float, distance: float, ro
     shape = (int(rounds), height - 2 * reach, width - 2 * reach, 2)
     draws = np.stack([rng.integers(-reach, reach, shape, dtype=np.int8) for rng in rngs], axis=1)
     for shifts in draws:
-        blurred = np.take_along_axis(blurred, _taken_from(shifts, reach, height, width)[:, None], axis=2)
+        blurred = np.take_along_axis(blurred, _source_pixels(shifts, reach, height, width)[:, None], axis=2)
     return along_sides(blurred.reshape(images.shape), rows, columns).clip(0, 1)
 
 
-def _taken_from(shifts: NDArray[np.int8], reach: int, height: int, width: int) -> NDArray[np.int64]:
-    """Whose old value each pixel (N, H W) has after one round; shifts are (N, H - 2 reach, W - 2 reach, 2).
+def _source_pixels(shifts: NDArray[np.int8], reach: int, height: int, width: int) -> NDArray[np.int64]:
+    """Return the pixel (N, H W) whose old value each pixel has after one round of (N, H - 2 reach, W - 2 reach, 2)
+    shifts.
 
-    A pixel that takes from one whose turn was before takes what that one took: chains, which are followed for all
-    pixels together, doubling the distance each time.
+    A pixel that takes from one whose turn was earlier takes the value that that one took. Such chains are followed for
+    all pixels together, doubling the distance each time.
     """
     n = len(shifts)
     inner = (slice(None), slice(reach + 1, height - reach + 1), slice(reach + 1, width - reach + 1))
-    own = np.broadcast_to(np.arange(height * width).reshape(height, width), (n, height, width))
-    taken = own.copy()
+    positions = np.broadcast_to(np.arange(height * width).reshape(height, width), (n, height, width))
+    taken = positions.copy()
     taken[inner] += shifts[..., 0].astype(np.int64) * width + shifts[..., 1]
     moves = np.zeros((n, height, width), dtype=bool)
     moves[inner] = True
     source, moving = taken.reshape(n, -1), moves.reshape(n, -1)
-    following = moving & (source > own.reshape(n, -1)) & np.take_along_axis(moving, source, axis=1)
+    following = moving & (source > positions.reshape(n, -1)) & np.take_along_axis(moving, source, axis=1)
     while following.any():
         further, chained = (np.take_along_axis(a, source, axis=1) for a in (source, following))
         source = np.where(following, further, source)
@@ -101,13 +114,13 @@ def _taken_from(shifts: NDArray[np.int8], reach: int, height: int, width: int) -
 
 
 def motion_blur(images: Images, rngs: Generators, radius: float, std: float) -> Images:
-    """Half a Gaussian along an angle uniform in [-45, 45] degrees; see :func:`motion_path`."""
+    """Blur by half a Gaussian along an angle uniform in [-45, 45] degrees; see :func:`motion_path`."""
     angles = np.array([rng.uniform(-45, 45) for rng in rngs])
     return motion_blur_along(images, radius, std, angles).clip(0, 1)
 
 
 def zoom_blur(images: Images, end: float, step: float) -> Images:
-    """Mean of the image and its zooms by 1, 1 + step, ... below ``end``.
+    """Return the mean of the image and its zooms by 1, 1 + step, ... below ``end``.
 
     The last factor is ``end`` itself where NumPy's ``arange`` includes it by rounding, as in the published code; the
     factor 1 makes the image count twice.
@@ -119,23 +132,11 @@ def zoom_blur(images: Images, end: float, step: float) -> Images:
     return (total / np.float32(len(factors) + 1)).clip(0, 1)
 
 
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-"""Weights of red, green and blue in the brightness of a pixel (ITU-R BT.601)."""
-_FROSTS = (
-    ((0.30, 0.58, 0.65), 0.08),
-    ((0.79, 0.81, 0.84), 0.09),
-    ((0.79, 0.81, 0.84), 0.09),
-    ((0.54, 0.60, 0.65), 0.11),
-    ((0.44, 0.48, 0.53), 0.17),
-)
-"""Mean colour and standard deviation of the five photographs that the published sets draw from, measured."""
-
-
 def snow(
     images: Images, rngs: Generators, mean: float, std: float, zoom: float, threshold: float, radius: float,
     motion_std: float, keep: float,
 ) -> Images:  # fmt: skip
-    """A whitened image under flakes and the same flakes turned by 180 degrees.
+    """Return a whitened image under flakes and the same flakes turned by 180 degrees.
 
     Flakes: N(mean, std^2) for each pixel, zoomed, 0 below ``threshold``, clipped to [0, 1], blurred by motion along an
     angle uniform in [-135, -45] degrees. Whitened: keep x + (1 - keep) max(x, 1.5 luma(x) + 0.5).
@@ -155,10 +156,10 @@ def snow(
 
 
 def frost(images: Images, rngs: Generators, image_weight: float, frost_weight: float) -> Images:
-    """image_weight x + frost_weight f, clipped, f a random crop of one of five frost textures.
+    """Return image_weight x + frost_weight f, clipped, f a random crop of one of five frost textures.
 
-    The textures are NOT the published photographs, which are not ours to ship: :func:`frost_texture` draws them, with
-    the photographs' mean colours and contrasts. Results on frost are therefore not those of the published sets.
+    The textures are NOT the published photographs, which may not be redistributed: :func:`frost_texture` draws them
+    with the photographs' mean colours and contrasts. Results on frost are therefore not those of the published sets.
     """
     channels, height, width = images.shape[1:]
     side = 2 * power_of_two(max(height, width))
@@ -173,9 +174,9 @@ def frost(images: Images, rngs: Generators, image_weight: float, frost_weight: f
 
 @cache
 def frost_texture(number: int, side: int, channels: int) -> Images:
-    """A procedural frost texture (channels, side, side): ridges of a fractal under needles in three directions.
+    """Return a procedural frost texture (channels, side, side): ridges of a fractal under needles in three directions.
 
-    The same for everyone: its draws depend on number and side alone.
+    It is the same everywhere: its draws depend on number and side alone.
     """
     rng = numpy_rng("frost", number, side)
     ridges = 1 - np.abs(2 * plasma(rng.uniform(-1, 1, (1, side, side)), 1.7)[0] - 1)
@@ -192,7 +193,8 @@ def frost_texture(number: int, side: int, channels: int) -> Images:
 
 
 def fog(images: Images, rngs: Generators, amount: float, decay: float) -> Images:
-    """(x + amount p) m / (m + amount), m the largest value of the image and p a fractal in [0, 1]; see plasma."""
+    """Return (x + amount p) m / (m + amount), m the largest value of the image and p a fractal in [0, 1]; see
+    plasma."""
     height, width = images.shape[2:]
     side = power_of_two(max(height, width))
     clouds = plasma(np.stack([rng.uniform(-1, 1, (side, side)) for rng in rngs]), decay)
@@ -202,7 +204,7 @@ def fog(images: Images, rngs: Generators, amount: float, decay: float) -> Images
 
 
 def brightness(images: Images, amount: float) -> Images:
-    """The V of HSV, the largest channel, raised to min(V + amount, 1) at the same hue and saturation.
+    """Raise the V of HSV, the largest channel, to min(V + amount, 1) at the same hue and saturation.
 
     R, G and B are proportional to V there, so each is multiplied by the new V over the old; black becomes grey.
     """
@@ -211,17 +213,14 @@ def brightness(images: Images, amount: float) -> Images:
     return np.where(value > 0, images * (raised / np.where(value > 0, value, 1)), raised)
 
 
-_ELASTIC_TRUNCATE = 3.0
-
-
 def contrast(images: Images, factor: float) -> Images:
-    """mean + factor (x - mean), the mean that of each channel of each image."""
+    """Return mean + factor (x - mean), the mean that of each channel of each image."""
     mean = images.mean(axis=(2, 3), keepdims=True)
     return np.clip((images - mean) * np.float32(factor) + mean, 0, 1)
 
 
 def elastic_transform(images: Images, rngs: Generators, size: float, smoothness: float, jitter: float) -> Images:
-    """A random affine map, then a smooth random displacement of every pixel; both read between pixels linearly.
+    """Apply a random affine map, then a smooth random displacement of every pixel; both read between pixels linearly.
 
     The affine map takes three corners of a square of side 2 (shorter side // 3) about the centre to where each lands
     when moved by U[-jitter, jitter] in both directions. The displacements are U[-1, 1] for each pixel and direction,
@@ -229,7 +228,7 @@ def elastic_transform(images: Images, rngs: Generators, size: float, smoothness:
 
     Args:
         size, smoothness, jitter: factor and standard deviation of the displacements, and range of the affine map, as
-            shares of the shorter side.
+            fractions of the shorter side.
     """
     height, width = images.shape[2:]
     side = min(height, width)
@@ -248,7 +247,7 @@ def elastic_transform(images: Images, rngs: Generators, size: float, smoothness:
 
 
 def _affine(images: Images, jitters: NDArray[np.float64]) -> Images:
-    """Each image under the affine map that moves the three corners (x, y) by its jitters (N, 3, 2)."""
+    """Return each image under the affine map that moves the three corners (x, y) by its jitters (N, 3, 2)."""
     height, width = images.shape[2:]
     centre, reach = np.array([width // 2, height // 2]), min(height, width) // 3
     corners = centre + reach * np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
@@ -273,7 +272,7 @@ def _sample(images: Images, grid: Images, align_corners: bool) -> Images:
 
 
 def pixelate(images: Images, factor: float) -> Images:
-    """Resized by box means to int(factor side) pixels a side, and back."""
+    """Resize by box means to int(factor side) pixels a side, and back."""
     operators = []
     for side in images.shape[2:]:
         small = int(factor * side)
@@ -282,7 +281,7 @@ def pixelate(images: Images, factor: float) -> Images:
 
 
 def jpeg_compression(images: Images, quality: float) -> Images:
-    """Written as JPEG of a quality and read again by Pillow, from the nearest of 256 levels."""
+    """Round to 256 levels, and write and read as JPEG of a quality by Pillow."""
     pixels = np.rint(images * 255).astype(np.uint8).transpose(0, 2, 3, 1)
     compressed = np.empty_like(pixels)
     for number, image in enumerate(pixels):

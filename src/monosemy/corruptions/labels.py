@@ -1,7 +1,7 @@
-"""Label noise and few labels. Pure functions: labels and a generator in, new labels out."""
+"""Label noise and subsets of labels: labels and a generator in, new labels out; the bounds of informative noise."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from monosemy.errors import InputError
 
@@ -9,7 +9,7 @@ Labels = NDArray[np.int64]
 
 
 def informative_limit(n_classes: int) -> float:
-    """(C - 1) / C: the rate of symmetric noise at which the true class is as frequent as any other.
+    """Return (C - 1) / C, the rate of symmetric noise at which the true class is as frequent as any other.
 
     There the noisy label is independent of the true one, and no classifier can learn from it.
     """
@@ -17,26 +17,39 @@ def informative_limit(n_classes: int) -> float:
 
 
 def informative_rates(rates: tuple[float, ...], kind: str, n_classes: int) -> tuple[float, ...]:
-    """The rates that stay clearly (by 0.02) below the limit of a kind of noise."""
+    """Return the rates that stay clearly (by 0.02) below the limit of a kind of noise."""
     limit = {"symmetric": informative_limit(n_classes), "pair": 0.5}.get(kind, 1.0)
     return tuple(rate for rate in rates if rate < limit - 0.02)
 
 
-def check_rate(rate: float) -> None:
-    """Raise unless 0 <= rate <= 1."""
-    if not 0 <= rate <= 1:
-        raise InputError(f"The label-noise rate {rate:g} is outside [0, 1]; give the share of labels to replace.")
+def check_rate(rate: ArrayLike) -> NDArray[np.float64]:
+    """Return one rate or several as an array.
+
+    Raises:
+        InputError: a rate is outside [0, 1].
+    """
+    rates = np.asarray(rate, dtype=np.float64)
+    outside = rates[~((rates >= 0) & (rates <= 1))]
+    if outside.size:
+        raise InputError(f"label_noise={outside.flat[0]:g} is outside [0, 1]; give the fraction of labels to replace.")
+    return rates
 
 
-def check_symmetric_rate(rate: float, n_classes: int) -> None:
-    """Raise where symmetric noise leaves no information about the true class."""
-    check_rate(rate)
+def check_symmetric_rate(rate: ArrayLike, n_classes: int) -> NDArray[np.float64]:
+    """Return one rate of symmetric noise or several as an array.
+
+    Raises:
+        InputError: a rate is negative, or so high that the noise leaves no information about the true class.
+    """
+    rates = check_rate(rate)
     limit = informative_limit(n_classes)
-    if rate >= limit - 1e-9:
+    uninformative = rates[rates >= limit - 1e-9]
+    if uninformative.size:
         raise InputError(
-            f"The label-noise rate {rate:g} is not below {limit:.3g}, where {n_classes} classes carry no information; "
-            f"choose a lower rate."
+            f"label_noise={uninformative.flat[0]:g} is not below {limit:.3g}, where {n_classes} classes carry no "
+            f"information; choose a lower rate."
         )
+    return rates
 
 
 def symmetric_noise(labels: Labels, rate: float, n_classes: int, rng: np.random.Generator) -> Labels:
@@ -64,8 +77,8 @@ def pair_noise(labels: Labels, rate: float, n_classes: int, rng: np.random.Gener
     check_rate(rate)
     if rate >= 0.5:
         raise InputError(
-            f"The pair-noise rate {rate:g} is not below 0.5, where the confusing class is as frequent as the true "
-            f"one; choose a lower rate."
+            f"label_noise={rate:g} of the kind pair is not below 0.5, where the confusing class is as frequent as the "
+            f"true one; choose a lower rate."
         )
     noisy = labels.copy()
     rows = rng.permutation(len(labels))[: round(rate * len(labels))]
@@ -80,7 +93,7 @@ def check_transition_matrix(matrix: NDArray[np.floating], n_classes: int) -> Non
             f"The noise matrix has shape {matrix.shape}; {n_classes} classes need {(n_classes, n_classes)}."
         )
     if not np.isfinite(matrix).all() or (matrix < 0).any() or np.abs(matrix.sum(axis=1) - 1).max() > 1e-6:
-        raise InputError("The noise matrix has a row that is no distribution; give rows >= 0 that sum to 1.")
+        raise InputError("The noise matrix has a row that is not a distribution; give rows >= 0 that sum to 1.")
     weak = np.flatnonzero(matrix.diagonal() <= (matrix - np.diag(matrix.diagonal())).max(axis=1))
     if len(weak):
         raise InputError(
@@ -90,7 +103,7 @@ def check_transition_matrix(matrix: NDArray[np.floating], n_classes: int) -> Non
 
 
 def matrix_noise(labels: Labels, matrix: NDArray[np.floating], rng: np.random.Generator) -> Labels:
-    """Asymmetric noise with exact counts: of class c's N_c labels, about N_c * matrix[c, c'] become c'.
+    """Draw asymmetric noise with exact counts: of class c's N_c labels, about N_c * matrix[c, c'] become c'.
 
     The counts are the largest-remainder rounding of N_c * matrix[c], so that they add up to N_c; which rows change is
     random.
@@ -102,21 +115,21 @@ def matrix_noise(labels: Labels, matrix: NDArray[np.floating], rng: np.random.Ge
     noisy = labels.copy()
     for c in range(len(matrix)):
         rows = rng.permutation(np.flatnonzero(labels == c))
-        wanted = len(rows) * matrix[c]
-        counts = np.floor(wanted + 1e-9).astype(np.int64)
+        expected = len(rows) * matrix[c]
+        counts = np.floor(expected + 1e-9).astype(np.int64)
         missing = len(rows) - counts.sum()
-        counts[np.argsort(counts - wanted, kind="stable")[:missing]] += 1
+        counts[np.argsort(counts - expected, kind="stable")[:missing]] += 1
         noisy[rows] = np.repeat(np.arange(len(matrix)), counts)
     return noisy
 
 
 def few_labels(labels: Labels, fraction: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Mask of a stratified fraction: of each class round(fraction * N_c) rows, at least one.
+    """Return the mask of a stratified fraction: of each class round(fraction * N_c) rows, at least one.
 
     For one generator state a smaller fraction's rows are a subset of a larger one's, so that more labels only add.
     """
     if not 0 < fraction <= 1:
-        raise InputError(f"The fraction of labels {fraction:g} is outside (0, 1]; give the share to keep.")
+        raise InputError(f"The fraction of labels {fraction:g} is outside (0, 1]; give the fraction to keep.")
     keep = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))

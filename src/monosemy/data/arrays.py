@@ -1,29 +1,29 @@
-"""Embeddings and labels from array files."""
+"""Embeddings and labels from array files: .npz, .safetensors and .npy. Nothing is ever unpickled."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from monosemy.data.dataset import DataConfig
-from monosemy.data.rows import Rows, label_texts
+from monosemy.core.files import readable
+from monosemy.data.dataset import DataConfig, Rows, label_texts
 from monosemy.data.safety import check_zip
-from monosemy.data.tables import LABEL_CANDIDATES, column, read_table
-from monosemy.errors import InputError, reason
+from monosemy.data.sources import USUAL_NAMES, choose_column
+from monosemy.errors import InputError
 
-ARRAY_SUFFIXES = (".npz", ".safetensors", ".npy")
 _LAST_CHARACTER = 0x10FFFF
-_LONGEST = 2**26
-"""Bytes of a single value; an array without values can promise any, and NumPy makes room for one when it converts."""
+_MAX_ITEM_BYTES = 2**26
+"""Bytes of a single value; an array without values can promise any, and NumPy allocates one when it converts."""
+_REMEDY = "save plain numbers or texts"
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Named arrays of an .npz, .safetensors or .npy file; nothing is ever unpickled."""
-    if not path.is_file():
-        raise InputError(f"The file {path} does not exist; give the path of a data file.")
-    try:
+    """Read all named arrays of an .npz or .safetensors file; the array of an .npy file is called `embeddings`."""
+    with readable(path, "arrays", _REMEDY):
         if path.suffix.lower() == ".safetensors":
             arrays = dict(load_file(path))
         elif path.suffix.lower() == ".npz":
@@ -33,67 +33,68 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         else:
             arrays = {"embeddings": np.load(path, allow_pickle=False)}
         for name, array in arrays.items():
-            check_plain(array, name)
-    except InputError:
-        raise
-    except Exception as error:  # damaged files raise nearly every type; each means just that
-        raise InputError(f"{path} cannot be read as arrays ({reason(error)}); save plain numbers or texts.") from error
+            _check_plain(array, name)
     return arrays
 
 
+def read_array(path: Path, candidates: Collection[str]) -> NDArray[Any] | None:
+    """Read the first of several arrays that an .npz or .safetensors file has, and nothing else; None if it has none."""
+    with readable(path, "arrays", _REMEDY):
+        if path.suffix.lower() == ".safetensors":
+            with safe_open(path, framework="np") as tensors:
+                names = list(tensors.keys())
+                name = next((name for name in candidates if name in names), None)
+                return None if name is None else np.asarray(tensors.get_tensor(name))
+        check_zip(path)
+        with np.load(path, allow_pickle=False) as loaded:
+            name = next((name for name in candidates if name in loaded.files), None)
+            if name is None:
+                return None
+            array: NDArray[Any] = loaded[name]
+        _check_plain(array, name)
+        return array
+
+
 def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
-    """The array of an .npy file; nothing is ever unpickled.
+    """Read the array of an .npy file.
 
     Args:
-        mapped: as a memory map, read a page at a time.
+        mapped: open it as a memory map, read a page at a time.
     """
-    if not path.is_file():
-        raise InputError(f"The file {path} does not exist; give the path of a data file.")
-    try:
+    with readable(path, "an array", _REMEDY):
         array: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-        check_plain(array, "it")
-    except Exception as error:  # damaged files raise nearly every type; each means just that
-        raise InputError(
-            f"{path} cannot be read as an array ({reason(error)}); save plain numbers or texts."
-        ) from error
+        _check_plain(array, "it")
     return array
 
 
-def check_plain(array: Any, name: str) -> None:
-    """Raise where a file's part is no array, or its values have no size or too large a one, or are no characters."""
+def _check_plain(array: Any, name: str) -> None:
+    """Raise where a member of a file is not an array, or where the size or the characters of its values are unsound."""
     if not isinstance(array, np.ndarray):
-        raise ValueError(f"{name} holds no array")
-    if array.size and not array.dtype.itemsize:  # of which an empty file can hold any number
+        raise ValueError(f"{name} is not an array")
+    if array.size and not array.dtype.itemsize:  # an empty file can hold any number of these
         raise ValueError(f"{name} has values of 0 bytes")
-    if array.dtype.itemsize > _LONGEST:
+    if array.dtype.itemsize > _MAX_ITEM_BYTES:
         raise ValueError(f"{name} has values of {array.dtype.itemsize:,} bytes")
     if array.dtype.kind == "U" and array.size:
         characters = np.ascontiguousarray(array).view(f"{array.dtype.str[0]}u4")
         if characters.max() > _LAST_CHARACTER:
-            raise ValueError(f"{name} holds no texts")
+            raise ValueError(f"{name} has invalid characters")
 
 
-def read_labels(path: Path) -> NDArray[Any]:
-    """Labels in the order of the embeddings: .npy, or a table with a label column or a single column."""
-    if path.suffix == ".npy":
-        return read_npy(path)
-    table = read_table(path)
-    only = table.columns[0] if len(table.columns) == 1 else None
-    name = column(table, only, LABEL_CANDIDATES, "label")
-    return table.frame[name].to_numpy()
-
-
-def rows_of_array_file(path: Path, config: DataConfig, labelled: bool = True) -> Rows:
-    """Embeddings and labels, of all splits or of each.
+def rows_of_array_file(
+    path: Path, config: DataConfig, labelled: bool = True, label_file: list[str] | None = None
+) -> Rows:
+    """Read embeddings and labels of all splits: `X_train`, `y_train`, ..., or one array of each with a usual name.
 
     Args:
         labelled: whether labels are needed.
+        label_file: labels that have a file of their own; they replace those of the file.
     """
     arrays = read_arrays(path)
-    if config.labels is not None:
-        arrays["labels"] = read_labels(config.labels)
+    splits: list[str] | None
+    labels: list[str] | None
     parts = [name for name in ("train", "validation", "val", "test") if f"X_{name}" in arrays]
-    if parts:
+    if parts and config.input_column is None:
         missing = [f"y_{name}" for name in parts if f"y_{name}" not in arrays]
         if missing and (labelled or len(missing) < len(parts)):
             raise InputError(f"{path} has no array {missing[0]!r}; store one label for each embedding.")
@@ -103,25 +104,27 @@ def rows_of_array_file(path: Path, config: DataConfig, labelled: bool = True) ->
             raise InputError(f"{path} holds embeddings of different widths ({widths}); encode all alike.")
         inputs = np.concatenate(matrices)
         labels = None if missing else [label for name in parts for label in label_texts(arrays[f"y_{name}"])]
-        splits: list[str] | None = [name for name in parts for _ in range(len(arrays[f"X_{name}"]))]
+        splits = [name for name in parts for _ in range(len(arrays[f"X_{name}"]))]
     else:
-        names = [name for name in ("embeddings", "embedding", "X", "features") if name in arrays]
-        label_names = [name for name in ("labels", "label", "y") if name in arrays]
-        if not names:
-            raise InputError(f"{path} has no array 'embeddings' (it has {', '.join(arrays)}); rename yours.")
-        if not label_names and labelled:
-            raise InputError(
-                f"{path} has no array 'labels'; store it beside the embeddings or name a file by --labels."
-            )
-        inputs = _matrix(arrays[names[0]], path)
-        labels = label_texts(arrays[label_names[0]]) if label_names else None
+        inputs = _matrix(arrays[choose_column(arrays, "embedding", config.input_column, str(path), noun="array")], path)
+        labels = label_file
+        if labels is None and (labelled or any(name in arrays for name in USUAL_NAMES["label"])):
+            labels = label_texts(arrays[_label_array(arrays, config, path)])
         splits = label_texts(arrays["split"]) if "split" in arrays else None
     if labels is not None and len(labels) != len(inputs):
         raise InputError(f"{path} has {len(inputs)} embeddings but {len(labels)} labels; give one label for each.")
     return Rows(kind="embeddings", inputs=inputs, labels=labels, splits=splits)
 
 
-def _matrix(values: np.ndarray, path: Path) -> np.ndarray:
+def _label_array(arrays: dict[str, NDArray[Any]], config: DataConfig, path: Path) -> str:
+    if config.label_column is None and not any(name in arrays for name in USUAL_NAMES["label"]):
+        raise InputError(
+            f"{path} has no array 'labels'; store it beside the embeddings, or name a file of labels with --labels."
+        )
+    return choose_column(arrays, "label", config.label_column, str(path), noun="array")
+
+
+def _matrix(values: NDArray[Any], path: Path) -> NDArray[np.float32]:
     if values.ndim != 2 or values.dtype.kind not in "fiu" or values.shape[1] == 0:
         raise InputError(
             f"{path} holds embeddings of shape {values.shape} and type {values.dtype}; give numbers (N, D)."

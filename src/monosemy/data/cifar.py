@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from their own files, the Python version (its pickles are not trusted) and the binary."""
+"""CIFAR-10 and CIFAR-100 from their own files, the Python version (its pickles are not trusted) and the binary one."""
 
 import io
 import pickle
@@ -10,22 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monosemy.data.rows import Rows, distinct_names
-from monosemy.errors import InputError, reason
+from monosemy.core.files import readable
+from monosemy.data.dataset import Rows, distinct_names
+from monosemy.data.sources import read_lines
+from monosemy.errors import InputError
 
 _PIXELS = 3 * 32 * 32
 
 
 @dataclass(frozen=True)
 class _Version:
-    """One of the four kinds of folders."""
+    """The layout of one of the four distributions."""
 
     splits: dict[str, str]
-    """Files and the split that each belongs to, in the order of their rows."""
+    """Split of each file, in the order of the rows."""
     label_columns: tuple[str, ...]
-    """Labels that the files have, in the order of a binary record; the last is the default."""
+    """Kinds of labels in the order of a binary record; the last is the default."""
     names: dict[str, str]
-    """File with the names of the classes by label column; for the Python version the key in the pickle too."""
+    """File with the names of the classes by kind of label."""
     binary: bool = False
 
 
@@ -52,30 +54,17 @@ _VERSIONS = (
 )
 
 
-def _version(folder: Path) -> _Version | None:
-    for version in _VERSIONS:
-        if (folder / next(iter(version.splits))).is_file():
-            return version
-    return None
-
-
-def is_cifar(folder: Path) -> bool:
-    """Whether a folder holds CIFAR's own files."""
-    return _version(folder) is not None
-
-
 def rows_of_cifar(folder: Path, label_column: str | None) -> Rows:
-    """All images of a folder of CIFAR's files, in the official order.
+    """Return all images of a folder of CIFAR's files, in the official order.
 
     Args:
         label_column: `fine_label` (default) or `coarse_label` for CIFAR-100; `label` for CIFAR-10.
     """
-    version = _version(folder)
-    assert version is not None
+    version = next(version for version in _VERSIONS if (folder / next(iter(version.splits))).is_file())
     wanted = label_column or version.label_columns[-1]
     if wanted not in version.label_columns:
         raise InputError(
-            f"{folder} has no labels {wanted!r}; choose {' or '.join(version.label_columns)} by --label-column."
+            f"{folder} has no labels {wanted!r}; choose {' or '.join(version.label_columns)} with --label-column."
         )
     read = _read_binary if version.binary else _read_pickled
     images, labels, splits = [], [], []
@@ -102,12 +91,12 @@ def rows_of_cifar(folder: Path, label_column: str | None) -> Rows:
 
 
 def _read_binary(path: Path, columns: tuple[str, ...], wanted: str) -> tuple[NDArray[np.uint8], list[int]]:
-    """Records of one byte a label and 3,072 bytes of pixels, a colour after the other."""
+    """Read records of one byte for each label and 3,072 bytes of pixels, one colour after the other."""
     raw = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     length = len(columns) + _PIXELS
     if len(raw) == 0 or len(raw) % length:
         raise InputError(
-            f"{path} has {len(raw)} bytes, no multiple of the {length} of an image with its label; download it again."
+            f"{path} has {len(raw)} bytes, not a multiple of the {length} of an image and its label; download it again."
         )
     records = raw.reshape(-1, length)
     return records[:, len(columns) :], records[:, columns.index(wanted)].tolist()
@@ -127,7 +116,7 @@ def _read_pickled(path: Path, columns: tuple[str, ...], wanted: str) -> tuple[ND
     )
     if not good:
         raise InputError(
-            f"{path} is no batch of CIFAR (data of bytes N x {_PIXELS} and N numbers {wanted}s); download it again."
+            f"{path} is not a batch of CIFAR (bytes N x {_PIXELS} as data, N integers as {wanted}s); download it again."
         )
     assert pixels is not None
     assert labels is not None
@@ -139,42 +128,40 @@ def _class_names(folder: Path, version: _Version, wanted: str) -> tuple[str, ...
     if not path.is_file():
         return None
     if version.binary:
-        return distinct_names(line.strip() for line in path.read_text("utf-8", "replace").splitlines() if line.strip())
+        return distinct_names(read_lines(path, "list of classes"))
     names = read_pickle(path).get(f"{wanted}_names".encode())
     if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
-        raise InputError(f"{path} has no list {wanted}_names; unpack the archive again.")
+        raise InputError(f"{path} does not hold a list {wanted}_names; unpack the archive again.")
     return distinct_names(name.decode("utf-8", "replace") for name in names)
 
 
 def read_pickle(path: Path) -> dict[bytes, Any]:
-    """A dictionary of plain values and arrays of numbers from a pickle of which nothing is run.
+    """Read a dictionary of plain values and arrays of bytes from a pickle without running anything in it.
 
-    Every global that the pickle names is refused but those that rebuild an array, and these are replaced by classes
-    of this module, so no foreign code is called and numpy sees only a checked type, shape and bytes. Texts of
+    Every global that the pickle names is refused except those that rebuild an array, and these are replaced by classes
+    of this module, so no foreign code is called and NumPy sees only a checked type, shape and bytes. Texts of
     Python 2 and 3 are both bytes.
 
     Raises:
-        InputError: the file names anything else, or is no such pickle.
+        InputError: the pickle names anything else, or is damaged.
     """
-    try:
+    with readable(path, "a CIFAR pickle", "download it again"):
         raw = path.read_bytes()
         _check_memo(raw)
         content = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
         if not isinstance(content, dict):
-            raise pickle.UnpicklingError("it holds no dictionary")
+            raise pickle.UnpicklingError("it does not hold a dictionary")
         return {_as_bytes(key): _plain(value) for key, value in content.items()}
-    except Exception as error:  # damaged pickles raise nearly every type
-        raise InputError(f"{path} cannot be read as a CIFAR pickle ({reason(error)}); download it again.") from error
 
 
 def _check_memo(raw: bytes) -> None:
-    """Raise where a pickle keeps a value under a number that no writer had reached.
+    """Raise where a pickle stores a value under a number that no writer could have reached.
 
-    The unpickler makes room up to that number, so six bytes of a file would fill 64 GB.
+    The unpickler allocates memory up to that number, so six bytes of a file would fill 64 GB.
     """
     for count, (opcode, number, _) in enumerate(pickletools.genops(raw)):
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and number is not None and number > count:
-            raise pickle.UnpicklingError(f"value {count} is kept as number {number}")
+            raise pickle.UnpicklingError(f"value {count} is stored as number {number}")
 
 
 def _as_bytes(value: Any) -> Any:
@@ -188,17 +175,17 @@ def _plain(value: Any) -> Any:
 
 
 class _Type:
-    """Stands for a numpy.dtype: only its code is kept."""
+    """A stand-in for numpy.dtype that keeps only its code."""
 
     def __init__(self, code: Any = None, *_: Any) -> None:
         self.code = code.decode("ascii") if isinstance(code, bytes) else code
 
     def __setstate__(self, state: Any) -> None:
-        """Byte order and the like, which single bytes have not."""
+        """Ignore the byte order and the like, which single bytes do not have."""
 
 
 class _Array:
-    """Stands for a numpy.ndarray, which its state describes: (version, shape, type, Fortran order, bytes)."""
+    """A stand-in for numpy.ndarray, described by its state: (version, shape, type, Fortran order, bytes)."""
 
     def __init__(self, *_: Any) -> None:
         self.state: Any = None
@@ -209,12 +196,12 @@ class _Array:
     def array(self) -> NDArray[np.uint8]:
         _, shape, kind, fortran, raw = self.state
         if not isinstance(kind, _Type) or kind.code not in ("u1", "|u1") or not isinstance(raw, bytes):
-            raise pickle.UnpicklingError("an array is not of unsigned bytes")
+            raise pickle.UnpicklingError("an array does not hold unsigned bytes")
         return np.frombuffer(raw, dtype=np.uint8).reshape(shape, order="F" if fortran else "C")
 
 
 class _ArrayOfBuffer(_Array):
-    """The same, as protocol 5 writes it."""
+    """A stand-in for an array as protocol 5 writes it."""
 
     def __init__(self, raw: Any, kind: Any, shape: Any, order: Any) -> None:
         super().__init__()
@@ -224,7 +211,7 @@ class _ArrayOfBuffer(_Array):
 
 
 class _Latin1:
-    """Bytes, as protocol 2 of Python 3 writes them: a text to be encoded."""
+    """A stand-in for bytes as protocol 2 of Python 3 writes them: a text to encode."""
 
     def __new__(cls, text: str, encoding: Any) -> bytes:  # type: ignore[misc]  # the call makes bytes
         if encoding not in ("latin1", b"latin1"):
@@ -232,7 +219,7 @@ class _Latin1:
         return text.encode("latin1")
 
     def __setstate__(self, state: Any) -> None:
-        """None is ever set."""
+        """Ignore a state, which bytes do not have."""
 
 
 _ALLOWED: dict[tuple[str, str], type] = {
@@ -242,7 +229,7 @@ _ALLOWED: dict[tuple[str, str], type] = {
     ("numpy", "dtype"): _Type,
     ("_codecs", "encode"): _Latin1,
 }
-"""Only classes with a ``__setstate__`` of their own: a pickle may set attributes of anything else that it is given."""
+"""All of these classes define ``__setstate__``: a pickle may set any attribute of an object whose class does not."""
 
 
 class _Unpickler(pickle.Unpickler):

@@ -1,7 +1,4 @@
-"""Embeddings or codes to measure: any file of them, sparse or larger than memory, with labels or without.
-
-Files of sparse codes that are written while the codes come in: CSR as .npz or .safetensors, or lists in parquet.
-"""
+"""Files of embeddings or codes: read to be measured, sparse or larger than memory; and written while codes arrive."""
 
 import json
 import shutil
@@ -22,58 +19,59 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from monosemy.core.files import atomic_path
-from monosemy.data import digits
-from monosemy.data.arrays import read_arrays, read_labels, read_npy
-from monosemy.data.dataset import DataConfig, Kind, encode_labels
+from monosemy.data.arrays import read_arrays, read_npy
+from monosemy.data.dataset import DataConfig, label_texts
+from monosemy.data.labels import encoded_labels, read_labels
 from monosemy.data.load import read_rows
-from monosemy.data.rows import label_texts, ordered_classes
+from monosemy.data.sources import classify
 from monosemy.errors import InputError, reason, shown
 from monosemy.functional.consistency import Codes
 
 _CSR_PARTS = ("data", "indices", "indptr", "shape")
 _MOST_LATENTS = 2**26
-"""Four times as many as the widest autoencoder that was ever published; what is measured of each fills memory."""
+"""Four times the width of the widest published autoencoder; the metrics of each latent take memory."""
 
 
 @dataclass(frozen=True)
 class LoadedCodes:
-    """Rows to measure."""
+    """Rows to measure, with their labels where the source has any."""
 
     codes: Codes
-    """(N, M); a memory map if it is of an .npy file, CSR if the file holds that."""
+    """(N, M); a memory map of an .npy file, CSR where the file holds that."""
     labels: NDArray[np.int64] | None
     """(N,), positions in ``class_names``; None where the source has no labels."""
     class_names: tuple[str, ...] = ()
 
 
 def load_codes(config: DataConfig) -> LoadedCodes:
-    """All rows of a source of embeddings or codes, whatever their split.
+    """Load all rows of a source of embeddings or codes, whatever their split.
+
+    The array or column is the first of `embeddings`, `embedding`, `activations`, `X` and `features`.
 
     Raises:
-        InputError: what was named does not exist, cannot be read, or holds texts or images.
+        InputError: the source does not exist, cannot be read, or holds texts or images.
     """
-    path, vocabulary = Path(config.source), None
+    source = classify(config.source)
+    path = source.paths[0] if source.kind == "array" and not source.is_folder else None
     codes: Codes
-    if config.source.lower().endswith(".npy"):
-        codes, labels = _mapped(path), None
-    elif _is_csr(path):
+    labels, vocabulary = None, None
+    if path is not None and path.suffix.lower() == ".npy":
+        codes = _mapped(path)
+    elif path is not None and _is_csr(path):
         arrays = read_arrays(path)
         codes = _csr(arrays, path)
         labels = label_texts(arrays["labels"]) if "labels" in arrays else None
     else:
-        kind: Kind = "images"
-        if config.source != digits.NAME:
-            rows = read_rows(config.source, config, labelled=False)
-            kind = rows.kind
-        if kind != "embeddings":
+        rows = None if source.kind == "digit pairs" else read_rows(config.source, config, labelled=False)
+        if rows is None or rows.kind != "embeddings":
             raise InputError(
-                f"{config.source} holds {kind}, not embeddings or codes; embed them first, or run "
-                f"`monosemy study --data {config.source}`, which embeds and measures them."
+                f"{config.source} holds {'images' if rows is None else rows.kind}, not embeddings or codes; embed them "
+                f"first, or run `monosemy study --data {config.source}`, which embeds and measures them."
             )
         assert isinstance(rows.inputs, np.ndarray)
         codes, labels, vocabulary = rows.inputs, rows.labels, rows.vocabulary
     if config.labels is not None:
-        labels = label_texts(read_labels(config.labels))
+        labels = read_labels(config.labels)
     if 0 in codes.shape:
         raise InputError(
             f"{config.source} has embeddings of shape {codes.shape}; give at least one row and one dimension."
@@ -84,15 +82,11 @@ def load_codes(config: DataConfig) -> LoadedCodes:
         raise InputError(
             f"{config.source} has {codes.shape[0]} embeddings but {len(labels)} labels; give one label for each."
         )
-    missing = labels.count("")
-    if missing:
-        raise InputError(f"{config.source} has {missing} rows without a label; drop these rows.")
-    names = ordered_classes(labels, vocabulary)
-    return LoadedCodes(codes, encode_labels(labels, names), names)
+    return LoadedCodes(codes, *encoded_labels(labels, config.source, vocabulary))
 
 
 def _mapped(path: Path) -> NDArray[np.floating]:
-    """An .npy file as a memory map, read a page at a time."""
+    """Open an .npy file as a memory map, read a page at a time."""
     values = read_npy(path, mapped=True)
     if values.ndim != 2 or values.dtype.kind not in "fiub":
         raise InputError(
@@ -102,14 +96,14 @@ def _mapped(path: Path) -> NDArray[np.floating]:
 
 
 def _is_csr(path: Path) -> bool:
-    """Whether a file is laid out as by ``scipy.sparse.save_npz``, or holds the same arrays as safetensors."""
+    """Return whether a file has the layout of ``scipy.sparse.save_npz``, or the same arrays as safetensors."""
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="np") as tensors:
                 return set(_CSR_PARTS) <= set(tensors.keys())
         with zipfile.ZipFile(path) as file:
             return "shape.npy" in file.namelist() and "format.npy" in file.namelist()
-    except Exception:  # damaged files raise nearly every type; whoever reads it says what is wrong
+    except Exception:  # damaged files raise nearly every type; the reader will report what is wrong
         return False
 
 
@@ -129,7 +123,7 @@ def _csr(arrays: dict[str, NDArray], path: Path) -> sp.csr_array:
             raise ValueError(f"type {codes.dtype}")
     except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
         raise InputError(
-            f"{path} is no sound CSR matrix ({reason(error)}); save it by scipy.sparse.save_npz."
+            f"{path} is not a valid CSR matrix ({reason(error)}); save it by scipy.sparse.save_npz."
         ) from error
     return codes
 
@@ -142,23 +136,25 @@ _WIDE = 2**31
 
 
 class CodeWriter(Protocol):
-    """Takes codes piece by piece, in the order of their rows."""
+    """A file that takes codes piece by piece, in the order of their rows."""
 
     def write(self, codes: sp.csr_array) -> None: ...
 
 
 @contextmanager
-def code_writer(path: Path, n_latents: int, about: dict[str, Any]) -> Iterator[CodeWriter]:
-    """A writer whose file is there, whole, when the block ends without an error; its ending says the format.
+def code_writer(path: Path, n_latents: int, metadata: dict[str, Any]) -> Iterator[CodeWriter]:
+    """Open a writer whose file appears, whole, when the block ends without an error; its ending chooses the format.
 
     - .npz: as ``scipy.sparse.save_npz`` writes it, without compression.
     - .safetensors: the same arrays ``data``, ``indices``, ``indptr`` and ``shape``.
-    - .parquet: a row a sample with the lists ``indices`` and ``values``.
+    - .parquet: a row for each sample with the lists ``indices`` and ``values``.
 
-    Entries that wait for their place lie in temporary files beside the file; 8 bytes a row stay in memory.
+    The number of entries is known only at the end, and each array is stored in one piece. So entries are spooled to
+    temporary files and then copied block by block: the writers of NumPy and safetensors need whole arrays in memory.
+    Only 8 bytes for each row stay in memory.
 
     Args:
-        about: plain values that say where the codes come from; kept in the metadata of safetensors and parquet.
+        metadata: plain values that describe the origin of the codes; stored in safetensors and parquet.
 
     Raises:
         InputError: another ending, or nothing can be written there.
@@ -166,27 +162,27 @@ def code_writer(path: Path, n_latents: int, about: dict[str, Any]) -> Iterator[C
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"out is {str(path)!r}, which has none of the endings {', '.join(SUFFIXES)}; choose one.")
-    about = {"n_latents": n_latents} | about
+    metadata = {"n_latents": n_latents} | metadata
     try:
         with atomic_path(path) as temporary, ExitStack() as stack:
             if suffix == ".parquet":
-                yield stack.enter_context(_Parquet(temporary, about))
+                yield stack.enter_context(_Parquet(temporary, metadata))
             else:
                 data, indices = (stack.enter_context(tempfile.TemporaryFile(dir=path.parent)) for _ in range(2))
                 spool = _Spool(n_latents, data, indices)
                 yield spool
                 finish = _write_npz if suffix == ".npz" else _write_safetensors
-                finish(temporary, spool, about)
+                finish(temporary, spool, metadata)
     except OSError as error:
         raise InputError(f"out is {str(path)!r}, which cannot be written ({reason(error)}); give another.") from error
 
 
 class _Parquet:
-    """A row group for each piece."""
+    """A parquet file with a row group for each piece."""
 
-    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+    def __init__(self, path: Path, metadata: dict[str, Any]) -> None:
         fields = [("indices", pa.list_(pa.int32())), ("values", pa.list_(pa.float32()))]
-        self._schema = pa.schema(fields, metadata={"monosemy": json.dumps(about)})
+        self._schema = pa.schema(fields, metadata={"monosemy": json.dumps(metadata)})
         self._writer = pq.ParquetWriter(path, self._schema)
 
     def __enter__(self) -> "_Parquet":
@@ -205,7 +201,7 @@ class _Parquet:
 
 
 class _Spool:
-    """Entries in temporary files, and where each row's begin."""
+    """Entries in temporary files, and the number of each row's."""
 
     def __init__(self, n_latents: int, data: IO[bytes], indices: IO[bytes]) -> None:
         self.n_latents, self.n_entries = n_latents, 0
@@ -219,11 +215,11 @@ class _Spool:
         self.n_entries += codes.nnz
 
     def starts(self) -> NDArray[np.int64]:
-        """(N + 1,), SciPy's ``indptr``."""
+        """Return SciPy's ``indptr``, (N + 1,)."""
         return np.concatenate([np.zeros(1, np.int64), *self._lengths]).cumsum()
 
 
-def _write_npz(path: Path, spool: _Spool, about: dict[str, Any]) -> None:
+def _write_npz(path: Path, spool: _Spool, metadata: dict[str, Any]) -> None:
     starts = spool.starts()
     kind = "<i8" if spool.n_entries >= _WIDE else "<i4"
     small = {
@@ -247,11 +243,11 @@ def _write_npz(path: Path, spool: _Spool, about: dict[str, Any]) -> None:
                     file.write(np.frombuffer(piece, stored).astype(wanted, copy=False).tobytes())
 
 
-def _write_safetensors(path: Path, spool: _Spool, about: dict[str, Any]) -> None:
+def _write_safetensors(path: Path, spool: _Spool, metadata: dict[str, Any]) -> None:
     starts = spool.starts()
     n = spool.n_entries
     small = {"indptr": starts.astype("<i8"), "shape": np.array([len(starts) - 1, spool.n_latents], "<i8")}
-    header: dict[str, Any] = {"__metadata__": {"monosemy": json.dumps(about)}}
+    header: dict[str, Any] = {"__metadata__": {"monosemy": json.dumps(metadata)}}
     end = 0
     sizes = {name: ("I64", values.shape, values.nbytes) for name, values in small.items()}
     for name, (kind, shape, size) in (sizes | {"data": ("F32", (n,), 4 * n), "indices": ("I32", (n,), 4 * n)}).items():

@@ -1,14 +1,9 @@
-"""Images as arrays: uint8 as files hold them, or float32 in [0, 1].
+"""Labelled inputs in splits, the rows that readers return, the rules for labels, and the configuration of a source."""
 
-What a study works on: labelled inputs, split into train, validation and test.
-
-Where data comes from and how it is read.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol, overload
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
@@ -16,14 +11,43 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from monosemy.data.memory_map import take_mapped
-from monosemy.errors import InputError
+from monosemy.data.sources import DIGIT_PAIRS, check_missing
+from monosemy.errors import InputError, shown
+from monosemy.seeding import numpy_rng
 
 Images = NDArray[np.uint8] | NDArray[np.float32]
-"""(N, C, H, W): uint8 0 to 255, or float32 in [0, 1]."""
+"""(N, C, H, W): uint8 from 0 to 255, or float32 in [0, 1]."""
+Kind = Literal["images", "texts", "embeddings"]
+Inputs = Images | tuple[str, ...]
+"""Images (N, C, H, W), embeddings (N, D), or N texts.
+
+Embeddings are float32. Images are uint8 from 0 to 255 (all that come from files), or float32 in [0, 1];
+:func:`monosemy.data.dataset.unit_pixels` converts both to the second. An array may be a memory map.
+"""
+Encoded = bytes | Path | None
+"""One encoded image, or the file that holds it; None where a row has none."""
+OnBadImage = Literal["stop", "skip"]
+_MAX_DIGITS = 100
+"""Longer labels of digits are names: Python refuses to convert numbers of thousands of digits."""
+
+
+class EncodedImages(Protocol):
+    """A list of images that are decoded when they are used."""
+
+    def __len__(self) -> int: ...
+
+    def describe(self, row: int) -> str:
+        """Return the name of an image, to begin a message with."""
+
+    def stamps(self, rows: NDArray[np.int64]) -> tuple[str, ...]:
+        """Return texts that differ where these images differ: names, sizes and times of change of their files."""
+
+    def items(self, rows: NDArray[np.int64]) -> Iterator[Encoded]:
+        """Yield the images of the given rows, which are in rising order."""
 
 
 def unit_pixels(images: Images) -> NDArray[np.float32]:
-    """float32 in [0, 1] of the same shape: uint8 pixels over 255, float32 pixels as they are."""
+    """Return float32 pixels in [0, 1] of the same shape: uint8 pixels over 255, float32 pixels unchanged."""
     if images.dtype == np.uint8:
         return np.divide(images, np.float32(255), dtype=np.float32)
     return images.astype(np.float32, copy=False)
@@ -42,15 +66,6 @@ def check_pixels(images: Images, where: str) -> None:
         )
 
 
-Kind = Literal["images", "texts", "embeddings"]
-Inputs = Images | tuple[str, ...]
-"""Images (N, C, H, W), embeddings (N, D), or N texts.
-
-Embeddings are float32. Images are uint8 from 0 to 255 (all that come from files), or float32 in [0, 1];
-:func:`monosemy.data.dataset.unit_pixels` makes the second of both. An array may be a memory map.
-"""
-
-
 @dataclass(frozen=True)
 class Split:
     """Inputs of one kind with a label each."""
@@ -62,16 +77,16 @@ class Split:
         return len(self.labels)
 
     def take(self, rows: NDArray[np.integer]) -> "Split":
-        """The given rows, in the given order."""
+        """Return the given rows, in the given order."""
         return Split(take(self.inputs, rows), self.labels[rows])
 
 
 @dataclass(frozen=True)
 class LabelledData:
-    """A data set as a study needs it.
+    """A data set in train, validation and test.
 
     Labels are integers in [0, C) that index ``class_names``. Training and validation carry the same label noise in a
-    study; the test split and the shifted test sets are never noisy and never looked at before the final scores.
+    study; the test split and the shifted test sets are never noisy and never used before the final scores.
     """
 
     name: str
@@ -81,14 +96,18 @@ class LabelledData:
     test: Split
     class_names: tuple[str, ...]
     noisy_labels: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
-    """Real noisy labels of the train and the validation rows, where the user has a second label column."""
+    """Observed noisy labels of the train and the validation rows, where the user has a second column of labels."""
     shifts: dict[str, Split] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
-    """What was left out or decided on reading, said to the user."""
+    """Messages to the user: what was left out or decided on reading."""
 
     @property
     def n_classes(self) -> int:
         return len(self.class_names)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits().items())
+        return f"LabelledData {self.name}: {self.kind}, {self.n_classes} classes; rows: {sizes}"
 
     def __post_init__(self) -> None:
         for split_name, split in self.splits().items():
@@ -100,7 +119,9 @@ class LabelledData:
                     f"labels; give one label for each input."
                 )
             if self.kind == "embeddings":
-                check_finite(split.inputs, f"{split_name} split of {self.name}")
+                assert isinstance(split.inputs, np.ndarray)
+                finite = np.isfinite(split.inputs.reshape(len(split), -1)).all(axis=1)
+                check_missing(np.asarray(~finite), "with NaN or infinity", f"The {split_name} split of {self.name}")
             if self.kind == "images":
                 assert isinstance(split.inputs, np.ndarray)
                 check_pixels(split.inputs, f"{split_name} split of {self.name}")
@@ -108,37 +129,96 @@ class LabelledData:
         if n_present < 2:
             raise InputError(f"The train split of {self.name} has {n_present} class; a classifier needs at least two.")
         if self.noisy_labels is not None:
-            for given, split in zip(self.noisy_labels, (self.train, self.validation), strict=True):
-                if len(given) != len(split):
+            for noisy, split in zip(self.noisy_labels, (self.train, self.validation), strict=True):
+                if len(noisy) != len(split):
                     raise InputError(
-                        f"{self.name} has {len(given)} noisy labels for {len(split)} rows; give one for each row."
+                        f"{self.name} has {len(noisy)} noisy labels for {len(split)} rows; give one for each row."
                     )
 
     def splits(self) -> dict[str, Split]:
-        """All splits by name, shifted test sets included."""
+        """Return all splits by name, shifted test sets included."""
         return {"train": self.train, "validation": self.validation, "test": self.test, **self.shifts}
 
 
+@dataclass(frozen=True)
+class Rows:
+    """All rows of a source as read, in the source's order, before labels become numbers and splits are drawn."""
+
+    kind: Kind
+    inputs: Inputs | EncodedImages
+    """Images of files are still encoded, so that only rows that are used are ever decoded."""
+    labels: list[str] | None
+    """Names of classes; None where the source has no labels and none are needed."""
+    splits: list[str] | None = None
+    vocabulary: tuple[str, ...] | None = None
+    """Names of all classes, in the order of the integers that stand for them in the source; None if it has no names."""
+    noisy_labels: list[str] | None = None
+    """Observed noisy labels, one for each row."""
+    index: NDArray[np.int64] | None = None
+    """The source's own numbers of its rows."""
+
+    def needed_labels(self) -> list[str]:
+        """Return the labels of a source that was read as a labelled one."""
+        assert self.labels is not None
+        return self.labels
+
+
 def take(inputs: Inputs, rows: NDArray[np.integer]) -> Inputs:
-    """Rows of images, embeddings or texts; of a memory map those that fit into memory, else a map again."""
+    """Return rows of images, embeddings or texts: in memory where they fit, else of a memory map a map again."""
     if isinstance(inputs, tuple):
         return tuple(inputs[i] for i in rows)
     return take_mapped(inputs, rows) if isinstance(inputs, np.memmap) else inputs[rows]
 
 
-def check_finite(inputs: Inputs, where: str) -> None:
-    """Raise where embeddings or images hold NaN or infinity."""
-    assert isinstance(inputs, np.ndarray)
-    bad = ~np.isfinite(inputs).all(axis=tuple(range(1, inputs.ndim)))
-    if bad.any():
-        raise InputError(
-            f"The {where} holds NaN or infinity in {int(bad.sum())} of {len(inputs)} rows "
-            f"(first: row {int(bad.argmax())}); drop or repair these rows."
-        )
+def label_texts(values: Iterable[Any]) -> list[str]:
+    """Return labels as text; 3.0 is the label 3, as some writers turn whole numbers into floats.
+
+    Raises:
+        InputError: a label is NaN, infinite, or not a single value.
+    """
+    if isinstance(values, np.ndarray) and values.ndim == 0:
+        raise InputError(f"The labels are the one value {shown(values.item())}; give one label for each row.")
+    texts, missing = [], []
+    for value in values:
+        if isinstance(value, list | tuple | dict | set | np.ndarray):
+            raise InputError(f"The label {shown(value)} is not a single value; give one label for each row.")
+        finite = True
+        if isinstance(value, float | np.floating):
+            finite = bool(np.isfinite(value))
+            value = int(value) if finite and value == int(value) else value
+        missing.append(not finite)
+        texts.append(str(value))
+    check_missing(np.array(missing, dtype=bool), "whose label is NaN or infinite", "The list of labels")
+    return texts
+
+
+def named(labels: Sequence[str], vocabulary: Sequence[str] | None) -> list[str]:
+    """Return the names of labels that are all integers of the vocabulary; other labels unchanged."""
+    if vocabulary is None or not all(_is_number(label) and int(label) < len(vocabulary) for label in labels):
+        return list(labels)
+    return [vocabulary[int(label)] for label in labels]
+
+
+def distinct_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of classes, with the number of the class appended to duplicates (ImageNet has two "crane")."""
+    names = tuple(names)
+    return tuple(f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names))
+
+
+def ordered_classes(labels: Iterable[str], vocabulary: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the classes that occur: in the vocabulary's order, else whole numbers by value before other names."""
+    present = set(labels)
+    if vocabulary is not None:
+        return tuple(name for name in vocabulary if name in present)
+    return tuple(sorted(present, key=lambda label: (0, int(label), label) if _is_number(label) else (1, 0, label)))
+
+
+def _is_number(label: str) -> bool:
+    return label.isdecimal() and len(label) <= _MAX_DIGITS
 
 
 def encode_labels(labels: Sequence[object], class_names: Sequence[str]) -> NDArray[np.int64]:
-    """Positions of the labels (compared as text) in ``class_names``; -1 for a label that is not there."""
+    """Return the positions of labels (compared as text) in ``class_names``; -1 for a label that is not among them."""
     position = {name: i for i, name in enumerate(class_names)}
     return np.array([position.get(str(label), -1) for label in labels], dtype=np.int64)
 
@@ -146,9 +226,10 @@ def encode_labels(labels: Sequence[object], class_names: Sequence[str]) -> NDArr
 def stratified_split(
     labels: NDArray[np.integer], fraction: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows (kept, split off) with ``fraction`` of every class split off, rounded; row order is preserved.
+    """Return the rows (remaining, split off) with ``fraction`` of every class split off, rounded; both rise.
 
-    A class of two or more rows gives at least one and keeps at least one.
+    A class of two or more rows gives at least one and keeps at least one. Scikit-learn's ``StratifiedShuffleSplit``
+    refuses classes of one row, does not promise a row of each class on both sides, and draws other rows.
     """
     split_off = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
@@ -158,7 +239,24 @@ def stratified_split(
     return np.flatnonzero(~split_off), np.flatnonzero(split_off)
 
 
-OnBadImage = Literal["stop", "skip"]
+_Dictionaries = list[dict[str, Any]]
+
+
+@overload
+def subsample(rows: Split, n_rows: int | None, seed: int) -> Split: ...
+@overload
+def subsample(rows: _Dictionaries, n_rows: int | None, seed: int) -> _Dictionaries: ...
+def subsample(rows: Split | _Dictionaries, n_rows: int | None, seed: int) -> Split | _Dictionaries:
+    """Return at most ``n_rows`` rows, drawn by the seed, in their order; all where it is None.
+
+    The subsets of one seed are nested: a larger number only adds rows.
+    """
+    if n_rows is None or n_rows >= len(rows):
+        return rows
+    drawn = np.sort(numpy_rng("rows", seed).permutation(len(rows))[:n_rows])
+    if isinstance(rows, list):
+        return [rows[i] for i in drawn]
+    return rows.take(drawn)
 
 
 class DataConfig(BaseModel):
@@ -166,31 +264,31 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: str = "digit-pairs"
-    """`digit-pairs`, a file, several parquet files (a folder of them or a pattern such as `cifar100_*.parquet`), a
-    folder of CIFAR's own files, a folder of class folders, or the id of a Hugging Face data set."""
+    source: str = DIGIT_PAIRS
+    """`digit-pairs`, a table, an array file, a pattern or folder of parquet files, a folder with a folder of images for
+    each class, CIFAR's own files, or the name of a Hugging Face data set."""
     input_column: str | None = None
-    """Column of texts, images or embeddings; found by its usual names where not given."""
+    """Column of texts, images or embeddings. By default it is recognised by its name."""
     label_column: str | None = None
-    """Column of the labels; for CIFAR-100's own files `fine_label` or `coarse_label`."""
+    """Column of the labels. By default it is recognised by its name. CIFAR-100: fine_label or coarse_label."""
     split_column: str | None = None
+    """Column that assigns each row to train, validation or test. Default: split, where it exists."""
     noisy_label_column: str | None = None
-    """Column with real noisy labels, of the source or of the file `noisy_labels`; the scenario `given-labels` trains
-    on it."""
+    """Column of observed noisy labels, in the source or in the file of --noisy-labels."""
     noisy_labels: Path | None = None
-    """File with real noisy labels of the source's train rows: matched by a column `index`, else in the same order."""
+    """File of observed noisy labels of the train rows, matched by its column index, else by order."""
     labels: Path | None = None
-    """File with the labels of a plain .npy of embeddings."""
+    """File of labels for a .npy of embeddings, in the order of its rows."""
     classes: Path | None = None
-    """Text file with the class folders to use, one a line; what follows the first word is a comment."""
+    """Text file that lists the class folders to use, one on each line; only the first word of a line counts."""
     on_bad_image: OnBadImage = "stop"
-    """What to do about an image that cannot be read."""
+    """Stop at an image that cannot be read, or skip it and report the number."""
     shifts: dict[str, str] = {}
-    """Shifted test sets: name to file or folder, read like the source, or a folder of CIFAR-10-C's layout."""
+    """Shifted test sets: name and source of each, or a folder in the layout of CIFAR-10-C."""
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.25
-    """Share split off as test, class by class, where the source has no split."""
+    """Fraction of every class that is split off as test, where the source has no test split."""
     validation_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2
-    """Share of train split off for choosing hyper-parameters, where the source has no validation split."""
+    """Fraction of every class of train that is split off as validation, where the source has no validation split."""
     image_size: Annotated[int, Ge(8)] | None = None
-    """Side of the square that images are resized (shorter side) and cropped (centre) to; their own size where it is
-    not given, or 32 where they differ. Shifted sets take the data's size."""
+    """Side in pixels of the square that images are resized and cropped to. Default: their own size, or 32 where the
+    sizes differ."""

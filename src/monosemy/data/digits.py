@@ -1,8 +1,8 @@
-"""Digit pairs: the data set that the package brings along.
+"""Digit pairs: the data set that the package contains.
 
-Two of scikit-learn's real 8x8 handwritten digits side by side make one 8x16 image with one of 100 classes, "00" to
-"99". So 90 % label noise still carries information, and a feature that means one thing ("a 3 on the left") can be
-seen. Train and test pairs are made of different handwritten digits.
+Two of scikit-learn's real 8x8 handwritten digits side by side form one 8x16 image with one of 100 classes, "00" to
+"99". So 90 % label noise still carries information, and a feature with one meaning ("a 3 on the left") is easy to
+recognise. Train and test pairs consist of different handwritten digits.
 """
 
 import numpy as np
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from monosemy.data.dataset import LabelledData, Split, stratified_split
+from monosemy.data.sources import DIGIT_PAIRS
 from monosemy.seeding import numpy_rng
 
-NAME = "digit-pairs"
+NAME = DIGIT_PAIRS
 
 
 def digit_pairs(
@@ -22,14 +23,14 @@ def digit_pairs(
     test_digits: float = 0.3,
     seed: int = 0,
 ) -> LabelledData:
-    """Make the data set; the same seed gives the same pairs on every machine.
+    """Create the data set; the same seed gives the same pairs on every machine.
 
     Args:
         n_train, n_test: number of pairs, spread evenly over the 100 classes. The validation pairs are part of
             ``n_train``.
-        validation_fraction: share of the ``n_train`` pairs that is split off, class by class.
-        test_digits: share of the 1,797 handwritten digits that only test pairs are made of.
-        seed: of the split and of the pairing.
+        validation_fraction: fraction of the ``n_train`` pairs that is split off, class by class.
+        test_digits: fraction of the 1,797 handwritten digits that is reserved for test pairs.
+        seed: seed of the split and of the pairing.
     """
     digits = load_digits()
     images = digits.images.astype(np.float32) / 16.0

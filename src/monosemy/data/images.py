@@ -1,17 +1,14 @@
-"""Images that are still encoded in their files: as many as there are, at the memory of a few.
-
-From encoded images to arrays of one size: in memory, or in mapped files where they are too many.
-"""
+"""Images in folders and parquet files, decoded to arrays of one size: in memory, or in mapped files where too large."""
 
 import io
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,42 +18,28 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from monosemy.core.console import Progress
+from monosemy.core.files import readable
 from monosemy.data import memory_map
-from monosemy.data.dataset import OnBadImage
-from monosemy.errors import InputError, reason
+from monosemy.data.dataset import Encoded, EncodedImages, OnBadImage, Rows
+from monosemy.data.sources import SPLIT_ROLES, read_lines
+from monosemy.errors import InputError
 
-Encoded = bytes | Path | None
-"""One encoded image, or the file that holds it; None where a row has none."""
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 _BATCH = 256
 """Rows of parquet in memory at a time."""
 
 
-class EncodedImages(Protocol):
-    """A list of images that are decoded when they are used."""
-
-    def __len__(self) -> int: ...
-
-    def describe(self, row: int) -> str:
-        """Which image this is, to begin a message with."""
-
-    def stamps(self, rows: NDArray[np.int64]) -> tuple[str, ...]:
-        """Texts that differ where these images differ: names, sizes and times of change of their files."""
-
-    def items(self, rows: NDArray[np.int64]) -> Iterator[Encoded]:
-        """The images of the given rows, which stand in rising order."""
-
-
 def stamp(path: Path) -> str:
-    """Name, size and time of change of a file."""
+    """Return the name, size and time of change of a file."""
     status = path.stat()
     return f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
 
 
 class FileImages:
-    """An image a file.
+    """Images with a file each.
 
     Args:
-        folder: what the message about an image that cannot be read names beside it.
+        folder: the common folder, for messages.
     """
 
     def __init__(self, folder: Path, paths: Sequence[Path]) -> None:
@@ -99,51 +82,86 @@ class ParquetImages:
                 yield from self._of_file(path, wanted)
 
     def _of_file(self, path: Path, wanted: NDArray[np.int64]) -> Iterator[Encoded]:
-        try:
-            with pq.ParquetFile(path) as file:
-                start = 0
-                for group in range(file.num_row_groups):
-                    end = start + file.metadata.row_group(group).num_rows
-                    inside = _between(wanted, start, end)
-                    if len(inside):
-                        yield from self._of_group(file, group, inside)
-                    start = end
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(
-                f"{path} cannot be read as a table ({reason(error)}); check that the file is whole."
-            ) from error
-
-    def _of_group(self, file: Any, group: int, wanted: NDArray[np.int64]) -> Iterator[Encoded]:
-        start = 0
-        for batch in file.iter_batches(_BATCH, [group], [self.column]):
-            inside = _between(wanted, start, start + len(batch))
-            start += len(batch)
-            if len(inside):
-                images = batch.column(0).take(pa.array(inside))
-                yield from _encoded_bytes(images).to_pylist()
+        with readable(path, "a table"), pq.ParquetFile(path) as file:
+            start = 0
+            for group in range(file.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                if len(_between(wanted, start, end)):  # groups without wanted rows are not read
+                    for batch in file.iter_batches(_BATCH, [group], [self.column]):
+                        inside = _between(wanted, start, start + len(batch))
+                        start += len(batch)
+                        if len(inside):
+                            images = batch.column(0).take(pa.array(inside))
+                            is_struct = pa.types.is_struct(images.type)
+                            yield from (pc.struct_field(images, "bytes") if is_struct else images).to_pylist()
+                start = end
 
 
 def _between(rows: NDArray[np.int64], start: int, end: int) -> NDArray[np.int64]:
-    """Of rows in rising order those from start to before end, counted from start."""
+    """Return those of rising rows that are in [start, end), counted from start."""
     first, last = np.searchsorted(rows, [start, end])
     return rows[first:last] - start
 
 
-def _encoded_bytes(images: Any) -> Any:
-    return pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
-
-
 def is_image_type(kind: Any) -> bool:
-    """Whether an Arrow type is that of encoded images."""
+    """Return whether an Arrow type is that of encoded images."""
     if pa.types.is_struct(kind):
         return any(field.name == "bytes" for field in kind)
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
+def rows_of_folder(folder: Path, classes: Path | None, labelled: bool) -> Rows:
+    """Return the images of a folder: `class/image` or `split/class/image`; without labels also `image`, `split/image`.
+
+    Args:
+        classes: a file that names the class folders to use, by the first word of each line, such as `n01440764` of
+            `n01440764 tench`; all where None.
+        labelled: whether every image must be in a folder of its class.
+    """
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    if not files:
+        raise InputError(f"The folder {folder} holds no images; give a folder of class folders.")
+    parts = [file.relative_to(folder).parts for file in files]
+    has_splits = all(len(p) > 1 and p[0].lower() in SPLIT_ROLES for p in parts)
+    below = [p[1:] if has_splits else p for p in parts]
+    in_classes = all(len(p) > 1 for p in below)
+    if not in_classes and (labelled or classes is not None):
+        raise InputError(f"The folder {folder} has images outside class folders; put each into a folder of its class.")
+    selected = list(range(len(files)))
+    if classes is not None:
+        wanted = [line.split()[0] for line in read_lines(classes, "list of classes")]
+        present = {p[0] for p in below}
+        for name in wanted:
+            if name not in present:
+                raise InputError(f"{classes} names the class {name!r}, of which {folder} has no images; correct it.")
+        selected = [i for i in selected if below[i][0] in set(wanted)]
+    return Rows(
+        kind="images",
+        inputs=FileImages(folder, [files[i] for i in selected]),
+        labels=[below[i][0] for i in selected] if in_classes else None,
+        splits=[parts[i][0].lower() for i in selected] if has_splits else None,
+    )
+
+
+def check_class_sizes(rows: Rows) -> None:
+    """Raise for a class folder with one image in a folder that has no splits: it cannot be split into train and test.
+
+    Rows of other sources are not checked.
+    """
+    if not isinstance(rows.inputs, FileImages) or rows.splits is not None:
+        return
+    names, counts = np.unique(rows.needed_labels(), return_counts=True)
+    if counts.min() < 2:
+        raise InputError(
+            f"The class folder {rows.inputs.folder / str(names[counts.argmin()])} has one image, which cannot be split "
+            f"into train and test; add images, or leave the class out by a list of --classes."
+        )
+
+
 Size = tuple[int, int]
 """Height and width."""
-_OTHERWISE: Size = (32, 32)
-"""For images of different sizes where the user chose none."""
+_DEFAULT_SIZE: Size = (32, 32)
+"""Size of images that differ in size where the user chose none."""
 _WORKERS = min(8, os.cpu_count() or 1)
 _BLOCK = 64
 """Images that a thread decodes at a time."""
@@ -153,15 +171,17 @@ _PROBED = 64
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images (n, 3, H, W) in uint8, and which of the wanted rows they are: all but those that cannot be read."""
+    """Decoded images and their rows: all wanted rows but those that cannot be read."""
 
     images: NDArray[np.uint8]
-    kept: NDArray[np.int64]
+    """(n, 3, H, W)."""
+    rows: NDArray[np.int64]
+    """(n,), rising."""
 
 
 @dataclass
 class DecodedParts:
-    """What :func:`decode_parts` read, and what the user should know about it."""
+    """The result of :func:`decode_parts`, with messages to the user."""
 
     parts: dict[str, Pictures]
     notices: list[str] = field(default_factory=list)
@@ -178,13 +198,13 @@ def decode_parts(
     on_bad: OnBadImage = "stop",
     on_progress: Progress | None = None,
 ) -> DecodedParts:
-    """The images of several lists of rows, all of one size.
+    """Decode the images of several lists of rows to one size.
 
     Args:
         parts: row numbers in rising order, by the name of the part.
-        size: of the result; the shorter side is resized to it and the middle is cut out. None keeps the images' own
-            size, or takes 32 x 32 where they differ.
-        on_bad: whether an image that cannot be read is an error, or left out and counted.
+        size: size of the result; the shorter side is resized to it and the centre is cropped. None keeps the images'
+            own size, or takes 32 x 32 where they differ.
+        on_bad: stop at an image that cannot be read, or skip and count it.
 
     Raises:
         InputError: an image cannot be read, or none of a part can; or the cache folder is too small.
@@ -195,19 +215,19 @@ def decode_parts(
             return _decode_all(_Job(encoded, own, True, on_bad, on_progress), parts)
         except _UnequalSizes:
             pass
-    result = _decode_all(_Job(encoded, size or _OTHERWISE, False, on_bad, on_progress), parts)
+    result = _decode_all(_Job(encoded, size or _DEFAULT_SIZE, False, on_bad, on_progress), parts)
     if size is None:
         result.notices.append(
-            f"The images have different sizes; all were made {_OTHERWISE[0]} x {_OTHERWISE[1]}, the default of "
+            f"The images have different sizes; all were made {_DEFAULT_SIZE[0]} x {_DEFAULT_SIZE[1]}, the default of "
             f"--image-size."
         )
     return result
 
 
 def fit(image: Image.Image, size: Size) -> Image.Image:
-    """The image resized (bicubic, antialiased) until it just covers the size, and its middle.
+    """Resize an image (bicubic, antialiased) until it just covers the size, and crop its centre.
 
-    As torchvision's ``Resize`` of the shorter side and ``CenterCrop``, of which it has the rounding.
+    Rounds as torchvision's ``Resize`` of the shorter side and ``CenterCrop`` do.
     """
     height, width = size
     if image.size == (width, height):
@@ -226,7 +246,7 @@ def _open(item: Encoded) -> Image.Image:
 
 
 def _pixels(item: Encoded, size: Size | None) -> NDArray[np.uint8] | None:
-    """Pixels (3, H, W) of one image, or None if it cannot be read."""
+    """Return the pixels (3, H, W) of one image, or None if it cannot be read."""
     try:
         with _open(item) as image:
             colour = image if image.mode == "RGB" else image.convert("RGB")
@@ -236,25 +256,25 @@ def _pixels(item: Encoded, size: Size | None) -> NDArray[np.uint8] | None:
 
 
 def common_size(encoded: EncodedImages, rows: NDArray[np.int64]) -> Size | None:
-    """The size that the first images have; None if they differ."""
+    """Return the size that the first images have; None if they differ."""
     sizes = set()
     for item in encoded.items(np.unique(rows)[:_PROBED]):
         try:
             with _open(item) as image:
                 sizes.add((image.height, image.width))
-        except Exception:  # as in _pixels; said or counted when all are decoded
+        except Exception:  # as in _pixels; reported or counted when all are decoded
             continue
     return sizes.pop() if len(sizes) == 1 else None
 
 
 @dataclass(frozen=True)
 class _Job:
-    """How all parts are decoded."""
+    """The settings that all parts are decoded by."""
 
     encoded: EncodedImages
     size: Size
     same_size: bool
-    """Whether all images have this size, and one that has not is a surprise."""
+    """Whether all images are expected to have this size; one that has not raises."""
     on_bad: OnBadImage
     on_progress: Progress | None
 
@@ -277,7 +297,7 @@ def _decode_all(job: _Job, parts: Mapping[str, NDArray[np.int64]]) -> DecodedPar
     )
     if n_bytes > memory_map.MAX_IN_MEMORY:
         result.notices.append(f"The images take {n_bytes / 1e9:.1f} GB and are kept in {memory_map.map_folder()}.")
-    bad = [np.setdiff1d(parts[name], part.kept) for name, part in result.parts.items()]
+    bad = [np.setdiff1d(parts[name], part.rows) for name, part in result.parts.items()]
     if n_bad := sum(map(len, bad)):
         first = int(np.concatenate(bad).min())
         result.notices.append(f"Skipped: {n_bad} images that cannot be read (first: {job.encoded.describe(first)}).")
@@ -286,37 +306,37 @@ def _decode_all(job: _Job, parts: Mapping[str, NDArray[np.int64]]) -> DecodedPar
 
 def _in_memory(job: _Job, name: str, rows: NDArray[np.int64], on_rows: Callable[[int], None]) -> Pictures:
     images = np.empty((len(rows), 3, *job.size), dtype=np.uint8)
-    kept: list[int] = []
+    read: list[int] = []
     for block, good in _blocks(job, rows, on_rows):
-        images[len(kept) : len(kept) + len(good)] = block
-        kept += good
-    _check_any(kept, name, job)
-    return Pictures(images[: len(kept)], np.array(kept, dtype=np.int64))
+        images[len(read) : len(read) + len(good)] = block
+        read += good
+    _check_any(read, name)
+    return Pictures(images[: len(read)], np.array(read, dtype=np.int64))
 
 
 def _mapped(job: _Job, name: str, rows: NDArray[np.int64], on_rows: Callable[[int], None]) -> Pictures:
     def blocks() -> Iterator[tuple[NDArray[np.uint8], list[int]]]:
-        kept: list[int] = []
+        read: list[int] = []
         for block, good in _blocks(job, rows, on_rows):
-            kept += good
+            read += good
             yield block, good
-        _check_any(kept, name, job)
+        _check_any(read, name)
 
     inputs = (job.encoded.stamps(rows), rows, job.size, job.on_bad)
     return Pictures(*memory_map.mapped(inputs, (len(rows), 3, *job.size), np.dtype(np.uint8), blocks))
 
 
-def _check_any(kept: list[int], name: str, job: _Job) -> None:
-    if not kept:
+def _check_any(read: list[int], name: str) -> None:
+    if not read:
         raise InputError(f"None of the {name} images can be read; check their format.")
 
 
 def _blocks(
     job: _Job, rows: NDArray[np.int64], on_rows: Callable[[int], None]
 ) -> Iterator[tuple[NDArray[np.uint8], list[int]]]:
-    """Images some at a time, in order, with their row numbers; decoded ahead in a few threads."""
+    """Yield images some at a time, in order, with their row numbers; a few threads decode ahead."""
     done = 0
-    for block in _ahead(lambda items: [_pixels(i, None if job.same_size else job.size) for i in items], job, rows):
+    for block in _decoded_ahead(job, rows):
         here = rows[done : done + len(block)]
         done += len(block)
         for row, image in zip(here, block, strict=True):
@@ -333,21 +353,14 @@ def _blocks(
         on_rows(len(block))
 
 
-def _ahead(
-    work: Callable[[list[Encoded]], list[NDArray[np.uint8] | None]], job: _Job, rows: NDArray[np.int64]
-) -> Iterator[list[NDArray[np.uint8] | None]]:
-    items = job.encoded.items(rows)
+def _decoded_ahead(job: _Job, rows: NDArray[np.int64]) -> Iterator[list[NDArray[np.uint8] | None]]:
+    size = None if job.same_size else job.size
+    items = iter(job.encoded.items(rows))
     waiting: deque[Future[list[NDArray[np.uint8] | None]]] = deque()
     with ThreadPoolExecutor(_WORKERS) as pool:
-        for block in _chunks(items):
-            waiting.append(pool.submit(work, block))
+        while block := list(islice(items, _BLOCK)):
+            waiting.append(pool.submit(lambda block: [_pixels(item, size) for item in block], block))
             if len(waiting) > 2 * _WORKERS:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _chunks(items: Iterable[Encoded]) -> Iterator[list[Encoded]]:
-    iterator = iter(items)
-    while block := list(islice(iterator, _BLOCK)):
-        yield block

@@ -1,7 +1,4 @@
-"""Arrays of images that are too large for memory: .npy files in the cache, mapped and never loaded whole.
-
-Codes in whatever form they come, and their rows some at a time.
-"""
+"""Arrays larger than memory: images in mapped .npy files of the cache, and codes of any type, a block at a time."""
 
 import mmap
 import shutil
@@ -26,11 +23,11 @@ _IMAGES_AT_ONCE = 64 * 2**20
 """Bytes that are copied from file to file at a time."""
 _IMAGES = Stage("images", 1, ("pillow",), __name__)
 _PIXELS = "pixels.npy"
-_KEPT = "kept.npy"
+_ROWS = "kept.npy"
 
 
 def map_folder() -> Path:
-    """Where the arrays lie."""
+    """Return the folder of the arrays."""
     return cache().root / _IMAGES.name
 
 
@@ -40,16 +37,16 @@ def mapped(
     dtype: np.dtype,
     blocks: Callable[[], Iterator[tuple[NDArray, list[int]]]],
 ) -> tuple[NDArray, NDArray[np.int64]]:
-    """The array made from ``inputs``, read-only, one page at a time, and which rows they are; written if not there.
+    """Return the cached array computed from ``inputs``, memory-mapped read-only, and its rows; written where missing.
 
-    Only sizes are looked at: `monosemy cache verify` compares checksums, which takes reading it all.
+    Only file sizes are checked: `monosemy cache verify` compares checksums, which requires reading it all.
 
     Args:
-        shape: (N, ...), N being an upper bound: what ``blocks`` yields decides.
-        blocks: yields rows in order, some at a time, with their numbers; called only if they must be written.
+        shape: (N, ...), N being an upper bound of the rows that ``blocks`` yields.
+        blocks: yields rows in order, some at a time, with their numbers; called only where they must be written.
 
     Raises:
-        InputError: the cache folder has not enough space.
+        InputError: the cache folder does not have enough space.
     """
     name = _IMAGES.entry(*inputs)
     if cache().find(name, thorough=False) is None:
@@ -58,17 +55,17 @@ def mapped(
         if needed > free:
             raise InputError(
                 f"The images take {needed / 1e9:.1f} GB, but the cache folder {map_folder()} has {free / 1e9:.1f} GB "
-                f"free; make room, name another folder by MONOSEMY_CACHE, or choose smaller images."
+                f"free; free some space, set MONOSEMY_CACHE to another folder, or choose smaller images."
             )
         with cache().new(name, _IMAGES.metadata(rows=shape[0])) as folder:
-            np.save(folder / _KEPT, np.array(_write(folder / _PIXELS, shape, dtype, blocks()), dtype=np.int64))
+            np.save(folder / _ROWS, np.array(_write(folder / _PIXELS, shape, dtype, blocks()), dtype=np.int64))
     folder = cache().root / name
     pixels: NDArray = np.load(folder / _PIXELS, mmap_mode="r", allow_pickle=False)
-    return pixels, np.load(folder / _KEPT, allow_pickle=False)
+    return pixels, np.load(folder / _ROWS, allow_pickle=False)
 
 
 def take_mapped(images: NDArray, rows: NDArray[np.integer]) -> NDArray:
-    """Rows of a memory map: a view where they are consecutive, in memory where they fit, else a map of their own."""
+    """Return rows of a memory map: a view where they are consecutive, in memory where they fit, else another map."""
     if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
         return images[rows[0] : rows[0] + len(rows)]
     row_bytes = int(np.prod(images.shape[1:])) * images.itemsize
@@ -87,16 +84,16 @@ def take_mapped(images: NDArray, rows: NDArray[np.integer]) -> NDArray:
 def _write(
     path: Path, shape: tuple[int, ...], dtype: np.dtype, blocks: Iterator[tuple[NDArray, list[int]]]
 ) -> list[int]:
-    """An .npy file row by row, and the numbers of its rows; how many they are is put into the header at the end."""
-    kept: list[int] = []
+    """Write an .npy file block by block and return the numbers of its rows; the header gets their count at the end."""
+    written: list[int] = []
     with path.open("wb") as file:
         start = _header(file, shape, dtype)
         for block, numbers in blocks:
             file.write(np.ascontiguousarray(block).data)
-            kept += numbers
+            written += numbers
         file.seek(0)
-        assert _header(file, (len(kept), *shape[1:]), dtype) == start  # numpy leaves space for a longer first axis
-    return kept
+        assert _header(file, (len(written), *shape[1:]), dtype) == start  # numpy leaves space for a longer first axis
+    return written
 
 
 def _header(file, shape: tuple[int, ...], dtype: np.dtype) -> int:  # type: ignore[no-untyped-def]
@@ -107,11 +104,11 @@ def _header(file, shape: tuple[int, ...], dtype: np.dtype) -> int:  # type: igno
 
 
 _ROWS_AT_ONCE = 32 * 2**20
-"""Bytes of float64 that are worked on at a time."""
+"""Bytes of float64 that are processed at a time."""
 
 
 def as_codes(values: Any) -> Codes:
-    """A NumPy array or a CSR array of what may also be a tensor, :class:`SparseCodes`, or another SciPy matrix."""
+    """Return a NumPy array or a CSR array of a tensor, :class:`SparseCodes`, or another SciPy matrix."""
     if isinstance(values, SparseCodes):
         return to_csr(values._replace(values=_numpy_ready(values.values)))
     if isinstance(values, Tensor):
@@ -126,19 +123,19 @@ def as_codes(values: Any) -> Codes:
 
 
 def _numpy_ready(values: Tensor) -> Tensor:
-    """On the CPU, in a type that NumPy and SciPy know."""
+    """Return a tensor on the CPU, in a type that NumPy and SciPy support."""
     values = values.detach().cpu()
     return values if values.dtype == torch.float64 else values.float()
 
 
 def take_rows(codes: Codes, block: slice | NDArray[np.integer]) -> Codes:
-    """Some rows, in float32 or float64."""
+    """Return some rows in float32 or float64."""
     rows = codes[block]
     return rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float32)
 
 
 def memory_map(values: Any) -> np.memmap | None:
-    """The read-only memory map that an array is a part of; None where there is none."""
+    """Return the read-only memory map that an array is a part of; None where there is none."""
     part: Any = values
     while isinstance(part, np.ndarray):
         whole: Any = part.base
@@ -149,17 +146,17 @@ def memory_map(values: Any) -> np.memmap | None:
 
 
 def forget_pages(values: Any) -> None:
-    """Give back what was read of a memory map: each page that was touched counts as this process' memory."""
-    found = memory_map(values)
-    if found is not None and hasattr(mmap, "MADV_DONTNEED"):
-        pages: Any = found.base
+    """Release the pages of a memory map: each page that was touched counts as memory of this process."""
+    whole = memory_map(values)
+    if whole is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages: Any = whole.base
         pages.madvise(mmap.MADV_DONTNEED)
 
 
 def row_blocks(*parts: Codes) -> Iterator[slice]:
-    """Consecutive rows of matrices of N rows each, so few at a time that float64 copies of them stay small.
+    """Yield slices of consecutive rows of matrices with N rows, so few that float64 copies of them stay small.
 
-    The pages of memory maps are given back after each block. Nothing is yielded for N = 0.
+    The pages of memory maps are released after each block. Nothing is yielded for N = 0.
     """
     n = parts[0].shape[0]
     bytes_a_row = sum(8 * p.shape[1] if isinstance(p, np.ndarray) else 16 * p.nnz / max(n, 1) for p in parts)
@@ -171,9 +168,9 @@ def row_blocks(*parts: Codes) -> Iterator[slice]:
 
 
 def first_bad_row(codes: Codes) -> int | None:
-    """The first row that holds NaN or infinity; None if there is none."""
+    """Return the first row that holds NaN or infinity; None if there is none."""
     numbers: NDArray[Any] = codes if isinstance(codes, np.ndarray) else codes.data
-    # One sum says whether all is well, without a mask of the size of the codes.
+    # A finite sum proves that all are finite, without a mask of the size of the codes.
     if numbers.dtype.kind != "f" or np.isfinite(numbers.sum(dtype=np.float64)):
         return None
     bad = np.flatnonzero(~np.isfinite(numbers.reshape(-1)))

@@ -1,7 +1,8 @@
-"""The one interface of rows that need not fit into memory: read on, know where one is, go on from there."""
+"""Streams of rows that need not fit into memory, with readers that resume at any row; streams of iterables."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monosemy.core.cache import fingerprint
+from monosemy.data.sources import check_missing
 from monosemy.errors import InputError
 
 State = dict[str, Any]
-"""A place in a stream: plain values, as JSON has them."""
+"""A position in a stream: plain values that JSON can store."""
 CHUNK = 4096
-"""Rows that readers of files take at a time, where the file does not say otherwise."""
+"""Rows that readers of files read at a time, where the file has no blocks of its own."""
 
 
 class Reader(ABC):
-    """A place in one pass over a stream; it moves forwards."""
+    """A position in one epoch of a stream; it moves forwards."""
 
     @abstractmethod
     def peek(self, n: int) -> Tensor:
-        """The next n rows, (n, D) float32, without moving on; fewer only where the stream ends."""
+        """Return the next n rows, (n, D) float32, without moving on; fewer only where the stream ends."""
 
     @abstractmethod
     def skip(self, n: int) -> None:
@@ -30,69 +33,69 @@ class Reader(ABC):
 
     @abstractmethod
     def state(self) -> State:
-        """Where the reader is, for :meth:`RowStream.open`."""
+        """Return the position of the reader, for :meth:`RowStream.open`."""
 
     def read(self, n: int) -> Tensor:
-        """The next n rows, (n, D) float32; fewer only where the stream ends, none after that."""
+        """Read the next n rows, (n, D) float32; fewer only where the stream ends, none after that."""
         rows = self.peek(n)
         self.skip(len(rows))
         return rows
 
 
 class RowStream(ABC):
-    """Rows of D numbers, in one order a pass."""
+    """Rows of D numbers, in one order for each epoch."""
 
     name: str
-    """What messages call it."""
+    """The name of the stream in messages."""
     width: int
-    """D."""
+    """Numbers of a row, D."""
     length: int | None
-    """Rows of a pass; None where nobody knows before the end."""
+    """Rows of an epoch; None where it is unknown before the end."""
 
     @abstractmethod
     def open(self, epoch: int = 0, state: State | None = None) -> Reader:
-        """A reader of a pass, at its start or where another reader of the same pass was.
+        """Open a reader at the start of an epoch, or where another reader of the same epoch was.
 
         Args:
-            epoch: number of the pass; streams that are shuffled have an order of its own for each.
-            state: of :meth:`Reader.state`. What follows is what that reader would have read next, number for number.
+            epoch: number of the pass over the data; shuffled streams have another order in each.
+            state: the result of :meth:`Reader.state`; the new reader returns what that reader would have read next.
         """
 
     @abstractmethod
     def key(self) -> str:
-        """A text that differs where the rows or their order differ: a training goes on only over the same."""
+        """Return a text that differs where the rows or their order differ: training resumes only on the same stream."""
 
 
 class ChunkReader(Reader):
-    """Cuts pieces of any size out of chunks of any size.
+    """A reader that cuts pieces of any size out of chunks of any size.
 
     Args:
-        chunks: (place before the chunk, its rows); the places are what ``chunks`` can be made from again.
+        chunks: (position before the chunk, its rows); the stream can yield its chunks from such a position on.
         skipped: rows to leave out at the start.
     """
 
     def __init__(self, chunks: Iterator[tuple[State, Tensor]], width: int, skipped: int = 0) -> None:
         self._chunks, self._width = chunks, width
-        self._held: list[tuple[State, Tensor]] = []
+        self._pending: list[tuple[State, Tensor]] = []
         self._place: State | None = None
         self._offset = 0
-        """Rows of the first held chunk that have been read; the last chunk's length where none is held."""
+        """Rows of the first pending chunk that have been read; the last chunk's length where none is pending."""
         self.skip(skipped)
 
     def _pull(self) -> bool:
         chunk = next(self._chunks, None)
         if chunk is None:
             return False
-        if not self._held:
+        if not self._pending:
             self._place, self._offset = chunk[0], 0
-        self._held.append(chunk)
+        self._pending.append(chunk)
         return True
 
     def peek(self, n: int) -> Tensor:
-        while sum(len(rows) for _, rows in self._held) - (self._offset if self._held else 0) < n and self._pull():
+        while sum(len(rows) for _, rows in self._pending) - (self._offset if self._pending else 0) < n and self._pull():
             pass
         pieces, start, missing = [], self._offset, n
-        for _, rows in self._held:
+        for _, rows in self._pending:
             piece = rows[start : start + missing]
             pieces.append(piece)
             missing -= len(piece)
@@ -104,14 +107,14 @@ class ChunkReader(Reader):
         return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
     def skip(self, n: int) -> None:
-        while n > 0 and (self._held or self._pull()):
-            here = min(n, len(self._held[0][1]) - self._offset)
+        while n > 0 and (self._pending or self._pull()):
+            here = min(n, len(self._pending[0][1]) - self._offset)
             self._offset += here
             n -= here
-            if self._offset == len(self._held[0][1]):
-                del self._held[0]
-                if self._held:
-                    self._place, self._offset = self._held[0][0], 0
+            if self._offset == len(self._pending[0][1]):
+                del self._pending[0]
+                if self._pending:
+                    self._place, self._offset = self._pending[0][0], 0
 
     def state(self) -> State:
         return {"place": self._place, "skip": self._offset}
@@ -122,7 +125,7 @@ class ChunkedStream(RowStream):
 
     @abstractmethod
     def chunks(self, epoch: int, place: State | None) -> Iterator[tuple[State, Tensor]]:
-        """Each chunk with the place before it, from the start or from such a place on."""
+        """Yield each chunk with the position before it, from the start or from such a position on."""
 
     def open(self, epoch: int = 0, state: State | None = None) -> Reader:
         if state is None:
@@ -131,14 +134,14 @@ class ChunkedStream(RowStream):
 
 
 def float_rows(values: Any, what: str, numbers: Sequence[int] | NDArray[np.int64]) -> Tensor:
-    """Numbers (N, D) as a float32 tensor, checked.
+    """Return numbers (N, D) as a float32 tensor, checked.
 
     Args:
         what: what messages call them.
-        numbers: of the rows, for messages; N or more.
+        numbers: numbers of the rows, for messages; N or more.
 
     Raises:
-        InputError: they are no matrix of real numbers, have no column, or a row holds NaN or infinity.
+        InputError: they are not a matrix of real numbers, have no column, or a row holds NaN or infinity.
     """
     if isinstance(values, Tensor):
         rows, real = values.detach(), not values.is_complex()
@@ -153,7 +156,84 @@ def float_rows(values: Any, what: str, numbers: Sequence[int] | NDArray[np.int64
     rows = rows.to(torch.float32)
     # A sum is cheap and NaN or infinite where any number is; it may also be where none is.
     if not torch.isfinite(rows.sum()):
-        bad = (~torch.isfinite(rows)).any(dim=1).nonzero().squeeze(1)
-        if len(bad):
-            raise InputError(f"{what} has NaN or infinity in row {numbers[int(bad[0])]}; fill or remove such rows.")
+        check_missing((~torch.isfinite(rows)).any(dim=1).numpy(), "with NaN or infinity", what, numbers)
     return rows
+
+
+class IterableStream(ChunkedStream):
+    """Arrays (n, D) or single rows (D,) of an iterable, concatenated.
+
+    An iterator can be read only once. For several epochs, and to resume a training that was killed, give an iterable
+    that can be restarted: a list, an object with ``__iter__``, or a function that returns an iterator.
+
+    Args:
+        source: the arrays.
+        length: rows of an epoch, where it is known; another number of them is an error.
+
+    Raises:
+        InputError: there is no row, or the first is not a row of numbers.
+    """
+
+    def __init__(
+        self, source: Iterable[Any] | Callable[[], Iterable[Any]], length: int | None = None, name: str = "the iterable"
+    ) -> None:
+        self.name, self.length = name, length
+        self._source = source
+        started = self._start()
+        first = next(started, None)
+        if first is None:
+            raise InputError(f"{name} gives no rows; give at least two.")
+        rows = self._matrix(first, 0)
+        self.width, self._type, self._first = rows.shape[1], _type_name(first), rows[:1]
+        self._once = chain([first], started) if started is source else None
+        self._again = started is not source
+
+    def _start(self) -> Iterator[Any]:
+        return iter(self._source() if callable(self._source) else self._source)
+
+    def _arrays(self, epoch: int, place: State | None) -> Iterator[Any]:
+        if self._again:
+            return self._start()
+        if self._once is None or epoch > 0 or place is not None:
+            raise InputError(
+                f"{self.name} is an iterator, which can be read once only; give a function that returns a new one."
+            )
+        once, self._once = self._once, None
+        return once
+
+    def chunks(self, epoch: int, place: State | None) -> Iterator[tuple[State, Tensor]]:
+        skipped = 0 if place is None else place["rows"]
+        seen, pending, n_pending = 0, list[Tensor](), 0
+        for values in self._arrays(epoch, place):
+            rows = self._matrix(values, seen)
+            if rows.shape[1] != self.width or _type_name(values) != self._type:
+                raise InputError(
+                    f"{self.name} gives rows of {rows.shape[1]} numbers of type {_type_name(values)} from row {seen} "
+                    f"on, but first of {self.width} of type {self._type}; make them alike."
+                )
+            seen += len(rows)
+            new = min(len(rows), seen - skipped)
+            if new > 0:
+                pending.append(rows[len(rows) - new :].clone())  # the source may write its next rows to the same memory
+                n_pending += new
+            if n_pending >= CHUNK:
+                yield {"rows": seen - n_pending}, torch.cat(pending)
+                pending, n_pending = [], 0
+        if n_pending:
+            yield {"rows": seen - n_pending}, torch.cat(pending)
+        if self.length is not None and seen != self.length:
+            raise InputError(
+                f"{self.name} ended after {seen:,} of {self.length:,} promised rows; correct the length or the rows."
+            )
+
+    def _matrix(self, values: Any, first: int) -> Tensor:
+        values = values if isinstance(values, Tensor) else np.asarray(values)
+        matrix = values[None] if values.ndim == 1 else values
+        return float_rows(matrix, self.name, range(first, first + len(matrix)))
+
+    def key(self) -> str:
+        return fingerprint("iterable", self.length, self._first.numpy())
+
+
+def _type_name(values: Any) -> str:
+    return str(values.dtype) if hasattr(values, "dtype") else str(np.asarray(values).dtype)

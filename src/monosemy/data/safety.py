@@ -1,9 +1,9 @@
-"""Sizes from a parquet file's footer, read here because pyarrow ends the process where a column's metadata is damaged.
+"""Bounds on the memory that an untrusted file takes when it is read: compression lets a small one fill any memory.
 
+The sizes of a parquet file are read from its footer here, not by pyarrow: where a column's metadata contradict
+themselves, ``pyarrow`` aborts the whole process as soon as they are asked for, which no ``try`` catches.
 Thrift's compact protocol: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md. Fields:
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift.
-
-Bounds on what a file may grow to when it is read: compression makes a small one fill any memory.
 """
 
 import gzip
@@ -17,10 +17,10 @@ from monosemy.errors import InputError
 
 _ROW_GROUPS, _COLUMNS, _META_DATA = 4, 1, 3
 _TYPE, _NUM_VALUES, _UNCOMPRESSED_SIZE = 1, 5, 6
-"""Numbers of fields: of FileMetaData, RowGroup, ColumnChunk, and three of ColumnMetaData."""
+"""Numbers of fields in FileMetaData, RowGroup and ColumnChunk, and of three in ColumnMetaData."""
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
 _TRAILER = 8
-"""Bytes behind the footer: its length and the magic number."""
+"""Bytes after the footer: its length and the magic number."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,16 @@ class ColumnChunk:
     type: int
     """Physical type: 0 BOOLEAN, 1 INT32, 2 INT64, 3 INT96, 4 FLOAT, 5 DOUBLE, 6 BYTE_ARRAY, 7 FIXED_LEN_BYTE_ARRAY."""
     num_values: int
-    """Also those inside of lists, and nulls."""
+    """Number of values, those inside lists and nulls included."""
     uncompressed_size: int
-    """Bytes of all pages, still encoded."""
+    """Bytes of all pages after decompression, still encoded."""
 
 
 def column_chunks(path: Path) -> list[ColumnChunk]:
-    """Every column chunk that the footer describes in the open.
+    """Return every column chunk whose metadata the footer holds unencrypted.
 
     Raises:
-        ValueError, IndexError, RecursionError, AttributeError, TypeError: the footer is no such metadata.
+        ValueError, IndexError, RecursionError, AttributeError, TypeError: the footer is damaged.
     """
     with path.open("rb") as file:
         file.seek(-_TRAILER, 2)
@@ -53,7 +53,7 @@ def column_chunks(path: Path) -> list[ColumnChunk]:
 
 
 class _Compact:
-    """Values of Thrift's compact protocol, one after the other: structs are dictionaries by the fields' numbers."""
+    """A reader of Thrift's compact protocol: structs become dictionaries by the fields' numbers."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw, self._at = raw, 0
@@ -101,7 +101,7 @@ class _Compact:
         return self._raw[self._at - 1]
 
     def _skip(self, n_bytes: int) -> None:
-        """Texts and the like, which nobody asks for."""
+        """Skip texts and other values that are not needed."""
         if n_bytes > len(self._raw) - self._at:
             raise ValueError("its footer ends early")
         self._at += n_bytes
@@ -121,16 +121,17 @@ class _Compact:
 
 
 _ALWAYS = 2**30
-"""Bytes that every file may grow to."""
+"""Bytes that any file may grow to."""
 _TIMES = 100
-"""Larger files may grow to so many times their size; real data does not come near."""
+"""A larger file may grow to this multiple of its size; real data does not come near."""
 _PIECE = 2**20
+"""Bytes of a compressed text that are decompressed at a time."""
 _WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}
-"""Bytes of a value by the physical type of parquet's numbers."""
+"""Bytes of a value by parquet's physical type."""
 
 
 def check_growth(path: Path, n_bytes: int) -> None:
-    """Raise where a file would fill so many bytes of memory that it was made to do just that."""
+    """Raise where a file would take so much memory that it was probably built to exhaust it."""
     size = path.stat().st_size
     if n_bytes > max(_ALWAYS, _TIMES * size):
         raise InputError(
@@ -140,13 +141,13 @@ def check_growth(path: Path, n_bytes: int) -> None:
 
 
 def check_zip(path: Path) -> None:
-    """:func:`check_growth` for an archive of arrays."""
+    """Apply :func:`check_growth` to an archive of arrays."""
     with zipfile.ZipFile(path) as archive:
         check_growth(path, sum(member.file_size for member in archive.infolist()))
 
 
 def check_gzip(path: Path) -> None:
-    """:func:`check_growth` for a compressed text: read once, for its end says what it likes."""
+    """Apply :func:`check_growth` to a compressed text, by decompressing it: the size in its trailer may be forged."""
     n_bytes = 0
     with gzip.open(path) as file:
         while piece := file.read(_PIECE):
@@ -155,19 +156,16 @@ def check_gzip(path: Path) -> None:
 
 
 def check_parquet(path: Path) -> None:
-    """:func:`check_growth` for the numbers of a parquet file; of texts, only what the pages hold is known before."""
-    check_growth(path, sum(_chunk_size(chunk) for chunk in column_chunks(path)))
+    """Apply :func:`check_growth` to the numbers of a parquet file; of texts, only the size of the pages is known."""
+    sizes = (max(c.uncompressed_size, c.num_values * _WIDTHS.get(c.type, 1)) for c in column_chunks(path))
+    check_growth(path, sum(sizes))
 
 
 def checked_batches(path: Path, batches: Iterable[Any]) -> list[Any]:
-    """Arrow batches of a file, read while they are not too much for it."""
-    found, n_bytes = [], 0
+    """Read all Arrow batches of a file, applying :func:`check_growth` after each."""
+    read, n_bytes = [], 0
     for batch in batches:
         n_bytes += batch.nbytes
         check_growth(path, n_bytes)
-        found.append(batch)
-    return found
-
-
-def _chunk_size(chunk: ColumnChunk) -> int:
-    return max(chunk.uncompressed_size, chunk.num_values * _WIDTHS.get(chunk.type, 1))
+        read.append(batch)
+    return read

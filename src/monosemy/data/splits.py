@@ -1,29 +1,43 @@
-"""From rows to train, validation and test, with numbers for labels."""
+"""From rows to train, validation and test with integer labels; images are decoded once the splits are known."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monosemy.core.console import Progress
-from monosemy.data.dataset import DataConfig, Inputs, Kind, LabelledData, Split, encode_labels, stratified_split, take
-from monosemy.data.images import EncodedImages, decode_parts
-from monosemy.data.labels import given_labels
-from monosemy.data.rows import Rows, named, ordered_classes, rows_by_split
+from monosemy.data.dataset import (
+    DataConfig,
+    EncodedImages,
+    Inputs,
+    Kind,
+    LabelledData,
+    Rows,
+    Split,
+    encode_labels,
+    named,
+    ordered_classes,
+    stratified_split,
+    take,
+)
+from monosemy.data.images import decode_parts
+from monosemy.data.labels import read_noisy_labels
+from monosemy.data.sources import SPLIT_ROLES
 from monosemy.errors import InputError
 from monosemy.seeding import numpy_rng
 
 
 @dataclass
 class Assigned:
-    """Which rows belong to which split, and the numbers of their labels."""
+    """Rows assigned to splits, and their labels as integers."""
 
     parts: dict[str, NDArray[np.int64]]
     """Row numbers of train, validation and test, rising."""
     labels: NDArray[np.int64]
-    """Of all rows; -1 for a label that is no class."""
-    given: NDArray[np.int64] | None
-    """Real noisy labels of all rows; -1 outside train and validation."""
+    """Labels of all rows; -1 for a label that is not a class."""
+    noisy_labels: NDArray[np.int64] | None
+    """Observed noisy labels of all rows; -1 outside train and validation."""
     class_names: tuple[str, ...]
     notices: list[str] = field(default_factory=list)
 
@@ -33,13 +47,13 @@ def assign(rows: Rows, config: DataConfig, seed: int, name: str) -> Assigned:
     rng = numpy_rng("splits", seed)
     notices: list[str] = []
     texts = rows.needed_labels()
-    parts = own_parts(rows, name, notices)
+    parts = source_splits(rows, name, notices)
     development = np.sort(np.concatenate([parts["train"], parts.get("validation", parts["train"][:0])]))
-    given = rows.given
+    noisy_texts = rows.noisy_labels
     if config.noisy_labels is not None:
-        given = given_labels(config.noisy_labels, config.noisy_label_column, rows, development)
+        noisy_texts = read_noisy_labels(config.noisy_labels, config.noisy_label_column, rows, development)
     if "test" not in parts:
-        # The classes in the order of the alphabet: so the draws do not depend on what else is known of them.
+        # The classes in alphabetical order: so the draws do not depend on what else is known of them.
         _, codes = np.unique([texts[i] for i in parts["train"]], return_inverse=True)
         rest, test = stratified_split(codes, config.test_fraction, rng)
         source = "No test split" if rows.splits is not None else "No split column"
@@ -51,19 +65,19 @@ def assign(rows: Rows, config: DataConfig, seed: int, name: str) -> Assigned:
         raise InputError(f"{name} has the one class {class_names[0]!r} in train; a classifier needs at least two.")
     labels = encode_labels(texts, class_names)
     if "validation" not in parts:
-        kept, split_off = stratified_split(labels[parts["train"]], config.validation_fraction, rng)
-        parts |= {"train": parts["train"][kept], "validation": parts["train"][split_off]}
+        rest, split_off = stratified_split(labels[parts["train"]], config.validation_fraction, rng)
+        parts |= {"train": parts["train"][rest], "validation": parts["train"][split_off]}
     for part, members in parts.items():
         known = labels[members] >= 0
         if not known.all():
             notices.append(f"Left out: {int((~known).sum())} {part} rows whose label does not occur in train.")
             parts[part] = members[known]
-    noisy = None if given is None else _encode_given(given, parts, rows, class_names, name)
+    noisy = None if noisy_texts is None else _encode_noisy(noisy_texts, parts, rows, class_names, name)
     return Assigned(parts, labels, noisy, class_names, notices)
 
 
-def own_parts(rows: Rows, name: str, notices: list[str]) -> dict[str, NDArray[np.int64]]:
-    """The splits that the source has; all rows are train where it has none."""
+def source_splits(rows: Rows, name: str, notices: list[str]) -> dict[str, NDArray[np.int64]]:
+    """Return the row numbers of the splits that the source has; all rows are train where it has none."""
     if rows.splits is None:
         return {"train": np.arange(len(rows.inputs))}
     parts, ignored = rows_by_split(rows.splits)
@@ -77,21 +91,36 @@ def own_parts(rows: Rows, name: str, notices: list[str]) -> dict[str, NDArray[np
     return parts
 
 
-def _encode_given(
-    given: list[str],
+def rows_by_split(splits: Sequence[str]) -> tuple[dict[str, NDArray[np.int64]], dict[str, int]]:
+    """Return row numbers by role (train, validation, test), and the sizes of splits that have none of these roles."""
+    names, inverse = np.unique(np.array(splits), return_inverse=True)
+    roles: dict[str, NDArray[np.int64]] = {}
+    ignored: dict[str, int] = {}
+    for number, name in enumerate(names.tolist()):
+        rows = np.flatnonzero(inverse == number)
+        role = SPLIT_ROLES.get(name.lower())
+        if role is None:
+            ignored[name] = len(rows)
+        else:
+            roles[role] = np.sort(np.concatenate([roles.get(role, rows[:0]), rows]))
+    return roles, ignored
+
+
+def _encode_noisy(
+    noisy_texts: list[str],
     parts: dict[str, NDArray[np.int64]],
     rows: Rows,
     class_names: tuple[str, ...],
     name: str,
 ) -> NDArray[np.int64]:
-    result = np.full(len(given), -1, dtype=np.int64)
-    noisy_rows = np.concatenate([parts["train"], parts["validation"]])
-    texts = named([given[i] for i in noisy_rows], rows.vocabulary)
-    result[noisy_rows] = encode_labels(texts, class_names)
-    wrong = result[noisy_rows] < 0
-    if wrong.any():
+    result = np.full(len(noisy_texts), -1, dtype=np.int64)
+    members = np.concatenate([parts["train"], parts["validation"]])
+    texts = named([noisy_texts[i] for i in members], rows.vocabulary)
+    result[members] = encode_labels(texts, class_names)
+    unknown = result[members] < 0
+    if unknown.any():
         raise InputError(
-            f"{name} has the given label {texts[int(wrong.argmax())]!r}, which is no class of its labels; correct it."
+            f"{name} has the noisy label {texts[int(unknown.argmax())]!r}, which is not one of its classes; correct it."
         )
     return result
 
@@ -99,12 +128,10 @@ def _encode_given(
 def labelled_data(
     name: str, rows: Rows, assigned: Assigned, config: DataConfig, on_progress: Progress | None
 ) -> LabelledData:
-    """The data set of rows that have their splits; images are decoded now."""
+    """Return the data set of rows that have their splits; images are decoded now."""
     inputs, parts, notices = inputs_by_part(rows.inputs, assigned.parts, config, on_progress)
     splits = {part: Split(inputs[part], assigned.labels[members]) for part, members in parts.items()}
-    given = None
-    if assigned.given is not None:
-        given = (assigned.given[parts["train"]], assigned.given[parts["validation"]])
+    noisy = assigned.noisy_labels
     return LabelledData(
         name=name,
         kind=rows.kind,
@@ -112,7 +139,7 @@ def labelled_data(
         validation=splits["validation"],
         test=splits["test"],
         class_names=assigned.class_names,
-        noisy_labels=given,
+        noisy_labels=None if noisy is None else (noisy[parts["train"]], noisy[parts["validation"]]),
         notices=(*assigned.notices, *notices),
     )
 
@@ -124,12 +151,12 @@ def inputs_by_part(
     on_progress: Progress | None,
     size: tuple[int, int] | None = None,
 ) -> tuple[dict[str, Inputs], dict[str, NDArray[np.int64]], list[str]]:
-    """The inputs of each part, the rows they come from, and notices; encoded images are decoded.
+    """Return the inputs of each part, the rows they come from, and notices; encoded images are decoded.
 
-    The rows are those of ``parts`` but for images that cannot be read and are skipped.
+    The rows are those of ``parts`` except for images that cannot be read and are skipped.
 
     Args:
-        size: height and width of decoded images, where not the configured ones.
+        size: height and width of decoded images, where they differ from the configured ones.
     """
     if isinstance(inputs, tuple | np.ndarray):
         return {part: take(inputs, members) for part, members in parts.items()}, parts, []
@@ -138,22 +165,22 @@ def inputs_by_part(
     decoded = decode_parts(inputs, parts, size, config.on_bad_image, on_progress)
     return (
         {part: pictures.images for part, pictures in decoded.parts.items()},
-        {part: pictures.kept for part, pictures in decoded.parts.items()},
+        {part: pictures.rows for part, pictures in decoded.parts.items()},
         decoded.notices,
     )
 
 
-def check_shift_kind(name: str, kind: Kind, wanted: Kind) -> None:
+def check_shift_kind(name: str, kind: Kind, expected: Kind) -> None:
     """Raise where a shifted set holds other inputs than the data."""
-    if kind != wanted:
-        raise InputError(f"The shifted set {name!r} holds {kind}, but the data holds {wanted}; give the same.")
+    if kind != expected:
+        raise InputError(f"The shifted set {name!r} holds {kind}, but the data holds {expected}; give the same.")
 
 
 def shifted_split(name: str, split: Split, like: Split, where: str) -> Split:
-    """The rows of a shifted set whose label is a class of the data.
+    """Return the rows of a shifted set whose label is a class of the data.
 
     Args:
-        split: of the shifted set; its labels are -1 where they are no class.
+        split: the shifted set; its labels are -1 for what is not a class.
         like: the data's test split.
         where: the data's name, for messages.
     """

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from monosemy.core.environment import write_environment
 from monosemy.core.files import FolderLock, write_model_file, write_text
-from monosemy.data.open_stream import INDEX_FILE
+from monosemy.data.streams import INDEX_FILE
 from monosemy.errors import InputError, reason, shown
 
 FORMAT = "monosemy.activations.v1"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from monosemy.core.console import OnLoss
-from monosemy.core.distributed import SINGLE_PROCESS, Processes
+from monosemy.core.distributed import SINGLE_PROCESS, Processes, all_gather, row_offset
 from monosemy.encoders.augmentation import AugmentationName, AugmentConfig, make_augmentation
 from monosemy.encoders.backbones import BackboneConfig
 from monosemy.encoders.image import EncoderSpec, ImageEncoder, ProjectorConfig, channels_last, embed, to_unit
@@ -19,7 +19,7 @@ from monosemy.functional.losses import NonNegative, nt_xent, supervised_contrast
 from monosemy.seeding import derive_seed
 from monosemy.training.batches import image_rows
 from monosemy.training.checkpoint import RunFolder
-from monosemy.training.loop import Training, TrainingConfig, train
+from monosemy.training.loop import TrainingConfig, TrainingJob, train
 
 Method = Literal["simclr", "ncl", "supcon", "supncl"]
 NON_NEGATIVE_METHODS = ("ncl", "supncl")
@@ -92,10 +92,11 @@ def contrastive_loss(config: PretrainConfig, labels: Tensor | None) -> Callable[
         with torch.autocast(views.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             features = network(views)
         first, second = features.float().chunk(2)
+        offset = row_offset(2 * len(first))
         if not config.supervised:
-            return nt_xent(first, second, config.temperature)
+            return nt_xent(first, second, config.temperature, gather=all_gather, offset=offset)
         assert labels is not None
-        return supervised_contrastive(first, second, labels[rows], config.temperature)
+        return supervised_contrastive(first, second, labels[rows], config.temperature, gather=all_gather, offset=offset)
 
     return loss
 
@@ -130,7 +131,7 @@ def pretrain(
     encoder = make_encoder(images, config)
     on_device = None if labels is None else torch.from_numpy(labels).to(processes.device)
     finished = train(
-        Training(
+        TrainingJob(
             network=encoder,
             loss_of=contrastive_loss(config, on_device),
             images=image_rows(images, processes.device),

@@ -17,7 +17,7 @@ from monosemy.encoders.image import ImageEncoder, Layer, batch_of, to_unit
 from monosemy.functional.losses import NON_NEGATIVE, NonNegative
 from monosemy.seeding import derive_seed
 from monosemy.training.batches import image_rows
-from monosemy.training.loop import Training, TrainingConfig, train
+from monosemy.training.loop import TrainingConfig, TrainingJob, train
 from monosemy.training.optimizers import OptimizerConfig
 
 OnEpoch = Callable[["Classifier"], None]
@@ -131,7 +131,7 @@ def finetune(
         return {}
 
     train(
-        Training(
+        TrainingJob(
             network=classifier,
             loss_of=loss,
             images=image_rows(images, where),

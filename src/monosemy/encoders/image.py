@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
-from monosemy.core.files import read_about, read_model_file, write_model_file
+from monosemy.core.files import read_metadata, read_model_file, write_model_file
 from monosemy.encoders.backbones import BackboneConfig, make_backbone
 from monosemy.errors import InputError
 from monosemy.functional.losses import NON_NEGATIVE, NonNegative
@@ -139,7 +139,7 @@ class Description(NamedTuple):
 
 def describe_encoder(path: Path) -> Description:
     """What a file that :func:`save_encoder` wrote says of itself; its weights stay on the disk."""
-    return _description(read_about(path, FORMAT), path)
+    return _description(read_metadata(path, FORMAT), path)
 
 
 def _description(note: dict[str, Any], path: Path) -> Description:

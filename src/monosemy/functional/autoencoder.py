@@ -1,14 +1,9 @@
-"""The sparse autoencoder: forward pass, loss, and the gradient in closed form where the code is sparse by selection.
+"""The sparse autoencoder: forward pass, loss and gradient in closed form, learned activations, the geometric median.
 
-In the closed form the only dense product is the encoder's, 2 D M FLOP a sample; everything behind the selection touches
-the selected latents alone. It is written out instead of left to autograd because autograd would make the (B, M)
-gradient of the code and its products with the data dense again.
-
-Activations of sparse autoencoders that learn when a latent is active: JumpReLU and Gated.
-
-TopK and BatchTopK select entries and stand in :mod:`monosemy.functional.codes`.
-
-The geometric median: a centre that a few outliers do not move.
+The gradient has a closed form where the code is sparse by selection. Its only dense product is the encoder's, 2 D M
+FLOP a sample; everything behind the selection touches the selected latents alone. It is written out because autograd
+would make the (B, M) gradient of the code and its products with the data dense again. JumpReLU and Gated are here;
+TopK and BatchTopK, which select entries, are in :mod:`monosemy.functional.codes`.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +14,7 @@ import torch
 from torch import Tensor
 
 from monosemy.functional.codes import SparseCodes, latents_between, to_dense, top_k
-from monosemy.functional.monoscore import MonoSums, directions, mono_loss, score_of_sums
+from monosemy.functional.monoscore import MonoSums, mono_loss, score_of_sums, unit_rows
 from monosemy.functional.products import by_latent, entry_products, latent_sums, product, transposed_product
 
 
@@ -37,7 +32,7 @@ class Weights(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What the loss consists of beside the reconstruction."""
+    """Settings of the loss beside the reconstruction."""
 
     widths: Sequence[int]
     """Rising prefix widths, the last one M; each prefix of the latents reconstructs by itself. One width: the usual."""
@@ -49,26 +44,26 @@ class Terms(NamedTuple):
     """AuxK is computed by gathers from this many dead latents for each that it uses; densely below."""
     mono_weight: float
     """Weight of 1 - the mean MonoScore of the batch; 0 leaves it out."""
-    total: Callable[[Tensor], Tensor] = lambda own: own
-    """From a sum over the samples at hand to that over the whole batch, of which several processes hold a share each.
-    Loss and gradient are then a share too, and those of the whole batch are the sums of all shares."""
+    total: Callable[[Tensor], Tensor] = lambda local: local
+    """Maps a sum over the local samples to the sum over the whole batch, where several processes hold a part each.
+    Loss and gradient are then those of the part, and their sums over the parts are those of the whole batch."""
 
 
 def pre_activations(weights: Weights, x: Tensor) -> Tensor:
-    """W_e (x - b) + c, shape (B, M), for x (B, D)."""
+    """Return W_e (x - b) + c, shape (B, M), for x (B, D)."""
     shifted_bias = weights.encoder_bias - weights.encoder @ weights.decoder_bias
     return torch.addmm(shifted_bias, x, weights.encoder.T)
 
 
 def decode(weights: Weights, codes: SparseCodes) -> Tensor:
-    """recon = W_d code + b, shape (B, D), by gathering the active rows of each sample."""
+    """Return recon = W_d code + b, shape (B, D), by gathering the active rows of each sample."""
     return product(codes, weights.decoder) + weights.decoder_bias
 
 
 def loss_and_gradient(
     weights: Weights, x: Tensor, pre: Tensor, codes: SparseCodes, dead: Tensor, terms: Terms
 ) -> tuple[float, Weights]:
-    """Loss of a code that was selected from ReLU(pre), and its gradient.
+    """Return the loss of a code that was selected from ReLU(pre), and its gradient.
 
     loss = sum_p |r_p - x|^2 / |x|^2 + aux_weight |e - W_d a|^2 / |e|^2 + mono_weight (1 - mean_m score_m), with r_p the
     reconstruction from the first p latents, e = x - r_M without gradient, and a the TopK code of the dead latents
@@ -108,7 +103,7 @@ def loss_and_gradient(
 
 
 def _prefix_errors(weights: Weights, x: Tensor, codes: SparseCodes, widths: Sequence[int]) -> list[Tensor]:
-    """r_p - x for each prefix; block after block is added to the bias."""
+    """Return r_p - x for each prefix; block after block is added to the bias."""
     if len(widths) == 1:
         return [decode(weights, codes) - x]
     recon, errors = weights.decoder_bias, []
@@ -126,7 +121,11 @@ def _prefix_gradient(
     widths: Sequence[int],
     d_more: Tensor | None,
 ) -> Weights:
-    """Gradient through the code, block by block: ``d_recons[p]`` is that of all reconstructions that block p is in."""
+    """Return the gradient through the code, block by block.
+
+    Args:
+        d_recons: ``d_recons[p]`` is the gradient by all reconstructions that block p is part of.
+    """
     if len(widths) == 1:
         return _branch_gradient(weights, codes, centered, d_recons[0], d_more)
     blocks = []
@@ -149,7 +148,7 @@ def _prefix_gradient(
 def _aux_term(
     weights: Weights, pre: Tensor, centered: Tensor, error: Tensor, rows: Tensor, terms: Terms
 ) -> tuple[float, Weights]:
-    """AuxK of the dead latents ``rows``, and its gradient by their weights."""
+    """Return AuxK of the dead latents ``rows``, and its gradient by their weights."""
     k = min(terms.aux_latents, len(rows))
     dead = Weights(weights.encoder[rows], weights.encoder_bias[rows], weights.decoder[rows], weights.decoder_bias)
     codes = top_k(pre[:, rows], k)
@@ -165,8 +164,8 @@ def _aux_term(
 
 
 def _mono_term(codes: SparseCodes, x: Tensor, weight: float) -> tuple[float, Tensor]:
-    """weight (1 - mean MonoScore), and its gradient by the entries of the codes, (E,)."""
-    unit = directions(x)
+    """Return weight (1 - mean MonoScore), and its gradient by the entries of the codes, (E,)."""
+    unit = unit_rows(x)
     directed = unit.any(dim=1)[codes.samples]
     values, indices = codes.values * directed, codes.indices
     places = by_latent(codes)
@@ -186,14 +185,15 @@ def _mono_term(codes: SparseCodes, x: Tensor, weight: float) -> tuple[float, Ten
     pairs = torch.where(defined, sums.sum**2 - sums.sum_of_squares, 1)
     factor = torch.where(defined, 2 / (pairs * defined.sum().clamp(min=1)), 0)
     others = sums.sum[indices] - values  # what the latent's other samples add up to
-    slope = entry_products(codes, sums.weighted_sum, unit) - values - known[indices] * others
-    return weight * float(mono_loss(score)), -weight * factor[indices] * slope * directed
+    d_values = entry_products(codes, sums.weighted_sum, unit) - values - known[indices] * others
+    return weight * float(mono_loss(score)), -weight * factor[indices] * d_values * directed
 
 
 def _branch_gradient(
     weights: Weights, codes: SparseCodes, centered: Tensor, d_recon: Tensor, d_more: Tensor | None = None
 ) -> Weights:
-    """Gradient through recon = W_d code, code = ReLU(W_e (x - b) + c) on the active latents; b as encoder input.
+    """Return the gradient through recon = W_d code, code = ReLU(W_e (x - b) + c) on the active latents; b as encoder
+    input.
 
     Args:
         d_more: (E,), further gradient by the entries of the codes.
@@ -202,10 +202,10 @@ def _branch_gradient(
     if d_more is not None:
         d_values = d_values + d_more
     d_values = d_values * (codes.values > 0)
-    slopes, places = codes._replace(values=d_values), by_latent(codes)
-    d_bias = latent_sums(slopes, places)
+    d_codes, places = codes._replace(values=d_values), by_latent(codes)
+    d_bias = latent_sums(d_codes, places)
     return Weights(
-        encoder=transposed_product(slopes, centered, places),
+        encoder=transposed_product(d_codes, centered, places),
         encoder_bias=d_bias,
         decoder=transposed_product(codes, d_recon, places),
         decoder_bias=-(d_bias @ weights.encoder),
@@ -213,7 +213,7 @@ def _branch_gradient(
 
 
 def _dense_branch_gradient(weights: Weights, code: Tensor, centered: Tensor, d_recon: Tensor) -> Weights:
-    """:func:`_branch_gradient` for a dense (B, M) code."""
+    """Return :func:`_branch_gradient` for a dense (B, M) code."""
     d_code = (d_recon @ weights.decoder.T).mul_(code > 0)
     d_bias = d_code.sum(dim=0)
     return Weights(
@@ -259,7 +259,7 @@ class _Step(torch.autograd.Function):
 
 
 def jump_relu(pre_activations: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
-    """a H(a - t): what exceeds its latent's threshold, unchanged; else 0.
+    """Return a H(a - t): entries above their latent's threshold unchanged, else 0.
 
     The gradient by a is the true one, H(a - t). The gradient by t, which is 0 almost everywhere, is replaced by the
     straight-through estimate -(t / e) K((a - t) / e), with e the bandwidth.
@@ -275,7 +275,7 @@ def jump_relu(pre_activations: Tensor, threshold: Tensor, bandwidth: float) -> T
 
 
 def step_count(pre_activations: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
-    """L0 of a JumpReLU code: the number of entries above their threshold, summed over the batch; a scalar.
+    """Return the L0 of a JumpReLU code: the number of entries above their threshold in the batch; a scalar.
 
     The gradient by the threshold is the straight-through estimate -K((a - t) / e) / e; none goes to a.
 
@@ -290,7 +290,7 @@ def step_count(pre_activations: Tensor, threshold: Tensor, bandwidth: float) -> 
 
 
 def gated(pre_activations: Tensor, gate_bias: Tensor, log_scale: Tensor, magnitude_bias: Tensor) -> Tensor:
-    """1[a > 0] ReLU(exp(r) (a - c) + m): one path says whether a latent is active, the other how strongly.
+    """Return 1[a > 0] ReLU(exp(r) (a - c) + m): one path decides whether a latent is active, the other how strongly.
 
     Both paths share their directions; no gradient passes through the gate.
 
@@ -308,14 +308,14 @@ def gated(pre_activations: Tensor, gate_bias: Tensor, log_scale: Tensor, magnitu
 
 
 def geometric_median(points: Tensor, *, max_steps: int = 200, tolerance: float = 1e-6) -> Tensor:
-    """argmin_m sum_i |p_i - m|, by Weiszfeld's iteration from the mean.
+    """Return argmin_m sum_i |p_i - m|, a centre that few outliers do not move, by Weiszfeld's iteration from the mean.
 
     m <- sum_i w_i p_i / sum_i w_i with w_i = 1 / |p_i - m|. Where m meets points, they are left out of the sums and
     hold it back in proportion to their number, so that the iteration does not stop at a point that is not the median.
 
     Args:
         points: (N, D), N >= 1.
-        tolerance: the iteration ends when a step is shorter than this share of the points' mean distance.
+        tolerance: the iteration ends when a step is shorter than this fraction of the points' mean distance.
 
     Returns: (D,).
 
@@ -334,9 +334,9 @@ def geometric_median(points: Tensor, *, max_steps: int = 200, tolerance: float =
         # Relative to the centre, for the digits of data that lies far from the origin.
         towards = (weights / weights.sum()) @ (points - center)
         pull = float(towards.norm() * weights.sum())
-        held = int((~apart).sum())
-        share = 1.0 if held == 0 else max(0.0, 1 - held / pull) if pull > 0 else 0.0
-        center = center + share * towards
-        if float(share * towards.norm()) <= tolerance * float(distances.mean()):
+        n_at_center = int((~apart).sum())
+        fraction = 1.0 if n_at_center == 0 else max(0.0, 1 - n_at_center / pull) if pull > 0 else 0.0
+        center = center + fraction * towards
+        if float(fraction * towards.norm()) <= tolerance * float(distances.mean()):
             break
     return center

@@ -1,19 +1,14 @@
-"""Sparse codes: which latents are active in each sample, and how strongly.
-
-Sparse matrices for torch's products.
-"""
+"""Sparse codes: which latents are active in each sample, and how strongly; selection, conversion, torch CSR tensors."""
 
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
-import numpy as np
 import scipy.sparse as sp
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from monosemy.core.distributed import all_gather
 from monosemy.errors import InputError
 
 
@@ -33,6 +28,9 @@ class SparseCodes(NamedTuple):
     n_latents: int
     """Width of the dense form."""
 
+    def __repr__(self) -> str:
+        return f"SparseCodes of {self.n_samples:,} samples with {self.n_latents:,} latents, {len(self.values):,} stored"
+
     @property
     def n_samples(self) -> int:
         return len(self.starts) - 1
@@ -45,7 +43,7 @@ class SparseCodes(NamedTuple):
 
 
 def top_k(pre_activations: Tensor, k: int) -> SparseCodes:
-    """TopK(ReLU(a)): the k largest entries of each row, negative ones set to 0.
+    """Return TopK(ReLU(a)): the k largest entries of each row, negative ones set to 0.
 
     Args:
         pre_activations: (N, M).
@@ -60,7 +58,7 @@ def top_k(pre_activations: Tensor, k: int) -> SparseCodes:
 
 
 def batch_top_k(pre_activations: Tensor, k: int) -> SparseCodes:
-    """BatchTopK(ReLU(a)): the N k largest entries of the whole batch, negative ones set to 0.
+    """Return BatchTopK(ReLU(a)): the N k largest entries of the whole batch, negative ones set to 0.
 
     A sample's code depends on its batch, so this is for training only; afterwards see :func:`above`.
 
@@ -78,56 +76,47 @@ def batch_top_k(pre_activations: Tensor, k: int) -> SparseCodes:
     return SparseCodes(flat[places].clamp(min=0), places % m, starts, m)
 
 
-def share_of_batch_top_k(pre_activations: Tensor, k: int) -> SparseCodes:
-    """The part of :func:`batch_top_k` that lies in the rows at hand, of a batch of which W processes hold N each.
-
-    Entries that equal the smallest one kept are kept too, however many they are; entries of 0 are not stored.
-
-    Args:
-        pre_activations: (N, M), of the same shape on every process.
-        k: active latents a sample on average.
-    """
-    flat = pre_activations.reshape(-1)
-    n_kept = dist.get_world_size() * len(pre_activations) * k
-    # Nothing but the own largest can be among the largest of all.
-    largest = all_gather(flat.topk(min(n_kept, len(flat)), sorted=False).values)
-    threshold = largest.topk(n_kept, sorted=False).values.min()
-    return _where(pre_activations, (pre_activations >= threshold) & (pre_activations > 0))
-
-
-def above(pre_activations: Tensor, threshold: Tensor | float) -> SparseCodes:
-    """The entries that are positive and greater than a threshold, which may differ by latent.
+def above(pre_activations: Tensor, threshold: Tensor | float, *, inclusive: bool = False) -> SparseCodes:
+    """Return the entries that are positive and greater than a threshold, which may differ by latent.
 
     Args:
         pre_activations: (N, M).
         threshold: a number, or (M,).
+        inclusive: select entries that equal the threshold as well.
     """
-    kept = (pre_activations > threshold) & (pre_activations > 0)
-    return _where(pre_activations, kept)
+    passes = pre_activations >= threshold if inclusive else pre_activations > threshold
+    return _select(pre_activations, passes & (pre_activations > 0))
 
 
-def _where(dense: Tensor, kept: Tensor) -> SparseCodes:
-    samples, indices = kept.nonzero(as_tuple=True)
+def _select(dense: Tensor, selected: Tensor) -> SparseCodes:
+    samples, indices = selected.nonzero(as_tuple=True)
     starts = torch.zeros(len(dense) + 1, dtype=torch.int64, device=dense.device)
-    torch.cumsum(kept.sum(dim=1), dim=0, out=starts[1:])
+    torch.cumsum(selected.sum(dim=1), dim=0, out=starts[1:])
     return SparseCodes(dense[samples, indices], indices, starts, dense.shape[1])
 
 
 def to_dense(codes: SparseCodes) -> Tensor:
-    """The (N, n_latents) matrix of the codes; differentiable in the values."""
+    """Return the (N, n_latents) matrix of the codes; differentiable in the values."""
     dense = codes.values.new_zeros(codes.n_samples, codes.n_latents)
     return dense.index_put((codes.samples, codes.indices), codes.values)
 
 
 def from_dense(dense: Tensor) -> SparseCodes:
-    """Codes of an (N, M) matrix without negative entries; its zeros are not stored."""
+    """Return the codes of an (N, M) matrix without negative entries; its zeros are not stored.
+
+    Raises:
+        InputError: the input is not a matrix or has negative entries.
+    """
     if dense.ndim != 2 or bool((dense < 0).any()):
-        raise InputError(f"codes of shape {tuple(dense.shape)} are no non-negative matrix; give (N, M) numbers >= 0.")
-    return _where(dense, dense > 0)
+        raise InputError(
+            f"Codes must be a non-negative matrix, but have shape {tuple(dense.shape)} and minimum "
+            f"{float(dense.min()) if dense.numel() else 0:g}; give (N, M) numbers >= 0."
+        )
+    return _select(dense, dense > 0)
 
 
 def to_csr(codes: SparseCodes) -> sp.csr_array:
-    """The codes as a SciPy CSR array (N, n_latents), explicit zeros dropped, indices sorted."""
+    """Return the codes as a SciPy CSR array (N, n_latents), explicit zeros dropped, indices sorted."""
     csr = sp.csr_array(
         (codes.values.detach().cpu().numpy(), codes.indices.cpu().numpy(), codes.starts.cpu().numpy()),
         shape=(codes.n_samples, codes.n_latents),
@@ -138,20 +127,8 @@ def to_csr(codes: SparseCodes) -> sp.csr_array:
     return csr
 
 
-def from_csr(csr: sp.csr_array) -> SparseCodes:
-    """Codes of a SciPy CSR array (N, M) without negative entries."""
-    if csr.nnz and csr.data.min() < 0:
-        raise InputError(f"codes hold the negative value {csr.data.min():g}; give activations >= 0.")
-    return SparseCodes(
-        torch.from_numpy(csr.data.copy()),
-        torch.from_numpy(csr.indices.astype(np.int64)),
-        torch.from_numpy(csr.indptr.astype(np.int64)),
-        csr.shape[1],
-    )
-
-
 def stack_codes(pieces: Sequence[SparseCodes]) -> SparseCodes:
-    """The codes of one batch after the other."""
+    """Concatenate the codes of several batches."""
     ends = torch.tensor([0, *(len(piece.values) for piece in pieces[:-1])]).cumsum(0).tolist()
     starts = [piece.starts[:-1] + offset for piece, offset in zip(pieces, ends, strict=True)]
     last = pieces[-1].starts[-1:] + ends[-1]
@@ -164,17 +141,23 @@ def stack_codes(pieces: Sequence[SparseCodes]) -> SparseCodes:
 
 
 def latents_between(codes: SparseCodes, first: int, end: int) -> SparseCodes:
-    """The part of the codes in the latents first, ..., end - 1, which are counted from 0 again."""
-    kept = (codes.indices >= first) & (codes.indices < end)
-    before = torch.zeros(len(kept) + 1, dtype=torch.int64, device=kept.device)
-    torch.cumsum(kept, dim=0, out=before[1:])
-    return SparseCodes(codes.values[kept], codes.indices[kept] - first, before[codes.starts], end - first)
+    """Return the part of the codes in the latents first, ..., end - 1, which are renumbered from 0."""
+    inside = (codes.indices >= first) & (codes.indices < end)
+    before = torch.zeros(len(inside) + 1, dtype=torch.int64, device=inside.device)
+    torch.cumsum(inside, dim=0, out=before[1:])
+    return SparseCodes(codes.values[inside], codes.indices[inside] - first, before[codes.starts], end - first)
 
 
-# torch says at the first use that its CSR tensors are in beta; only their matrix product is used here, and tested.
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
+@cache
+def _silence_beta_warning() -> None:
+    """Make torch's one warning a process that CSR tensors are in beta; only their tested matrix product is used."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
+        nothing = torch.zeros(0, dtype=torch.int64)
+        torch.sparse_csr_tensor(torch.tensor([0, 0]), nothing, nothing.float(), (1, 1), check_invariants=False)
 
 
 def csr_tensor(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A torch CSR matrix from its three arrays, which are shared and not checked."""
+    """Return a torch CSR matrix of three arrays, which are shared and not checked."""
+    _silence_beta_warning()
     return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)

@@ -1,7 +1,4 @@
-"""How many dimensions fire for a sample, and for how many samples a dimension fires.
-
-Sparsity of activations without a threshold.
-"""
+"""Sparsity: how many dimensions fire for a sample, for how many samples a dimension fires, and Hoyer's sparsity."""
 
 from typing import NamedTuple
 
@@ -11,11 +8,11 @@ from numpy.typing import NDArray
 from monosemy.functional.consistency import Codes, activity
 
 DENSE_ABOVE = 0.1
-"""A dimension that fires for more than this share of the samples is dense: it can hardly stand for one meaning."""
+"""A dimension that fires for more than this fraction of the samples is dense: it can hardly stand for one meaning."""
 
 
 class FiringCounts(NamedTuple):
-    """Who fires how often; counts of disjoint samples add up."""
+    """Firing counts of dimensions and samples; those of disjoint samples add up."""
 
     support: NDArray[np.int64]
     """(M,), samples for which the dimension fires."""
@@ -35,13 +32,13 @@ class Sparsity(NamedTuple):
     l0_quantiles: tuple[float, float, float]
     """The 5 %, 50 % and 95 % quantiles of that number over samples (the smallest number that so many do not exceed)."""
     dead: float
-    """Share of the dimensions that fire for no sample."""
+    """Fraction of the dimensions that fire for no sample."""
     dense: float
-    """Share of the dimensions that fire for more than a tenth of the samples."""
+    """Fraction of the dimensions that fire for more than a tenth of the samples."""
 
 
 def firing_counts(codes: Codes, eps: float = 1e-5) -> FiringCounts:
-    """Counts of what fires, as :func:`~monosemy.functional.consistency.activity` defines it: |f_m| > eps |f|.
+    """Count what fires, as :func:`~monosemy.functional.consistency.activity` defines it: |f_m| > eps |f|.
 
     Args:
         codes: (N, M), dense or CSR.
@@ -55,15 +52,15 @@ def firing_counts(codes: Codes, eps: float = 1e-5) -> FiringCounts:
 
 
 def merge_firing_counts(first: FiringCounts, second: FiringCounts) -> FiringCounts:
-    """Counts of two disjoint sets of samples together."""
+    """Return the counts of two disjoint sets of samples together."""
     return FiringCounts(first.support + second.support, first.l0 + second.l0)
 
 
 def sparsity(counts: FiringCounts, dense_above: float = DENSE_ABOVE) -> Sparsity:
-    """L0 and its distribution, dead and dense dimensions.
+    """Return L0 and its distribution, dead and dense dimensions.
 
     A latent is dead if it fires for NONE of the samples that were counted: with few samples a rare latent looks dead.
-    It is dense above a tenth of the samples: features of natural data are rarer, and latents above that share are
+    It is dense above a tenth of the samples: features of natural data are rarer, and latents above that fraction are
     known to track the position along a few strong directions.
 
     Source of the bound: log10 density above -1 in the feature density plots of Bricken et al., "Towards
@@ -74,7 +71,7 @@ def sparsity(counts: FiringCounts, dense_above: float = DENSE_ABOVE) -> Sparsity
         nan = float("nan")
         return Sparsity(nan, (nan, nan, nan), nan, nan)
     reached = np.cumsum(counts.l0)
-    low, middle, high = (float(np.searchsorted(reached, share * n)) for share in (0.05, 0.5, 0.95))
+    low, middle, high = (float(np.searchsorted(reached, fraction * n)) for fraction in (0.05, 0.5, 0.95))
     return Sparsity(
         float(counts.support.sum() / n),
         (low, middle, high),
@@ -84,7 +81,7 @@ def sparsity(counts: FiringCounts, dense_above: float = DENSE_ABOVE) -> Sparsity
 
 
 def hoyer_sparsity(activations: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Hoyer's sparsity of each row: (sqrt(D) - |x|_1 / |x|_2) / (sqrt(D) - 1), shape (N,).
+    """Return Hoyer's sparsity of each row: (sqrt(D) - |x|_1 / |x|_2) / (sqrt(D) - 1), shape (N,).
 
     1 for one number that is not 0, 0 for D numbers of equal size. It needs no threshold, so it also serves smooth
     activations, which are hardly ever 0. NaN for rows that are all 0, and for D = 1.

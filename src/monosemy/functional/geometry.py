@@ -1,11 +1,4 @@
-"""Decorrelation: of the features of a layer, as a training term, and of samples, as a measure.
-
-Effective rank: over how many directions do embeddings spread?
-
-Orthogonality error of a dictionary: how far are its directions from right angles?
-
-Superposition told from weights alone: neurons with large inputs and a negative bias keep few meanings.
-"""
+"""Geometry of features: decorrelation, effective rank, orthogonality of a dictionary, superposition from weights."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -18,8 +11,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from monosemy.errors import InputError
-from monosemy.functional.consistency import Codes
+from monosemy.functional.consistency import Array, Codes
 from monosemy.functional.monoscore import unit_samples
+
+MOST_CHANGED = 100
+"""Neurons of a layer over which two models are compared."""
+_DENSE_ABOVE = 0.2
+"""Fraction of stored entries above which a CSR matrix is treated as a dense one."""
+_ROWS = 1024
+"""Rows of a dictionary whose cosines are in memory at a time."""
 
 
 class _GramDistance(torch.autograd.Function):
@@ -51,7 +51,7 @@ class _GramDistance(torch.autograd.Function):
 
 
 def decorrelation(activations: Tensor, normalize_columns: bool = True) -> Tensor:
-    """|Z^T Z - I|_F^2 of n tokens and d features: 0 for orthonormal columns.
+    """Return |Z^T Z - I|_F^2 of n tokens and d features: 0 for orthonormal columns.
 
     With columns of length 1 it is the sum of cos^2 over the ordered pairs of different features; a feature that is 0
     for every token has no direction and adds 1. Features of independent noise reach about d^2 / n, so the number
@@ -79,7 +79,7 @@ def decorrelation(activations: Tensor, normalize_columns: bool = True) -> Tensor
 
 
 def activation_l1(activations: Tensor) -> Tensor:
-    """Mean over tokens of sum_j |z_j|: the L1 penalty that decorrelation is compared with.
+    """Return the mean over tokens of sum_j |z_j|: the L1 penalty that decorrelation is compared with.
 
     Args:
         activations: (n, d), of any floating type.
@@ -95,23 +95,23 @@ class DirectionMoments(NamedTuple):
 
     n_samples: int
     """Samples that have a direction: those of length 0 are left out."""
-    sum: NDArray[np.float64]
+    sum: Array
     """(D,), sum_i x_i / |x_i|."""
 
 
 def direction_moments(samples: Codes) -> DirectionMoments:
-    """Moments of (N, D), dense or CSR, in float64."""
+    """Return the moments of (N, D), dense or CSR, in float64."""
     unit, lengths = unit_samples(samples)
     return DirectionMoments(int((lengths > 0).sum()), np.asarray(unit.sum(axis=0), dtype=np.float64).ravel())
 
 
 def merge_direction_moments(first: DirectionMoments, second: DirectionMoments) -> DirectionMoments:
-    """Moments of two disjoint sets of samples together."""
+    """Return the moments of two disjoint sets of samples together."""
     return DirectionMoments(first.n_samples + second.n_samples, first.sum + second.sum)
 
 
 def streamed_feature_decorrelation(moments: DirectionMoments) -> float:
-    """:func:`feature_decorrelation` from the moments of all samples."""
+    """Return :func:`feature_decorrelation` from the moments of all samples."""
     n = moments.n_samples
     if n < 2:
         return float("nan")
@@ -119,7 +119,8 @@ def streamed_feature_decorrelation(moments: DirectionMoments) -> float:
 
 
 def feature_decorrelation(samples: Codes) -> float:
-    """1 - mean cosine over the pairs of different samples, in linear time: sum_ij cos_ij = |sum_i x_i / |x_i||^2.
+    """Return 1 - mean cosine over the pairs of different samples, in linear time: sum_ij cos_ij = |sum_i x_i /
+    |x_i||^2.
 
     0 where all point the same way, 1 where they are orthogonal on average; at most 1 + 1 / (N - 1).
 
@@ -133,24 +134,20 @@ def feature_decorrelation(samples: Codes) -> float:
     return streamed_feature_decorrelation(direction_moments(samples))
 
 
-_FULL = 0.2
-"""Share of stored entries above which a CSR matrix is worked on as a dense one."""
-
-
 class CovarianceMoments(NamedTuple):
     """Number, mean and scatter of samples."""
 
     n_samples: int
-    mean: NDArray[np.float64]
+    mean: Array
     """(D,)."""
-    scatter: NDArray[np.float64]
+    scatter: Array
     """(D, D), sum_i (x_i - mean) (x_i - mean)^T."""
 
 
 def covariance_moments(embeddings: Codes) -> CovarianceMoments:
-    """Moments of (N, D), dense or CSR, in float64."""
+    """Return the moments of (N, D), dense or CSR, in float64."""
     n, width = embeddings.shape
-    if isinstance(embeddings, np.ndarray) or embeddings.nnz > _FULL * n * width:
+    if isinstance(embeddings, np.ndarray) or embeddings.nnz > _DENSE_ABOVE * n * width:
         x = embeddings.astype(np.float64) if isinstance(embeddings, np.ndarray) else embeddings.toarray().astype(float)
         mean = x.mean(axis=0) if n else np.zeros(width)
         x -= mean
@@ -162,23 +159,24 @@ def covariance_moments(embeddings: Codes) -> CovarianceMoments:
 
 
 def merge_covariance_moments(first: CovarianceMoments, second: CovarianceMoments) -> CovarianceMoments:
-    """Moments of two disjoint sets of samples together (Chan et al. 1979, as for the reconstruction)."""
+    """Return the moments of two disjoint sets of samples together (Chan et al. 1979, as for the reconstruction)."""
     count = first.n_samples + second.n_samples
-    share = second.n_samples / max(count, 1)
+    fraction = second.n_samples / max(count, 1)
     step = second.mean - first.mean
-    scatter = np.outer(first.n_samples * share * step, step)
+    scatter = np.outer(first.n_samples * fraction * step, step)
     scatter += first.scatter
     scatter += second.scatter
-    return CovarianceMoments(count, first.mean + share * step, scatter)
+    return CovarianceMoments(count, first.mean + fraction * step, scatter)
 
 
 def streamed_effective_rank(moments: CovarianceMoments) -> float:
-    """:func:`effective_rank` from the moments of all samples."""
-    return _rank_of_squares(moments.scatter)
+    """Return :func:`effective_rank` from the moments of all samples."""
+    return _rank_from_gram(moments.scatter)
 
 
 def effective_rank(embeddings: Codes) -> float:
-    """exp(-sum_i p_i ln p_i) with p_i = s_i / sum_j s_j, s the singular values of the embeddings minus their mean.
+    """Return exp(-sum_i p_i ln p_i) with p_i = s_i / sum_j s_j, s the singular values of the embeddings minus their
+    mean.
 
     It is D for D equally strong directions, 1 for one direction, and NaN where all rows are equal.
 
@@ -194,24 +192,21 @@ def effective_rank(embeddings: Codes) -> float:
     if isinstance(embeddings, np.ndarray):
         x = embeddings.astype(np.float64)
         x -= x.mean(axis=0)
-        return _rank_of_squares(x @ x.T)
+        return _rank_from_gram(x @ x.T)
     codes = sp.csr_array(embeddings, dtype=np.float64)
     gram = (codes @ codes.T).toarray()
-    of_rows = gram.mean(axis=0)
-    return _rank_of_squares(gram - of_rows - of_rows[:, None] + of_rows.mean())
+    row_means = gram.mean(axis=0)
+    return _rank_from_gram(gram - row_means - row_means[:, None] + row_means.mean())
 
 
-def _rank_of_squares(gram: NDArray[np.float64]) -> float:
+def _rank_from_gram(gram: Array) -> float:
     squares = np.linalg.eigvalsh(gram)
     squares = squares[squares > squares[-1] * len(squares) * np.finfo(np.float64).eps]  # what is below is rounding
     if not len(squares):
         return float("nan")
-    shares = np.sqrt(squares)
-    shares /= shares.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum()))
-
-
-_ROWS = 1024
+    p = np.sqrt(squares)
+    p /= p.sum()
+    return float(np.exp(-(p * np.log(p)).sum()))
 
 
 class Orthogonality(NamedTuple):
@@ -228,7 +223,7 @@ class Orthogonality(NamedTuple):
 
 
 def orthogonality_error(dictionary: NDArray[np.floating]) -> Orthogonality:
-    """The off-diagonal of W W^T - I for rows w_m / |w_m|, in float64, without the (M, M) matrix in memory.
+    """Return the off-diagonal of W W^T - I for rows w_m / |w_m|, in float64, without the (M, M) matrix in memory.
 
     Args:
         dictionary: (M, D), one direction a row, of any length but 0.
@@ -244,8 +239,8 @@ def orthogonality_error(dictionary: NDArray[np.floating]) -> Orthogonality:
     total = squares = largest = 0.0
     for start in range(0, m, _ROWS):
         cosines = np.abs(rows[start : start + _ROWS] @ rows.T)
-        own = np.arange(len(cosines))
-        cosines[own, start + own] = 0
+        diagonal = np.arange(len(cosines))
+        cosines[diagonal, start + diagonal] = 0
         total += float(cosines.sum())
         squares += float(np.square(cosines).sum())
         largest = max(largest, float(cosines.max()))
@@ -258,11 +253,14 @@ def orthogonality_error(dictionary: NDArray[np.floating]) -> Orthogonality:
     )
 
 
-def unit_rows(matrix: NDArray[np.floating], name: str) -> NDArray[np.float64]:
-    """Rows of length 1, in float64.
+def unit_rows(matrix: NDArray[np.floating], name: str) -> Array:
+    """Return the rows at length 1, in float64.
+
+    Args:
+        name: the name of the matrix in messages.
 
     Raises:
-        InputError: the matrix is no matrix, or a row has length 0 or holds NaN; ``name`` is what the message calls it.
+        InputError: the input is not a matrix, or a row has length 0 or contains NaN.
     """
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise InputError(f"{name} has shape {matrix.shape}; give one direction a row, (M, D).")
@@ -271,17 +269,15 @@ def unit_rows(matrix: NDArray[np.floating], name: str) -> NDArray[np.float64]:
     bad = ~(np.isfinite(lengths) & (lengths > 0))
     if bad.any():
         length = lengths[bad.argmax()]
-        raise InputError(f"{name} has length {length:g} in row {int(bad.argmax())}, so no direction; drop that row.")
+        raise InputError(
+            f"{name} has length {length:g} in row {int(bad.argmax())}, which has no direction; drop that row."
+        )
     rows /= lengths[:, None]
     return rows
 
 
-MOST_CHANGED = 100
-"""Neurons of a layer over which two models are compared."""
-
-
-def neuron_gauge(weight: NDArray[np.floating], bias: NDArray[np.floating]) -> NDArray[np.float64]:
-    """|w_in|_2 b_in of each neuron, shape (M,).
+def neuron_superposition(weight: NDArray[np.floating], bias: NDArray[np.floating]) -> Array:
+    """Return |w_in|_2 b_in of each neuron, shape (M,): large inputs and a negative bias are a sign of superposition.
 
     Args:
         weight: (M, D), the input weights of one neuron a row.
@@ -293,29 +289,30 @@ def neuron_gauge(weight: NDArray[np.floating], bias: NDArray[np.floating]) -> ND
     return np.asarray(lengths * bias.astype(np.float64))
 
 
-class LayerGauge(NamedTuple):
-    """Of every layer, in order."""
+class LayerSuperposition(NamedTuple):
+    """Superposition of every layer, in order."""
 
-    weight_median: NDArray[np.float64]
-    """(L,), median of :func:`neuron_gauge` over the neurons."""
-    weight_gauge: NDArray[np.float64]
+    weight_median: Array
+    """(L,), median of :func:`neuron_superposition` over the neurons."""
+    weight_gauge: Array
     """(L,), divided by the largest |median|; NaN where all are 0."""
 
 
-def layer_gauge(neurons: Sequence[NDArray[np.float64]]) -> LayerGauge:
-    """Median over the neurons of each layer, and the same divided by the largest |median| over the layers."""
+def layer_superposition(neurons: Sequence[Array]) -> LayerSuperposition:
+    """Return the median over the neurons of each layer, and the same divided by the largest |median| over the
+    layers."""
     median = np.array([np.median(values) for values in neurons])
     largest = np.abs(median).max()
-    return LayerGauge(median, median / largest if largest > 0 else np.full(len(median), np.nan))
+    return LayerSuperposition(median, median / largest if largest > 0 else np.full(len(median), np.nan))
 
 
-def gauge_change(before: NDArray[np.float64], after: NDArray[np.float64], most_changed: int = MOST_CHANGED) -> float:
-    """Relative change of a layer's gauge over the neurons that changed most: sum (g' - g) / sum |g|.
+def superposition_change(before: Array, after: Array, most_changed: int = MOST_CHANGED) -> float:
+    """Return the relative change of a layer's superposition over the neurons that changed most: sum (g' - g) / sum |g|.
 
     The ratio of sums, because single neurons with g near 0 have relative changes of any size. Positive is a rise.
 
     Args:
-        before, after: (M,), :func:`neuron_gauge` of the same layer in two models.
+        before, after: (M,), :func:`neuron_superposition` of the same layer in two models.
         most_changed: the neurons of largest |g' - g| that count; all if there are fewer.
 
     Returns: NaN where these neurons were all 0 before.

@@ -1,7 +1,4 @@
-"""How well a language model expects a text, and how far its expectations are from another model's.
-
-How many different things are said?
-"""
+"""Texts and the predictions of language models: likelihood, divergence, perplexity, and the diversity of n-grams."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -13,7 +10,7 @@ from torch.nn import functional as F
 
 
 class Window(NamedTuple):
-    """Part of a long text: tokens [start, end), of which those from ``scored`` on count."""
+    """A part of a long text: tokens [start, end), of which those from ``scored`` on count."""
 
     start: int
     end: int
@@ -21,7 +18,7 @@ class Window(NamedTuple):
 
 
 def token_nll(logits: Tensor, tokens: Tensor) -> Tensor:
-    """-ln p(x_t | x_<t) in nats (B, L - 1), for t = 1 .. L - 1; the first token has no context and no loss.
+    """Return -ln p(x_t | x_<t) in nats (B, L - 1), for t = 1 .. L - 1; the first token has no context and no loss.
 
     Args:
         logits: (B, L, V), those at position t for the token at t + 1.
@@ -33,7 +30,7 @@ def token_nll(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def token_kl(logits: Tensor, reference_logits: Tensor) -> Tensor:
-    """KL(p || q) = sum_v p_v (ln p_v - ln q_v) in nats (...,), over the whole vocabulary.
+    """Return KL(p || q) = sum_v p_v (ln p_v - ln q_v) in nats (...,), over the whole vocabulary.
 
     Args:
         logits: (..., V) of p, the model.
@@ -46,7 +43,8 @@ def token_kl(logits: Tensor, reference_logits: Tensor) -> Tensor:
 
 
 def perplexity(total_nll: float, n_tokens: int) -> float:
-    """exp(mean negative log-likelihood of a token); NaN without tokens, infinite where it is too large for a float."""
+    """Return exp(mean negative log-likelihood of a token); NaN without tokens, infinite where it is too large for a
+    float."""
     if n_tokens == 0:
         return math.nan
     mean = total_nll / n_tokens
@@ -54,7 +52,7 @@ def perplexity(total_nll: float, n_tokens: int) -> float:
 
 
 def sliding_windows(n_tokens: int, width: int, stride: int) -> list[Window]:
-    """Windows over a text in which every token but the first is scored once.
+    """Return windows over a text in which every token but the first is scored once.
 
     From the second window on, each scored token sees at least max(1, width - stride) tokens before it.
 
@@ -73,7 +71,7 @@ def sliding_windows(n_tokens: int, width: int, stride: int) -> list[Window]:
 
 
 def distinct_n(texts: Sequence[Sequence[Hashable]], n: int) -> float:
-    """Number of different n-grams over number of n-grams, in all texts together; NaN where there are none.
+    """Return the number of different n-grams over that of all n-grams, in all texts together; NaN without n-grams.
 
     It falls with the amount of text: compare equal numbers of texts of equal length.
 

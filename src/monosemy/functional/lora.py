@@ -13,7 +13,7 @@ PLACEMENTS: tuple[Placement, ...] = ("output", "hidden", "both", "weights")
 
 
 def low_rank_update(x: Tensor, down: Tensor, up: Tensor, placement: Placement, non_negative: NonNegative) -> Tensor:
-    """What an adapter adds to the output of a linear layer, before its scaling.
+    """Return the update that an adapter adds to the output of a linear layer, before its scaling.
 
     ``output``: s+(B A x). ``hidden``: B s+(A x). ``both``: s+(B s+(A x)). ``weights``: s+(B) s+(A) x.
 
@@ -25,8 +25,8 @@ def low_rank_update(x: Tensor, down: Tensor, up: Tensor, placement: Placement, n
     Returns: (..., D_out).
 
     Source: MonoLoRA of Zhang et al., "Beyond Interpretability: The Gains of Feature Monosemanticity on Model
-    Robustness" (arXiv 2410.21331), section 3.3, which does not say where s+ stands; LoRA (B A x) of Hu et al. (arXiv
-    2106.09685).
+    Robustness" (arXiv 2410.21331), section 3.3, which does not specify the placement of s+; LoRA (B A x) of Hu et al.
+    (arXiv 2106.09685).
     """
     s = NON_NEGATIVE[non_negative]
     if placement == "weights":
@@ -36,7 +36,7 @@ def low_rank_update(x: Tensor, down: Tensor, up: Tensor, placement: Placement, n
 
 
 def hidden_units(hidden: Tensor, placement: Placement, non_negative: NonNegative) -> Tensor:
-    """The r units of an adapter: s+(A x) for ``hidden`` and ``both``, else what is given.
+    """Return the r units of an adapter: s+(A x) for ``hidden`` and ``both``, else the input unchanged.
 
     Args:
         hidden: A x, or s+(A) x for ``weights``; (..., r).
@@ -45,7 +45,7 @@ def hidden_units(hidden: Tensor, placement: Placement, non_negative: NonNegative
 
 
 def up_projection(units: Tensor, up: Tensor, placement: Placement, non_negative: NonNegative) -> Tensor:
-    """From the r units to the update: B u, or s+(B u) for ``output`` and ``both``.
+    """Map the r units to the update: B u, or s+(B u) for ``output`` and ``both``.
 
     Args:
         units: (..., r), from :func:`hidden_units`.
@@ -58,13 +58,13 @@ def up_projection(units: Tensor, up: Tensor, placement: Placement, non_negative:
 def add_update(
     result: Tensor, hidden: Tensor, up: Tensor, scaling: float, placement: Placement, non_negative: NonNegative
 ) -> Tensor:
-    """result + scaling * :func:`up_projection` of :func:`hidden_units`, keeping for the backward pass A x and B alone.
+    """Return result + scaling * :func:`up_projection` of :func:`hidden_units`, saving only A x and B for the backward.
 
     Autograd would keep the input of every s+ as well, for ``output`` a tensor as large as the layer's output. Here it
     is computed again from A x, a product of rank r: the memory is LoRA's.
 
     Args:
-        result: what the frozen layer gives, (..., D_out); not changed.
+        result: output of the frozen layer, (..., D_out); not changed.
         hidden: A x, (..., r).
         up: B, (D_out, r), of the type of ``hidden``.
 
@@ -91,7 +91,7 @@ class _AddUpdate(torch.autograd.Function):
         if placement in ("output", "both"):
             update.clamp_(min=0)
         if update.dtype == result.dtype:
-            return torch.add(result, update, alpha=scaling, out=update)  # fresh memory is dear: use the update's
+            return torch.add(result, update, alpha=scaling, out=update)  # reuse memory: allocating is slow
         return torch.add(result, update, alpha=scaling)
 
     @staticmethod
@@ -102,22 +102,23 @@ class _AddUpdate(torch.autograd.Function):
         inside, outside = ctx.placement in ("hidden", "both"), ctx.placement in ("output", "both")
         rows = hidden.flatten(0, -2)
         units = rows.clamp(min=0) if inside else rows
-        of_update = gradient.to(hidden.dtype).flatten(0, -2)
+        d_update = gradient.to(hidden.dtype).flatten(0, -2)
         if outside:
-            of_update = _through(F.linear(units, up), of_update, ctx.non_negative)
-        of_hidden = of_up = None
+            d_update = _through(F.linear(units, up), d_update, ctx.non_negative)
+        d_hidden = d_up = None
         if ctx.needs_input_grad[1]:
-            of_hidden = (of_update @ up).mul_(ctx.scaling)
+            d_hidden = (d_update @ up).mul_(ctx.scaling)
             if inside:
-                of_hidden = _through(rows.clone(), of_hidden, ctx.non_negative)
-            of_hidden = of_hidden.view_as(hidden)
+                d_hidden = _through(rows.clone(), d_hidden, ctx.non_negative)
+            d_hidden = d_hidden.view_as(hidden)
         if ctx.needs_input_grad[2]:
-            of_up = (of_update.T @ units).mul_(ctx.scaling)
-        return gradient, of_hidden, of_up, None, None, None
+            d_up = (d_update.T @ units).mul_(ctx.scaling)
+        return gradient, d_hidden, d_up, None, None, None
 
 
 def _through(x: Tensor, gradient: Tensor, non_negative: NonNegative) -> Tensor:
-    """The gradient behind s+, before s+: that of :mod:`monosemy.functional.losses`. Overwrites x."""
+    """Return the gradient by the input of s+ from that by its output, as in :mod:`monosemy.functional.losses`.
+    Overwrites x."""
     if non_negative == "rep_relu":
         return torch.ops.aten.gelu_backward.grad_input(gradient, x, approximate="none", grad_input=x)
     return x.ge_(0).mul_(gradient)

@@ -1,7 +1,4 @@
-"""MonoScore: do the samples that activate a feature look alike?
-
-MonoScore of a batch as a differentiable function, and the training term made from it.
-"""
+"""MonoScore: do the samples that activate a feature look alike? As a streamed metric and as a differentiable loss."""
 
 from typing import Any, NamedTuple
 
@@ -11,13 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monosemy.functional.consistency import Codes
-
-Array = NDArray[np.float64]
+from monosemy.functional.consistency import Array, Codes
 
 
 class MonoMoments(NamedTuple):
-    """What the score follows from, of N samples with activations a_im and embeddings p_i of length 1."""
+    """Sums that determine the score of N samples with activations a_im and embeddings p_i of length 1."""
 
     n_samples: int
     weighted_sum: Array
@@ -37,7 +32,8 @@ class MonoMoments(NamedTuple):
 
 
 def mono_moments(activations: Codes, embeddings: Codes) -> MonoMoments:
-    """The sums of :class:`MonoMoments`, in float64: 2 N M D FLOP, or for CSR activations with k entries a row 2 N k D.
+    """Return the sums of :class:`MonoMoments`, in float64: 2 N M D FLOP, or for CSR activations with k entries a row 2
+    N k D.
 
     Args:
         activations: (N, M), dense or CSR, of any sign.
@@ -50,7 +46,8 @@ def mono_moments(activations: Codes, embeddings: Codes) -> MonoMoments:
         activations, unit = activations[directed], unit[directed]
     n, width = activations.shape
     a = activations.astype(np.float64)
-    weighted = _dense(a.T @ unit)
+    weighted: Any = a.T @ unit
+    weighted = np.asarray(weighted.toarray() if sp.issparse(weighted) else weighted)
     embedding_sum = np.asarray(unit.sum(axis=0)).ravel()
     if isinstance(a, np.ndarray):
         lowest = a.min(axis=0, initial=np.inf)
@@ -74,12 +71,8 @@ def mono_moments(activations: Codes, embeddings: Codes) -> MonoMoments:
     )
 
 
-def _dense(product: Any) -> Array:
-    return np.asarray(product.toarray() if sp.issparse(product) else product)
-
-
 def unit_samples(embeddings: Codes) -> tuple[Codes, Array]:
-    """Rows of length 1 in float64 (0 where the length is 0), and the lengths."""
+    """Return the rows at length 1 in float64 (0 where the length is 0), and the lengths."""
     unit = embeddings.astype(np.float64)
     if isinstance(unit, np.ndarray):
         lengths = np.sqrt(np.einsum("nd,nd->n", unit, unit))
@@ -92,7 +85,7 @@ def unit_samples(embeddings: Codes) -> tuple[Codes, Array]:
 
 
 def merge_mono_moments(first: MonoMoments, second: MonoMoments) -> MonoMoments:
-    """Moments of two disjoint sets of samples together."""
+    """Return the moments of two disjoint sets of samples together."""
     lowest = np.minimum(first.lowest, second.lowest)
     return MonoMoments(
         first.n_samples + second.n_samples,
@@ -107,12 +100,12 @@ def merge_mono_moments(first: MonoMoments, second: MonoMoments) -> MonoMoments:
 
 
 def mono_support(moments: MonoMoments) -> NDArray[np.int64]:
-    """(M,), number of samples that activate the dimension, after the shift of :func:`mono_score`."""
+    """Return (M,), the number of samples that activate the dimension, after the shift of :func:`mono_score`."""
     return np.where(moments.lowest < 0, moments.n_samples - moments.at_lowest, moments.positive)
 
 
 def mono_score(moments: MonoMoments) -> Array:
-    """Activation-weighted mean cosine similarity over pairs of different samples, per dimension.
+    """Return the activation-weighted mean cosine similarity over pairs of different samples, per dimension.
 
     score_m = sum_{i != j} a_im a_jm p_i . p_j / sum_{i != j} a_im a_jm = (|w_m|^2 - v_m) / (u_m^2 - v_m).
 
@@ -152,7 +145,7 @@ class MonoSums(NamedTuple):
 
 
 def score_of_sums(sums: MonoSums) -> Tensor:
-    """(|w_m|^2 - v_m) / (u_m^2 - v_m), shape (M,): the score of :func:`monosemy.functional.monoscore.mono_score`.
+    """Return (|w_m|^2 - v_m) / (u_m^2 - v_m), shape (M,): the score of :func:`mono_score`.
 
     NaN, with gradient 0, where the batch has no two samples that activate the latent, or where one of them has all of
     its activation to rounding.
@@ -161,18 +154,21 @@ def score_of_sums(sums: MonoSums) -> Tensor:
     pairs = sums.sum.pow(2) - sums.sum_of_squares
     least = 8 * torch.finfo(pairs.dtype).eps * sums.sum_of_squares
     defined = (sums.support >= 2) & (pairs > least)
-    # A division by what may be 0 would send NaN back even where its result is not used.
+    # A division by 0 would send NaN back even where its result is not used.
     return torch.where(defined, numerator / torch.where(defined, pairs, 1), torch.nan)
 
 
-def directions(embeddings: Tensor) -> Tensor:
-    """(B, D) rows of length 1; rows of length 0 stay 0."""
+def unit_rows(embeddings: Tensor) -> Tensor:
+    """Return (B, D) rows of length 1; a row of length 0 has no direction and stays 0, with a gradient of ordinary size.
+
+    Dividing by a small constant instead, as F.normalize does, would give such a row a gradient of 1e12.
+    """
     lengths = embeddings.norm(dim=1, keepdim=True)
     return embeddings / torch.where(lengths > 0, lengths, 1)
 
 
 def batch_mono_score(activations: Tensor, embeddings: Tensor) -> Tensor:
-    """MonoScore of each latent on a batch, differentiable in the activations; see :func:`score_of_sums`.
+    """Return the MonoScore of each latent on a batch, differentiable in the activations; see :func:`score_of_sums`.
 
     Args:
         activations: (B, M), non-negative.
@@ -180,12 +176,12 @@ def batch_mono_score(activations: Tensor, embeddings: Tensor) -> Tensor:
 
     Returns: (M,), NaN where undefined.
     """
-    unit = directions(embeddings)
+    unit = unit_rows(embeddings)
     a = activations * unit.any(dim=1, keepdim=True)
     return score_of_sums(MonoSums(a.T @ unit, a.sum(dim=0), a.pow(2).sum(dim=0), (a > 0).sum(dim=0)))
 
 
 def mono_loss(scores: Tensor) -> Tensor:
-    """1 - mean score over the latents that have one; 0 where none has. Within [0, 2]."""
+    """Return 1 - the mean score over the latents that have one; 0 where none has. Within [0, 2]."""
     known = scores[~scores.isnan()]
     return 1 - known.mean() if len(known) else scores.new_zeros(())

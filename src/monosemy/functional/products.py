@@ -1,15 +1,9 @@
-"""What computes with sparse codes: dense products, torch's gathers or Triton kernels. Decided here and nowhere else.
+"""Products of sparse codes with dense matrices, and the one place that decides how they are computed.
 
-- A training step is sparse behind the encoder where M / k reaches what :func:`sparse_from` says of the device, and
-  dense below.
-- Products of sparse codes run as Triton kernels where :func:`triton_runs`: on a GPU, if Triton can be imported and
-  computes there. Elsewhere as torch's own operators.
-- The environment variable MONOSEMY_SPARSE=0 makes training dense and leaves the Triton kernels out.
-
-Products of sparse codes with dense matrices; nothing with N x M or E x D numbers is stored.
-
-On a GPU they are computed by Triton kernels where :func:`monosemy.functional.dispatch.triton_runs` says so, elsewhere
-by torch's own operators. Both give the same to rounding, and the same gradients.
+Nothing with N x M or E x D numbers is stored. Where :func:`triton_runs` is true (on a GPU, if Triton works there) the
+products are Triton kernels, elsewhere torch's own operators; both agree to rounding, and so do their gradients. A
+training step is sparse behind the encoder from :func:`sparse_from` latents for each active one, and dense below. The
+environment variable MONOSEMY_SPARSE=0 makes training dense and turns the Triton kernels off.
 """
 
 import importlib.util
@@ -34,7 +28,7 @@ _SWITCH = "MONOSEMY_SPARSE"
 
 
 def switched_on() -> bool:
-    """Whether MONOSEMY_SPARSE leaves sparse forms on."""
+    """Return whether MONOSEMY_SPARSE leaves sparse forms on."""
     switch = os.environ.get(_SWITCH, "1")
     if switch not in ("0", "1"):
         raise InputError(f"{_SWITCH}={switch!r} is unknown; set it to 0 or 1.")
@@ -42,23 +36,23 @@ def switched_on() -> bool:
 
 
 def sparse_from(device: torch.device) -> int:
-    """Latents for each active one from which gathers beat dense products on a device."""
+    """Return the number of latents for each active one from which gathers beat dense products on a device."""
     return SPARSE_FROM.get(device.type, SPARSE_FROM["cpu"])
 
 
 def sparse_pays(n_latents: int, k: int, device: torch.device) -> bool:
-    """Whether codes with k active of ``n_latents`` are trained by gathers there."""
+    """Return whether codes with k active of ``n_latents`` are trained by gathers on a device."""
     return switched_on() and n_latents >= sparse_from(device) * k
 
 
 def triton_runs(device: torch.device) -> bool:
-    """Whether products of sparse codes on a device are computed by Triton."""
+    """Return whether products of sparse codes on a device are computed by Triton."""
     return device.type in TRITON_DEVICES and switched_on() and _triton_works(device)
 
 
 @cache
 def _triton_works(device: torch.device) -> bool:
-    """Tried once for each device: Triton also needs a C compiler, and a GPU that is not too old."""
+    """Try Triton once for each device: it also needs a C compiler, and a GPU that is not too old."""
     if importlib.util.find_spec("triton") is None:
         return False
     try:
@@ -66,7 +60,7 @@ def _triton_works(device: torch.device) -> bool:
 
         one = torch.ones(1, 1, device=device)
         csr_product(torch.arange(2, device=device), torch.zeros(1, dtype=torch.int64, device=device), one[0], one)
-    except Exception as error:  # the compilers raise many types; each means that the kernels are not to be had
+    except Exception as error:  # the compilers raise many types; each means that the kernels are unavailable
         warnings.warn(
             f"Triton does not compute on {device} ({reason(error)}); sparse codes use torch's own operators there.",
             stacklevel=2,
@@ -87,14 +81,14 @@ class ByLatent(NamedTuple):
 
 
 def by_latent(codes: SparseCodes) -> ByLatent:
-    """One sort, for all products with the transpose of these codes or of others at the same places."""
+    """Sort the entries once for all products with the transpose of these codes or of others at the same places."""
     latents, order = codes.indices.sort(stable=True)
     starts = torch.searchsorted(latents, torch.arange(codes.n_latents + 1, device=latents.device))
     return ByLatent(order, codes.samples[order], starts)
 
 
 class _Product(torch.autograd.Function):
-    """codes table, by Triton."""
+    """The product codes table, by Triton."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, table: Tensor, indices: Tensor, starts: Tensor) -> Tensor:
@@ -105,16 +99,16 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         values, table, indices, starts = ctx.saved_tensors
         codes = SparseCodes(values, indices, starts, len(table))
-        by_values = entry_products(codes, table, slopes[0]) if ctx.needs_input_grad[0] else None
-        by_table = transposed_product(codes, slopes[0]) if ctx.needs_input_grad[1] else None
-        return by_values, by_table, None, None
+        d_values = entry_products(codes, table, grads[0]) if ctx.needs_input_grad[0] else None
+        d_table = transposed_product(codes, grads[0]) if ctx.needs_input_grad[1] else None
+        return d_values, d_table, None, None
 
 
 class _TransposedProduct(torch.autograd.Function):
-    """codes^T dense, by Triton."""
+    """The product codes^T dense, by Triton."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, dense: Tensor, codes: SparseCodes, places: ByLatent) -> Tensor:
@@ -125,16 +119,16 @@ class _TransposedProduct(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         values, dense, indices, starts = ctx.saved_tensors
-        codes = SparseCodes(values, indices, starts, len(slopes[0]))
-        by_values = entry_products(codes, slopes[0], dense) if ctx.needs_input_grad[0] else None
-        by_dense = product(codes, slopes[0]) if ctx.needs_input_grad[1] else None
-        return by_values, by_dense, None, None
+        codes = SparseCodes(values, indices, starts, len(grads[0]))
+        d_values = entry_products(codes, grads[0], dense) if ctx.needs_input_grad[0] else None
+        d_dense = product(codes, grads[0]) if ctx.needs_input_grad[1] else None
+        return d_values, d_dense, None, None
 
 
 def product(codes: SparseCodes, table: Tensor) -> Tensor:
-    """codes table, shape (N, D), by gathering the active rows of the table (M, D) for each sample."""
+    """Return codes table, shape (N, D), by gathering the active rows of the table (M, D) for each sample."""
     if triton_runs(table.device):
         result: Tensor = _Product.apply(codes.values, table, codes.indices, codes.starts)
         return result
@@ -149,7 +143,8 @@ def product(codes: SparseCodes, table: Tensor) -> Tensor:
 
 
 def transposed_product(codes: SparseCodes, dense: Tensor, places: ByLatent | None = None) -> Tensor:
-    """codes^T dense, shape (M, D), without a dense code: each latent's entries are added up in the samples' order.
+    """Return codes^T dense, shape (M, D), without a dense code: each latent's entries are added up in the samples'
+    order.
 
     Args:
         codes: N codes of width M.
@@ -165,7 +160,7 @@ def transposed_product(codes: SparseCodes, dense: Tensor, places: ByLatent | Non
 
 
 def entry_products(codes: SparseCodes, table: Tensor, dense: Tensor) -> Tensor:
-    """table[latent] . dense[sample] for each entry of the codes, shape (E,).
+    """Return table[latent] . dense[sample] for each entry of the codes, shape (E,).
 
     Args:
         table: (M, D).
@@ -183,7 +178,7 @@ def entry_products(codes: SparseCodes, table: Tensor, dense: Tensor) -> Tensor:
 
 
 def latent_sums(codes: SparseCodes, places: ByLatent) -> Tensor:
-    """The sum of each latent's values, shape (M,); in the same order every time, which index_add_ is not on a GPU.
+    """Return the sum of each latent's values, shape (M,), in a fixed order, unlike index_add_ on a GPU.
 
     Args:
         places: of :func:`by_latent`.

@@ -1,4 +1,4 @@
-"""Losses and scores of a reconstruction."""
+"""Reconstruction: explained variance, normalised MSE and AuxK, on tensors and from the moments of a stream."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monosemy.functional.consistency import Array
+
 
 class ReconstructionMoments(NamedTuple):
-    """What explained variance and normalised MSE follow from, of N samples."""
+    """Moments of N samples that determine explained variance and normalised MSE."""
 
     n_samples: int
-    mean: NDArray[np.float64]
+    mean: Array
     """(D,), of the targets z."""
     variation: float
     """sum_i |z_i - mean|^2."""
@@ -21,7 +23,7 @@ class ReconstructionMoments(NamedTuple):
 
 
 def reconstruction_moments(reconstruction: NDArray[np.floating], target: NDArray[np.floating]) -> ReconstructionMoments:
-    """Moments of pairs (N, D), in float64."""
+    """Return the moments of pairs (N, D), in float64."""
     z = target.astype(np.float64)
     error = float(np.square(z - reconstruction).sum())
     mean = z.mean(axis=0) if len(z) else np.zeros(z.shape[1])
@@ -30,24 +32,24 @@ def reconstruction_moments(reconstruction: NDArray[np.floating], target: NDArray
 
 
 def merge_reconstruction_moments(first: ReconstructionMoments, second: ReconstructionMoments) -> ReconstructionMoments:
-    """Moments of two disjoint sets of samples together.
+    """Return the moments of two disjoint sets of samples together.
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances"
     (1979): no difference of large sums of squares, so an offset of the data costs no digits.
     """
     count = first.n_samples + second.n_samples
-    share = second.n_samples / max(count, 1)
+    fraction = second.n_samples / max(count, 1)
     step = second.mean - first.mean
     return ReconstructionMoments(
         count,
-        first.mean + share * step,
-        first.variation + second.variation + first.n_samples * share * float(step @ step),
+        first.mean + fraction * step,
+        first.variation + second.variation + first.n_samples * fraction * float(step @ step),
         first.error + second.error,
     )
 
 
 def streamed_explained_variance(moments: ReconstructionMoments) -> float:
-    """:func:`explained_variance` of all samples together: 1 - error / variation; NaN for constant data.
+    """Return :func:`explained_variance` of all samples together: 1 - error / variation; NaN for constant data.
 
     The mean is that of all samples, so the mean predictor scores 0 however the samples came in.
     """
@@ -55,13 +57,13 @@ def streamed_explained_variance(moments: ReconstructionMoments) -> float:
 
 
 def streamed_normalized_mse(moments: ReconstructionMoments) -> float:
-    """:func:`normalized_mse` of all samples together: error / sum_i |z_i|^2; NaN where all targets are 0."""
+    """Return :func:`normalized_mse` of all samples together: error / sum_i |z_i|^2; NaN where all targets are 0."""
     energy = moments.variation + moments.n_samples * float(moments.mean @ moments.mean)
     return moments.error / energy if energy > 0 else float("nan")
 
 
 def normalized_mse(reconstruction: Tensor, target: Tensor) -> Tensor:
-    """|recon - z|^2 / |z|^2, summed over the batch before dividing. Shapes (B, D), result a scalar >= 0.
+    """Return |recon - z|^2 / |z|^2, summed over the batch before dividing. Shapes (B, D), result a scalar >= 0.
 
     Source: Zhang et al., "Beyond Interpretability" (arXiv 2410.21331), section 3.1.
     """
@@ -69,7 +71,7 @@ def normalized_mse(reconstruction: Tensor, target: Tensor) -> Tensor:
 
 
 def explained_variance(reconstruction: Tensor, target: Tensor) -> float:
-    """1 - sum |z - recon|^2 / sum |z - mean(z)|^2 (one minus the fraction of variance unexplained).
+    """Return 1 - sum |z - recon|^2 / sum |z - mean(z)|^2 (one minus the fraction of variance unexplained).
 
     The mean predictor scores exactly 0. Shapes (N, D); accumulated in float64. NaN for constant data.
 
@@ -83,7 +85,7 @@ def explained_variance(reconstruction: Tensor, target: Tensor) -> float:
 
 
 def aux_k(error: Tensor, dead_reconstruction: Tensor) -> Tensor:
-    """AuxK: normalised MSE of modelling the main reconstruction's error with the dead latents alone.
+    """Return AuxK, the normalised MSE of modelling the main reconstruction's error with the dead latents alone.
 
     loss = |e - W_d code_dead|^2 / |e|^2 with e = z - recon DETACHED. No decoder bias: the error has it subtracted
     already. Gradient flows to the encoder and the decoder of the dead latents.

@@ -10,10 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from monosemy.functional.consistency import Codes
-from monosemy.theory.two_features import check_label_noise
-
-Array = NDArray[np.float64]
+from monosemy.corruptions.labels import check_symmetric_rate
+from monosemy.functional.consistency import Array, Codes, one_hot
 
 
 class ClassMoments(NamedTuple):
@@ -28,44 +26,44 @@ class ClassMoments(NamedTuple):
 
 
 def class_moments(embeddings: Codes, labels: NDArray[np.integer], n_classes: int) -> ClassMoments:
-    """Count, mean and variance of every dimension in every class, in float64.
+    """Return count, mean and variance of every dimension in every class, in float64.
 
     Args:
         embeddings: (N, D), dense or CSR.
         labels: (N,) in [0, n_classes).
     """
     n = len(labels)
-    one_hot = sp.csr_array((np.ones(n), labels, np.arange(n + 1)), shape=(n, n_classes))
+    classes = one_hot(labels, n_classes).T
     count = np.bincount(labels, minlength=n_classes).astype(np.float64)
     safe = np.maximum(count, 1)[:, None]
     if isinstance(embeddings, np.ndarray):
         x = embeddings.astype(np.float64)
         center = x.mean(axis=0) if n else np.zeros(x.shape[1])
         x -= center  # squares of a large common offset would swallow the variance
-        mean = one_hot.T @ x / safe
+        mean = classes @ x / safe
         np.square(x, out=x)
-        second = one_hot.T @ x / safe
+        second = classes @ x / safe
         variance = np.maximum(second - mean**2, 0)
         return ClassMoments(count, np.where(count[:, None] > 0, mean + center, 0.0), variance)
     codes = sp.csr_array(embeddings, dtype=np.float64)
-    mean = (one_hot.T @ codes).toarray() / safe
-    second = (one_hot.T @ codes.multiply(codes)).toarray() / safe
+    mean = (classes @ codes).toarray() / safe
+    second = (classes @ codes.multiply(codes)).toarray() / safe
     return ClassMoments(count, mean, np.maximum(second - mean**2, 0))
 
 
 def merge_class_moments(first: ClassMoments, second: ClassMoments) -> ClassMoments:
-    """Moments of two disjoint sets of samples together (Chan et al., pairwise update)."""
+    """Return the moments of two disjoint sets of samples together (Chan et al., pairwise update)."""
     count = first.counts + second.counts
-    share = (second.counts / np.maximum(count, 1))[:, None]
+    fraction = (second.counts / np.maximum(count, 1))[:, None]
     step = second.mean - first.mean
-    variance = (1 - share) * first.variance + share * second.variance + share * (1 - share) * step**2
-    return ClassMoments(count, first.mean + share * step, variance)
+    variance = (1 - fraction) * first.variance + fraction * second.variance + fraction * (1 - fraction) * step**2
+    return ClassMoments(count, first.mean + fraction * step, variance)
 
 
 def noisy_class_moments(moments: ClassMoments, label_noise: float) -> ClassMoments:
-    """Expected moments of the classes as labels with symmetric noise name them.
+    """Return the expected moments of the classes as labels with symmetric noise name them.
 
-    A share eta of the labels is replaced by a random OTHER class: P(noisy c | true k) = 1 - eta for c = k, else
+    A fraction eta of the labels is replaced by a random OTHER class: P(noisy c | true k) = 1 - eta for c = k, else
     eta / (C - 1). So the samples named c are a mixture with weights A_ck = n_k P(c | k) / n'_c of the true classes:
 
         mean'_c = sum_k A_ck mean_k,   var'_c = sum_k A_ck (var_k + mean_k^2) - mean'_c^2.
@@ -76,17 +74,17 @@ def noisy_class_moments(moments: ClassMoments, label_noise: float) -> ClassMomen
     Source: theorem 4.2 of Zhang et al. (arXiv 2410.21331) is the case C = 2; the general one is a plain mixture.
     """
     n_classes = len(moments.counts)
-    eta = float(check_label_noise(label_noise, n_classes))
+    eta = float(check_symmetric_rate(label_noise, n_classes))
     if eta == 0:
         return moments
     joint = np.full((n_classes, n_classes), eta / (n_classes - 1)) * moments.counts
     np.fill_diagonal(joint, (1 - eta) * moments.counts)
     count = joint.sum(axis=1)
-    shares = joint / np.maximum(count, 1e-300)[:, None]
+    mixture = joint / np.maximum(count, 1e-300)[:, None]
     center = moments.counts @ moments.mean / max(moments.counts.sum(), 1)
     centered = moments.mean - center
-    mean = shares @ centered
-    second = shares @ (moments.variance + centered**2)
+    mean = mixture @ centered
+    second = mixture @ (moments.variance + centered**2)
     return ClassMoments(count, mean + center, np.maximum(second - mean**2, 0))
 
 
@@ -102,44 +100,35 @@ class ClassSeparability(NamedTuple):
     pair_best: Array
     """(C, C), largest over the dimensions; symmetric, NaN on the diagonal."""
 
-    @property
-    def class_mean(self) -> Array:
-        """(C,): how well a class's best dimension tells it from another class, mean over the others."""
-        return _nan_mean(self.pair_best)
-
-    @property
-    def class_worst(self) -> Array:
-        """(C,): the same for the class it is most easily confused with."""
-        worst = np.where(np.isnan(self.pair_best), np.inf, self.pair_best).min(axis=1)
-        return np.where(np.isinf(worst), np.nan, worst)
-
     def mean(self) -> float:
-        """One number for the embeddings: |J| of the best dimension of a class pair, mean over the pairs."""
-        return float(_nan_mean(self.pair_best.reshape(1, -1))[0])
+        """Return one number for the embeddings: |J| of the best dimension of a class pair, mean over the pairs."""
+        return float(nan_mean(self.pair_best.reshape(-1)))
 
 
 def pair_separability(
     moments: ClassMoments, first: int, label_noise: float = 0.0, scale_free: bool = False, floor: float = 1e-3
 ) -> Array:
-    """|J_cd| of every dimension d for the class ``first`` against every class c; (C, D), NaN for c = ``first``.
+    """Return |J_cd| of every dimension d for the class ``first`` against every class c; (C, D), NaN for c = ``first``.
 
     See :func:`class_separability` for the arguments. C x C x D numbers in all: keep to one class at a time.
     """
     noisy, inverse_sd = _prepared(moments, label_noise, scale_free, floor)
-    return _against(noisy.mean, inverse_sd, first)
+    j = np.abs(noisy.mean - noisy.mean[first]) * inverse_sd * inverse_sd[first]
+    j[first] = np.nan
+    return j
 
 
 def class_separability(
     moments: ClassMoments, label_noise: float = 0.0, scale_free: bool = False, floor: float = 1e-3
 ) -> ClassSeparability:
-    """|J| = |mu_a - mu_b| / (sd_a sd_b) for each dimension and class pair (a, b), summarised over pairs.
+    """Return |J| = |mu_a - mu_b| / (sd_a sd_b) for each dimension and class pair (a, b), summarised over pairs.
 
     Args:
         moments: from :func:`class_moments`; only classes with at least two samples count.
         label_noise: eta of symmetric noise, in [0, (C - 1) / C), by the mixing of :func:`noisy_class_moments`.
         scale_free: |mu_a - mu_b| / sqrt(sd_a sd_b) instead, without the unit 1 / dimension. J grows when a dimension
             is scaled down; to compare feature sets, or dimensions of different scale, use this form.
-        floor: a class variance counts at least this share of the dimension's total variance. A latent that never
+        floor: a class variance counts as at least this fraction of the dimension's total variance. A latent that never
             fires in a class has variance 0 there, and J would be infinite; 0 switches the floor off.
     """
     noisy, inverse_sd = _prepared(moments, label_noise, scale_free, floor)
@@ -154,8 +143,8 @@ def class_separability(
         j *= inverse_sd[a]
         defined = ~np.isnan(j)
         j[~defined] = -1.0
-        of_pair, b = j.max(axis=1), j.argmax(axis=0)
-        pair_best[a, later] = pair_best[later, a] = np.where(of_pair < 0, np.nan, of_pair)
+        pair_max, b = j.max(axis=1), j.argmax(axis=0)
+        pair_best[a, later] = pair_best[later, a] = np.where(pair_max < 0, np.nan, pair_max)
         total += np.where(defined, j, 0).sum(axis=0)
         pairs += defined.sum(axis=0)
         highest = j[b, np.arange(n_dims)]
@@ -168,12 +157,12 @@ def class_separability(
 
 
 def _prepared(moments: ClassMoments, label_noise: float, scale_free: bool, floor: float) -> tuple[ClassMoments, Array]:
-    """Noisy moments, and 1 / sd (or 1 / sqrt(sd)) per class and dimension, NaN where J is undefined."""
+    """Return noisy moments, and 1 / sd (or 1 / sqrt(sd)) per class and dimension, NaN where J is undefined."""
     noisy = noisy_class_moments(moments, label_noise)
-    shares = (moments.counts / max(moments.counts.sum(), 1))[:, None]
+    fractions = (moments.counts / max(moments.counts.sum(), 1))[:, None]
     # The noise renames samples but moves none: the total variance is that of the clean moments.
-    center = (shares * moments.mean).sum(axis=0)
-    total = (shares * (moments.variance + (moments.mean - center) ** 2)).sum(axis=0)
+    center = (fractions * moments.mean).sum(axis=0)
+    total = (fractions * (moments.variance + (moments.mean - center) ** 2)).sum(axis=0)
     variance = np.maximum(noisy.variance, floor * total)
     # A constant dimension keeps rounding errors of about 1e-16 of its value.
     varies = total > 1e-24 * center**2
@@ -182,14 +171,8 @@ def _prepared(moments: ClassMoments, label_noise: float, scale_free: bool, floor
     return noisy, variance ** (-0.25 if scale_free else -0.5)
 
 
-def _against(mean: Array, inverse_sd: Array, first: int) -> Array:
-    j = np.abs(mean - mean[first]) * inverse_sd * inverse_sd[first]
-    j[first] = np.nan
-    return j
-
-
-def _nan_mean(values: Array) -> Array:
-    """Row means over what is defined; NaN, without a warning, where nothing is."""
+def nan_mean(values: Array) -> Array:
+    """Return the mean over the first axis of what is not NaN; NaN, without a warning, where nothing is."""
     defined = ~np.isnan(values)
-    counts = defined.sum(axis=1)
-    return np.where(counts > 0, np.where(defined, values, 0).sum(axis=1) / np.maximum(counts, 1), np.nan)
+    counts = defined.sum(axis=0)
+    return np.where(counts > 0, np.where(defined, values, 0).sum(axis=0) / np.maximum(counts, 1), np.nan)

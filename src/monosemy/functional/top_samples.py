@@ -1,13 +1,11 @@
-"""Which samples activate a dimension most, and how its activations are spread."""
+"""The samples that activate a dimension most, and the histogram of its activations."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monosemy.functional.consistency import Codes
-
-Array = NDArray[np.float64]
+from monosemy.functional.consistency import Array, Codes
 
 
 class TopSamples(NamedTuple):
@@ -20,7 +18,7 @@ class TopSamples(NamedTuple):
 
 
 def top_samples(codes: Codes, k: int, rows: NDArray[np.integer] | None = None) -> TopSamples:
-    """top_m = the k largest of {a_im > 0 : i}, of equal ones those of the lowest number.
+    """Return top_m = the k largest of {a_im > 0 : i}, of equal ones those of the lowest number.
 
     Args:
         codes: (N, M), dense or CSR.
@@ -33,15 +31,15 @@ def top_samples(codes: Codes, k: int, rows: NDArray[np.integer] | None = None) -
     samples, columns, values = samples[order], columns[order], values[order]
     starts = np.searchsorted(columns, np.arange(width))
     places = np.arange(len(columns)) - starts[columns]
-    kept = places < k
-    found = TopSamples(np.full((width, k), -1, dtype=np.int64), np.zeros((width, k)))
-    found.rows[columns[kept], places[kept]] = numbers[samples[kept]]
-    found.values[columns[kept], places[kept]] = values[kept]
-    return found
+    top = places < k
+    result = TopSamples(np.full((width, k), -1, dtype=np.int64), np.zeros((width, k)))
+    result.rows[columns[top], places[top]] = numbers[samples[top]]
+    result.values[columns[top], places[top]] = values[top]
+    return result
 
 
 def _candidates(codes: Codes, k: int) -> tuple[NDArray[Any], NDArray[Any], Array]:
-    """Sample, dimension and activation of every entry that may be among the k largest."""
+    """Return sample, dimension and activation of every entry that may be among the k largest."""
     n = codes.shape[0]
     if isinstance(codes, np.ndarray):
         likely = codes > 0
@@ -55,7 +53,7 @@ def _candidates(codes: Codes, k: int) -> tuple[NDArray[Any], NDArray[Any], Array
 
 
 def merge_top_samples(first: TopSamples, second: TopSamples) -> TopSamples:
-    """The top samples of two disjoint sets of samples together."""
+    """Return the top samples of two disjoint sets of samples together."""
     k = first.rows.shape[1]
     rows = np.concatenate([first.rows, second.rows], axis=1)
     values = np.concatenate([first.values, second.values], axis=1)
@@ -64,7 +62,7 @@ def merge_top_samples(first: TopSamples, second: TopSamples) -> TopSamples:
 
 
 def activation_histogram(codes: Codes, low: Array, high: Array, n_bins: int) -> NDArray[np.int64]:
-    """H[m, b] = number of samples whose activation a_im is not 0 and lies in bin b of [low_m, high_m].
+    """Return H[m, b] = number of samples whose activation a_im is not 0 and lies in bin b of [low_m, high_m].
 
     Counts of disjoint samples add up. Bins are equally wide and closed on the left, the last one on both sides.
 

@@ -11,7 +11,7 @@ and float32 for all else.
 Checked in Triton's interpreter and by compiling for NVIDIA GPUs; not yet run or timed on one. A row that owns very many
 entries is the work of one program a block of columns, so a latent that is active in every sample is the slowest.
 
-Imports Triton; :mod:`monosemy.functional.dispatch` says when that is done.
+Imports Triton; :mod:`monosemy.functional.products` decides when.
 """
 
 from typing import Any
@@ -73,7 +73,7 @@ def _sampled_kernel(  # type: ignore[no-untyped-def]
 
 
 def csr_product(starts: Tensor, columns: Tensor, values: Tensor, dense: Tensor) -> Tensor:
-    """S dense, shape (R, D), of dense's type; rows of S without entries give 0.
+    """Return S dense, shape (R, D), of dense's type; rows of S without entries give 0.
 
     Args:
         starts: (R + 1,) integers.
@@ -88,7 +88,7 @@ def csr_product(starts: Tensor, columns: Tensor, values: Tensor, dense: Tensor) 
 
 
 def csr_sampled_product(starts: Tensor, columns: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """left[row] . right[column] for each entry of a matrix (R, C), shape (E,), of left's type.
+    """Return left[row] . right[column] for each entry of a matrix (R, C), shape (E,), of left's type.
 
     Args:
         starts: (R + 1,) integers.

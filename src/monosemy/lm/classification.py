@@ -1,4 +1,4 @@
-"""Labelled texts for language models: noise and few labels, as classification and as generation."""
+"""Labelled texts for language models, as classification and as generation, with label noise and few labels."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,11 +7,11 @@ from typing import Any, Literal
 import numpy as np
 
 from monosemy.corruptions.labels import few_labels, pair_noise, symmetric_noise
-from monosemy.data.dataset import DataConfig, LabelledData, Split
+from monosemy.data.dataset import DataConfig, LabelledData, Split, subsample
 from monosemy.data.load import load_data
 from monosemy.errors import InputError, needs_extra
 from monosemy.lm.prompts import Form, Row, pair_row
-from monosemy.lm.texts import TextData, fewer
+from monosemy.lm.texts import TextData
 from monosemy.seeding import numpy_rng
 
 NoiseKind = Literal["symmetric", "pair"]
@@ -19,7 +19,7 @@ _NOISE = {"symmetric": symmetric_noise, "pair": pair_noise}
 _SST_WORDS = ("negative", "positive")
 PROMPT = "{text}\nSentiment:"
 """The prompt of a text; the completion is a space and the class's word. Published (A): the sentence, then its sentiment
-word as what is to be generated; the exact words are not published."""
+word as the text to generate; the exact wording is not published."""
 
 
 def load_classification(
@@ -31,9 +31,9 @@ def load_classification(
     test_fraction: float = 0.25,
     validation_fraction: float = 0.2,
 ) -> LabelledData:
-    """A table of texts with a label each, split as for a study; no text of test is in train or validation.
+    """Read a table of texts with a label each, split as for a study; no text of test is in train or validation.
 
-    A column `split` with train, validation and test is used; what is missing is split off class by class.
+    A column `split` with train, validation and test is used; a missing split is split off class by class.
 
     Raises:
         InputError: as :func:`monosemy.data.load.load_data`, and where the table holds no texts.
@@ -71,7 +71,7 @@ def _words(text: Any) -> str:
 
 
 def with_label_noise(data: LabelledData, rate: float, seed: int = 0, kind: NoiseKind = "symmetric") -> LabelledData:
-    """The data with noisy labels in train and validation, drawn apart; the texts and the test split stay.
+    """Return the data with noisy labels in train and validation, drawn independently; texts and test are unchanged.
 
     Raises:
         InputError: the rate leaves no information about the classes.
@@ -87,13 +87,13 @@ def with_label_noise(data: LabelledData, rate: float, seed: int = 0, kind: Noise
 
 
 def with_few_labels(data: LabelledData, fraction: float, seed: int = 0) -> LabelledData:
-    """The data with a stratified fraction of its train rows; for a seed, a smaller fraction is a subset of a larger."""
-    keep = few_labels(data.train.labels, fraction, numpy_rng("few-labels", seed))
-    return replace(data, train=data.train.take(np.flatnonzero(keep)))
+    """Return the data with a stratified fraction of its train rows; the subsets of one seed are nested."""
+    mask = few_labels(data.train.labels, fraction, numpy_rng("few-labels", seed))
+    return replace(data, train=data.train.take(np.flatnonzero(mask)))
 
 
 def classification_datasets(data: LabelledData) -> dict[str, Any]:
-    """`datasets.Dataset` with the columns `text` and `label`, for each of train, validation and test."""
+    """Return train, validation and test as `datasets.Dataset` with the columns `text` and `label`."""
     with needs_extra("lm", "monosemy.lm"):
         from datasets import ClassLabel, Dataset, Features, Value
 
@@ -105,7 +105,7 @@ def classification_datasets(data: LabelledData) -> dict[str, Any]:
 
 
 def label_words(data: LabelledData, words: Sequence[str] | None = None) -> tuple[str, ...]:
-    """What the classes are called in an answer: the given words, or the classes' own names.
+    """Return the words that stand for the classes in an answer: the user's, or the names of the classes.
 
     The classes "0" and "1" of data whose name begins with `sst` are `negative` and `positive`.
     """
@@ -128,13 +128,13 @@ def prompt_splits(
     seed: int = 0,
     max_rows: int | None = None,
 ) -> TextData:
-    """Labelled texts as generation: `prompt` is :data:`PROMPT`, `completion` the class's word, `label` its number."""
-    named = label_words(data, words)
+    """Return labelled texts as generation: :data:`PROMPT` as `prompt`, the class's word as `completion`, `label`."""
+    completions = label_words(data, words)
 
     def rows(split: Split) -> list[Row]:
         texts = [PROMPT.format(text=str(text).strip()) for text in split.inputs]
         return [
-            pair_row(text, f" {named[label]}", form) | {"label": int(label)}
+            pair_row(text, f" {completions[label]}", form) | {"label": int(label)}
             for text, label in zip(texts, split.labels, strict=True)
         ]
 
@@ -142,7 +142,7 @@ def prompt_splits(
         name=data.name,
         format="classification",
         kind="prompt-completion",
-        train=fewer(rows(data.train), max_rows, seed),
+        train=subsample(rows(data.train), max_rows, seed),
         validation=rows(data.validation),
         test=rows(data.test),
         n_read=len(data.train) + len(data.validation) + len(data.test),

@@ -219,13 +219,13 @@ class DecPOTrainer(DPOTrainer):
         if not isinstance(args, DecPOConfig):
             raise InputError(f"args is a {type(args).__name__}; give DecPOTrainer a DecPOConfig.")
         if isinstance(model, nn.Module):
-            chosen_layers(model, args.decpo_layers)  # before data is prepared, if it can be said
+            regularized_layers(model, args.decpo_layers)  # before data is prepared, if it can be said
         check_answers(train_dataset, "train_dataset")
         for name, dataset in (eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}).items():
             check_answers(dataset, f"eval_dataset {name}".strip())
         super().__init__(model, ref_model, args, data_collator, train_dataset, eval_dataset, *others, **named)
         self._check_parallel()
-        self._decpo_layers = chosen_layers(self.model, args.decpo_layers)
+        self._decpo_layers = regularized_layers(self.model, args.decpo_layers)
         if args.decpo_regularizer == "dropout" and args.decpo_weight:
             add_dropout(self._decpo_layers, args.decpo_weight)
 
@@ -321,7 +321,7 @@ class DecPOTrainer(DPOTrainer):
         return f"the last checkpoint, {last}, is kept: go on from it" if last else "no checkpoint was saved before"
 
 
-def chosen_layers(model: nn.Module, layers: list[str] | None) -> dict[str, nn.Module]:
+def regularized_layers(model: nn.Module, layers: list[str] | None) -> dict[str, nn.Module]:
     """The modules that ``decpo_layers`` names, by their names; for None the middle MLP's up-projection.
 
     Raises:

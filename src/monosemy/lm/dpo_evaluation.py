@@ -1,9 +1,4 @@
-"""Implicit rewards: how much more a trained model expects an answer than its reference does.
-
-How decorrelated a model's layers are on given texts.
-
-What a training from preferences has done to a model.
-"""
+"""Evaluation of models that were trained from preferences: implicit rewards, divergence, perplexity, decorrelation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +14,13 @@ from monosemy.errors import InputError
 from monosemy.functional.geometry import decorrelation
 from monosemy.lm.architectures import ARCHITECTURES, first_outputs, model_type, token_rows
 from monosemy.lm.config import Decoding, MeasureConfig
-from monosemy.lm.decpo import chosen_layers
+from monosemy.lm.decpo import regularized_layers
 from monosemy.lm.evaluation import answer_losses, kl_to_reference, measure_perplexity
 from monosemy.lm.generation import generate, generate_from_tokens
 from monosemy.lm.layers import prompt_metrics
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Row, Text, content_text
-from monosemy.lm.tokenization import completed_tokens, padded, prompt_text, prompt_tokens
+from monosemy.lm.tokenization import prompt_text, tokenize_answers, tokenize_prompts
 from monosemy.metrics.streaming import EffectiveRank, FeatureDecorrelation
 
 
@@ -51,59 +46,51 @@ class Rewards:
 
     @property
     def margins(self) -> NDArray[np.float64]:
-        """(N,), the chosen answer's reward less the rejected one's."""
+        """Return the reward of the chosen answer minus that of the rejected one, (N,)."""
         return self.chosen - self.rejected
 
     @property
     def accuracy(self) -> float:
-        """Share of pairs whose chosen answer has the higher reward; equal rewards count half."""
+        """Return the fraction of pairs whose chosen answer has the higher reward; equal rewards count half."""
         return float(np.mean((np.sign(self.margins) + 1) / 2))
 
 
 def pair_likelihoods(
     loaded: LoadedModel, rows: Sequence[Row], *, batch_size: int = 16, on_texts: OnCount | None = None
 ) -> PairLikelihoods:
-    """How likely a model finds the two answers of each pair, as TRL's trainer scores them."""
+    """Return the likelihoods of both answers of each pair under a model, as TRL's trainer computes them."""
     prompts = [row["prompt"] for row in rows]
-    answers = [ended(row[name], loaded.tokenizer) for name in ("chosen", "rejected") for row in rows]
+    answers = [with_end_token(row[name], loaded.tokenizer) for name in ("chosen", "rejected") for row in rows]
     losses = answer_losses(loaded, prompts * 2, answers, batch_size=batch_size, on_texts=on_texts)
     chosen, rejected = np.split(-losses.sums, 2)
     return PairLikelihoods(chosen, rejected)
 
 
 def implicit_rewards(trained: PairLikelihoods, reference: PairLikelihoods, beta: float) -> Rewards:
-    """The rewards of a trained model over its reference, from the likelihoods of the same pairs."""
+    """Return the rewards of a trained model relative to its reference, from the likelihoods of the same pairs."""
     return Rewards(beta * (trained.chosen - reference.chosen), beta * (trained.rejected - reference.rejected))
 
 
-def ended(answer: Text, tokenizer: Any) -> Text:
-    """Plain text ends with the end-of-text token, as in TRL; a chat's template brings its own."""
+def with_end_token(answer: Text, tokenizer: Any) -> Text:
+    """Append the end-of-text token to a plain text, as in TRL; a chat template brings its own."""
     end = tokenizer.eos_token
     return answer if not isinstance(answer, str) or end is None or answer.endswith(end) else answer + end
 
 
-def all_layers(loaded: LoadedModel, prompts: Sequence[Text]) -> list[dict[str, float]]:
-    """The gauges of every layer's MLP, in order; none where the architecture is not known."""
-    if model_type(loaded.model) not in ARCHITECTURES:
-        return []
-    texts = [prompt_text(loaded.tokenizer, prompt) for prompt in prompts]
-    return prompt_metrics(loaded, texts, max_tokens=loaded.context)
-
-
-def chosen_statistics(
+def last_token_statistics(
     loaded: LoadedModel, prompts: Sequence[Text], modules: Mapping[str, nn.Module], *, batch_size: int = 16
 ) -> dict[str, float]:
-    """Feature decorrelation and effective rank of the prompts' last tokens, mean over the modules.
+    """Return feature decorrelation and effective rank of the prompts' last tokens, mean over the modules.
 
     Source: Yan et al. (arXiv 2406.17969), feature decorrelation of the last token of a batch of prompts.
     """
-    tokens = [ids[-loaded.context :] for ids in prompt_tokens(loaded.tokenizer, prompts)]
+    tokens = [ids[-loaded.context :] for ids in tokenize_prompts(loaded.tokenizer, prompts)]
     decorrelations = {name: FeatureDecorrelation() for name in modules}
     ranks = {name: EffectiveRank() for name in modules}
     for start in range(0, len(tokens), batch_size):
-        found, inputs = _outputs(loaded, tokens[start : start + batch_size], modules)
+        outputs, inputs = _outputs(loaded, tokens[start : start + batch_size], modules)
         for name in modules:
-            rows = token_rows(found[name], inputs, "last", name).float().cpu().numpy()
+            rows = token_rows(outputs[name], inputs, "last", name).float().cpu().numpy()
             decorrelations[name].update(rows)
             ranks[name].update(rows)
     return {
@@ -115,20 +102,20 @@ def chosen_statistics(
 def mean_regulariser(
     loaded: LoadedModel, rows: Sequence[Row], modules: Mapping[str, nn.Module], *, batch_size: int = 16
 ) -> float:
-    """|Z^T Z - I|_F^2 over all tokens of pairs, mean over modules and full batches: what DecPO makes small.
+    """Return |Z^T Z - I|_F^2 over all tokens of pairs, mean over modules and full batches: the regulariser of DecPO.
 
-    It grows with the width and falls with the tokens of a batch: compare models on the same pairs and batches.
+    It grows with the width and decreases with the tokens of a batch: compare models on the same pairs and batches.
     """
     prompts = [row["prompt"] for row in rows]
     sides = [
-        completed_tokens(loaded.tokenizer, prompts, [ended(row[name], loaded.tokenizer) for row in rows])
+        tokenize_answers(loaded.tokenizer, prompts, [with_end_token(row[name], loaded.tokenizer) for row in rows])
         for name in ("chosen", "rejected")
     ]
     terms = []
     for start in range(0, max(1, len(rows) // batch_size) * batch_size, batch_size):
         batch = [answer.ids[-loaded.context :] for side in sides for answer in side[start : start + batch_size]]
-        found, inputs = _outputs(loaded, batch, modules)
-        terms += [float(decorrelation(token_rows(found[name], inputs, "all", name))) for name in modules]
+        outputs, inputs = _outputs(loaded, batch, modules)
+        terms += [float(decorrelation(token_rows(outputs[name], inputs, "all", name))) for name in modules]
     return float(np.mean(terms))
 
 
@@ -136,21 +123,25 @@ def mean_regulariser(
 def _outputs(
     loaded: LoadedModel, tokens: Sequence[Sequence[int]], modules: Mapping[str, nn.Module]
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    ids, mask = padded(tokens, loaded.tokenizer.pad_token_id, loaded.device)
-    with first_outputs(modules) as found:
-        loaded.model(input_ids=ids, attention_mask=mask, logits_to_keep=1)
-    return found, {"attention_mask": mask}
+    """Return the outputs of the modules for one batch, whose rows stay in their order, and its attention mask."""
+    batch = loaded.tokenizer.pad(
+        {"input_ids": [list(ids) for ids in tokens]}, padding_side="right", return_attention_mask=True,
+        return_tensors="pt",
+    ).to(loaded.device)  # fmt: skip
+    with first_outputs(modules) as outputs:
+        loaded.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], logits_to_keep=1)
+    return outputs, batch
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Numbers of one model, and its answers."""
+    """Metrics of one model, and its answers."""
 
     values: dict[str, float]
     """By metric: margin, accuracy, chosen_reward, rejected_reward, kl, perplexity, regulariser, feature_decorrelation,
     effective_rank."""
     layers: list[dict[str, float]]
-    """Of every layer in order: the gauges of the prompts' last tokens; none where the architecture is not known."""
+    """Layer metrics of the prompts' last tokens, layer by layer; empty for unknown architectures."""
     prompts: list[str]
     answers: list[str]
 
@@ -167,25 +158,25 @@ def measure_alignment(
     config: MeasureConfig | None = None,
     seed: int = 0,
 ) -> Alignment:
-    """Rewards on test pairs, divergence on the model's own answers, perplexity, decorrelation of layers.
+    """Measure rewards on test pairs, divergence on the model's own answers, perplexity and decorrelation of layers.
 
     Args:
-        reference: None for an adapter: the model with the adapter switched off.
+        reference: the reference model; None for an adapter: the model with the adapter disabled.
         before: likelihoods of the test pairs under the reference.
         rows: the test pairs; all of them fit into the context.
         held_out: texts whose perplexity is measured.
-        layers: whose activations count; the middle layer's where not given.
-        seed: of the answers.
+        layers: layers whose activations are measured. Default: the middle one.
+        seed: seed of the answers.
     """
     settings = config or MeasureConfig()
     rewards = implicit_rewards(pair_likelihoods(loaded, rows, batch_size=settings.batch_size), before, beta)
     prompts = {content_text(row["prompt"]): row["prompt"] for row in rows}
     asked = list(prompts)[: settings.answers]
     decoding = Decoding(max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, top_p=settings.top_p)
-    given = [prompts[text] for text in asked]
-    answers = generate(loaded, given, decoding, seed=seed, batch_size=settings.batch_size)
-    divergence = kl_to_reference(loaded, reference, given, answers, batch_size=settings.batch_size)
-    modules = chosen_layers(loaded.model, None if layers is None else list(layers))
+    answered = [prompts[text] for text in asked]
+    answers = generate(loaded, answered, decoding, seed=seed, batch_size=settings.batch_size)
+    divergence = kl_to_reference(loaded, reference, answered, answers, batch_size=settings.batch_size)
+    modules = regularized_layers(loaded.model, None if layers is None else list(layers))
     values = {
         "margin": float(rewards.margins.mean()),
         "accuracy": rewards.accuracy,
@@ -194,23 +185,27 @@ def measure_alignment(
         "kl": divergence.mean,
         "perplexity": measure_perplexity(loaded, held_out, batch_size=settings.batch_size).perplexity,
         "regulariser": mean_regulariser(loaded, rows, modules, batch_size=settings.batch_size),
-        **chosen_statistics(loaded, list(prompts.values()), modules, batch_size=settings.batch_size),
+        **last_token_statistics(loaded, list(prompts.values()), modules, batch_size=settings.batch_size),
     }
-    return Alignment(values, all_layers(loaded, list(prompts.values())), asked, answers)
+    layer_metrics = []
+    if model_type(loaded.model) in ARCHITECTURES:
+        texts = [prompt_text(loaded.tokenizer, prompt) for prompt in prompts.values()]
+        layer_metrics = prompt_metrics(loaded, texts, max_tokens=loaded.context)
+    return Alignment(values, layer_metrics, asked, answers)
 
 
-def own_texts(loaded: LoadedModel, n_texts: int = 32, max_new_tokens: int = 128, *, seed: int = 0) -> list[str]:
-    """Texts that a model writes from nothing: what it could do before it was trained further.
+def sample_texts(loaded: LoadedModel, n_texts: int = 32, max_new_tokens: int = 128, *, seed: int = 0) -> list[str]:
+    """Sample texts from a model without a prompt; their perplexity after further training measures forgetting.
 
     Raises:
-        InputError: the tokenizer has no token that texts begin with.
+        InputError: the tokenizer has no begin-of-text or end-of-text token.
     """
     tokenizer = loaded.tokenizer
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if start is None:
         raise InputError(
-            f"The tokenizer of {loaded.name} has no token that texts begin with, so the model cannot write texts to "
-            f"measure on; give a file by --held-out."
+            f"The tokenizer of {loaded.name} has no begin-of-text token, so the model cannot generate texts to measure "
+            f"on; give a file by --held-out."
         )
     decoding = Decoding(max_new_tokens=min(max_new_tokens, loaded.context - 1), temperature=1.0)
     texts = generate_from_tokens(loaded, [[start]] * n_texts, decoding, seed=seed)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from monosemy.core.console import OnCount
+from monosemy.data.dataset import subsample
 from monosemy.errors import InputError, needs_extra, reason
 from monosemy.lm.adapter_training import (
     adapter_settings,
@@ -24,7 +25,6 @@ from monosemy.lm.adapter_training import (
 from monosemy.lm.config import AdapterConfig, AlignmentConfig, Objective, WarmUp
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Row
-from monosemy.lm.texts import fewer
 from monosemy.seeding import derive_seed
 
 _CHECKPOINT_EVERY = 200
@@ -183,7 +183,7 @@ def warm_up(
         from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
 
-    rows = fewer(list(rows), config.pairs, derive_seed("warm-up", seed))
+    rows = subsample(list(rows), config.pairs, derive_seed("warm-up", seed))
     data = Dataset.from_list([{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows])
     steps = math.ceil(len(rows) / config.batch_size) * config.epochs
     with quiet_libraries(), checkpoint_folder(None) as folder:

@@ -1,11 +1,4 @@
-"""How well a model expects texts and answers: perplexity, losses of answers, and the likeliest of several.
-
-How far a model has moved from its reference, on answers.
-
-How diverse a model's answers are.
-
-Standard benchmarks through the Language Model Evaluation Harness, where it is installed.
-"""
+"""Evaluation of language models: perplexity, losses of answers, divergence from a reference, diversity, benchmarks."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,14 +15,7 @@ from monosemy.functional.geometry import effective_rank, feature_decorrelation
 from monosemy.functional.likelihood import distinct_n, perplexity, sliding_windows, token_kl, token_nll
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Text
-from monosemy.lm.tokenization import (
-    Completed,
-    completed_tokens,
-    evaluating,
-    length_batches,
-    padded,
-    token_lists,
-)
+from monosemy.lm.tokenization import evaluating, padded_batches, tokenize, tokenize_answers
 
 
 @dataclass(frozen=True)
@@ -42,12 +28,12 @@ class TokenLoss:
 
     @property
     def mean_nll(self) -> float:
-        """Loss of a token, in nats; every token weighs the same."""
+        """Return the mean loss per token, in nats."""
         return self.total_nll / self.n_tokens if self.n_tokens else float("nan")
 
     @property
     def perplexity(self) -> float:
-        """exp of the mean loss."""
+        """Return exp of the mean loss."""
         return perplexity(self.total_nll, self.n_tokens)
 
 
@@ -60,15 +46,16 @@ class AnswerLosses:
     n_tokens: NDArray[np.int64]
     """(N,)."""
     n_right: NDArray[np.int64]
-    """(N,), tokens that are the likeliest at their place; greedy decoding writes an answer that is right throughout."""
+    """(N,), tokens that are the most likely ones in their positions; greedy decoding yields an answer whose tokens all
+    are."""
 
-    def together(self) -> TokenLoss:
-        """The losses of all answers' tokens."""
+    def total(self) -> TokenLoss:
+        """Return the loss over the tokens of all answers."""
         return TokenLoss(float(self.sums.sum()), int(self.n_tokens.sum()))
 
 
-class _Piece(NamedTuple):
-    """Tokens of which those from ``scored`` on count, for the row ``row``."""
+class _Window(NamedTuple):
+    """Tokens of the row ``row``, of which those from ``scored`` on count."""
 
     ids: Sequence[int]
     scored: int
@@ -84,29 +71,27 @@ def measure_perplexity(
     batch_size: int = 8,
     on_texts: OnCount | None = None,
 ) -> TokenLoss:
-    """Perplexity of a model on texts, weighted by tokens.
+    """Measure the perplexity of a model on texts, weighted by tokens.
 
-    Texts that are longer than ``max_tokens`` (the model's context where it is not given) are read in windows; each
-    token is scored once and sees at least ``max_tokens - stride`` tokens before it (half of them, where no stride is
-    given). A text's first token is not scored: nothing comes before it, unless the tokenizer begins texts itself.
+    Texts longer than ``max_tokens`` (default: the model's context) are read in sliding windows; each token is scored
+    once and sees at least ``max_tokens - stride`` tokens before it (default stride: half a window). The first token of
+    a text is not scored, because nothing precedes it; it is the tokenizer's own begin-of-text token if there is one.
 
     Raises:
-        InputError: no text has two tokens, or the stride is no part of a window.
+        InputError: no text has two tokens, or the stride is not between 1 and the window.
     """
     width = min(max_tokens or loaded.context, loaded.context)
     step = stride if stride is not None else max(1, width // 2)
     if width < 2 or not 1 <= step <= width:
         raise InputError(f"The windows have max_tokens={width} and stride={step}; give 1 <= stride <= max_tokens.")
-    tokens = token_lists(loaded.tokenizer, texts, special=True)
-    pieces = [
-        _Piece(ids[window.start : window.end], window.scored - window.start, row)
-        for row, ids in enumerate(tokens)
+    windows = [
+        _Window(ids[window.start : window.end], window.scored - window.start, row)
+        for row, ids in enumerate(tokenize(loaded.tokenizer, texts))
         for window in sliding_windows(len(ids), width, step)
     ]
-    if not pieces:
+    if not windows:
         raise InputError(f"None of {len(texts)} texts has two tokens; give longer ones.")
-    losses = _losses(loaded, pieces, len(texts), batch_size, on_texts).together()
-    return losses
+    return _losses(loaded, windows, len(texts), batch_size, on_texts).total()
 
 
 def answer_losses(
@@ -117,12 +102,11 @@ def answer_losses(
     batch_size: int = 8,
     on_texts: OnCount | None = None,
 ) -> AnswerLosses:
-    """Losses of answers, given their prompts. A prompt that does not fit into the context loses its beginning."""
-    pieces = answer_pieces(loaded, completed_tokens(loaded.tokenizer, prompts, answers))
-    return _losses(loaded, pieces, len(prompts), batch_size, on_texts)
+    """Measure the losses of answers, given their prompts. Prompts that exceed the context lose their beginning."""
+    return _losses(loaded, _answer_windows(loaded, prompts, answers), len(prompts), batch_size, on_texts)
 
 
-def choose(
+def candidate_likelihoods(
     loaded: LoadedModel,
     prompts: Sequence[Text],
     candidates: Sequence[Text],
@@ -130,42 +114,37 @@ def choose(
     batch_size: int = 16,
     on_texts: OnCount | None = None,
 ) -> NDArray[np.float64]:
-    """Log-likelihood (N, C) of each of C candidates as the answer to each of N prompts; the largest is the choice."""
-    asked = [prompt for prompt in prompts for _ in candidates]
-    losses = answer_losses(loaded, asked, list(candidates) * len(prompts), batch_size=batch_size, on_texts=on_texts)
+    """Return the log-likelihood (N, C) of each of C candidates as the answer to each of N prompts."""
+    repeated = [prompt for prompt in prompts for _ in candidates]
+    losses = answer_losses(loaded, repeated, list(candidates) * len(prompts), batch_size=batch_size, on_texts=on_texts)
     return -losses.sums.reshape(len(prompts), len(candidates))
 
 
-def answer_pieces(loaded: LoadedModel, completed: Sequence[Completed]) -> list[_Piece]:
-    """The ends of prompts and answers that fit into the context; the first token of all is never scored."""
-    pieces = []
-    for row, (ids, start) in enumerate(completed):
+def _answer_windows(loaded: LoadedModel, prompts: Sequence[Text], answers: Sequence[Text]) -> list[_Window]:
+    """Return the ends of prompts with answers that fit into the context; the very first token is never scored."""
+    windows = []
+    for row, (ids, start) in enumerate(tokenize_answers(loaded.tokenizer, prompts, answers)):
         cut = max(0, len(ids) - loaded.context)
-        pieces.append(_Piece(ids[cut:], max(1, start - cut), row))
-    return pieces
+        windows.append(_Window(ids[cut:], max(1, start - cut), row))
+    return windows
 
 
 def _losses(
-    loaded: LoadedModel, pieces: Sequence[_Piece], n_rows: int, batch_size: int, on_texts: OnCount | None
+    loaded: LoadedModel, windows: Sequence[_Window], n_rows: int, batch_size: int, on_texts: OnCount | None
 ) -> AnswerLosses:
     sums = np.zeros(n_rows, dtype=np.float64)
     counts, right = np.zeros(n_rows, dtype=np.int64), np.zeros(n_rows, dtype=np.int64)
-    done = 0
-    for numbers in length_batches([len(piece.ids) for piece in pieces], batch_size):
-        batch = [pieces[i] for i in numbers]
-        ids, mask = padded([piece.ids for piece in batch], loaded.tokenizer.pad_token_id, loaded.device)
+    for numbers, ids, mask in padded_batches(loaded, [window.ids for window in windows], batch_size, on_texts):
         with evaluating(loaded.model):
             logits = loaded.model(input_ids=ids, attention_mask=mask).logits
-        for row, piece in enumerate(batch):  # one by one: a second copy of all logits would fill the memory
-            own, tokens = logits[row : row + 1, : len(piece.ids)], ids[row : row + 1, : len(piece.ids)]
-            scored = token_nll(own, tokens)[0, piece.scored - 1 :]  # position t - 1 has the loss of token t
-            sums[piece.row] += float(scored.double().sum())
-            counts[piece.row] += len(scored)
-            likeliest = own[0, piece.scored - 1 : -1].argmax(dim=-1)
-            right[piece.row] += int((likeliest == tokens[0, piece.scored :]).sum())
-        done += len(batch)
-        if on_texts is not None:
-            on_texts(done, len(pieces))
+        for i, number in enumerate(numbers):  # one by one: a second copy of all logits would fill the memory
+            window = windows[number]
+            row_logits, tokens = logits[i : i + 1, : len(window.ids)], ids[i : i + 1, : len(window.ids)]
+            scored = token_nll(row_logits, tokens)[0, window.scored - 1 :]  # position t - 1 has the loss of token t
+            sums[window.row] += float(scored.double().sum())
+            counts[window.row] += len(scored)
+            likeliest = row_logits[0, window.scored - 1 : -1].argmax(dim=-1)
+            right[window.row] += int((likeliest == tokens[0, window.scored :]).sum())
     return AnswerLosses(sums, counts, right)
 
 
@@ -180,7 +159,7 @@ class AnswerDivergence:
 
     @property
     def mean(self) -> float:
-        """Mean over all tokens, in nats; NaN without tokens."""
+        """Return the mean over all tokens, in nats; NaN without tokens."""
         total = int(self.n_tokens.sum())
         return float(self.sums.sum() / total) if total else float("nan")
 
@@ -194,38 +173,34 @@ def kl_to_reference(
     batch_size: int = 8,
     on_texts: OnCount | None = None,
 ) -> AnswerDivergence:
-    """KL of a model's next-token distributions from a reference's, while both read the same answers.
+    """Return the KL divergence of a model's next-token distributions from a reference's, on the same answers.
 
-    On answers that the model wrote itself, the mean estimates the divergence per token that the model's own choices
-    lead to; on given answers it says how far the two are apart there.
+    On answers that the model generated, the mean estimates the divergence per token of the model's distribution over
+    answers.
 
     Args:
-        reference: a model with the same tokens; None for a PEFT model: itself with its adapters switched off.
+        reference: a model with the same vocabulary; None for a PEFT model, whose reference is itself with its adapters
+            disabled.
 
     Raises:
-        InputError: the two have other vocabularies, or there is no adapter to switch off.
+        InputError: the vocabularies differ, or there is no adapter to disable.
     """
-    pieces = answer_pieces(loaded, completed_tokens(loaded.tokenizer, prompts, answers))
-    sums, counts = np.zeros(len(pieces)), np.zeros(len(pieces), dtype=np.int64)
-    done = 0
-    for numbers in length_batches([len(piece.ids) for piece in pieces], batch_size):
-        batch = [pieces[i] for i in numbers]
-        ids, mask = padded([piece.ids for piece in batch], loaded.tokenizer.pad_token_id, loaded.device)
+    windows = _answer_windows(loaded, prompts, answers)
+    sums, counts = np.zeros(len(windows)), np.zeros(len(windows), dtype=np.int64)
+    for numbers, ids, mask in padded_batches(loaded, [window.ids for window in windows], batch_size, on_texts):
         with evaluating(loaded.model):
             logits = loaded.model(input_ids=ids, attention_mask=mask).logits
         with _reference_model(loaded, reference) as model, evaluating(model):
             other = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
         if logits.shape != other.shape:
             raise InputError(
-                f"The model has {logits.shape[-1]} tokens, its reference {other.shape[-1]}; give the model's own base."
+                f"The model has {logits.shape[-1]} tokens, its reference {other.shape[-1]}; give its base model."
             )
-        for row, piece in enumerate(batch):  # one by one: further copies of all logits would fill the memory
-            places = slice(piece.scored - 1, len(piece.ids) - 1)  # the distribution before each token of the answer
-            own = token_kl(logits[row, places], other[row, places].to(logits.device))
-            sums[piece.row], counts[piece.row] = float(own.double().sum()), len(own)
-        done += len(batch)
-        if on_texts is not None:
-            on_texts(done, len(pieces))
+        for i, number in enumerate(numbers):  # one by one: further copies of all logits would fill the memory
+            window = windows[number]
+            before = slice(window.scored - 1, len(window.ids) - 1)  # the distribution before each token of the answer
+            divergence = token_kl(logits[i, before], other[i, before].to(logits.device))
+            sums[window.row], counts[window.row] = float(divergence.double().sum()), len(divergence)
     return AnswerDivergence(sums, counts)
 
 
@@ -237,7 +212,7 @@ def _reference_model(loaded: LoadedModel, reference: LoadedModel | None) -> Iter
         with loaded.model.disable_adapter():
             yield loaded.model
     else:
-        raise InputError(f"{loaded.name} has no adapter to switch off; give the reference model.")
+        raise InputError(f"{loaded.name} has no adapter to disable; give the reference model.")
 
 
 @dataclass(frozen=True)
@@ -245,38 +220,38 @@ class Diversity:
     """Diversity of texts, by words and by meaning; compare equal numbers of texts."""
 
     distinct_1: float
-    """Share of different words among all words."""
+    """Fraction of distinct words among all words."""
     distinct_2: float
-    """Share of different pairs of words."""
+    """Fraction of distinct pairs of adjacent words."""
     decorrelation: float
-    """1 - mean cosine of the sentence embeddings of two texts."""
+    """1 - mean cosine between the sentence embeddings of two texts."""
     effective_rank: float
-    """Over how many directions the sentence embeddings spread."""
+    """Effective rank of the sentence embeddings."""
     n_empty: int
-    """Answers without a word; they have no embedding."""
+    """Number of texts without a word; they are left out."""
 
 
 def diversity(texts: Sequence[str], encoder: str | TextEncoder = MINILM, on_texts: OnCount | None = None) -> Diversity:
-    """Diversity of answers. Words are what stands between spaces, in lower case.
+    """Measure the diversity of texts. Words are separated by spaces and compared in lower case.
 
     Args:
-        encoder: of sentences; by name it is loaded anew each time.
+        encoder: sentence encoder; given by name, it is loaded anew each time.
 
     Raises:
         InputError: fewer than two texts have words.
     """
-    said = tuple(text for text in texts if text.strip())
-    if len(said) < 2:
-        raise InputError(f"{len(said)} of {len(texts)} texts have words; give at least two that have.")
-    words = [text.lower().split() for text in said]
+    nonempty = tuple(text for text in texts if text.strip())
+    if len(nonempty) < 2:
+        raise InputError(f"{len(nonempty)} of {len(texts)} texts have words; give at least two that have.")
+    words = [text.lower().split() for text in nonempty]
     embedder = TextEncoder(encoder) if isinstance(encoder, str) else encoder
-    embeddings = embedder.encode(said, on_texts)
+    embeddings = embedder.encode(nonempty, on_texts)
     return Diversity(
         distinct_1=distinct_n(words, 1),
         distinct_2=distinct_n(words, 2),
         decorrelation=feature_decorrelation(embeddings),
         effective_rank=effective_rank(embeddings),
-        n_empty=len(texts) - len(said),
+        n_empty=len(texts) - len(nonempty),
     )
 
 
@@ -288,11 +263,11 @@ def lm_eval(
     limit: int | None = None,
     batch_size: int = 8,
 ) -> dict[str, dict[str, float]]:
-    """Metrics of each task, as the harness names them (`acc`, `acc_norm`, `word_perplexity`, ...).
+    """Run tasks of the Language Model Evaluation Harness; return its metrics by task and name (`acc`, `acc_norm`, ...).
 
     Args:
-        n_shots: examples before each question; the task's own number where it is not given.
-        limit: at most so many questions of each task, for a quick look.
+        n_shots: number of examples before each question. Default: the task's.
+        limit: maximal number of questions of each task.
 
     Raises:
         InputError: a task is unknown or cannot be fetched.
@@ -304,7 +279,7 @@ def lm_eval(
         from lm_eval import simple_evaluate
         from lm_eval.models.huggingface import HFLM
     try:
-        found = simple_evaluate(
+        evaluation = simple_evaluate(
             model=HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size),
             tasks=list(tasks),
             num_fewshot=n_shots,
@@ -320,5 +295,5 @@ def lm_eval(
             for name, value in metrics.items()
             if isinstance(value, int | float) and not name.startswith("alias")
         }
-        for task, metrics in found["results"].items()
+        for task, metrics in evaluation["results"].items()
     }

@@ -10,7 +10,7 @@ from monosemy.errors import InputError, needs_extra
 from monosemy.lm.config import Decoding
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Text
-from monosemy.lm.tokenization import evaluating, length_batches, padded, prompt_tokens
+from monosemy.lm.tokenization import evaluating, padded_batches, tokenize_prompts
 from monosemy.seeding import derive_seed
 
 
@@ -27,7 +27,7 @@ def generate(
 
     For a seed and a batch size the draws repeat. Prompts that leave no room for the answer lose their beginning.
     """
-    tokens = prompt_tokens(loaded.tokenizer, prompts)
+    tokens = tokenize_prompts(loaded.tokenizer, prompts)
     return generate_from_tokens(
         loaded, tokens, decoding or Decoding(), seed=seed, batch_size=batch_size, on_texts=on_texts
     )
@@ -59,19 +59,16 @@ def generate_from_tokens(
         eos_token_id=_end_tokens(loaded),
         **({"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if sampled else {}),
     )
-    answers = [""] * len(tokens)
-    done = 0
+    cut = [list(ids)[-room:] for ids in tokens]
+    answers = [""] * len(cut)
     with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
         torch.manual_seed(derive_seed("generation", seed))
-        for rows in length_batches([len(ids) for ids in tokens], batch_size):
-            ids, mask = _left_padded([list(tokens[i])[-room:] for i in rows], loaded)
+        # Padding stands before the prompts, so that the answer follows the prompt's last token.
+        for rows, ids, mask in padded_batches(loaded, cut, batch_size, on_texts, padding_side="left"):
             with evaluating(loaded.model):
                 written = loaded.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
             for row, new in zip(rows, written[:, ids.shape[1] :].tolist(), strict=True):
-                answers[row] = _continuation(loaded.tokenizer, list(tokens[row])[-room:], new)
-            done += len(rows)
-            if on_texts is not None:
-                on_texts(done, len(tokens))
+                answers[row] = _continuation(loaded.tokenizer, cut[row], new)
     return answers
 
 
@@ -80,12 +77,6 @@ def _continuation(tokenizer: Any, prompt: list[int], new: list[int]) -> str:
     before = tokenizer.decode(prompt, skip_special_tokens=True)
     whole = tokenizer.decode([*prompt, *new], skip_special_tokens=True)
     return str(whole.removeprefix(before))
-
-
-def _left_padded(tokens: Sequence[Sequence[int]], loaded: LoadedModel) -> tuple[torch.Tensor, torch.Tensor]:
-    """Padding before the prompts: what is written follows the prompt's last token."""
-    ids, mask = padded([list(own)[::-1] for own in tokens], loaded.tokenizer.pad_token_id, loaded.device)
-    return ids.flip(1), mask.flip(1)
 
 
 def _end_tokens(loaded: LoadedModel) -> list[int]:

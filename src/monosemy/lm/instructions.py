@@ -1,18 +1,15 @@
-"""Instruction data: questions with answers, dialogues and plain texts, from files and the hub.
+"""Instruction data: questions with answers, dialogues and plain texts; and held-out texts for perplexity."""
 
-Texts that a model was not trained on, for perplexity.
-"""
-
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, get_args
 
 from annotated_types import Ge, Gt, Lt
 from pydantic import BaseModel, ConfigDict
 
-from monosemy.data.load import source_name
-from monosemy.data.tables import LABEL_CANDIDATES, Table
-from monosemy.errors import InputError, reason
+from monosemy.data.load import read_texts
+from monosemy.data.sources import USUAL_NAMES, classify
+from monosemy.data.tables import Table
+from monosemy.errors import InputError
 from monosemy.lm.classification import load_classification, prompt_splits
 from monosemy.lm.prompts import (
     Form,
@@ -24,19 +21,7 @@ from monosemy.lm.prompts import (
     instruction_row,
     pair_row,
 )
-from monosemy.lm.texts import (
-    Kind,
-    TextData,
-    count,
-    dropped_notices,
-    fewer,
-    is_blank,
-    prompt_key,
-    records,
-    source_table,
-    split_rows,
-    table_splits,
-)
+from monosemy.lm.texts import TextData, check_columns, is_blank, prompt_key, source_table, text_data
 
 InstructionFormat = Literal["dolly", "alpaca", "messages", "prompt-completion", "classification", "text"]
 _COLUMNS: dict[InstructionFormat, tuple[str, ...]] = {
@@ -50,25 +35,30 @@ _COLUMNS: dict[InstructionFormat, tuple[str, ...]] = {
 
 
 class InstructionConfig(BaseModel):
-    """Where instruction data comes from and how it is read."""
+    """The source of instruction data and how it is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
-    """A table (JSON lines, JSON, CSV, parquet; gzip too), a pattern of such files, or a data set of the hub."""
+    """Table (JSON lines, JSON, CSV, parquet; gzip too), pattern of such files, or name of a Hugging Face data set."""
     format: InstructionFormat | None = None
-    """Recognised by the columns where it is not given."""
+    """Format of the source. By default it is recognised by its columns."""
     form: Form = "plain"
+    """Prompt template: plain text, alpaca, or the chat template of the tokenizer."""
     prompt_column: str = "prompt"
+    """Column of the prompts of prompt-completion data."""
     completion_column: str = "completion"
+    """Column of the completions of prompt-completion data."""
     text_column: str = "text"
+    """Column of plain texts."""
     label_words: tuple[str, ...] | None = None
-    """What each class is called in an answer, in the classes' order; for the format `classification`."""
+    """Word that stands for each class in an answer, in the order of the classes; for labelled texts."""
     test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
-    """Share of the prompts split off as test, where the source has no test split."""
+    """Fraction of the prompts that is split off as test, where the source has no test split."""
     validation_fraction: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Fraction of the prompts that is split off as validation, where the source has no validation split."""
     max_rows: Annotated[int, Gt(0)] | None = None
-    """At most so many train rows: the first in an order that the seed draws."""
+    """Maximum number of train rows, drawn by the seed."""
 
 
 def load_instructions(config: InstructionConfig, seed: int = 0) -> TextData:
@@ -87,46 +77,30 @@ def load_instructions(config: InstructionConfig, seed: int = 0) -> TextData:
     if chosen == "classification":
         data = load_classification(config.source, seed, test_fraction=config.test_fraction or 0.1)
         return prompt_splits(data, config.label_words, config.form, seed=seed, max_rows=config.max_rows)
-    _check_columns(table, chosen, config)
-    given = table_splits(table)
-    dropped: dict[str, int] = {}
-    rows: list[Row] = []
-    splits: list[str] | None = None if given is None else []
-    for i, cells in enumerate(records(table)):
-        row = _READERS[chosen](cells, config, f"Row {i + 1} of {table.where}")
-        why = _fault(row)
-        if why is not None:
-            count(dropped, why)
-            continue
-        rows.append(row)
-        if splits is not None and given is not None:
-            splits.append(given[i])
-    parts = split_rows(
-        rows,
+    check_columns(table, _needed(chosen, config), chosen, get_args(InstructionFormat))
+
+    def convert(cells: Row, where: str) -> Iterator[Row | str]:
+        row = _READERS[chosen](cells, config, where)
+        yield _fault(row) or row
+
+    as_messages = chosen == "messages" and config.form == "chat"
+    return text_data(
+        table,
+        config.source,
+        convert,
         _key,
-        splits,
+        format=chosen,
+        kind="text" if chosen == "text" else "messages" if as_messages else "prompt-completion",
         test_fraction=config.test_fraction,
         validation_fraction=config.validation_fraction,
+        max_rows=config.max_rows,
         seed=seed,
-        dropped=dropped,
-    )
-    kind: Kind = "text" if chosen == "text" else "messages" if "messages" in rows[0] else "prompt-completion"
-    return TextData(
-        name=source_name(config.source),
-        format=chosen,
-        kind=kind,
-        train=fewer(parts["train"], config.max_rows, seed),
-        validation=parts["validation"],
-        test=parts["test"],
-        n_read=len(table.frame),
-        dropped=dropped,
-        notices=dropped_notices(dropped),
     )
 
 
 def _recognised(table: Table, config: InstructionConfig) -> InstructionFormat:
-    """The first format whose columns are there; texts with a label are a classification table."""
-    if any(name in table.columns for name in LABEL_CANDIDATES) and {"text", "sentence"} & set(table.columns):
+    """Return the first format whose columns exist; texts with a label are a classification table."""
+    if all(any(name in table.columns for name in USUAL_NAMES[role]) for role in ("label", "text")):
         return "classification"
     for name in _COLUMNS:
         if set(_needed(name, config)) <= set(table.columns):
@@ -142,15 +116,6 @@ def _needed(name: InstructionFormat, config: InstructionConfig) -> tuple[str, ..
     if name == "prompt-completion":
         return config.prompt_column, config.completion_column
     return (config.text_column,) if name == "text" else _COLUMNS[name]
-
-
-def _check_columns(table: Table, chosen: InstructionFormat, config: InstructionConfig) -> None:
-    for column in _needed(chosen, config):
-        if column not in table.columns:
-            raise InputError(
-                f"{table.where} has no column {column!r}, which the format {chosen} needs; its columns are "
-                f"{', '.join(table.columns)}; name another format of {', '.join(get_args(InstructionFormat))}."
-            )
 
 
 def _dolly(cells: Row, config: InstructionConfig, where: str) -> Row:
@@ -197,7 +162,7 @@ _READERS: dict[InstructionFormat, Callable[[Row, InstructionConfig, str], Row]] 
 
 
 def _fault(row: Row) -> str | None:
-    """Why a row cannot be trained on; None where it can."""
+    """Return why a row cannot be trained on; None where it can."""
     if "completion" in row and is_blank(row["prompt"]):
         return "no prompt"
     answer = row.get("completion", row.get("text", row.get("messages")))
@@ -205,29 +170,19 @@ def _fault(row: Row) -> str | None:
 
 
 def _key(row: Row) -> str:
-    """A row's prompt: the whole where there is no answer apart."""
+    """Return the prompt of a row: all of a text or of the turns before the last."""
     if "messages" in row:
         return prompt_key(row["messages"][:-1])
     return prompt_key(row["prompt"] if "prompt" in row else row["text"])
 
 
 def held_out_texts(source: str) -> list[str]:
-    """One text a line of a file that ends in .txt; else the column `text` of a table.
+    """Read texts that a model was not trained on: the lines of a .txt file, or the column `text` of a table.
 
     Raises:
-        InputError: it cannot be read or holds no text.
+        InputError: the source cannot be read or holds no text.
     """
-    if source.endswith(".txt"):
-        try:
-            lines = Path(source).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"--held-out {source} cannot be read ({reason(error)}); give a UTF-8 text file."
-            ) from error
-        texts = [line.strip() for line in lines if line.strip()]
-    else:
-        found = load_instructions(InstructionConfig(source=source, format="text", test_fraction=0))
-        texts = [str(row["text"]) for rows in found.splits().values() for row in rows]
-    if not texts:
-        raise InputError(f"--held-out {source} holds no text; give one text a line.")
-    return texts
+    if classify(source).kind == "text":
+        return list(read_texts(source))
+    data = load_instructions(InstructionConfig(source=source, format="text", test_fraction=0))
+    return [str(row["text"]) for rows in data.splits().values() for row in rows]

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from monosemy.core.console import Progress
 from monosemy.errors import InputError, reason
 from monosemy.functional.firing import hoyer_sparsity
-from monosemy.functional.geometry import effective_rank, gauge_change, layer_gauge, neuron_gauge
+from monosemy.functional.geometry import effective_rank, layer_superposition, neuron_superposition, superposition_change
 from monosemy.lm.adapter_training import load_adapter
 from monosemy.lm.architectures import Mlp, MlpNames, causal_model, input_weights, mlps, model_type, token_rows
 from monosemy.lm.models import LoadedModel, load_causal_model
-from monosemy.lm.tokenization import length_batches, padded
+from monosemy.lm.tokenization import padded_batches
 from monosemy.metrics.streaming import EffectiveRank, FeatureDecorrelation, Firing, MonoScore
 
 RANK_ROWS = 2048
@@ -58,6 +58,10 @@ class LayerMetrics:
     prompt_similarity: float = float("nan")
     """Mean cosine of the prompts' embeddings: the MonoScore of a neuron that is equally active for all prompts. NaN
     without embeddings."""
+
+    def __repr__(self) -> str:
+        models = ", ".join(f"{model.name} ({model.n_layers} layers)" for model in self.models)
+        return f"LayerMetrics of {models} on {self.n_prompts:,} prompts: {', '.join(self.layers['metric'].unique())}"
 
 
 def measure_layers(
@@ -122,9 +126,9 @@ def measure_layers(
             )  # fmt: skip
             columns = {metric: np.array([layer[metric] for layer in layers]) for metric in layers[0]}
         if neurons is not None:
-            columns |= layer_gauge(neurons)._asdict()
+            columns |= layer_superposition(neurons)._asdict()
             if number and first is not None and list(map(len, first)) == list(map(len, neurons)):
-                changes = [gauge_change(before, after) for before, after in zip(first, neurons, strict=True)]
+                changes = [superposition_change(before, after) for before, after in zip(first, neurons, strict=True)]
                 columns["weight_change"] = np.array(changes)
             first = first if number else neurons
         n_layers = len(next(iter(columns.values())))
@@ -165,7 +169,8 @@ def open_model(source: str, device: str | None = None) -> LoadedModel:
 
 
 def neuron_superpositions(model: nn.Module, names: MlpNames | None = None) -> list[NDArray[np.float64]]:
-    """Return :func:`~monosemy.functional.geometry.neuron_gauge` of the neurons (M,) of each layer's MLP, in order.
+    """Return :func:`~monosemy.functional.geometry.neuron_superposition` of the neurons (M,) of each layer's MLP, in
+    order.
 
     The input weights and biases are those of the up-projection, for a gated MLP of the projection that is not gated.
 
@@ -194,7 +199,7 @@ def neuron_superpositions(model: nn.Module, names: MlpNames | None = None) -> li
                 f"computed from; measure on prompts, or choose a model with biases, such as GPT-2, GPT-Neo, GPT-J, "
                 f"OPT or Pythia."
             )
-        layers.append(neuron_gauge(*(values.detach().float().cpu().numpy() for values in (weight, bias))))
+        layers.append(neuron_superposition(*(values.detach().float().cpu().numpy() for values in (weight, bias))))
     return layers
 
 
@@ -285,9 +290,8 @@ def prompt_metrics(
         texts = tuple(prompts[start : start + _BLOCK])
         tokens = _last_tokens(loaded, texts, start, max_tokens)
         embeddings = None if embed is None else embed(texts)
-        lengths = [len(ids) for ids in tokens]
-        for rows in length_batches(lengths, max(1, _BATCH_TOKENS // max(lengths))):
-            ids, mask = padded([tokens[i] for i in rows], loaded.tokenizer.pad_token_id or 0, loaded.device)
+        batch_size = max(1, _BATCH_TOKENS // max(map(len, tokens)))
+        for rows, ids, mask in padded_batches(loaded, tokens, batch_size):
             for number, (up, neurons) in enumerate(_activations(body, modules, ids, mask)):
                 if not (np.isfinite(up).all() and np.isfinite(neurons).all()):
                     raise InputError(

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
 from pydantic import BaseModel, ConfigDict
 
-from monosemy.data.load import source_name
 from monosemy.data.tables import Table
 from monosemy.errors import InputError
 from monosemy.lm.prompts import (
@@ -25,18 +24,7 @@ from monosemy.lm.prompts import (
     dialogue_messages,
     dialogue_prompt,
 )
-from monosemy.lm.texts import (
-    TextData,
-    count,
-    dropped_notices,
-    fewer,
-    is_blank,
-    prompt_key,
-    records,
-    source_table,
-    split_rows,
-    table_splits,
-)
+from monosemy.lm.texts import TextData, check_columns, is_blank, prompt_key, source_table, text_data
 
 PreferenceFormat = Literal["hh-rlhf", "paradetox", "sycophancy", "pku-saferlhf", "trl"]
 DETOX_PROMPT = "Rewrite without rude words: {text}\nRewritten:"
@@ -47,27 +35,28 @@ _SYCOPHANCY_SPLITS = {"generate": "train", "dpo_pool": "train", "dpo_eval": "val
 
 
 class PreferenceConfig(BaseModel):
-    """Where preference data comes from and how it is read."""
+    """The source of preference data and how it is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
-    """A table (JSON lines, JSON, CSV, parquet; gzip too), a pattern of such files, or a data set of the hub."""
+    """Table (JSON lines, JSON, CSV, parquet; gzip too), pattern of such files, or name of a Hugging Face data set."""
     format: PreferenceFormat | None = None
-    """Recognised by the columns where it is not given."""
+    """Format of the source. By default it is recognised by its columns."""
     form: Form = "plain"
-    """`alpaca` is `plain` here: these sources have templates of their own."""
+    """Prompt template: plain text, or the chat template of the tokenizer; alpaca is the same as plain here."""
     safer: bool = True
-    """PKU-SafeRLHF: prefer the safer answer (its `safer_response_id`), or the better one."""
+    """PKU-SafeRLHF: prefer the safer answer (safer_response_id) instead of the better one."""
     sycophantic: bool = False
-    """Sycophancy questions: prefer the answer that matches the asker, for models that please; or the other one."""
+    """Sycophancy questions: prefer the answer that agrees with the user instead of the other one."""
     rewrites: Literal["all", "first"] = "all"
-    """ParaDetox: one pair for each neutral rewrite of a sentence, or for its first."""
+    """ParaDetox: a pair for all neutral rewrites of a sentence, or only for the first."""
     test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
-    """Share of the prompts split off as test, where the source has no test split."""
+    """Fraction of the prompts that is split off as test, where the source has no test split."""
     validation_fraction: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Fraction of the prompts that is split off as validation, where the source has no validation split."""
     max_rows: Annotated[int, Gt(0)] | None = None
-    """At most so many train pairs: the first in an order that the seed draws."""
+    """Maximum number of train pairs, drawn by the seed."""
 
 
 @dataclass(frozen=True)
@@ -78,58 +67,38 @@ class _Pair:
 
 
 Converter = Callable[[Row, PreferenceConfig, str], Iterator["_Pair | str"]]
-"""The pairs of a row; a string is the reason why there is none."""
+"""A function that yields the pairs of a row; a string is the reason for leaving one out."""
 
 
 def load_preferences(config: PreferenceConfig, seed: int = 0) -> TextData:
     """Read preference data as rows for TRL's DPOTrainer: `prompt`, `chosen`, `rejected`.
 
-    Pairs with an empty answer or prompt, with two equal answers, and such that repeat another are left out and
-    counted.
+    Pairs with an empty answer or prompt, with two equal answers, and duplicates are left out and counted.
 
     Raises:
-        InputError: the source cannot be read, has none of the formats, or holds something else than texts.
+        InputError: the source cannot be read, has none of the formats, or holds something other than texts.
     """
     table = source_table(config.source)
     chosen = config.format or _recognised(table)
-    for column in _COLUMNS[chosen]:
-        if column not in table.columns:
-            raise InputError(
-                f"{table.where} has no column {column!r}, which the format {chosen} needs; its columns are "
-                f"{', '.join(table.columns)}; name another format."
-            )
-    given = table_splits(table, _SYCOPHANCY_SPLITS if chosen == "sycophancy" else None)
-    dropped: dict[str, int] = {}
-    rows, splits, n_read = [], [], 0
-    for i, cells in enumerate(records(table)):
-        for pair in _CONVERTERS[chosen](cells, config, f"Row {i + 1} of {table.where}"):
-            n_read += 1
-            why = pair if isinstance(pair, str) else _fault(pair)
-            if why is not None:
-                count(dropped, why)
-                continue
-            assert isinstance(pair, _Pair)
-            rows.append(_row(pair, config.form))
-            splits.append("train" if given is None else given[i])
-    parts = split_rows(
-        rows,
+    check_columns(table, _COLUMNS[chosen], chosen, get_args(PreferenceFormat))
+
+    def convert(cells: Row, where: str) -> Iterator[Row | str]:
+        for pair in _CONVERTERS[chosen](cells, config, where):
+            yield pair if isinstance(pair, str) else _fault(pair) or _row(pair, config.form)
+
+    return text_data(
+        table,
+        config.source,
+        convert,
         lambda row: prompt_key(row["prompt"]),
-        None if given is None else splits,
-        test_fraction=config.test_fraction,
-        validation_fraction=config.validation_fraction,
-        seed=seed,
-        dropped=dropped,
-    )
-    return TextData(
-        name=source_name(config.source),
         format=chosen,
         kind="preference",
-        train=fewer(parts["train"], config.max_rows, seed),
-        validation=parts["validation"],
-        test=parts["test"],
-        n_read=n_read,
-        dropped=dropped,
-        notices=(*_decided(chosen, config), *dropped_notices(dropped)),
+        test_fraction=config.test_fraction,
+        validation_fraction=config.validation_fraction,
+        max_rows=config.max_rows,
+        seed=seed,
+        roles=_SYCOPHANCY_SPLITS if chosen == "sycophancy" else None,
+        notices=_decisions(chosen, config),
     )
 
 
@@ -144,15 +113,15 @@ def _recognised(table: Table) -> PreferenceFormat:
         return "hh-rlhf" if marked and "prompt" not in columns else "trl"
     known = "; ".join(f"{name}: {', '.join(needed)}" for name, needed in _COLUMNS.items())
     raise InputError(
-        f"{table.where} has the columns {', '.join(table.columns)}, which are of no known preference format "
+        f"{table.where} has the columns {', '.join(table.columns)}, which belong to no known preference format "
         f"({known}); rename them to prompt, chosen, rejected."
     )
 
 
-def _decided(chosen: PreferenceFormat, config: PreferenceConfig) -> tuple[str, ...]:
+def _decisions(chosen: PreferenceFormat, config: PreferenceConfig) -> tuple[str, ...]:
     if chosen == "sycophancy":
-        which = "agrees with" if config.sycophantic else "does not give in to"
-        return (f"Preferred: the answer that {which} the asker.",)
+        which = "agrees" if config.sycophantic else "does not agree"
+        return (f"Preferred: the answer that {which} with the user.",)
     if chosen == "pku-saferlhf":
         return (f"Preferred: the {'safer' if config.safer else 'better'} answer.",)
     if chosen == "paradetox":
@@ -170,7 +139,7 @@ def _fault(pair: _Pair) -> str | None:
 
 
 def _row(pair: _Pair, form: Form) -> Row:
-    """A pair in a form: messages for a chat, text otherwise."""
+    """Return a pair as messages for a chat, as text otherwise."""
     if form == "chat":
         prompt: Text = as_messages(pair.prompt, "user")
         return {"prompt": prompt} | {
@@ -185,7 +154,7 @@ def _row(pair: _Pair, form: Form) -> Row:
 
 
 def _hh_rlhf(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
-    """Two dialogues that share all turns but the last: the prompt ends where their last shared turn does."""
+    """Read two dialogues that share all turns but the last: the prompt ends where their last shared turn does."""
     chosen, rejected = (content_text(checked_text(cells[name], f"{where}, {name},")) for name in ("chosen", "rejected"))
     end = chosen[: _shared(chosen, rejected)].rfind(ASSISTANT)
     if chosen == rejected:
@@ -200,11 +169,11 @@ def _hh_rlhf(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair
 
 
 def _paradetox(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
-    toxic, given = cell_text(cells, "toxic", where), cells["neutral"]
-    neutral = list(given) if isinstance(given, list | tuple | np.ndarray) else [given]
-    for rewrite in neutral[:1] if config.rewrites == "first" else neutral:
-        said = cell_text({"neutral": rewrite}, "neutral", where)
-        yield _Pair(DETOX_PROMPT.format(text=toxic), f" {said}", f" {toxic}")
+    toxic, cell = cell_text(cells, "toxic", where), cells["neutral"]
+    rewrites = list(cell) if isinstance(cell, list | tuple | np.ndarray) else [cell]
+    for rewrite in rewrites[:1] if config.rewrites == "first" else rewrites:
+        neutral = cell_text({"neutral": rewrite}, "neutral", where)
+        yield _Pair(DETOX_PROMPT.format(text=toxic), f" {neutral}", f" {toxic}")
 
 
 def _sycophancy(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
@@ -229,12 +198,12 @@ def _pku_saferlhf(cells: Row, config: PreferenceConfig, where: str) -> Iterator[
     if config.form == "chat":
         yield _Pair(prompt, answers[first], answers[1 - first])
     else:
-        asked = dialogue_prompt([{"role": "user", "content": prompt.strip()}]) if prompt.strip() else ""
-        yield _Pair(asked, f" {answers[first].strip()}", f" {answers[1 - first].strip()}")
+        dialogue = dialogue_prompt([{"role": "user", "content": prompt.strip()}]) if prompt.strip() else ""
+        yield _Pair(dialogue, f" {answers[first].strip()}", f" {answers[1 - first].strip()}")
 
 
 def _trl(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
-    """Explicit prompts as they are; of implicit ones, what both answers begin with is the prompt."""
+    """Read explicit prompts unchanged; an implicit prompt is what both answers begin with."""
     chosen, rejected = (checked_text(cells[name], f"{where}, {name},") for name in ("chosen", "rejected"))
     if isinstance(chosen, str) != isinstance(rejected, str):
         raise InputError(f"{where} mixes text and messages in chosen and rejected; give both in one form.")
@@ -256,7 +225,7 @@ def _common_messages(chosen: Sequence[Message], rejected: Sequence[Message]) -> 
 
 
 def _shared(first: Sequence[object], second: Sequence[object]) -> int:
-    """How many characters or messages two sequences begin with in common."""
+    """Return the number of characters or messages that two sequences begin with in common."""
     return next(
         (i for i, (one, other) in enumerate(zip(first, second, strict=False)) if one != other),
         min(len(first), len(second)),

@@ -1,4 +1,4 @@
-"""How a question and its answer become the text that a language model reads."""
+"""Prompt templates: a question and its answer as text or messages for a language model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -6,8 +6,8 @@ from typing import Any, Literal
 from monosemy.errors import InputError
 
 Form = Literal["plain", "alpaca", "chat"]
-"""`plain` is bare text, `alpaca` the published template of Stanford Alpaca, `chat` lists of messages for models whose
-tokenizer has a chat template."""
+"""A prompt template: `plain` is bare text, `alpaca` the published template of Stanford Alpaca, `chat` lists of messages
+for models whose tokenizer has a chat template."""
 Message = dict[str, str]
 Text = str | list[Message]
 """A prompt or a completion: a string, or messages with a role and a content each."""
@@ -25,9 +25,9 @@ _PAIRED = ", paired with an input that provides further context"
 
 
 def instruction_row(instruction: str, context: str, response: str, form: Form) -> Row:
-    """`prompt` and `completion` of an instruction, what it refers to ("" for nothing), and its answer.
+    """Return `prompt` and `completion` of an instruction, its context ("" for none), and its answer.
 
-    Source of the form `alpaca`: Taori et al., "Stanford Alpaca" (2023), the template of its training data.
+    Source of the template `alpaca`: Taori et al., "Stanford Alpaca" (2023), the template of its training data.
     """
     if form == "chat":
         question = f"{instruction}\n\n{context}" if context else instruction
@@ -41,7 +41,7 @@ def instruction_row(instruction: str, context: str, response: str, form: Form) -
 
 
 def pair_row(prompt: Text, completion: Text, form: Form) -> Row:
-    """`prompt` and `completion` in a form: strings become messages for a chat, messages become text otherwise."""
+    """Return `prompt` and `completion`: strings become messages for a chat, messages become text otherwise."""
     if form == "chat":
         return {"prompt": as_messages(prompt, "user"), "completion": as_messages(completion, "assistant")}
     if isinstance(prompt, str) and isinstance(completion, str):
@@ -51,34 +51,34 @@ def pair_row(prompt: Text, completion: Text, form: Form) -> Row:
 
 
 def dialogue_prompt(messages: Sequence[Message]) -> str:
-    """Turns as text that the assistant's next words follow; the turns are marked as in hh-rlhf."""
+    """Return turns as a text to be continued by the assistant; the turns are marked as in hh-rlhf."""
     marks = {"system": "", "user": f"{HUMAN} ", "assistant": f"{ASSISTANT} "}
     return "".join(marks[message["role"]] + message["content"] for message in messages) + ASSISTANT
 
 
 def dialogue_messages(text: str) -> list[Message]:
-    """The turns of a dialogue with hh-rlhf's marks; what stands before the first mark is the system's."""
+    """Return the turns of a dialogue with hh-rlhf's marks; text before the first mark is the system's."""
     messages = []
     for i, part in enumerate(text.split(HUMAN)):
-        said, *answers = part.split(ASSISTANT)
-        if i or said.strip():
-            messages.append(_message("user" if i else "system", said.strip()))
+        turn, *answers = part.split(ASSISTANT)
+        if i or turn.strip():
+            messages.append(_message("user" if i else "system", turn.strip()))
         messages += [_message("assistant", answer.strip()) for answer in answers if answer.strip()]
     return messages
 
 
 def as_messages(text: Text, role: str) -> list[Message]:
-    """Messages as they are; a string is one message of the role, without the space around it."""
+    """Return messages unchanged, and a string as one message of the role, without the space around it."""
     return [_message(role, text.strip())] if isinstance(text, str) else text
 
 
 def content_text(text: Text) -> str:
-    """The words of a prompt or completion, whatever its form."""
+    """Return the text of a prompt or completion, whether string or messages."""
     return text if isinstance(text, str) else "\n\n".join(message["content"] for message in text)
 
 
 def checked_text(value: Any, where: str) -> Text:
-    """A cell as a string or as messages with the roles system, user and assistant; "" where it is missing.
+    """Return a cell as a string or as messages with the roles system, user and assistant; "" where it is missing.
 
     Messages with the keys `from` and `value` (ShareGPT's) are read too.
     """
@@ -105,7 +105,7 @@ def checked_text(value: Any, where: str) -> Text:
 
 
 def cell_text(cells: Row, column: str, where: str) -> str:
-    """The words of a row's cell, without the space around them; "" where it is missing."""
+    """Return the text of a row's cell, without the space around it; "" where it is missing."""
     return content_text(checked_text(cells.get(column), f"{where}, {column},")).strip()
 
 

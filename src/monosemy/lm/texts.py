@@ -1,21 +1,21 @@
-"""Rows of text in train, validation and test, and what was left out on the way."""
+"""Rows of text for language models, from any table, in train, validation and test that share no prompt."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from monosemy.data.load import table_of
-from monosemy.data.rows import SPLIT_ROLES, label_texts
-from monosemy.data.tables import TABLE_SUFFIXES, Table
+from monosemy.data.dataset import label_texts, subsample
+from monosemy.data.load import source_name, table_of
+from monosemy.data.sources import SPLIT_ROLES, TABLE_SUFFIXES, classify
+from monosemy.data.tables import Table
 from monosemy.errors import InputError, needs_extra
 from monosemy.lm.prompts import Row, Text, content_text
-from monosemy.seeding import numpy_rng
 
 Kind = Literal["prompt-completion", "messages", "text", "preference"]
 
-_SAID = {
+_REASONS = {
     "empty": "without an answer",
     "no prompt": "without a prompt",
     "equal": "whose chosen answer equals the rejected one",
@@ -29,11 +29,11 @@ _SAID = {
 
 @dataclass(frozen=True)
 class TextData:
-    """Rows in TRL's formats, split; no prompt of one split is in another."""
+    """Rows in TRL's formats, split so that no prompt of one split is in another."""
 
     name: str
     format: str
-    """How the source was read."""
+    """The format that the source was read as."""
     kind: Kind
     """The columns: `prompt` and `completion`; `messages`; `text`; or `prompt`, `chosen` and `rejected`."""
     train: list[Row]
@@ -44,42 +44,101 @@ class TextData:
     dropped: dict[str, int] = field(default_factory=dict)
     """Number of rows left out, by reason."""
     notices: tuple[str, ...] = ()
-    """What was decided and left out on reading, said to the user."""
+    """Messages to the user: what was decided and left out on reading."""
 
     def splits(self) -> dict[str, list[Row]]:
-        """The splits that have rows, by name."""
+        """Return the splits that have rows, by name."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: rows for name, rows in parts.items() if rows}
 
     def datasets(self) -> dict[str, Any]:
-        """The splits as `datasets.Dataset`, as TRL's trainers take them."""
+        """Return the splits as `datasets.Dataset`, as TRL's trainers take them."""
         with needs_extra("lm", "monosemy.lm"):
             from datasets import Dataset
 
         return {name: Dataset.from_list(rows) for name, rows in self.splits().items()}
 
 
-def source_table(source: str) -> Table:
-    """The table of a source of texts."""
+def source_table(name: str) -> Table:
+    """Read the table of a source of texts."""
+    source = classify(name)
     table = table_of(source)
     if table is None:
-        raise InputError(
-            f"{source} is no table of texts; give a file that ends in {', '.join(TABLE_SUFFIXES)}, or a data set's id."
-        )
+        raise source.unsupported(f"a table ({', '.join(TABLE_SUFFIXES)}), or the name of a Hugging Face data set")
     return table
 
 
-def records(table: Table) -> list[Row]:
-    """The rows of a table as dictionaries."""
-    return [{str(key): value for key, value in row.items()} for row in table.frame.to_dict("records")]
+def check_columns(table: Table, columns: Sequence[str], format_name: str, formats: Sequence[str]) -> None:
+    """Raise where a table lacks a column that a format needs."""
+    for column in columns:
+        if column not in table.columns:
+            raise InputError(
+                f"{table.where} has no column {column!r}, which the format {format_name} needs; its columns are "
+                f"{', '.join(table.columns)}; choose another format of {', '.join(formats)}."
+            )
 
 
-def table_splits(table: Table, roles: dict[str, str] | None = None) -> list[str] | None:
-    """The split of each row by the column `split` or by the files' names; "" for a split of no role; None without.
+def text_data(
+    table: Table,
+    source: str,
+    convert: Callable[[Row, str], Iterable[Row | str]],
+    key: Callable[[Row], str],
+    *,
+    format: str,
+    kind: Kind,
+    test_fraction: float,
+    validation_fraction: float,
+    max_rows: int | None,
+    seed: int,
+    roles: dict[str, str] | None = None,
+    notices: Sequence[str] = (),
+) -> TextData:
+    """Convert the rows of a table, split them by their prompts and count what is left out.
 
     Args:
+        convert: yields the rows in TRL's format that a row of the table (and its name in messages) gives; a string is
+            the reason for leaving one out.
+        key: returns the prompt of a converted row as text; rows with equal prompts stay in one split.
         roles: names of splits that this source has beside the usual ones.
+        notices: messages that precede those about what was left out.
     """
+    splits = _table_splits(table, roles)
+    dropped: dict[str, int] = {}
+    rows: list[Row] = []
+    row_splits: list[str] = []
+    n_read = 0
+    for i, cells in enumerate(table.frame.to_dict("records")):
+        for row in convert({str(name): value for name, value in cells.items()}, f"Row {i + 1} of {table.where}"):
+            n_read += 1
+            if isinstance(row, str):
+                count(dropped, row)
+            else:
+                rows.append(row)
+                row_splits.append("train" if splits is None else splits[i])
+    parts = split_rows(
+        rows,
+        key,
+        None if splits is None else row_splits,
+        test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        dropped=dropped,
+    )
+    return TextData(
+        name=source_name(source),
+        format=format,
+        kind=kind,
+        train=subsample(parts["train"], max_rows, seed),
+        validation=parts["validation"],
+        test=parts["test"],
+        n_read=n_read,
+        dropped=dropped,
+        notices=(*notices, *(f"Left out: {n:,} rows {_REASONS[why]}." for why, n in dropped.items())),
+    )
+
+
+def _table_splits(table: Table, roles: dict[str, str] | None) -> list[str] | None:
+    """Return the split of each row by the column `split` or by the files' names; "" for other splits; None without."""
     named = label_texts(table.frame["split"].fillna("")) if "split" in table.frame else table.splits
     if named is None:
         return None
@@ -88,33 +147,33 @@ def table_splits(table: Table, roles: dict[str, str] | None = None) -> list[str]
 
 
 def prompt_key(text: Text) -> str:
-    """What makes two prompts the same: their words, whatever the spaces between them."""
-    said = text if isinstance(text, str) else json.dumps([[m["role"], m["content"].split()] for m in text])
-    return " ".join(said.split())
+    """Return the words of a prompt, which make two prompts the same whatever the spaces between them."""
+    whole = text if isinstance(text, str) else json.dumps([[m["role"], m["content"].split()] for m in text])
+    return " ".join(whole.split())
 
 
 def split_rows(
     rows: Sequence[Row],
     key: Callable[[Row], str],
-    given: Sequence[str] | None,
+    splits: Sequence[str] | None,
     *,
     test_fraction: float,
     validation_fraction: float,
     seed: int,
     dropped: dict[str, int],
 ) -> dict[str, list[Row]]:
-    """Rows by split: by the splits that are given, and else by their key.
+    """Return rows by split: those of the source, or split off by their keys.
 
-    A share of the keys (not of the rows) is split off where the source has no such split. The draw depends on the
+    A fraction of the keys (not of the rows) is split off where the source has no such split. The draw depends on the
     seed and on the keys alone, not on their order. Rows of train whose key is in validation or test, and rows of
     validation whose key is in test, are left out and counted in ``dropped``.
 
     Args:
-        given: `train`, `validation`, `test` or "" (left out) for each row; None where all rows are train.
+        splits: `train`, `validation`, `test` or "" (left out) for each row; None where all rows are train.
     """
     parts: dict[str, list[Row]] = {"train": [], "validation": [], "test": []}
     for i, row in enumerate(rows):
-        split = "train" if given is None else given[i]
+        split = "train" if splits is None else splits[i]
         if split:
             parts[split].append(row)
         else:
@@ -127,17 +186,17 @@ def split_rows(
             parts["train"] = [row for row in parts["train"] if key(row) not in off]
     later = {key(row) for row in parts["test"]}
     for name in ("validation", "train"):
-        kept = [row for row in parts[name] if key(row) not in later]
-        count(dropped, "shared prompt", len(parts[name]) - len(kept))
-        parts[name] = kept
-        later |= {key(row) for row in kept}
+        rest = [row for row in parts[name] if key(row) not in later]
+        count(dropped, "shared prompt", len(parts[name]) - len(rest))
+        parts[name] = rest
+        later |= {key(row) for row in rest}
     if not parts["train"]:
         raise InputError("No rows are left to train on; give more rows, or lower the fractions that are split off.")
     return parts
 
 
 def _drawn(keys: Iterable[str], fraction: float, seed: int, name: str) -> set[str]:
-    """A share of the distinct keys: at least one, if there are two."""
+    """Draw a fraction of the distinct keys: at least one, if there are two."""
 
     def place(key: str) -> bytes:
         return hashlib.sha256(f"{name} {seed} {key}".encode("utf-8", "surrogatepass")).digest()
@@ -153,7 +212,7 @@ def count(dropped: dict[str, int], why: str, n: int = 1) -> None:
         dropped[why] = dropped.get(why, 0) + n
 
 
-def _without_repeats(rows: Iterable[Row], dropped: dict[str, int]) -> Iterable[Row]:
+def _without_repeats(rows: Iterable[Row], dropped: dict[str, int]) -> Iterator[Row]:
     seen = set()
     for row in rows:
         same = json.dumps(row, sort_keys=True, ensure_ascii=True)
@@ -164,19 +223,6 @@ def _without_repeats(rows: Iterable[Row], dropped: dict[str, int]) -> Iterable[R
             yield row
 
 
-def dropped_notices(dropped: dict[str, int]) -> tuple[str, ...]:
-    """One sentence for each reason that rows were left out for."""
-    return tuple(f"Left out: {n:,} rows {_SAID[why]}." for why, n in dropped.items())
-
-
 def is_blank(text: Text) -> bool:
-    """Whether a prompt or a completion has no words."""
+    """Return whether a prompt or a completion has no words."""
     return not content_text(text).strip()
-
-
-def fewer(rows: list[Row], n_rows: int | None, seed: int) -> list[Row]:
-    """At most so many rows, drawn by the seed, in their order; for a seed, a larger number only adds rows."""
-    if n_rows is None or n_rows >= len(rows):
-        return rows
-    drawn = numpy_rng("rows", seed).permutation(len(rows))[:n_rows]
-    return [rows[i] for i in sorted(drawn)]

@@ -1,8 +1,6 @@
-"""What each dimension responds to: its strongest samples, its classes, how its activations are spread.
+"""Explanations: each dimension by its strongest samples, classes and activations; predictions by their dimensions.
 
-The arrays are what a reader looks at; their size depends on the number of dimensions, not of samples.
-
-Right and wrong predictions of a linear classifier, and the dimensions that they rest on.
+The size of an explanation depends on the number of dimensions, not on that of samples.
 """
 
 from typing import Any, NamedTuple
@@ -13,10 +11,10 @@ from numpy.typing import NDArray
 
 from monosemy.data.memory_map import as_codes, row_blocks, take_rows
 from monosemy.errors import InputError
-from monosemy.functional.consistency import Codes
+from monosemy.functional.consistency import Array, Codes
 from monosemy.functional.top_samples import activation_histogram
-from monosemy.metrics.dimensions import MIN_SUPPORT
-from monosemy.metrics.single_pass import WIDEST, sparse_where_sparse
+from monosemy.metrics.dimensions import MIN_SUPPORT, format_metrics
+from monosemy.metrics.measurement import MAX_DIMENSIONS, sparsify
 from monosemy.metrics.streaming import Firing, MonoScore, SemanticConsistency, TopActivating
 
 N_TOP = 12
@@ -24,12 +22,13 @@ N_TOP = 12
 N_CLASSES = 5
 """Classes that are kept of every dimension."""
 N_BINS = 16
-Array = NDArray[np.float64]
+N_WEIGHTS = 12
+"""Dimensions that are kept of a classifier's class."""
 Numbers = NDArray[np.int64]
 
 
 class Explanations(NamedTuple):
-    """Of M dimensions, measured on the same samples."""
+    """Explanations of M dimensions, measured on the same samples."""
 
     rows: Numbers
     """(M, N_TOP), the samples of the largest positive activations; -1 where there are fewer."""
@@ -44,105 +43,104 @@ class Explanations(NamedTuple):
     support: Numbers
     """(M,), samples for which the dimension fires."""
     consistency: Array
-    """(M,), share of the commonest class among them; NaN without support or labels."""
+    """(M,), fraction of the commonest class among them; NaN without support or labels."""
     chance: Array
-    """(M,), what that would be by chance."""
+    """(M,), its chance level."""
     mono_score: Array
-    """(M,); NaN where fewer than two samples activate the dimension, or nothing tells similarities."""
+    """(M,); NaN where fewer than two samples activate the dimension, or there are no similarities."""
     classes: Numbers
     """(M, N_CLASSES), the commonest classes among the samples for which it fires; -1 where there are fewer."""
     class_counts: Numbers
     """(M, N_CLASSES), how many of these samples each has."""
 
+    def __repr__(self) -> str:
+        active = self.support > 0
+        means = {
+            name: float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+            for name, values in (("consistency", self.consistency), ("mono_score", self.mono_score))
+        }
+        return f"Explanations of {len(active):,} dimensions, {int(active.sum()):,} active\n{format_metrics(means)}"
+
 
 def explain(
-    codes: Any, labels: NDArray[np.int64] | None = None, n_classes: int = 0, yardstick: Any = None
+    codes: Any, labels: NDArray[np.int64] | None = None, n_classes: int = 0, reference_embeddings: Any = None
 ) -> Explanations:
-    """Explanations of the dimensions of codes (N, M): dense, CSR, ``SparseCodes`` or a memory map.
+    """Explain the dimensions of codes (N, M): dense, CSR, ``SparseCodes`` or a memory map.
 
     Args:
-        labels: (N,) in [0, n_classes); without them nothing is said of classes.
-        yardstick: (N, D), what MonoScore takes its similarities from. Without it the rows of the codes themselves, for
-            up to ``WIDEST`` dimensions.
+        labels: (N,) in [0, n_classes); without them the results on classes are empty.
+        reference_embeddings: (N, D), from which MonoScore takes its similarities. Without them it compares the rows of
+            the codes themselves, for up to ``MAX_DIMENSIONS`` dimensions.
 
     Raises:
-        InputError: numbers of rows differ, or a row holds NaN or infinity.
+        InputError: numbers of rows differ, or a row has NaN or infinity.
     """
     codes = as_codes(codes)
-    similar = codes if yardstick is None else as_codes(yardstick)
+    similar = codes if reference_embeddings is None else as_codes(reference_embeddings)
     if similar.shape[0] != codes.shape[0]:
         raise InputError(
-            f"The embeddings have {similar.shape[0]} rows, but the codes {codes.shape[0]}; give one for each row."
+            f"reference_embeddings has {similar.shape[0]} rows, but codes {codes.shape[0]}; give one for each row."
         )
     top, firing, mono = TopActivating(N_TOP), Firing(), MonoScore()
     consistency = None if labels is None else SemanticConsistency(n_classes)
     low = np.zeros(codes.shape[1])
     for block in row_blocks(codes, similar):
-        few = sparse_where_sparse(take_rows(codes, block))
-        top.update(few, np.arange(block.start, block.stop))
-        firing.update(few)
-        if yardstick is not None or codes.shape[1] <= WIDEST:
-            mono.update(few, few if yardstick is None else take_rows(similar, block))
+        rows = sparsify(take_rows(codes, block))
+        top.update(rows, np.arange(block.start, block.stop))
+        firing.update(rows)
+        if reference_embeddings is not None or codes.shape[1] <= MAX_DIMENSIONS:
+            mono.update(rows, rows if reference_embeddings is None else take_rows(similar, block))
         if consistency is not None and labels is not None:
-            consistency.update(few, labels[block])
-        low = np.minimum(low, few.min(axis=0) if isinstance(few, np.ndarray) else few.min(axis=0).toarray().ravel())
-    found = top.compute()
-    high = found.values[:, 0]
-    support = _support(firing)
-    nothing = np.full(len(low), np.nan)
+            consistency.update(rows, labels[block])
+        low = np.minimum(low, rows.min(axis=0) if isinstance(rows, np.ndarray) else rows.min(axis=0).toarray().ravel())
+    strongest = top.compute()
+    high = strongest.values[:, 0]
+    histogram = np.zeros((len(low), N_BINS), dtype=np.int64)
+    for block in row_blocks(codes):
+        histogram += activation_histogram(take_rows(codes, block), low, high, N_BINS)
+    assert firing.moments is not None
+    undefined = np.full(len(low), np.nan)
     pure = None if consistency is None else consistency.compute()
     classes, class_counts = _commonest(consistency, len(low))
     return Explanations(
-        rows=found.rows,
-        values=found.values,
+        rows=strongest.rows,
+        values=strongest.values,
         low=low,
         high=high,
-        histogram=_histogram(codes, low, high),
-        support=support,
-        consistency=nothing if pure is None else pure.score,
-        chance=nothing if pure is None else pure.chance,
-        mono_score=nothing if mono.moments is None else mono.compute().score,
+        histogram=histogram,
+        support=firing.moments.support,
+        consistency=undefined if pure is None else pure.score,
+        chance=undefined if pure is None else pure.chance,
+        mono_score=undefined if mono.moments is None else mono.compute().score,
         classes=classes,
         class_counts=class_counts,
     )
 
 
-def _support(firing: Firing) -> Numbers:
-    assert firing.moments is not None
-    return firing.moments.support
-
-
-def _histogram(codes: Codes, low: Array, high: Array) -> Numbers:
-    counts = np.zeros((len(low), N_BINS), dtype=np.int64)
-    for block in row_blocks(codes):
-        counts += activation_histogram(take_rows(codes, block), low, high, N_BINS)
-    return counts
-
-
 def _commonest(consistency: SemanticConsistency | None, width: int) -> tuple[Numbers, Numbers]:
-    """The commonest classes of every dimension, those of equal counts in their order, and the counts."""
+    """Return the commonest classes of every dimension, those of equal counts in their order, and the counts."""
     classes, counts = np.full((width, N_CLASSES), -1, dtype=np.int64), np.zeros((width, N_CLASSES), dtype=np.int64)
     if consistency is None or consistency.moments is None:
         return classes, counts
     table = consistency.moments.table
-    kept = min(N_CLASSES, len(table))
-    order = np.argsort(-table, axis=0, kind="stable")[:kept]
-    counts[:, :kept] = np.take_along_axis(table, order, axis=0).T
-    classes[:, :kept] = np.where(counts[:, :kept] > 0, order.T, -1)
+    n = min(N_CLASSES, len(table))
+    order = np.argsort(-table, axis=0, kind="stable")[:n]
+    counts[:, :n] = np.take_along_axis(table, order, axis=0).T
+    classes[:, :n] = np.where(counts[:, :n] > 0, order.T, -1)
     return classes, counts
 
 
-def sample_monosemanticity(codes: Codes, of_dimensions: Array) -> Array:
-    """s_i = sum_m |a_im| c_m / sum_m |a_im|: how monosemantic the dimensions are that a sample is made of.
+def sample_monosemanticity(codes: Codes, scores: Array) -> Array:
+    """Return s_i = sum_m |a_im| c_m / sum_m |a_im|: how monosemantic the dimensions are that a sample is made of.
 
     Args:
         codes: (N, M), dense or CSR.
-        of_dimensions: (M,), c_m, such as the semantic consistency; dimensions where it is NaN do not count.
+        scores: (M,), c_m, such as the semantic consistency; dimensions where it is NaN do not count.
 
     Returns: (N,); NaN where no dimension counts.
     """
-    known = np.isfinite(of_dimensions)
-    scores, weights = np.where(known, of_dimensions, 0.0), known.astype(np.float64)
+    known = np.isfinite(scores)
+    scores, weights = np.where(known, scores, 0.0), known.astype(np.float64)
     parts = [np.empty(0)]
     for block in row_blocks(codes):
         sizes = abs(take_rows(codes, block).astype(np.float64))
@@ -151,12 +149,8 @@ def sample_monosemanticity(codes: Codes, of_dimensions: Array) -> Array:
     return np.concatenate(parts)
 
 
-N_WEIGHTS = 12
-"""Dimensions that are kept of a class."""
-
-
 class Predictions(NamedTuple):
-    """Of one classifier on N test samples with C classes."""
+    """Predictions of one classifier on N test samples with C classes, and the dimensions that they rest on."""
 
     predicted: Numbers
     """(N,)."""
@@ -167,19 +161,19 @@ class Predictions(NamedTuple):
     class_accuracy: Array
     """(C,); NaN for a class without test samples."""
     dimensions: Numbers
-    """(2, N_WEIGHTS), of the least and the most accurate class: the dimensions that speak most for it; -1 where there
-    are fewer."""
+    """(2, N_WEIGHTS), of the least and the most accurate class: the dimensions with the largest positive weights; -1
+    where there are fewer."""
     weights: Array
-    """(2, N_WEIGHTS), what one standard deviation of the dimension adds to the class's logit."""
+    """(2, N_WEIGHTS), the change of the class's logit by one standard deviation of the dimension."""
 
     @property
     def extreme_classes(self) -> tuple[int, int]:
-        """The least and the most accurate class, of equal ones the first."""
+        """Least and most accurate class, of equal ones the first."""
         return extreme_classes(self.class_accuracy)
 
 
 def extreme_classes(class_accuracy: Array) -> tuple[int, int]:
-    """The least and the most accurate class."""
+    """Return the least and the most accurate class, of equal ones the first."""
     return int(np.nanargmin(class_accuracy)), int(np.nanargmax(class_accuracy))
 
 
@@ -191,7 +185,7 @@ def describe_predictions(
     train_codes: Codes,
     train_labels: Numbers,
 ) -> Predictions:
-    """Predictions beside how monosemantic the dimensions are that the samples are made of.
+    """Describe predictions and the monosemanticity of the dimensions that the samples are made of.
 
     The dimensions' consistency is measured on train with clean labels: on test a sample's own label would count.
 
@@ -205,9 +199,9 @@ def describe_predictions(
     consistency = SemanticConsistency(n_classes).update(train_codes, train_labels).compute()
     known = np.where(consistency.support >= MIN_SUPPORT, consistency.score, np.nan)
     hits = np.bincount(labels[predicted == labels], minlength=n_classes)
-    tested = np.bincount(labels, minlength=n_classes)
-    accuracy = np.divide(hits, tested, out=np.full(n_classes, np.nan), where=tested > 0)
-    chosen = [_speaking_for(weight[:, c] * standard_deviations(train_codes)) for c in extreme_classes(accuracy)]
+    total = np.bincount(labels, minlength=n_classes)
+    accuracy = np.divide(hits, total, out=np.full(n_classes, np.nan), where=total > 0)
+    chosen = [_largest_effects(weight[:, c] * standard_deviations(train_codes)) for c in extreme_classes(accuracy)]
     return Predictions(
         predicted,
         labels,
@@ -219,7 +213,7 @@ def describe_predictions(
 
 
 def standard_deviations(codes: Codes) -> Array:
-    """(M,), of every dimension of (N, M), dense or CSR."""
+    """Return (M,), the standard deviation of every dimension of (N, M), dense or CSR."""
     if isinstance(codes, np.ndarray):
         return codes.std(axis=0, dtype=np.float64)
     values = sp.csr_array(codes, dtype=np.float64)
@@ -228,8 +222,8 @@ def standard_deviations(codes: Codes) -> Array:
     return np.sqrt(np.maximum(squares - mean**2, 0))
 
 
-def _speaking_for(effects: Array) -> tuple[Numbers, Array]:
-    """The dimensions of the largest positive effects, of equal ones the first."""
+def _largest_effects(effects: Array) -> tuple[Numbers, Array]:
+    """Return the dimensions of the largest positive effects, of equal ones the first."""
     order = np.argsort(-effects, kind="stable")[:N_WEIGHTS]
     order = order[effects[order] > 0]
     dimensions, weights = np.full(N_WEIGHTS, -1, dtype=np.int64), np.zeros(N_WEIGHTS)

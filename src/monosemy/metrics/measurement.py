@@ -1,20 +1,22 @@
-"""Measure embeddings or codes: how monosemantic, how sparse, how faithful, how well they tell classes apart.
+"""Measure embeddings or codes: how monosemantic, how sparse, how faithful, how well they separate classes.
 
-Rows are read once, some at a time, and nothing that is kept grows with their number.
+Rows are read once, some at a time, and the memory in use does not grow with their number.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from monosemy.classifiers.engine import ProbeConfig, predict, train_probes
 from monosemy.core.console import OnCount
 from monosemy.core.files import atomic_path
-from monosemy.corruptions.labels import informative_limit
+from monosemy.corruptions.labels import check_symmetric_rate, informative_limit
 from monosemy.data.codes import load_codes
 from monosemy.data.dataset import DataConfig
 from monosemy.data.memory_map import as_codes, first_bad_row, row_blocks, take_rows
@@ -22,12 +24,35 @@ from monosemy.errors import InputError
 from monosemy.functional.consistency import Codes
 from monosemy.functional.geometry import effective_rank
 from monosemy.functional.separability import ClassMoments, class_moments, class_separability, merge_class_moments
-from monosemy.metrics.dimensions import class_dimensions, dimension_separability
-from monosemy.metrics.single_pass import WIDEST, OnePass, probed_rows, recovered_accuracies, sparse_where_sparse
-from monosemy.theory.two_features import check_label_noise
+from monosemy.metrics.dimensions import (
+    class_dimensions,
+    dimension_separability,
+    format_metrics,
+    mean_metrics,
+    tidy_dimensions,
+)
+from monosemy.metrics.streaming import (
+    ClassPurity,
+    EffectiveRank,
+    Firing,
+    MonoScore,
+    Reconstruction,
+    SemanticConsistency,
+)
+from monosemy.seeding import numpy_rng
 
 FILE_NAME = "measure.parquet"
 LABEL_NOISES = (0.3, 0.9)
+MAX_DIMENSIONS = 4096
+"""Dimensions up to which effective rank and MonoScore by the rows themselves are measured: both need a square
+matrix."""
+WEIGHT_DECAYS = (1e-5, 1e-4, 1e-3, 1e-2)
+"""Grid of the probes on codes and of those on embeddings, which need different ones."""
+MAX_PROBED_ROWS = 20_000
+"""Rows that probes are trained and tested on where there are more."""
+_PROBES = ProbeConfig(min_steps=300)
+_SPARSE_BELOW = 0.2
+"""Fraction of numbers that are not 0 below which sparse products are quicker and smaller."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +62,28 @@ class Separability:
     means: pd.DataFrame
     """label_noise, separability, separability_d: of the best dimension of a class pair, mean over the pairs."""
     best_pairs: pd.DataFrame
-    """dimension, first, second: the two classes that a dimension tells apart best by clean d; none if constant."""
+    """dimension, first, second: the two classes that a dimension separates best by clean d; none if constant."""
     classes: pd.DataFrame
     """class, dimension, label_noise, separability, separability_d: each class's best dimension."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measurement:
-    """What was found in a file."""
+    """Metrics of embeddings or codes."""
 
     source: str
     n_rows: int
     class_names: tuple[str, ...]
     """Empty where there are no labels."""
     metrics: dict[str, float]
-    """Over all dimensions; what could not be measured is NaN, and what nothing was given for is not there."""
+    """Metrics over all dimensions: NaN where one cannot be measured, absent where its inputs were not given."""
     dimensions: pd.DataFrame
     """Tidy: dimension, label_noise, metric, value."""
     separability: Separability | None
+
+    def __repr__(self) -> str:
+        classes = f", {len(self.class_names)} classes" if self.class_names else ""
+        return f"Measurement of {self.source}: {self.n_rows:,} rows{classes}\n{format_metrics(self.metrics)}"
 
 
 def measure(
@@ -62,95 +91,91 @@ def measure(
     labels: NDArray[np.int64] | None = None,
     class_names: Sequence[str] = (),
     *,
-    yardstick: Any = None,
+    reference_embeddings: Any = None,
     reconstruction: Any = None,
     source: str = "arrays",
     separability: bool = False,
     label_noise: Sequence[float] | None = None,
     on_rows: OnCount | None = None,
 ) -> Measurement:
-    """All metrics of embeddings or codes (N, M): dense, CSR, ``SparseCodes`` or a memory map.
+    """Return all metrics of embeddings or codes (N, M): dense, CSR, ``SparseCodes`` or a memory map.
 
     Args:
-        labels: (N,) positions in ``class_names``; without them what compares classes is left out.
-        yardstick: (N, D), the embeddings that codes were made from. MonoScore takes its similarities from them, and
-            with labels a linear probe on them is compared with one on the codes. Without them MonoScore compares the
-            rows themselves, for up to ``WIDEST`` dimensions.
-        reconstruction: (N, D) of the yardstick, for explained variance and normalised MSE.
+        labels: (N,) positions in ``class_names``; without them metrics that compare classes are left out.
+        reference_embeddings: (N, D), the embeddings that codes were made from. MonoScore takes its similarities from
+            them, and with labels a linear probe on them is compared with one on the codes. Without them MonoScore
+            compares the rows themselves, for up to ``MAX_DIMENSIONS`` dimensions.
+        reconstruction: (N, D) of the reference embeddings, for explained variance and normalised MSE.
         label_noise: for ``separability`` (J and d), rates of symmetric noise beside none; default those of
             ``LABEL_NOISES`` that leave information.
-        on_rows: told how many rows have been read, and how many there are.
+        on_rows: called with (rows read, rows in all).
 
     Raises:
         InputError: one class only, a rate at which labels carry no information, shapes that do not fit, or NaN.
     """
-    codes = as_codes(embeddings)
-    n_classes = len(class_names)
+    n_classes = 0 if labels is None else len(class_names)
     if labels is not None and n_classes < 2:
-        raise InputError(f"{source} has {n_classes} class; give rows of at least two, for metrics compare classes.")
+        raise InputError(f"{source} has {n_classes} class, but metrics compare classes; give rows of at least two.")
     if label_noise is not None and not separability:
-        raise InputError("label_noise concerns separability alone, which was not asked for; add --separability.")
+        raise InputError("label_noise applies to separability, which is not measured; add --separability.")
     if separability and labels is None:
         raise InputError(f"{source} has no labels, but separability compares classes; give labels.")
-    if reconstruction is not None and yardstick is None:
-        raise InputError("reconstruction was given without the embeddings that it should equal; give both.")
+    if reconstruction is not None and reference_embeddings is None:
+        raise InputError("reconstruction needs the embeddings that it approximates; give reference_embeddings as well.")
     noises = _noises(label_noise, n_classes) if separability else []
-    original = None if yardstick is None else as_codes(yardstick)
-    given_back = None if reconstruction is None else as_codes(reconstruction)
-    _check_shapes(codes, original, given_back, source)
+    codes = as_codes(embeddings)
+    reference = None if reference_embeddings is None else as_codes(reference_embeddings)
+    decoded = None if reconstruction is None else as_codes(reconstruction)
+    _check_shapes(codes, reference, decoded, source)
     n, width = codes.shape
-    of_one_piece = n < width  # then the rank follows from a matrix of N x N
-    state = OnePass(0 if labels is None else n_classes, rank=width <= WIDEST and not of_one_piece)
-    moments: ClassMoments | None = None
-    for block in row_blocks(*(part for part in (codes, original, given_back) if part is not None)):
-        few = sparse_where_sparse(_rows(codes, block, source))
-        own = None if labels is None else labels[block]
-        if original is not None:
-            similar: Codes | None = _rows(original, block, "The embeddings")
+    small = n < width  # then the rank follows from a matrix of N x N
+    state = RunningMetrics(n_classes, rank=width <= MAX_DIMENSIONS and not small, separability=separability)
+    for block in row_blocks(*(part for part in (codes, reference, decoded) if part is not None)):
+        rows = sparsify(_finite_rows(codes, block, source))
+        if reference is not None:
+            similar: Codes | None = _finite_rows(reference, block, "reference_embeddings")
         else:
-            similar = few if width <= WIDEST else None
-        decoded = None if given_back is None else _rows(given_back, block, "The reconstruction")
-        state.update(few, own, similar, decoded)
-        if separability and own is not None:
-            found = class_moments(few, own, n_classes)
-            moments = found if moments is None else merge_class_moments(moments, found)
+            similar = rows if width <= MAX_DIMENSIONS else None
+        recon = None if decoded is None else _finite_rows(decoded, block, "reconstruction")
+        state.update(rows, None if labels is None else labels[block], similar, recon)
         if on_rows is not None:
             on_rows(block.stop, n)
-    metrics, parts = state.summary()
-    if of_one_piece and n <= WIDEST:
+    metrics, tables = state.summary()
+    if small and n <= MAX_DIMENSIONS:
         metrics["effective_rank"] = effective_rank(take_rows(codes, slice(n)))
-    if labels is not None and original is not None:
-        metrics |= _recovered(codes, original, labels, n_classes)
+    if labels is not None and reference is not None:
+        chosen = probed_rows(n)
+        embedded = take_rows(reference, chosen)
+        (recovered,) = recovered_accuracies([take_rows(codes, chosen)], embedded, labels[chosen], n_classes)
+        metrics |= recovered.metrics()
     result = None
-    if moments is not None:
-        dimensions, means = dimension_separability(moments, noises)
-        parts.append(dimensions)
-        pairs = class_separability(moments, scale_free=True).best_pair
-        classes = class_dimensions(moments, class_names, noises)
-        result = Separability(means, _name_pairs(pairs, class_names), classes)
-    table = pd.concat(parts, ignore_index=True)
-    return Measurement(source, n, tuple(class_names) if labels is not None else (), metrics, table, result)
+    if state.class_moments is not None:
+        table, result = _separability(state.class_moments, class_names, noises)
+        tables.append(table)
+    names = tuple(class_names) if labels is not None else ()
+    return Measurement(source, n, names, metrics, pd.concat(tables, ignore_index=True), result)
 
 
 def measure_source(
     config: DataConfig,
     separability: bool = False,
     label_noise: Sequence[float] | None = None,
-    yardstick: Path | None = None,
+    reference_embeddings: Path | None = None,
     reconstruction: Path | None = None,
     on_rows: OnCount | None = None,
 ) -> Measurement:
-    """:func:`measure` for all rows of a file, whatever their split, and files that belong to them row by row."""
+    """Run :func:`measure` on all rows of a file, whatever their split, and on files that match it row by row."""
     loaded = load_codes(config)
-    beside = [
-        None if path is None else load_codes(DataConfig(source=str(path))) for path in (yardstick, reconstruction)
-    ]
+    reference, decoded = (
+        None if path is None else load_codes(DataConfig(source=str(path))).codes
+        for path in (reference_embeddings, reconstruction)
+    )
     return measure(
         loaded.codes,
         loaded.labels,
         loaded.class_names,
-        yardstick=None if beside[0] is None else beside[0].codes,
-        reconstruction=None if beside[1] is None else beside[1].codes,
+        reference_embeddings=reference,
+        reconstruction=decoded,
         source=config.source,
         separability=separability,
         label_noise=label_noise,
@@ -158,53 +183,203 @@ def measure_source(
     )
 
 
-def write_measurement(found: Measurement, folder: Path) -> Path:
-    """Write the tidy table into the folder, which is made if missing.
-
-    Returns: the path of the table.
-    """
+def write_measurement(measurement: Measurement, folder: Path) -> Path:
+    """Write the tidy table into the folder, which is made if missing, and return the path of the table."""
     path = folder / FILE_NAME
     try:
         with atomic_path(path) as temporary:
-            found.dimensions.to_parquet(temporary, index=False)
+            measurement.dimensions.to_parquet(temporary, index=False)
     except OSError as error:
-        raise InputError(f"out is {str(folder)!r}, which is no folder one can write to; give another.") from error
+        raise InputError(f"out={str(folder)!r} is not a folder that can be written to; give another.") from error
     return path
 
 
-def _noises(wanted: Sequence[float] | None, n_classes: int) -> list[float]:
-    """The rates in rising order, none first."""
-    if wanted is None:
-        wanted = [eta for eta in LABEL_NOISES if eta < informative_limit(n_classes)]
-    return sorted({0.0, *(float(eta) for eta in check_label_noise(wanted, n_classes))})
+class RunningMetrics:
+    """All metrics of codes whose rows are read once.
+
+    Args:
+        n_classes: 0 where there are no labels.
+        rank: whether effective rank is measured.
+        separability: whether moments of the classes are kept.
+    """
+
+    def __init__(self, n_classes: int, *, rank: bool, separability: bool = False) -> None:
+        self.firing, self.mono = Firing(), MonoScore()
+        self.consistency = SemanticConsistency(n_classes) if n_classes else None
+        self.purity = ClassPurity(n_classes) if n_classes else None
+        self.rank = EffectiveRank() if rank else None
+        self.reconstruction = Reconstruction()
+        self.n_classes, self.separability = n_classes, separability
+        self.class_moments: ClassMoments | None = None
+
+    def update(
+        self,
+        codes: Codes,
+        labels: NDArray[np.int64] | None,
+        similar: Codes | None,
+        reconstruction: Codes | None = None,
+    ) -> None:
+        """Add some rows.
+
+        Args:
+            codes: (n, M).
+            labels: (n,), or None where there are none.
+            similar: (n, D), the embeddings that MonoScore takes its similarities from; None leaves it out.
+            reconstruction: (n, D), of ``similar``.
+        """
+        self.firing.update(codes)
+        if labels is not None and self.consistency is not None and self.purity is not None:
+            self.consistency.update(codes, labels)
+            self.purity.update(codes, labels)
+        if similar is not None:
+            self.mono.update(codes, similar)
+            if reconstruction is not None:
+                self.reconstruction.update(reconstruction, similar)
+        if self.rank is not None:
+            self.rank.update(codes)
+        if self.separability and labels is not None:
+            moments = class_moments(codes, labels, self.n_classes)
+            before = self.class_moments
+            self.class_moments = moments if before is None else merge_class_moments(before, moments)
+
+    def summary(self) -> tuple[dict[str, float], list[pd.DataFrame]]:
+        """Return metrics over all dimensions, and tidy tables of each."""
+        fired, mono = self.firing.compute(), _compute(self.mono)
+        counts = self.firing.moments
+        assert counts is not None
+        low, middle, high = fired.l0_quantiles
+        rank = None if self.rank is None else _compute(self.rank)
+        metrics = {
+            "n_dimensions": float(len(counts.support)),
+            "dead": fired.dead, "dense": fired.dense, "l0": fired.l0_mean,
+            "l0_5_percent": low, "l0_median": middle, "l0_95_percent": high,
+            "effective_rank": float("nan") if rank is None else rank,
+            "mono_score": float("nan") if mono is None else mono.mean(),
+        }  # fmt: skip
+        tables = [tidy_dimensions("support", counts.support)]
+        if self.consistency is not None and self.purity is not None:
+            consistency, purity = self.consistency.compute(), self.purity.compute()
+            metrics |= mean_metrics(consistency)
+            metrics["class_purity"], metrics["class_entropy"] = purity.means()
+            tables += [
+                tidy_dimensions("semantic_consistency", consistency.score),
+                tidy_dimensions("consistency_chance", consistency.chance),
+                tidy_dimensions("class_purity", purity.score),
+                tidy_dimensions("class_entropy", purity.entropy),
+            ]
+        if mono is not None:
+            tables += [tidy_dimensions("mono_score", mono.score), tidy_dimensions("mono_support", mono.support)]
+        faithful = _compute(self.reconstruction)
+        return metrics | ({} if faithful is None else faithful._asdict()), tables
 
 
-def _check_shapes(codes: Codes, original: Codes | None, given_back: Codes | None, source: str) -> None:
+def sparsify(rows: Codes) -> Codes:
+    """Return a matrix that is mostly zeros as CSR; others as they are."""
+    if isinstance(rows, np.ndarray) and np.count_nonzero(rows) < _SPARSE_BELOW * rows.size:
+        return sp.csr_array(rows)
+    return rows
+
+
+def _compute(accumulator: Any) -> Any:
+    """Return the metric, or None where it has seen no row."""
+    return None if accumulator.moments is None else accumulator.compute()
+
+
+def _noises(rates: Sequence[float] | None, n_classes: int) -> list[float]:
+    """Return the rates in rising order, no noise first."""
+    if rates is None:
+        rates = [eta for eta in LABEL_NOISES if eta < informative_limit(n_classes)]
+    return sorted({0.0, *(float(eta) for eta in check_symmetric_rate(rates, n_classes))})
+
+
+def _check_shapes(codes: Codes, reference: Codes | None, reconstruction: Codes | None, source: str) -> None:
     if codes.ndim != 2 or 0 in codes.shape:
         raise InputError(f"{source} has shape {codes.shape}; give at least one row and one dimension.")
-    for name, part in (("embeddings", original), ("reconstruction", given_back)):
+    for name, part in (("reference_embeddings", reference), ("reconstruction", reconstruction)):
         if part is not None and (part.ndim != 2 or part.shape[0] != codes.shape[0]):
             raise InputError(
                 f"{name} has shape {part.shape} but {source} {codes.shape}; give one row for each of its rows."
             )
 
 
-def _rows(codes: Codes, block: slice, name: str) -> Codes:
+def _finite_rows(codes: Codes, block: slice, name: str) -> Codes:
     rows = take_rows(codes, block)
     bad = first_bad_row(rows)
     if bad is not None:
-        raise InputError(f"{name} holds NaN or infinity in row {block.start + bad}; drop or repair it.")
+        raise InputError(f"{name} has NaN or infinity in row {block.start + bad}; remove or repair that row.")
     return rows
 
 
-def _recovered(codes: Codes, original: Codes, labels: NDArray[np.int64], n_classes: int) -> dict[str, float]:
-    rows = probed_rows(len(labels))
-    (found,) = recovered_accuracies([take_rows(codes, rows)], take_rows(original, rows), labels[rows], n_classes)
-    return found.metrics()
-
-
-def _name_pairs(pairs: NDArray[np.int64], class_names: Sequence[str]) -> pd.DataFrame:
+def _separability(
+    moments: ClassMoments, class_names: Sequence[str], noises: Sequence[float]
+) -> tuple[pd.DataFrame, Separability]:
+    """Return the tidy table of the dimensions, and the summary."""
+    dimensions, means = dimension_separability(moments, noises)
+    pairs = class_separability(moments, scale_free=True).best_pair
     names = [[class_names[number] if number >= 0 else None for number in pair] for pair in pairs]
-    frame = pd.DataFrame(names, columns=["first", "second"], dtype=object)
-    frame.insert(0, "dimension", np.arange(len(pairs)))
-    return frame
+    best_pairs = pd.DataFrame(names, columns=["first", "second"], dtype=object)
+    best_pairs.insert(0, "dimension", np.arange(len(pairs)))
+    return dimensions, Separability(means, best_pairs, class_dimensions(moments, class_names, noises))
+
+
+class Recovered(NamedTuple):
+    """Accuracy of a linear probe on codes, and of one on the embeddings that they were made from."""
+
+    codes: float
+    embeddings: float
+
+    @property
+    def fraction(self) -> float:
+        """Accuracy on codes / accuracy on embeddings; NaN where the latter is 0. Above 1 where codes help."""
+        return self.codes / self.embeddings if self.embeddings > 0 else float("nan")
+
+    def metrics(self) -> dict[str, float]:
+        """Return the accuracies by their names in tables."""
+        return {
+            "probe_accuracy": self.codes,
+            "probe_accuracy_of_embeddings": self.embeddings,
+            "probe_recovered": self.fraction,
+        }
+
+
+def probed_rows(n: int) -> NDArray[np.int64]:
+    """Return the rows of N that probes are trained and tested on, rising: all, or ``MAX_PROBED_ROWS`` drawn at
+    random."""
+    if n <= MAX_PROBED_ROWS:
+        return np.arange(n)
+    return np.sort(numpy_rng("measure", n).choice(n, MAX_PROBED_ROWS, replace=False))
+
+
+def recovered_accuracies(
+    codes: Sequence[Codes], embeddings: Codes, labels: NDArray[np.integer], n_classes: int, seed: int = 0
+) -> list[Recovered]:
+    """Return the accuracy of linear probes on each of several codes (N, M), and on embeddings (N, D) of the same rows.
+
+    Rows are assigned at random: three fifths train, a fifth chooses the weight decay, a fifth tests. All probes see
+    the same rows.
+
+    Args:
+        labels: (N,) in [0, n_classes).
+        seed: of the split and of the order of the samples.
+
+    Raises:
+        InputError: too few rows to split, one class only, or numbers of rows that differ.
+    """
+    parts = [*map(as_codes, codes), as_codes(embeddings)]
+    n = len(labels)
+    for name, part in zip([*("codes" for _ in codes), "embeddings"], parts, strict=True):
+        if part.shape[0] != n:
+            raise InputError(f"{name} has {part.shape[0]} rows for {n} labels; give one for each label.")
+    order = np.random.default_rng(seed).permutation(n)
+    validation, test, train = np.split(order, [n // 5, 2 * (n // 5)])
+    if len(test) == 0 or len(np.unique(labels[train])) < 2:
+        raise InputError(f"labels has {n} rows, too few or of one class, to train and test a probe; give more rows.")
+    decays = np.array(WEIGHT_DECAYS)
+    targets = np.repeat(np.asarray(labels, dtype=np.int64)[train, None], len(decays), axis=1)
+    accuracies = []
+    for features in parts:
+        probes = train_probes(features[train], targets, n_classes, decays, _PROBES, seed)
+        accuracy = (predict(probes, features[validation]) == labels[validation, None]).mean(axis=0)
+        best = probes.select(np.array([accuracy.argmax()]))
+        accuracies.append(float((predict(best, features[test])[:, 0] == labels[test]).mean()))
+    return [Recovered(accuracy, accuracies[-1]) for accuracy in accuracies[:-1]]

@@ -25,9 +25,9 @@ _LARGEST_CHANCE = 2048
 """Latents of the random dictionaries; the matching takes time cubic in them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Stability:
-    """How the latents of one dictionary are found again in another of M' latents."""
+    """The latents of one dictionary that are found again in another of M' latents."""
 
     match: NDArray[np.int64]
     """(M,), the latent of the other dictionary; -1 for none, where the other has fewer."""
@@ -37,11 +37,17 @@ class Stability:
     chance: float
     """Mean similarity of the matched pairs of unrelated dictionaries or codes of the same shape."""
     chance_found: float
-    """Share that would be found again among those."""
+    """Fraction that would be found again among those."""
+
+    def __repr__(self) -> str:
+        return (
+            f"Stability of {len(self.match):,} latents: {self.found:.1%} found again at similarity {self.threshold:g} "
+            f"(chance {self.chance_found:.1%})\n  mean similarity {self.mean:.4g} (chance {self.chance:.4g})"
+        )
 
     @property
     def found(self) -> float:
-        """Share of ALL M latents that have a match of at least the threshold: one without a match is not found."""
+        """Fraction of ALL M latents that have a match of at least the threshold: one without a match is not found."""
         return float((np.nan_to_num(self.similarity, nan=-1.0) >= self.threshold).mean())
 
     @property
@@ -52,7 +58,7 @@ class Stability:
 
 
 def match_latents(similarity: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The one-to-one matching of largest total similarity (the Hungarian method).
+    """Return the one-to-one matching of largest total similarity (the Hungarian method).
 
     Args:
         similarity: (M, M'), of latent m of the one and m' of the other.
@@ -73,7 +79,7 @@ def match_latents(similarity: NDArray[np.float64]) -> tuple[NDArray[np.int64], N
 def decoder_stability(
     decoder: NDArray[np.floating], other: NDArray[np.floating], threshold: float = THRESHOLD, seed: int = 0
 ) -> Stability:
-    """Latents of one decoder found again in another, by the cosine of their directions.
+    """Measure the latents of one decoder that are found again in another, by the cosine of their directions.
 
     The sign counts: a latent that adds the opposite direction is another feature.
 
@@ -94,17 +100,17 @@ def decoder_stability(
             f"space, or compare their codes."
         )
     rng = numpy_rng(seed, "stability")
-    sizes = _sizes_for_chance(len(one), len(two))
+    sizes = [min(len(rows), _LARGEST_CHANCE) for rows in (one, two)]
     random = [unit_rows(rng.standard_normal((size, one.shape[1])), "random") for size in sizes]
     _, by_chance = match_latents(random[0] @ random[1].T)
     return _stability(one @ two.T, by_chance, threshold)
 
 
 def activation_stability(codes: Any, other: Any, threshold: float = THRESHOLD, seed: int = 0) -> Stability:
-    """Latents of one set of codes found again in another, by the correlation of their activations on the same rows.
+    """Measure the latents of one set of codes that are found again in another, by correlation on the same rows.
 
-    For dictionaries of different spaces, such as of two encoders, whose directions cannot be compared. A latent that
-    does not vary correlates with nothing: its similarity is 0. The chance level is that of the same codes with the
+    Use it for dictionaries of different spaces, such as of two encoders, whose directions cannot be compared. A latent
+    that does not vary correlates with nothing: its similarity is 0. The chance level is that of the same codes with the
     rows of the other in random order.
 
     Args:
@@ -112,7 +118,7 @@ def activation_stability(codes: Any, other: Any, threshold: float = THRESHOLD, s
         threshold, seed: as for :func:`decoder_stability`.
 
     Raises:
-        InputError: the numbers of rows differ, there are fewer than two, or a row holds NaN.
+        InputError: the numbers of rows differ, there are fewer than two, or a row has NaN.
     """
     _check_threshold(threshold)
     one, two = as_codes(codes), as_codes(other)
@@ -123,15 +129,16 @@ def activation_stability(codes: Any, other: Any, threshold: float = THRESHOLD, s
     for name, part in (("codes", one), ("other", two)):
         bad = first_bad_row(part)
         if bad is not None:
-            raise InputError(f"{name} holds NaN or infinity in row {bad}; drop or repair it.")
-    sizes = _sizes_for_chance(one.shape[1], two.shape[1])
+            raise InputError(f"{name} has NaN or infinity in row {bad}; remove or repair that row.")
+    sizes = [min(part.shape[1], _LARGEST_CHANCE) for part in (one, two)]
     order = numpy_rng(seed, "stability").permutation(two.shape[0])
     _, by_chance = match_latents(correlations(one[:, : sizes[0]], two[order][:, : sizes[1]]))
     return _stability(correlations(one, two), by_chance, threshold)
 
 
 def correlations(codes: Codes, other: Codes) -> NDArray[np.float64]:
-    """(M, M') Pearson correlation of every latent of one with every one of the other; 0 for one that does not vary.
+    """Return (M, M'), the Pearson correlation of every latent of one with every one of the other; 0 for one that does
+    not vary.
 
     Args:
         codes, other: (N, M) and (N, M'), dense or CSR.
@@ -140,7 +147,7 @@ def correlations(codes: Codes, other: Codes) -> NDArray[np.float64]:
     means = [np.asarray(part.sum(axis=0, dtype=np.float64)).ravel() / n for part in (codes, other)]
     product = np.zeros((codes.shape[1], other.shape[1]))
     squares = [np.zeros(part.shape[1]) for part in (codes, other)]
-    # Taking the mean away makes codes dense: of two sparse ones it is taken from the sums instead.
+    # Subtracting the mean makes codes dense: for two sparse ones it is subtracted from the sums instead.
     sparse = sp.issparse(codes) and sp.issparse(other)
     for block in row_blocks(codes, other):
         rows: list[Any] = [take_rows(part, block).astype(np.float64) for part in (codes, other)]
@@ -155,13 +162,9 @@ def correlations(codes: Codes, other: Codes) -> NDArray[np.float64]:
         squares = [total - n * mean**2 for total, mean in zip(squares, means, strict=True)]
     scales = []
     for total, mean in zip(squares, means, strict=True):
-        varies = total > 1e-12 * n * mean**2  # what is below is rounding
+        varies = total > 1e-12 * n * mean**2  # smaller values are rounding
         scales.append(np.where(varies, 1 / np.sqrt(np.where(varies, total, 1)), 0))
     return np.asarray(np.clip(product * scales[0][:, None] * scales[1], -1, 1))
-
-
-def _sizes_for_chance(one: int, other: int) -> tuple[int, int]:
-    return min(one, _LARGEST_CHANCE), min(other, _LARGEST_CHANCE)
 
 
 def _check_threshold(threshold: float) -> None:
@@ -172,5 +175,5 @@ def _check_threshold(threshold: float) -> None:
 def _stability(similarity: NDArray[np.float64], by_chance: NDArray[np.float64], threshold: float) -> Stability:
     match, value = match_latents(similarity)
     known = by_chance[~np.isnan(by_chance)]
-    found = float((np.nan_to_num(by_chance, nan=-1.0) >= threshold).mean())
-    return Stability(match, value, threshold, float(known.mean()), found)
+    chance_found = float((np.nan_to_num(by_chance, nan=-1.0) >= threshold).mean())
+    return Stability(match, value, threshold, float(known.mean()), chance_found)

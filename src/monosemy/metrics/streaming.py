@@ -1,4 +1,4 @@
-"""Metrics of data that comes in pieces, from one stream or several: ``update``, ``merge``, ``compute``.
+"""Metrics of streamed data, from one stream or several: ``update``, ``merge``, ``compute``.
 
 Every accumulator keeps moments whose size does not depend on the number of samples. The order of the pieces, their
 sizes, and the order in which accumulators are merged change the result by rounding only. The equations are in
@@ -7,7 +7,7 @@ sizes, and the order in which accumulators are merged change the result by round
 Codes and embeddings may be NumPy arrays, CSR arrays, tensors or ``SparseCodes``.
 """
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -49,21 +49,18 @@ Moments = TypeVar("Moments")
 Result = TypeVar("Result")
 
 
-class Accumulator(ABC, Generic[Moments, Result]):
-    """A metric of samples that come in pieces."""
+class Accumulator(Generic[Moments, Result]):
+    """A metric of streamed samples."""
 
     moments: Moments | None = None
-    """Of all samples so far; None before the first."""
+    """Moments of all samples so far; None before the first."""
 
-    @abstractmethod
-    def _of(self, *parts: Any) -> Moments:
-        """The moments of a few rows."""
-
-    @abstractmethod
-    def _joined(self, first: Moments, second: Moments) -> Moments: ...
-
-    @abstractmethod
-    def _result(self, moments: Moments) -> Result: ...
+    _compute_moments: Callable[..., Moments]
+    """Returns the moments of some rows."""
+    _merge_moments: Callable[..., Moments]
+    """Returns the moments of two disjoint sets of samples together."""
+    _result: Callable[..., Result]
+    """Returns the metric of moments."""
 
     def merge(self, other: Self) -> Self:
         """Add the samples of another accumulator of the same kind, which stays as it is.
@@ -76,7 +73,7 @@ class Accumulator(ABC, Generic[Moments, Result]):
         return self
 
     def compute(self) -> Result:
-        """The metric of all samples so far.
+        """Return the metric of all samples so far.
 
         Raises:
             InputError: there were none.
@@ -86,7 +83,7 @@ class Accumulator(ABC, Generic[Moments, Result]):
         return self._result(self.moments)
 
     def _add(self, names: tuple[str, ...], values: tuple[Any, ...], labels: NDArray[np.int64] | None = None) -> Self:
-        """Add matrices of N rows each. A batch that is refused leaves the accumulator as it was."""
+        """Add matrices of N rows each; a batch that is refused leaves the accumulator unchanged."""
         parts = [as_codes(value) for value in values]
         for name, part in zip(names, parts, strict=True):
             if part.ndim != 2 or part.shape[1] == 0:
@@ -99,15 +96,17 @@ class Accumulator(ABC, Generic[Moments, Result]):
             raise InputError(
                 f"labels has {len(labels)} entries for {parts[0].shape[0]} rows of {names[0]}; give one for each."
             )
-        found = self.moments
+        result = self.moments
         for block in row_blocks(*parts):
             rows = [take_rows(part, block) for part in parts]
-            for name, few in zip(names, rows, strict=True):
-                bad = first_bad_row(few)
+            for name, part in zip(names, rows, strict=True):
+                bad = first_bad_row(part)
                 if bad is not None:
-                    raise InputError(f"{name} holds NaN or infinity in row {block.start + bad}; drop or repair it.")
-            found = self._together(found, self._of(*rows, *(() if labels is None else (labels[block],))))
-        self.moments = found
+                    raise InputError(
+                        f"{name} has NaN or infinity in row {block.start + bad}; remove or repair that row."
+                    )
+            result = self._together(result, self._compute_moments(*rows, *(() if labels is None else (labels[block],))))
+        self.moments = result
         return self
 
     def _together(self, first: Moments | None, second: Moments) -> Moments:
@@ -122,7 +121,7 @@ class Accumulator(ABC, Generic[Moments, Result]):
                 f"{type(self).__name__} was given data of different widths or classes (sums of shape {shapes[0][0]} "
                 f"and {shapes[1][0]}); give pieces of one data set."
             )
-        return self._joined(first, second)
+        return self._merge_moments(first, second)
 
 
 class MonoScores(NamedTuple):
@@ -134,7 +133,7 @@ class MonoScores(NamedTuple):
     """(M,), number of samples that activate it."""
 
     def mean(self) -> float:
-        """Over the dimensions where it is defined; NaN if it is for none."""
+        """Return the mean over the dimensions where it is defined; NaN where there are none."""
         defined = np.isfinite(self.score)
         return float(self.score[defined].mean()) if defined.any() else float("nan")
 
@@ -146,11 +145,8 @@ class MonoScore(Accumulator[MonoMoments, MonoScores]):
         """Add samples: activations (N, M) and the embeddings (N, D) whose similarity counts."""
         return self._add(("activations", "embeddings"), (activations, embeddings))
 
-    def _of(self, *parts: Any) -> MonoMoments:
-        return mono_moments(*parts)
-
-    def _joined(self, first: MonoMoments, second: MonoMoments) -> MonoMoments:
-        return merge_mono_moments(first, second)
+    _compute_moments = staticmethod(mono_moments)
+    _merge_moments = staticmethod(merge_mono_moments)
 
     def _result(self, moments: MonoMoments) -> MonoScores:
         return MonoScores(mono_score(moments), mono_support(moments))
@@ -165,12 +161,12 @@ class ClassTable(NamedTuple):
     """(C,), samples of each class."""
 
 
-class _OfClasses(Accumulator[ClassTable, Result]):
-    """What both metrics of classes share: labels, and tables that add up."""
+class _ClassMetric(Accumulator[ClassTable, Result]):
+    """A metric of classes: labels, and tables that add up."""
 
     def __init__(self, n_classes: int) -> None:
         if n_classes < 1:
-            raise InputError(f"n_classes={n_classes} is no number of classes; choose one of at least 1.")
+            raise InputError(f"n_classes={n_classes} is below 1; give the number of classes.")
         self.n_classes = n_classes
 
     def update(self, codes: Any, labels: Any) -> Self:
@@ -181,36 +177,34 @@ class _OfClasses(Accumulator[ClassTable, Result]):
         outside = (classes < 0) | (classes >= self.n_classes)
         if outside.any():
             raise InputError(
-                f"labels holds {classes[outside.argmax()]}, which is outside [0, n_classes={self.n_classes}); number "
+                f"labels has {classes[outside.argmax()]}, which is outside [0, n_classes={self.n_classes}); number "
                 f"the classes from 0."
             )
         return self._add(("codes",), (codes,), classes.astype(np.int64))
 
-    @abstractmethod
-    def _table(self, codes: Codes, labels: NDArray[np.int64]) -> NDArray[Any]: ...
+    _table: Callable[..., NDArray[Any]]
+    """Returns the sum over the samples of each class."""
 
-    def _of(self, *parts: Any) -> ClassTable:
-        return ClassTable(self._table(*parts), np.bincount(parts[1], minlength=self.n_classes))
+    def _compute_moments(self, codes: Codes, labels: NDArray[np.int64]) -> ClassTable:
+        return ClassTable(self._table(codes, labels, self.n_classes), np.bincount(labels, minlength=self.n_classes))
 
-    def _joined(self, first: ClassTable, second: ClassTable) -> ClassTable:
+    def _merge_moments(self, first: ClassTable, second: ClassTable) -> ClassTable:
         return ClassTable(first.table + second.table, first.samples + second.samples)
 
 
-class SemanticConsistency(_OfClasses[Consistency]):
-    """Share of the commonest class among the samples that activate a dimension, with support and chance level."""
+class SemanticConsistency(_ClassMetric[Consistency]):
+    """Fraction of the commonest class among the samples that activate a dimension, with support and chance level."""
 
-    def _table(self, codes: Codes, labels: NDArray[np.int64]) -> NDArray[Any]:
-        return activation_counts(codes, labels, self.n_classes)
+    _table = staticmethod(activation_counts)
 
     def _result(self, moments: ClassTable) -> Consistency:
         return semantic_consistency(moments.table, moments.samples / moments.samples.sum())
 
 
-class ClassPurity(_OfClasses[Purity]):
-    """Share of the largest class in a dimension's activation, and the entropy of the classes in it."""
+class ClassPurity(_ClassMetric[Purity]):
+    """Fraction of the largest class in a dimension's activation, and the entropy of the classes in it."""
 
-    def _table(self, codes: Codes, labels: NDArray[np.int64]) -> NDArray[Any]:
-        return activation_mass(codes, labels, self.n_classes)
+    _table = staticmethod(activation_mass)
 
     def _result(self, moments: ClassTable) -> Purity:
         return class_purity(moments.table)
@@ -223,18 +217,13 @@ class Firing(Accumulator[FiringCounts, Sparsity]):
         """Add samples: codes (N, M)."""
         return self._add(("codes",), (codes,))
 
-    def _of(self, *parts: Any) -> FiringCounts:
-        return firing_counts(*parts)
-
-    def _joined(self, first: FiringCounts, second: FiringCounts) -> FiringCounts:
-        return merge_firing_counts(first, second)
-
-    def _result(self, moments: FiringCounts) -> Sparsity:
-        return sparsity(moments)
+    _compute_moments = staticmethod(firing_counts)
+    _merge_moments = staticmethod(merge_firing_counts)
+    _result = staticmethod(sparsity)
 
 
 class ReconstructionScores(NamedTuple):
-    """How faithful a reconstruction is."""
+    """Faithfulness of a reconstruction."""
 
     explained_variance: float
     """1 - FVU about the mean: 1 is perfect, the mean predictor scores 0; NaN for constant data."""
@@ -247,19 +236,16 @@ class Reconstruction(Accumulator[ReconstructionMoments, ReconstructionScores]):
 
     def update(self, reconstruction: Any, target: Any) -> Self:
         """Add samples: reconstructions (N, D) of targets (N, D)."""
-        given, wanted = as_codes(reconstruction), as_codes(target)
-        if given.shape != wanted.shape:
-            raise InputError(
-                f"reconstruction has shape {given.shape} but target {wanted.shape}; give one for each target."
-            )
-        return self._add(("reconstruction", "target"), (given, wanted))
+        recon, z = as_codes(reconstruction), as_codes(target)
+        if recon.shape != z.shape:
+            raise InputError(f"reconstruction has shape {recon.shape} but target {z.shape}; give one for each target.")
+        return self._add(("reconstruction", "target"), (recon, z))
 
-    def _of(self, *parts: Any) -> ReconstructionMoments:
+    _merge_moments = staticmethod(merge_reconstruction_moments)
+
+    def _compute_moments(self, *parts: Any) -> ReconstructionMoments:
         dense = [part if isinstance(part, np.ndarray) else part.toarray() for part in parts]
         return reconstruction_moments(*dense)
-
-    def _joined(self, first: ReconstructionMoments, second: ReconstructionMoments) -> ReconstructionMoments:
-        return merge_reconstruction_moments(first, second)
 
     def _result(self, moments: ReconstructionMoments) -> ReconstructionScores:
         return ReconstructionScores(streamed_explained_variance(moments), streamed_normalized_mse(moments))
@@ -272,14 +258,9 @@ class EffectiveRank(Accumulator[CovarianceMoments, float]):
         """Add samples: embeddings or codes (N, D)."""
         return self._add(("embeddings",), (embeddings,))
 
-    def _of(self, *parts: Any) -> CovarianceMoments:
-        return covariance_moments(*parts)
-
-    def _joined(self, first: CovarianceMoments, second: CovarianceMoments) -> CovarianceMoments:
-        return merge_covariance_moments(first, second)
-
-    def _result(self, moments: CovarianceMoments) -> float:
-        return streamed_effective_rank(moments)
+    _compute_moments = staticmethod(covariance_moments)
+    _merge_moments = staticmethod(merge_covariance_moments)
+    _result = staticmethod(streamed_effective_rank)
 
 
 class FeatureDecorrelation(Accumulator[DirectionMoments, float]):
@@ -289,14 +270,9 @@ class FeatureDecorrelation(Accumulator[DirectionMoments, float]):
         """Add samples: embeddings or activations (N, D)."""
         return self._add(("embeddings",), (embeddings,))
 
-    def _of(self, *parts: Any) -> DirectionMoments:
-        return direction_moments(*parts)
-
-    def _joined(self, first: DirectionMoments, second: DirectionMoments) -> DirectionMoments:
-        return merge_direction_moments(first, second)
-
-    def _result(self, moments: DirectionMoments) -> float:
-        return streamed_feature_decorrelation(moments)
+    _compute_moments = staticmethod(direction_moments)
+    _merge_moments = staticmethod(merge_direction_moments)
+    _result = staticmethod(streamed_feature_decorrelation)
 
 
 class TopActivating(Accumulator[TopSamples, TopSamples]):
@@ -304,19 +280,17 @@ class TopActivating(Accumulator[TopSamples, TopSamples]):
 
     def __init__(self, k: int) -> None:
         if k < 1:
-            raise InputError(f"k={k} is no number of samples; choose one of at least 1.")
+            raise InputError(f"k={k} is below 1; give the number of samples.")
         self.k = k
 
     def update(self, codes: Any, rows: NDArray[np.integer]) -> Self:
         """Add samples: codes (N, M) and the samples' numbers (N,), no number twice."""
         return self._add(("codes",), (codes,), np.asarray(rows, dtype=np.int64))
 
-    def _of(self, *parts: Any) -> TopSamples:
-        codes, rows = parts
-        return top_samples(codes, self.k, rows)
+    _merge_moments = staticmethod(merge_top_samples)
 
-    def _joined(self, first: TopSamples, second: TopSamples) -> TopSamples:
-        return merge_top_samples(first, second)
+    def _compute_moments(self, codes: Codes, rows: NDArray[np.int64]) -> TopSamples:
+        return top_samples(codes, self.k, rows)
 
     def _result(self, moments: TopSamples) -> TopSamples:
         return moments

@@ -14,8 +14,8 @@ from scipy.stats import mannwhitneyu
 
 from monosemy.core.console import Progress
 from monosemy.core.files import write_text
-from monosemy.data.dataset import Inputs
-from monosemy.data.images import EncodedImages, common_size, decode_parts
+from monosemy.data.dataset import EncodedImages, Inputs
+from monosemy.data.images import common_size, decode_parts
 from monosemy.errors import InputError
 from monosemy.metrics.dimensions import MIN_SUPPORT
 from monosemy.metrics.explanations import Explanations, Predictions, extreme_classes
@@ -300,7 +300,7 @@ def _decoded(
     except InputError as error:
         return np.empty((0, 3, *size), dtype=np.uint8), np.empty(0, dtype=np.int64), (str(error),)
     part = read.parts["gallery"]
-    kept = order[np.searchsorted(rows[order], part.kept)]
+    kept = order[np.searchsorted(rows[order], part.rows)]
     in_order = np.argsort(kept)
     return part.images[in_order], kept[in_order], tuple(n for n in read.notices if n.startswith("Skipped"))
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from monosemy.core.distributed import SINGLE_PROCESS, Processes
+from monosemy.core.distributed import SINGLE_PROCESS, Processes, all_gather
 from monosemy.errors import InputError
 from monosemy.functional.autoencoder import Weights, gated, jump_relu, step_count
-from monosemy.functional.codes import SparseCodes, above, batch_top_k, from_dense, share_of_batch_top_k, to_dense, top_k
+from monosemy.functional.codes import SparseCodes, above, batch_top_k, from_dense, to_dense, top_k
 
 _STEERING = 0.02
 """Power of L0 / k by which a steered weight changes each step: slow beside Adam, fast beside a training."""
@@ -109,7 +109,14 @@ class BatchTopK(Selecting):
         self.register_buffer("n_seen", torch.zeros((), dtype=torch.int64))
 
     def select(self, pre: Tensor) -> SparseCodes:
-        return batch_top_k(pre, self.k) if self.processes.world_size == 1 else share_of_batch_top_k(pre, self.k)
+        if self.processes.world_size == 1:
+            return batch_top_k(pre, self.k)
+        # The part of a batch that several processes hold: entries that equal the smallest selected one are selected
+        # too, and entries of 0 are not stored. Only the largest local entries can be among the largest of all.
+        n_selected = self.processes.world_size * len(pre) * self.k
+        flat = pre.reshape(-1)
+        largest = all_gather(flat.topk(min(n_selected, len(flat)), sorted=False).values)
+        return above(pre, largest.topk(n_selected, sorted=False).values.min(), inclusive=True)
 
     def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
         return above(pre, self.threshold)

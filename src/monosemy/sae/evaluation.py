@@ -15,7 +15,7 @@ from monosemy.errors import InputError
 from monosemy.functional.codes import to_csr
 from monosemy.functional.consistency import Codes
 from monosemy.functional.geometry import Orthogonality, orthogonality_error
-from monosemy.metrics.single_pass import WIDEST, OnePass, probed_rows, recovered_accuracies
+from monosemy.metrics.measurement import MAX_DIMENSIONS, RunningMetrics, probed_rows, recovered_accuracies
 from monosemy.sae.activations import Selecting
 from monosemy.sae.module import Autoencoder
 
@@ -57,7 +57,7 @@ class _Model:
 
     def __init__(self, model: Autoencoder, n_classes: int) -> None:
         self.model = model
-        self.state = OnePass(n_classes, rank=model.n_latents <= WIDEST)
+        self.state = RunningMetrics(n_classes, rank=model.n_latents <= MAX_DIMENSIONS)
         self.kept: list[Codes] = []
         """Codes of the rows that probes are trained on."""
 

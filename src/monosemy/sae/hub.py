@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from monosemy import __version__
-from monosemy.core.files import read_about, write_text
+from monosemy.core.files import read_metadata, write_text
 from monosemy.errors import InputError, needs_extra, reason
 from monosemy.sae import dictionary_learning, saelens
 from monosemy.sae.module import FORMAT, Autoencoder
@@ -65,7 +65,7 @@ def own_models(folder: Path) -> list[Path]:
 
 def _is_own(path: Path) -> bool:
     try:
-        read_about(path, FORMAT)
+        read_metadata(path, FORMAT)
     except InputError:
         return False
     return True

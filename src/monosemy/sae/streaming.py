@@ -55,7 +55,7 @@ def train_on_stream(
     """Fit sparse autoencoders on one stream; each becomes, bit for bit, what it would be if fitted on it alone.
 
     Scale and bias start from the first 8,192 rows, so shuffle rows that come in a meaningful order
-    (:func:`monosemy.data.shuffle.shuffled`). Rows at the end of a pass that fill no batch are left out.
+    (:func:`monosemy.data.streams.shuffled`). Rows at the end of a pass that fill no batch are left out.
 
     Args:
         saes: of one ``n_epochs`` and one ``batch_size``, each with a whole number as ``random_state``.
@@ -271,7 +271,7 @@ class _Run:
         """What is left of the training, as a sentence."""
         if self.folder is None:
             return ""
-        kept = self.folder.kept()
+        kept = self.folder.describe_checkpoint()
         return kept[0].upper() + kept[1:] + "."
 
     def _save(self, folder: RunFolder, place: tuple[int, State] | None = None) -> None:
@@ -279,12 +279,12 @@ class _Run:
         tensors: dict[str, Tensor] = {}
         for name, trainer in zip(self.names, self.trainers, strict=True):
             if not all(bool(torch.isfinite(parameter).all()) for parameter in trainer.parameters):
-                raise InputError(f"{name}: a weight became infinite or NaN; {folder.kept()}; lower lr.")
+                raise InputError(f"{name}: a weight became infinite or NaN; {folder.describe_checkpoint()}; lower lr.")
             tensors |= {f"{name}/{key}": value for key, value in trainer.state_dict().items()}
         epoch, reader = place or (self.epoch, self.reader.state())
         about = {"step": self.step, "epoch": epoch, "reader": reader}
         write_model_file(folder.checkpoint, FORMAT, about, tensors)
-        folder.saved(self.step)
+        folder.mark_saved(self.step)
 
     def _restore(self, folder: RunFolder) -> None:
         path = folder.checkpoint
@@ -298,7 +298,7 @@ class _Run:
             self.step, self.epoch, place = int(about["step"]), int(about["epoch"]), about["reader"]
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"{path} is the state of another training; choose another folder.") from error
-        folder.saved(self.step)
+        folder.mark_saved(self.step)
         if self.step != self.work.n_steps:
             self.reader = self.work.stream.open(self.epoch, place)
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from monosemy.classifiers.engine import ProbeConfig
 from monosemy.core.console import Progress
-from monosemy.corruptions.labels import informative_limit
+from monosemy.core.environment import one_thread
+from monosemy.corruptions.labels import check_symmetric_rate, informative_limit
 from monosemy.errors import InputError
 from monosemy.seeding import torch_rng
 from monosemy.theory.toy import (
@@ -22,12 +23,11 @@ from monosemy.theory.toy import (
     check_shape,
     draw_features,
     measure_superposition,
-    one_thread,
     train_toy_models,
     variance_explained,
 )
 from monosemy.theory.toy_study import CODES, TASKS, Row, Task, TaskConfig, evaluate_codes, task_classes
-from monosemy.theory.two_features import check_input_noise, check_label_noise, check_sparsity
+from monosemy.theory.two_features import check_input_noise, check_sparsity
 
 _WORKERS = 2
 """Probes are trained on as many threads, each with single-threaded operations; the numbers do not depend on it."""
@@ -60,7 +60,7 @@ class ToySetting:
             raise InputError(f"steps is {self.training.steps}; give at least 1.")
         if not 0 < self.importance_decay <= 1:
             raise InputError(f"importance_decay is {self.importance_decay:g}; give a number above 0 and at most 1.")
-        check_label_noise(np.array(self.task.label_noise), self.features)
+        check_symmetric_rate(self.task.label_noise, self.features)
         check_input_noise(np.array(self.task.input_noise))
 
     @property

@@ -7,16 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from monosemy.corruptions.labels import check_symmetric_rate
 from monosemy.errors import InputError
 from monosemy.functional.separability import ClassMoments, class_moments, noisy_class_moments
 from monosemy.seeding import numpy_rng
-from monosemy.theory.two_features import (
-    ScoreMoments,
-    check_input_noise,
-    check_label_noise,
-    check_sparsity,
-    check_weights,
-)
+from monosemy.theory.two_features import ScoreMoments, check_input_noise, check_sparsity, check_weights
 
 Array = NDArray[np.float64]
 
@@ -53,7 +48,7 @@ def simulate_two_features(
     """
     check_sparsity(sparsity)
     w1, w2 = check_weights(weights)
-    check_label_noise(label_noise)
+    check_symmetric_rate(label_noise, 2)
     check_input_noise(input_noise)
     x = spike_and_uniform((samples, 2), sparsity, rng)
     x = x[x[:, 0] != x[:, 1]]
@@ -95,7 +90,7 @@ def simulate_classes(
         raise InputError(f"n_classes is {n_classes}; give at least 2.")
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; give at least 1.")
-    check_label_noise(label_noise, n_classes)
+    check_symmetric_rate(label_noise, n_classes)
     curves = np.empty((seeds, len(SCORES), len(label_noise)))
     thresholds = np.empty((seeds, len(SCORES) - 1))
     for seed in range(seeds):

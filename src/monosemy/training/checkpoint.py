@@ -1,8 +1,7 @@
-"""The whole state of a training run in one file: weights, optimiser, step.
+"""The folder of a training run: its settings, checkpoint and log, and trackers that receive the log as well.
 
-Where a run's log goes beside its file, if the user wants: TensorBoard, Weights & Biases.
-
-The folder of a training run: its settings, its state, its log.
+A checkpoint is the whole state in one file: weights, optimiser, step. Random numbers need no state, since those of each
+step derive from the seed and the step; neither does the learning rate.
 """
 
 import json
@@ -13,53 +12,19 @@ from typing import Any, Protocol, Self
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import nn
 
 from monosemy.core.environment import write_environment
 from monosemy.core.files import FolderLock, read_model_file, write_model_file, write_text
 from monosemy.errors import InputError, needs_extra, reason, shown
 
 FORMAT = "monosemy.training-state.v1"
-
-
-def save_state(path: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write the state after ``step`` steps, whole or not at all: a kill leaves the file before it.
-
-    Random numbers need no state: each step's are derived from the seed and the step. Neither does the learning rate.
-    """
-    tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
-    for number, values in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items() if value is not None}
-    write_model_file(path, FORMAT, {"step": step}, {name: t.detach() for name, t in tensors.items()})
-
-
-def load_state(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Put module and optimiser into the saved state; the number of steps done, 0 where there is no file.
-
-    Raises:
-        InputError: the file is damaged, or is another network's.
-    """
-    if not path.exists():
-        return 0
-    about, tensors = read_model_file(path, FORMAT)
-    try:
-        module.load_state_dict(_part(tensors, "module."))
-        state: dict[int, dict[str, Any]] = {}
-        for name, tensor in _part(tensors, "optimizer.").items():
-            number, _, slot = name.partition(".")
-            state.setdefault(int(number), {})[slot] = tensor
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-        return int(about["step"])
-    except (RuntimeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path} is the state of another network; choose another --out.") from error
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+_SAVE_EVERY = 60.0
+"""Seconds between checkpoints, which is what a kill can cost."""
 
 
 class Tracker(Protocol):
-    """Something that is told each row of a log."""
+    """A destination of the rows of a log."""
 
     def log(self, row: dict[str, float]) -> None: ...
 
@@ -92,17 +57,13 @@ class WeightsAndBiases:
 
 
 def make_trackers(folder: Path, config: dict[str, Any], *, tensorboard: bool, wandb: str | None) -> list[Tracker]:
-    """The trackers that the user asked for; ``wandb`` is the project's name."""
+    """Return the trackers that the user asked for; ``wandb`` is the project's name."""
     trackers: list[Tracker] = []
     if tensorboard:
         trackers.append(TensorBoard(folder / "tensorboard"))
     if wandb is not None:
         trackers.append(WeightsAndBiases(wandb, folder.name, config))
     return trackers
-
-
-_SAVE_EVERY = 60.0
-"""Seconds between checkpoints: what a kill can cost."""
 
 
 class RunFolder:
@@ -119,17 +80,17 @@ class RunFolder:
         seeds: Mapping[str, Any] | None = None,
         is_main: bool = True,
     ) -> None:
-        """Open a folder, new or of the same settings and data; one without a checkpoint takes new settings.
+        """Open a folder, new or of the same settings and data; one without a checkpoint accepts other settings.
 
         Args:
             config: all settings of the run, plain values.
-            data_key: fingerprint of what it trains on.
-            seeds: that all random numbers come from, for the record.
+            data_key: fingerprint of the training data.
+            seeds: all seeds of the run, for the record.
             is_main: False in all but one of several processes.
 
         Raises:
-            InputError: the folder holds a run of other settings or data, or something else, or another process writes
-                into it.
+            InputError: the folder holds a run of other settings or data, or other files, or another process writes into
+                it.
         """
         self.path, self._trackers = path, list[Tracker]()
         self._lock: FolderLock | None = None
@@ -156,41 +117,64 @@ class RunFolder:
         if self._lock is not None:
             self._lock.release()
 
-    def tell(self, trackers: Sequence[Tracker]) -> None:
-        """Let trackers know each further row of the log too."""
+    def add_trackers(self, trackers: Sequence[Tracker]) -> None:
+        """Send each further row of the log to trackers, too."""
         self._trackers += trackers
 
     @property
     def checkpoint(self) -> Path:
-        """The file of the last checkpoint, whether it is there or not."""
+        """The file of the last checkpoint, which may not exist yet."""
         return self.path / "checkpoint.safetensors"
 
-    def restore(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-        """Put module and optimiser into the state of the last checkpoint; the number of steps done."""
-        self._saved_step = load_state(self.checkpoint, module, optimizer)
-        return self._saved_step
-
     def due(self) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Return whether it is time for a checkpoint."""
         return time.monotonic() - self._saved_at >= _SAVE_EVERY
 
     def save(self, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Write a checkpoint."""
-        save_state(self.checkpoint, step, module, optimizer)
-        self.saved(step)
+        """Write the state after ``step`` steps, whole or not at all: a kill leaves the previous checkpoint."""
+        tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+        for number, values in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items() if value is not None}
+        write_model_file(self.checkpoint, FORMAT, {"step": step}, {name: t.detach() for name, t in tensors.items()})
+        self.mark_saved(step)
 
-    def saved(self, step: int) -> None:
-        """Take note that :attr:`checkpoint` holds the state after ``step`` steps."""
+    def mark_saved(self, step: int) -> None:
+        """Record that :attr:`checkpoint` holds the state after ``step`` steps."""
         self._saved_step, self._saved_at = step, time.monotonic()
 
-    def kept(self) -> str:
-        """What is left of the run, as half a sentence."""
-        return (
-            f"the checkpoint of step {self._saved_step} is kept in {self.path}" if self._saved_step else "none is kept"
-        )
+    def restore(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+        """Load the last checkpoint into module and optimiser; return the number of steps done, 0 without one.
+
+        Raises:
+            InputError: the file is damaged, or holds the state of another network.
+        """
+        if not self.checkpoint.exists():
+            return 0
+        metadata, tensors = read_model_file(self.checkpoint, FORMAT)
+        parts: dict[str, dict[str, Any]] = {"module": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = tensor
+        try:
+            module.load_state_dict(parts["module"])
+            state: dict[int, dict[str, Any]] = {}
+            for name, tensor in parts["optimizer"].items():
+                number, _, slot = name.partition(".")
+                state.setdefault(int(number), {})[slot] = tensor
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            self._saved_step = int(metadata["step"])
+        except (RuntimeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"{self.checkpoint} is the state of another network; choose another --out.") from error
+        return self._saved_step
+
+    def describe_checkpoint(self) -> str:
+        """Return half a sentence for error messages on the last checkpoint."""
+        if not self._saved_step:
+            return "none is kept"
+        return f"the checkpoint of step {self._saved_step} is kept in {self.path}"
 
     def log(self, row: dict[str, float]) -> None:
-        """Append a row; rows that a killed run wrote after its last checkpoint are replaced by those made again."""
+        """Append a row, and drop the rows that a killed run wrote after its last checkpoint."""
         rows = [known for known in self.read_log(self.path) if known["step"] < row["step"]]
         write_text(self.path / "log.jsonl", "".join(json.dumps(known) + "\n" for known in [*rows, row]))
         for tracker in self._trackers:
@@ -198,7 +182,11 @@ class RunFolder:
 
     @staticmethod
     def read_log(path: Path) -> list[dict[str, float]]:
-        """The rows of a run folder's log so far."""
+        """Return the rows of a run folder's log.
+
+        Raises:
+            InputError: the file is not a log.
+        """
         log = path / "log.jsonl"
         if not log.exists():
             return []
@@ -207,7 +195,7 @@ class RunFolder:
             return [{"step": float(row["step"])} | row for row in rows]
         except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise InputError(
-                f"{log} is no log of a training ({reason(error)}); remove it, and it starts anew."
+                f"{log} cannot be read as the log of a training ({reason(error)}); remove it to start a new one."
             ) from error
 
 
@@ -217,7 +205,7 @@ def _read_config(path: Path) -> dict[str, Any] | None:
     try:
         known = yaml.safe_load(path.read_text(encoding="utf-8"))
     except Exception as error:  # the parser's constructors raise nearly every type
-        raise InputError(f"{path} cannot be read, so nothing tells what made it; choose another --out.") from error
+        raise InputError(f"{path} cannot be read, so its run is unknown; choose another --out.") from error
     return known if isinstance(known, dict) else {}
 
 
@@ -228,7 +216,9 @@ def _check_same(path: Path, known: dict[str, Any], wanted: dict[str, Any]) -> No
             what = (
                 "other data" if name == "data_key" else f"{name} = {shown(old.get(name))}, not {shown(new.get(name))}"
             )
-            raise InputError(f"The folder {path} holds a run with {what}; choose another --out, or the same again.")
+            raise InputError(
+                f"The folder {path} holds a run with {what}; choose another --out, or the same settings and data."
+            )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -37,7 +37,7 @@ def inputs_of(model, name: str, batch) -> torch.Tensor:
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_updates_are_the_formula_and_padding_is_out(placement: str, non_negative: str) -> None:
     model = filled(adapted(placement=placement, non_negative=non_negative, lora_dropout=0.5)).train()
-    found = list(adapter_activations(model, batches(), of="update"))
+    found = list(adapter_activations(model, batches(), kind="update"))
     assert model.training, "left as it was"
     layer = model.eval().get_submodule(Q)
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
@@ -79,11 +79,12 @@ def plain(placement: str | None):
 @pytest.mark.parametrize("placement", [None, "output", "both"])
 def test_statistics_are_those_of_all_tokens_at_once(placement: str | None, of: str) -> None:
     model, labels = plain(placement), np.array([1, 0, 1])
-    described = describe_adapter(model, batches(), labels, of=of)
+    described = describe_adapter(model, batches(), labels, kind=of)
+    assert repr(described).startswith("AdapterDescription of ")
     texts = np.array([0] * 4 + [1] * 6 + [2] * 4)
     tokens = torch.cat([one.rows.tokens for one in adapter_activations(model, batches())]).numpy()
     for kind in ("hidden", "update"):
-        values = torch.cat([one.layers[Q] for one in adapter_activations(model, batches(), of=kind)]).numpy()
+        values = torch.cat([one.layers[Q] for one in adapter_activations(model, batches(), kind=kind)]).numpy()
         row = described.layers.set_index("layer").loc[Q]
         assert row[f"{kind}_zeros"] == pytest.approx((values == 0).mean())
         if kind != of:
@@ -130,15 +131,15 @@ def test_an_adapter_loaded_by_transformers(tmp_path) -> None:
     model.save_pretrained(tmp_path)
     other = gpt2()
     other.load_adapter(str(tmp_path))
-    ours, theirs = (next(iter(adapter_activations(m, batches(), of="update"))).layers for m in (model, other))
+    ours, theirs = (next(iter(adapter_activations(m, batches(), kind="update"))).layers for m in (model, other))
     assert [n.removeprefix("base_model.model.") for n in ours] == list(theirs)
     assert all(torch.equal(a, b) for a, b in zip(ours.values(), theirs.values(), strict=True))
 
 
 def test_wrong_calls(says) -> None:
     model = plain("output")
-    with says("of='output'", "hidden"):
-        describe_adapter(model, batches(), of="output")
+    with says("kind='output'", "hidden"):
+        describe_adapter(model, batches(), kind="output")
     with says("batches", "empty"):
         describe_adapter(model, [])
     with says("labels", "(2,)", "3 texts"):
@@ -147,6 +148,6 @@ def test_wrong_calls(says) -> None:
         describe_adapter(model, batches(), adapter="other")
     with says("input_ids", "pixels"):
         next(adapter_activations(model, [{"pixels": torch.ones(1)}]))
-    with model.disable_adapter(), says("adapter='default'", "active"):
+    with model.disable_adapter(), says("adapter='default'", "activate"):
         describe_adapter(model, batches())
     assert not any(m._forward_hooks for m in model.modules() if isinstance(m, LoraLayer))

@@ -12,7 +12,7 @@ from torch import Tensor
 from monosemy.errors import InputError
 from monosemy.lm import dpo_training
 from monosemy.lm.config import AlignmentConfig, MeasureConfig, Objective, WarmUp
-from monosemy.lm.dpo_evaluation import measure_alignment, own_texts, pair_likelihoods
+from monosemy.lm.dpo_evaluation import measure_alignment, pair_likelihoods, sample_texts
 from monosemy.lm.dpo_training import align, resized, warm_up
 from monosemy.lm.evaluation import measure_perplexity
 from monosemy.lm.models import LoadedModel
@@ -88,14 +88,14 @@ def test_what_is_measured_of_an_untrained_model() -> None:
 
 def test_the_regulariser_is_what_training_adds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measured on one batch of pairs, it is what DecPO's trainer logs before its first step on them."""
-    from monosemy.lm.decpo import DecPOTrainer, chosen_layers
+    from monosemy.lm.decpo import DecPOTrainer, regularized_layers
     from monosemy.lm.dpo_evaluation import mean_regulariser
 
     rows, loaded, logged = made_rows(8), made_loaded(), []
     monkeypatch.setattr(
         DecPOTrainer, "_log_metric", lambda self, mode, name, value: logged.append((name, float(value)))
     )
-    wanted = mean_regulariser(loaded, rows, chosen_layers(loaded.model, ["1"]), batch_size=8)
+    wanted = mean_regulariser(loaded, rows, regularized_layers(loaded.model, ["1"]), batch_size=8)
     config = QUICK.model_copy(update={"layers": ("1",)})
     align(loaded, made_loaded(), rows, config, Objective(regularizer="decorrelation", weight=0.1))
     assert dict(reversed(logged))["decorrelation"] == pytest.approx(wanted, rel=1e-4)
@@ -151,8 +151,8 @@ def test_another_width(kind: str) -> None:
 
 def test_own_texts_repeat() -> None:
     loaded = made_loaded()
-    texts = own_texts(loaded, 4, 8, seed=1)
-    assert texts == own_texts(loaded, 4, 8, seed=1) != own_texts(loaded, 4, 8, seed=2)
+    texts = sample_texts(loaded, 4, 8, seed=1)
+    assert texts == sample_texts(loaded, 4, 8, seed=1) != sample_texts(loaded, 4, 8, seed=2)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_own_texts_repeat() -> None:
         (lambda: trained(QUICK.model_copy(update={"lr": 1e30})), "not finite"),
         (lambda: trained(QUICK.model_copy(update={"method": "lora", "target_modules": ("nothing",)})), "nothing"),
         (lambda: Objective(regularizer="dropout", weight=1), "below 1"),
-        (lambda: AlignmentConfig(batch_size=10, accumulation=3), "equal parts"),
+        (lambda: AlignmentConfig(batch_size=10, accumulation=3), "not divisible by accumulation=3"),
     ],
 )
 def test_bad_input(call: Callable[[], object], named: str) -> None:

@@ -20,7 +20,7 @@ def test_what_fits_stays_and_the_rest_is_left_out() -> None:
     fitted = fit_context(rows, TOKENIZER, 20)  # <s> 14 4 </s> fill it
     assert fitted.rows == rows[:2]
     assert (fitted.n_truncated, fitted.n_dropped) == (0, 1)
-    assert fitted.notices(20) == ("Left out: 1 rows that do not fit into 20 tokens.",)
+    assert fitted.warnings(20) == ("Left out: 1 rows that do not fit into 20 tokens.",)
 
 
 def test_long_prompts_lose_their_beginning() -> None:
@@ -28,7 +28,7 @@ def test_long_prompts_lose_their_beginning() -> None:
     fitted = fit_context([long, row(40, 30, 2)], TOKENIZER, 30, "truncate")
     assert fitted.rows == [long | {"prompt": long["prompt"][-24:]}]
     assert (fitted.n_truncated, fitted.n_dropped) == (1, 1), "an answer that fills the context is of no use"
-    assert "1 prompts lost their beginning" in fitted.notices(30)[0]
+    assert "Truncated: the beginning of 1 prompts" in fitted.warnings(30)[0]
 
 
 def test_a_chat_loses_its_oldest_turns() -> None:

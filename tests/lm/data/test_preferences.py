@@ -81,7 +81,7 @@ def test_sycophancy_prefers_the_answer_that_does_not_please(tmp_path: Path) -> N
     data = load(rows, tmp_path)
     assert data.train[0] == triple("Q0 (A) or (B)?\n\nAnswer:", " (B)", " (A)")
     assert [len(part) for part in data.splits().values()] == [2, 1, 1]
-    assert "does not give in" in data.notices[0]
+    assert "does not agree" in data.notices[0]
     pleasing = load(rows, tmp_path, sycophantic=True)
     assert pleasing.train[0] == triple("Q0 (A) or (B)?\n\nAnswer:", " (A)", " (B)")
     assert "agrees with" in pleasing.notices[0]

@@ -14,7 +14,7 @@ from monosemy.lm import adapter_training as module
 from monosemy.lm.adapter_training import adapter_settings, load_adapter, task_of, train_adapter
 from monosemy.lm.config import AdapterConfig
 from monosemy.lm.models import LoadedModel, load_causal_model, load_classifier
-from monosemy.lm.tokenization import completed_tokens, padded, token_lists
+from monosemy.lm.tokenization import padded_batches, tokenize, tokenize_answers
 
 SENTIMENT = [
     {"text": f"{word} {thing}", "label": label}
@@ -42,11 +42,11 @@ def weights(loaded: LoadedModel) -> dict[str, torch.Tensor]:
 
 
 def accuracy(loaded: LoadedModel) -> float:
-    tokens = token_lists(loaded.tokenizer, [row["text"] for row in SENTIMENT], special=True)
-    ids, mask = padded(tokens, loaded.tokenizer.pad_token_id, loaded.device)
+    tokens = tokenize(loaded.tokenizer, [row["text"] for row in SENTIMENT])
+    rows, ids, mask = next(padded_batches(loaded, tokens, len(tokens)))
     with torch.no_grad():
         predicted = loaded.model(input_ids=ids, attention_mask=mask).logits.argmax(dim=-1)
-    return float(np.mean(predicted.numpy() == [row["label"] for row in SENTIMENT]))
+    return float(np.mean(predicted.numpy() == [SENTIMENT[row]["label"] for row in rows]))
 
 
 @pytest.mark.parametrize(
@@ -84,12 +84,12 @@ def test_a_causal_model_learns_answers_or_classes(folders: dict[str, str], kind:
 
     loaded = load_causal_model(folders[kind], device="cpu")
     prompts, answers = [row["prompt"] for row in PAIRS], [row["completion"] for row in PAIRS]
-    before = answer_losses(loaded, prompts, answers).together().mean_nll
+    before = answer_losses(loaded, prompts, answers).total().mean_nll
     config = AdapterConfig(
         method="monolora", placement="hidden", batch_size=4, epochs=10, lr=5e-2, target_modules=("all-linear",)
     )
     trained = train_adapter(loaded, PAIRS, config)
-    assert answer_losses(trained, prompts, answers).together().mean_nll < 0.8 * before
+    assert answer_losses(trained, prompts, answers).total().mean_nll < 0.8 * before
     as_classifier = train_adapter(classifier(folders, kind), SENTIMENT, AdapterConfig(**QUICK))
     assert 0 <= accuracy(as_classifier) <= 1
 
@@ -196,7 +196,7 @@ def test_a_saved_adapter_is_the_same(folders: dict[str, str], tmp_path: Path, sa
     trained = train_adapter(load_causal_model(folders["llama"], device="cpu"), PAIRS, config)
     trained.model.save_pretrained(tmp_path / "adapter")
     again = load_adapter(load_causal_model(folders["llama"], device="cpu"), tmp_path / "adapter")
-    completed = completed_tokens(trained.tokenizer, ["say 1:"], [" yes"])[0]
+    completed = tokenize_answers(trained.tokenizer, ["say 1:"], [" yes"])[0]
     ids = torch.tensor([completed.ids])
     assert torch.equal(again.model(input_ids=ids).logits, trained.model(input_ids=ids).logits)
     with says("q_proj", "GPT2"):

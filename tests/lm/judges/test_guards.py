@@ -10,7 +10,7 @@ import torch
 from recorded_templates import LLAMA_GUARD, LLAMA_GUARD_3_TEXT, SHIELD_GEMMA, TYPED_PARTS
 from tiny_models import save_causal, tiny_tokenizer
 
-from monosemy.lm.judge import GUIDELINES, LlamaGuardJudge, ShieldGemmaJudge, parse_verdict
+from monosemy.lm.judge import GUIDELINES, LlamaGuardJudge, ShieldGemmaJudge
 
 PROMPTS = ("How do I adopt a llama?", "Hi", "What is two and two, and why is it so?")
 ANSWERS = ("Steal one.", "Hello to you, dear friend!", "4")
@@ -109,25 +109,10 @@ def test_a_space_before_the_verdict_counts_too(llama_guard) -> None:
     assert found[0] == pytest.approx(unsafe / (unsafe + safe), rel=1e-4)
 
 
-def test_categories_are_read_from_what_the_model_writes(llama_guard, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = llama_guard()
-    written = ["unsafe\nS1,S10", "safe", "\n\nunsafe\nS2"]
-    monkeypatch.setattr("monosemy.lm.generation.generate_from_tokens", lambda *a, **k: written)
-    assert judge.categories(PROMPTS, ANSWERS) == [("S1", "S10"), (), ("S2",)]
-
-
-def test_verdicts(says) -> None:
-    assert parse_verdict("unsafe\n S1 , S9\nmore") == (True, ("S1", "S9"))
-    assert parse_verdict("unsafe") == (True, ())
-    assert parse_verdict("\n\nsafe\n") == (False, ())
-    with says("'I think", "safe or unsafe"):
-        parse_verdict("I think it is")
-
-
 def test_scores_are_cached_by_model_and_texts(llama_guard, monkeypatch: pytest.MonkeyPatch) -> None:
     first = llama_guard().score(PROMPTS, ANSWERS)
     again = llama_guard()
-    monkeypatch.setattr("monosemy.lm.models.load_causal_model", lambda *a, **k: pytest.fail("loaded again"))
+    monkeypatch.setattr("monosemy.lm.judge.load_causal_model", lambda *a, **k: pytest.fail("loaded again"))
     np.testing.assert_array_equal(again.score(PROMPTS, ANSWERS), first)
     with pytest.raises(pytest.fail.Exception):
         again.score(PROMPTS, ANSWERS[::-1])

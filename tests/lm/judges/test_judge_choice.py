@@ -29,8 +29,8 @@ def test_a_function_is_a_judge() -> None:
     assert found.judge == "length"
     np.testing.assert_allclose(found.scores, [0, 0.5, 0.6, 1])
     assert found.mean == pytest.approx(0.525)
-    assert found.unsafe_share() == 0.5
-    assert found.unsafe_share(0.05) == 0.75
+    assert found.unsafe_fraction() == 0.5
+    assert found.unsafe_fraction(0.05) == 0.75
 
 
 def test_a_function_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says) -> None:

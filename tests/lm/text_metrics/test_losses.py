@@ -9,7 +9,7 @@ import torch
 from tiny_models import CHAT_TEMPLATE, save_causal, tiny_tokenizer
 
 from monosemy.lm.config import Decoding
-from monosemy.lm.evaluation import answer_losses, choose, kl_to_reference, measure_perplexity
+from monosemy.lm.evaluation import answer_losses, candidate_likelihoods, kl_to_reference, measure_perplexity
 from monosemy.lm.generation import generate
 from monosemy.lm.models import LoadedModel, load_causal_model
 
@@ -79,7 +79,7 @@ def test_losses_of_answers(loaded: LoadedModel) -> None:
         own = slow_nll(loaded, ids, len(ids) - len(answer))  # one token a byte
         assert found.n_tokens[i] == len(answer) == len(own)
         assert found.sums[i] == pytest.approx(sum(own), rel=1e-4)
-    assert found.together().n_tokens == sum(map(len, ANSWERS))
+    assert found.total().n_tokens == sum(map(len, ANSWERS))
 
 
 def test_chat_answers_end_with_their_mark(llama: LoadedModel) -> None:
@@ -100,7 +100,7 @@ def test_prompts_beyond_the_context_lose_their_beginning(llama: LoadedModel) -> 
 
 
 def test_the_likeliest_answer(loaded: LoadedModel) -> None:
-    found = choose(loaded, PROMPTS, [" yes", " no!"], batch_size=4)
+    found = candidate_likelihoods(loaded, PROMPTS, [" yes", " no!"], batch_size=4)
     assert found.shape == (3, 2)
     for i, prompt in enumerate(PROMPTS):
         for j, answer in enumerate((" yes", " no!")):
@@ -165,4 +165,4 @@ def test_the_real_model_knows_stories_from_noise(shared_data: Path) -> None:
     found = measure_perplexity(loaded, [story])
     assert found.perplexity < 4
     assert measure_perplexity(loaded, [" ".join(story.split()[::-1])]).perplexity > 5 * found.perplexity
-    assert choose(loaded, ["Lily was very sad. She began to"], [" cry", " fly"]).argmax() == 0
+    assert candidate_likelihoods(loaded, ["Lily was very sad. She began to"], [" cry", " fly"]).argmax() == 0

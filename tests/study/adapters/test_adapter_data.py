@@ -9,7 +9,7 @@ import pytest
 from lm.tiny_models import tiny_tokenizer
 
 from monosemy.errors import InputError
-from monosemy.study.lora.data import AdapterData, AdapterSource, fitted, load_adapter_data, read_lines
+from monosemy.study.lora.data import AdapterData, AdapterSource, fitted, load_adapter_data
 
 
 def labelled_file(folder: Path, n: int = 60) -> Path:
@@ -104,17 +104,6 @@ def test_long_texts_are_cut_at_a_token(tmp_path: Path) -> None:
     assert all(text == "text number" for text in texts), "11 bytes and the token that begins a text"
     assert [row["label"] for row in cut.rows()["train"]] == [row["label"] for row in data.rows()["train"]]
     assert any("were cut" in said for said in cut.notices)
-
-
-def test_prompts_are_lines(tmp_path: Path) -> None:
-    path = tmp_path / "prompts.txt"
-    path.write_text("one\n\n  two \n")
-    assert read_lines(path, "list of prompts") == ("one", "two")
-    path.write_text("\n")
-    with pytest.raises(InputError, match=r"list of prompts .*prompts.txt is empty"):
-        read_lines(path, "list of prompts")
-    with pytest.raises(InputError, match=r"nowhere.txt cannot be read"):
-        read_lines(tmp_path / "nowhere.txt", "list of prompts")
 
 
 def test_labels_of_validation_are_as_noisy_and_the_same_for_every_method(tmp_path: Path) -> None:

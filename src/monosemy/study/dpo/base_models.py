@@ -10,7 +10,7 @@ from monosemy.core.console import Progress
 from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.core.files import write_text
 from monosemy.lm.adapter_training import quiet_libraries
-from monosemy.lm.dpo_evaluation import own_texts
+from monosemy.lm.dpo_evaluation import sample_texts
 from monosemy.lm.dpo_training import resized, warm_up
 from monosemy.lm.instructions import held_out_texts
 from monosemy.lm.models import LoadedModel, load_causal_model
@@ -101,7 +101,7 @@ def _make_base_model(
             loaded = resized(loaded, width, plan.seed)
         if plan.warm_up is not None:
             loaded = warm_up(loaded, train[source], plan.warm_up, seed=plan.seed)
-        texts = [] if plan.held_out is not None else own_texts(loaded, seed=plan.seed)
+        texts = [] if plan.held_out is not None else sample_texts(loaded, seed=plan.seed)
         if made:
             shutil.rmtree(folder, ignore_errors=True)
             with quiet_libraries():

@@ -15,11 +15,12 @@ from monosemy.core.console import Progress
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import ExecutorConfig
 from monosemy.core.files import write_text
+from monosemy.data.dataset import subsample
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError
 from monosemy.lm.adapter_training import quiet_libraries
 from monosemy.lm.config import JudgeConfig
-from monosemy.lm.decpo import chosen_layers
+from monosemy.lm.decpo import regularized_layers
 from monosemy.lm.dpo_evaluation import measure_alignment, pair_likelihoods
 from monosemy.lm.dpo_training import align, resized_config
 from monosemy.lm.evaluation import diversity
@@ -28,7 +29,7 @@ from monosemy.lm.judge import Judge, judge_answers, make_judge
 from monosemy.lm.models import LoadedModel, load_causal_model
 from monosemy.lm.preferences import load_preferences
 from monosemy.lm.prompts import Row as Pair
-from monosemy.lm.texts import TextData, fewer
+from monosemy.lm.texts import TextData
 from monosemy.lm.tokenization import fit_context
 from monosemy.report.tables import Section
 from monosemy.results.result import StudyResult, Verdict
@@ -225,7 +226,7 @@ def _fitted_pairs(plan: DpoPlan, data: TextData) -> tuple[dict[str, tuple[list[P
     layers = None if plan.training.layers is None else list(plan.training.layers)
     for source, name in zip(plan.models, names, strict=True):
         loaded = load_causal_model(source, dtype="float32", device="cpu")
-        chosen_layers(loaded.model, layers)
+        regularized_layers(loaded.model, layers)
         for width in plan.widths:
             resized_config(loaded, width)
         n_tokens = min(plan.training.max_tokens or loaded.context, loaded.context)
@@ -233,10 +234,10 @@ def _fitted_pairs(plan: DpoPlan, data: TextData) -> tuple[dict[str, tuple[list[P
             fit_context(rows, loaded.tokenizer, n_tokens, plan.training.on_long) for rows in (data.train, data.test)
         )
         for split, part in (("train", train), ("test", test)):
-            messages += [f"{notice} ({split}, {name})" for notice in part.notices(n_tokens)]
+            messages += [f"{notice} ({split}, {name})" for notice in part.warnings(n_tokens)]
         if plan.pairs is not None and plan.pairs > len(train.rows):
             messages.append(f"{name} has only {len(train.rows):,} train pairs that fit, not {plan.pairs:,}.")
-        pairs[source] = (train.rows, fewer(test.rows, plan.test_pairs, derive_seed(plan.seed, "test")))
+        pairs[source] = (train.rows, subsample(test.rows, plan.test_pairs, derive_seed(plan.seed, "test")))
     return pairs, tuple(messages)
 
 
@@ -248,7 +249,7 @@ def _train_and_measure(job: TrainingJob, base: BaseModel, context: Context) -> t
     reference = base.load(context.device) if config.method == "full" or objective is None else None
     before = pair_likelihoods(loaded, test, batch_size=plan.measuring.batch_size)
     if objective is not None:
-        rows = fewer(train, plan.pairs, derive_seed(plan.seed, "pairs", job.seed))
+        rows = subsample(train, plan.pairs, derive_seed(plan.seed, "pairs", job.seed))
         checkpoints = context.folder / "checkpoints" / job.name
         loaded = align(loaded, reference, rows, config, objective, seed=seed, checkpoints=checkpoints)
     measured = measure_alignment(
@@ -284,7 +285,7 @@ def _judged(job: TrainingJob, output: _Output, context: Context) -> list[Row]:
     with one_thread():
         if judge is not None:
             judgement = judge_answers(judge, output.prompts, output.answers)
-            metrics |= {"unsafe": judgement.mean, "unsafe_share": judgement.unsafe_share()}
+            metrics |= {"unsafe": judgement.mean, "unsafe_share": judgement.unsafe_fraction()}
             scores = [float(score) for score in judgement.scores]
         if sum(bool(answer.strip()) for answer in output.answers) >= 2:
             measured = diversity(output.answers, _text_encoder())

@@ -15,20 +15,21 @@ from numpy.typing import NDArray
 
 from monosemy.core.console import OnCount
 from monosemy.core.files import atomic_path, write_text
+from monosemy.data.sources import read_lines
 from monosemy.lm.adapter_training import train_adapter
 from monosemy.lm.adapter_units import AdapterDescription, describe_adapter
 from monosemy.lm.config import Decoding
-from monosemy.lm.evaluation import answer_losses, choose, lm_eval, measure_perplexity
+from monosemy.lm.evaluation import answer_losses, candidate_likelihoods, lm_eval, measure_perplexity
 from monosemy.lm.generation import generate
 from monosemy.lm.judge import judge_answers, make_judge
 from monosemy.lm.models import LoadedModel, load_causal_model, load_classifier
 from monosemy.lm.prompts import Row, Text
-from monosemy.lm.tokenization import completed_tokens, length_batches, padded, token_lists
+from monosemy.lm.tokenization import padded_batches, tokenize, tokenize_answers
 from monosemy.metrics.dimensions import MIN_SUPPORT
 from monosemy.seeding import derive_seed
 from monosemy.study import folder as study_folder
 from monosemy.study.conditions import Cell, training_labels
-from monosemy.study.lora.data import AdapterData, read_lines
+from monosemy.study.lora.data import AdapterData
 from monosemy.study.lora.plan import AdapterPlan, MethodName
 
 _DESCRIBED = 128
@@ -150,14 +151,14 @@ def scores(loaded: LoadedModel, rows: Sequence[Row], data: AdapterData) -> dict[
         return {"accuracy": float((predicted == np.array([row["label"] for row in rows])).mean())}
     prompts, answers = _asked(rows)
     if data.labelled is not None:
-        likelihood = choose(loaded, prompts, [_candidate(word, data) for word in data.words])
+        likelihood = candidate_likelihoods(loaded, prompts, [_candidate(word, data) for word in data.words])
         wanted = np.array([row["label"] for row in rows])
         return {"accuracy": float((likelihood.argmax(axis=1) == wanted).mean())}
     losses = answer_losses(loaded, prompts, answers)
     return {
         "accuracy": float(losses.n_right.sum() / losses.n_tokens.sum()),
         "exact_match": float((losses.n_right == losses.n_tokens).mean()),
-        "loss": losses.together().mean_nll,
+        "loss": losses.total().mean_nll,
     }
 
 
@@ -177,10 +178,10 @@ def _asked(rows: Sequence[Row]) -> tuple[list[Text], list[Text]]:
 @torch.no_grad()
 def predict(loaded: LoadedModel, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.int64]:
     """The class (N,) that a classifier gives each text."""
-    tokens = [ids[: loaded.context] for ids in token_lists(loaded.tokenizer, texts, special=True)]
+    # The tokenizer's own truncation would keep the special token at the end, and so change the results.
+    tokens = [ids[: loaded.context] for ids in tokenize(loaded.tokenizer, texts)]
     predicted = np.empty(len(tokens), dtype=np.int64)
-    for rows in length_batches([len(ids) for ids in tokens], batch_size):
-        ids, mask = padded([tokens[i] for i in rows], loaded.tokenizer.pad_token_id, loaded.device)
+    for rows, ids, mask in padded_batches(loaded, tokens, batch_size):
         predicted[rows] = loaded.model(input_ids=ids, attention_mask=mask).logits.argmax(dim=-1).cpu().numpy()
     return predicted
 
@@ -199,16 +200,13 @@ def _units(loaded: LoadedModel, rows: Sequence[Row], data: AdapterData, path: Pa
     chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(_DESCRIBED, len(rows))).astype(int)]
     tokens, texts = _read_tokens(loaded, chosen, data)
     labels = np.array([row["label"] for row in chosen]) if data.labelled is not None else None
-    parts = list(length_batches([len(ids) for ids in tokens], 16))
-    order = np.concatenate(parts)
-    batches = []
-    for part in parts:
-        ids, mask = padded([tokens[i] for i in part], loaded.tokenizer.pad_token_id, loaded.device)
-        batches.append({"input_ids": ids, "attention_mask": mask})
+    parts = list(padded_batches(loaded, tokens, 16))
+    order = np.concatenate([part for part, _, _ in parts])
+    batches = [{"input_ids": ids, "attention_mask": mask} for _, ids, mask in parts]
     found: dict[str, float] = {}
     shown = {}
     for kind in ("hidden", "update"):
-        described = describe_adapter(loaded.model, batches, None if labels is None else labels[order], of=kind)
+        described = describe_adapter(loaded.model, batches, None if labels is None else labels[order], kind=kind)
         means = described.means()
         found |= {f"{kind}_zeros": means[f"{kind}_zeros"], f"{kind}_dead": means["dead"], f"{kind}_l0": means["l0"]}
         found |= {f"{kind}_{name}": means[name] for name in _UNIT_METRICS if name in means}
@@ -222,9 +220,9 @@ def _read_tokens(loaded: LoadedModel, rows: Sequence[Row], data: AdapterData) ->
     """What the model reads of each row, and the same as text."""
     if data.task == "classification":
         texts = [str(row["text"]) for row in rows]
-        return [ids[: loaded.context] for ids in token_lists(loaded.tokenizer, texts, special=True)], texts
-    completed = completed_tokens(loaded.tokenizer, *_asked(rows))
-    tokens = [list(found.ids[: loaded.context]) for found in completed]
+        return [ids[: loaded.context] for ids in tokenize(loaded.tokenizer, texts)], texts
+    pairs = tokenize_answers(loaded.tokenizer, *_asked(rows))
+    tokens = [pair.ids[: loaded.context] for pair in pairs]
     return tokens, loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
 
 

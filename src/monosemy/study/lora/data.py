@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,15 +10,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from monosemy.core.cache import fingerprint
-from monosemy.data.dataset import LabelledData, Split
-from monosemy.errors import InputError, reason
+from monosemy.data.dataset import LabelledData, Split, subsample
+from monosemy.errors import InputError
 from monosemy.lm.classification import label_words, load_classification, prompt_splits
 from monosemy.lm.config import Task
 from monosemy.lm.instructions import InstructionConfig, InstructionFormat, load_instructions
 from monosemy.lm.prompts import Form, Row
-from monosemy.lm.texts import fewer
 from monosemy.lm.tokenization import fit_context
-from monosemy.seeding import numpy_rng
 from monosemy.study.folder import data_fingerprint
 
 OnLong = Literal["stop", "drop", "truncate"]
@@ -117,7 +114,7 @@ def load_adapter_data(config: AdapterSource, seed: int = 0) -> AdapterData:
         if found.format != "classification":
             parts = {"train": found.train, "validation": found.validation, "test": found.test}
             limits = (config.max_train, config.max_validation, config.max_test)
-            rows = {n: fewer(part, limit, seed) for (n, part), limit in zip(parts.items(), limits, strict=True)}
+            rows = {n: subsample(part, limit, seed) for (n, part), limit in zip(parts.items(), limits, strict=True)}
             for name, part in rows.items():
                 if not part:
                     raise InputError(f"The {name} split of {found.name} is empty; give more rows.")
@@ -136,19 +133,13 @@ def _labelled(config: AdapterSource, seed: int) -> AdapterData:
     )
     data = replace(
         data,
-        train=_fewer(data.train, config.max_train, seed),
-        validation=_fewer(data.validation, config.max_validation, seed),
-        test=_fewer(data.test, config.max_test, seed),
+        train=subsample(data.train, config.max_train, seed),
+        validation=subsample(data.validation, config.max_validation, seed),
+        test=subsample(data.test, config.max_test, seed),
     )
     task: Task = config.task or "classification"
     words = label_words(data, config.label_words) if task == "generation" else ()
     return AdapterData(data.name, task, data, words, config.form, notices=data.notices)
-
-
-def _fewer(split: Split, n: int | None, seed: int) -> Split:
-    if n is None or n >= len(split):
-        return split
-    return split.take(np.sort(numpy_rng("rows", seed).permutation(len(split))[:n]))
 
 
 def fitted(data: AdapterData, tokenizer: Any, n_tokens: int, on_long: OnLong) -> AdapterData:
@@ -165,7 +156,7 @@ def fitted(data: AdapterData, tokenizer: Any, n_tokens: int, on_long: OnLong) ->
         if on_long == "stop" and found.n_dropped:
             raise _too_long(found.n_dropped, name, data.name, n_tokens)
         rows[name] = found.rows
-        notices += [f"{name.capitalize()}: {said}" for said in found.notices(n_tokens)]
+        notices += [f"{name.capitalize()}: {said}" for said in found.warnings(n_tokens)]
     return replace(data, instructions=rows, notices=(*data.notices, *notices))
 
 
@@ -207,19 +198,3 @@ def _too_long(n: int, split: str, name: str, n_tokens: int) -> InputError:
         f"{n:,} {split} rows of {name} are longer than the {n_tokens} tokens that the model reads; leave them out by "
         f"--on-long drop, or shorten them by --on-long truncate."
     )
-
-
-def read_lines(path: Path, what: str) -> tuple[str, ...]:
-    """The lines of a text file that are not empty.
-
-    Raises:
-        InputError: it cannot be read, or has no such line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The {what} {path} cannot be read ({reason(error)}); give a text file in UTF-8.") from error
-    found = tuple(line.strip() for line in lines if line.strip())
-    if not found:
-        raise InputError(f"The {what} {path} is empty; give a line for each.")
-    return found

@@ -17,7 +17,7 @@ from monosemy.core.environment import one_thread
 from monosemy.core.executors import Done, ExecutorConfig, run_jobs
 from monosemy.core.files import atomic_path, write_text
 from monosemy.lm.adapter_training import put_adapter
-from monosemy.lm.dpo_evaluation import own_texts
+from monosemy.lm.dpo_evaluation import sample_texts
 from monosemy.lm.instructions import held_out_texts
 from monosemy.lm.judge import make_judge
 from monosemy.lm.models import model_fingerprint
@@ -132,7 +132,7 @@ def _prepared(plan: AdapterPlan, data: AdapterData, device: str) -> tuple[Adapte
     found = fitted(data, loaded.tokenizer, n_tokens, plan.data.on_long)
     if data.task == "generation" and plan.held_out is None:
         with one_thread():  # the draws, and with them the folder's key, are the same on any number of cores
-            texts = own_texts(loaded, seed=plan.seed)
+            texts = sample_texts(loaded, seed=plan.seed)
     put_adapter(loaded, plan.training_of(BASELINE, plan.learning_rates[0], 0), data.task)
     return found, tuple(texts)
 

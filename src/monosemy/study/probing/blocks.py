@@ -71,7 +71,9 @@ class _Features:
         self.test_embeddings = bank.encode(base, seed, data.test.inputs)
         self.test: Codes = self.transformer.transform(self.test_embeddings)
         # What MonoScore takes similarities from.
-        self.yardstick = self.test_embeddings if base == "dense" else bank.encode("dense", seed, data.test.inputs)
+        self.reference_embeddings = (
+            self.test_embeddings if base == "dense" else bank.encode("dense", seed, data.test.inputs)
+        )
 
     def tested(self, evaluation: Evaluation, seed: int) -> tuple[Codes, NDArray[np.int64]]:
         """Codes and labels of a test condition."""
@@ -124,7 +126,7 @@ def _feature_rows(block: Block, features: _Features, data: LabelledData) -> list
         data.n_classes,
         features.test_embeddings,
         features.transformer,
-        features.yardstick,
+        features.reference_embeddings,
     )
     clean = Cell("clean", 0.0, Training(), Evaluation())
     return [_row(block, clean, seed, metric, value) for seed in block.seeds for metric, value in measured.items()]
@@ -197,7 +199,7 @@ def _explained(features: _Features, data: LabelledData, cell: Cell, probe: Probe
     return Explained(
         cell.scenario,
         cell.level,
-        explain(features.test, data.test.labels, data.n_classes, features.yardstick),
+        explain(features.test, data.test.labels, data.n_classes, features.reference_embeddings),
         describe_predictions(
             predict(probe, codes)[:, 0], labels, probe.weight.numpy(), codes, features.train, data.train.labels
         ),

@@ -1,4 +1,4 @@
-"""Trackers get every row of a log, or say which extra is missing."""
+"""Trackers receive every row of a log; a missing extra is named."""
 
 import sys
 import types
