@@ -1,4 +1,4 @@
-"""The command line. Each file declares a command: options, plan, run, print. A command is imported when it is called."""
+"""The command line: each file declares a command, which is imported when it is called."""
 
 import sys
 from importlib import import_module
@@ -98,7 +98,7 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; bad input, lack of resources and signals end in one sentence, with 2, 1 and 128 + signal."""
+    """Run the command line; bad input, exhausted resources and signals end in one sentence, with 2, 1, 128 + signal."""
     try:
         with stopped_by_signals():
             app(prog_name="monosemy")

@@ -23,22 +23,21 @@ Options = Mapping[str, Mapping[str, str]]
 RUN = "Running"
 Complete = Callable[[str], list[str]]
 
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of the results; created if missing.", metavar="PATH", rich_help_panel=RUN)]  # fmt: skip
+
+def _shared(name: str, text: str, **settings: Any) -> Any:
+    return typer.Option(name, help=text, rich_help_panel=RUN, **settings)
+
+
+Out = Annotated[Path | None, _shared("--out", "Folder of the results; created if missing.", metavar="PATH")]
 Executor = Annotated[
-    str | None,
-    typer.Option(
-        "--executor",
-        help="What runs the jobs: joblib, in-process, submitit or ray, or a YAML file of settings.  \\[default: joblib]",
-        metavar="TEXT",
-        rich_help_panel=RUN,
-    ),
+    str | None, _shared("--executor", "joblib (default), in-process, submitit, ray, or a YAML file.", metavar="TEXT")
 ]
-Workers = Annotated[int | None, typer.Option("--workers", help="Jobs at a time; by default one per core.", rich_help_panel=RUN)]  # fmt: skip
-Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; by default cuda if available.", rich_help_panel=RUN)]  # fmt: skip
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors.", rich_help_panel=RUN)]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=RUN)]
-_PLAN = typer.Option("--plan", help="YAML file of settings; other options override it.", metavar="PATH", rich_help_panel=RUN)  # fmt: skip
-_SET = typer.Option("--set", help="Any setting of plan.yaml, as section.name=value; repeatable.", metavar="NAME=VALUE", rich_help_panel=RUN)  # fmt: skip
+Workers = Annotated[int | None, _shared("--workers", "Jobs at a time; by default one per core.", metavar="INTEGER")]
+Device = Annotated[str | None, _shared("--device", "cpu or cuda; by default cuda if available.", metavar="TEXT")]
+Quiet = Annotated[bool, _shared("--quiet", "Print only errors.")]
+Json = Annotated[bool, _shared("--json", "Print the result as JSON.")]
+_PLAN = _shared("--plan", "YAML file of settings; other options override it.", metavar="PATH")
+_SET = _shared("--set", "Any setting of plan.yaml; repeatable.", metavar="NAME=VALUE")
 
 
 def with_settings(
@@ -58,7 +57,8 @@ def with_settings(
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         shared = list(inspect.signature(function).parameters.values())[1:]
         parameters = [_argument(model, name, field) for name, field in positional.items()]
-        parameters += [_option(model, name, field, group) for group, named in options.items() for name, field in named.items()]  # fmt: skip
+        for group, named in options.items():
+            parameters += [_option(model, name, field, group) for name, field in named.items()]
         if plan:
             parameters.append(_parameter("plan", Annotated[Path | None, _PLAN], None))
         parameters.append(_parameter("set_", Annotated[list[str] | None, _SET], None))

@@ -89,9 +89,8 @@ def validated(model: type[Model], values: Any, where: str) -> Model:
             raise InputError(f"{where}: {problem}") from error
         field = ".".join(part for part in first["loc"] if isinstance(part, str))
         close = _closest(str(first.get("input")), choices(model, field) if _is_field(model, field) else ())
-        raise InputError(
-            f"{where}: {place} is {shown(first.get('input'))}, but {problem[:1].lower()}{problem[1:]}{close}; correct it."
-        ) from error
+        what = f"{shown(first.get('input'))}, but {problem[:1].lower()}{problem[1:]}{close}"
+        raise InputError(f"{where}: {place} is {what}; correct it.") from error
 
 
 def unknown_setting(model: type[BaseModel], name: str, where: str) -> InputError:

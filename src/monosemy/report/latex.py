@@ -24,8 +24,8 @@ _LATEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 )
 CAPTION = (
-    f"accuracy on test, %: mean ± half the 95 % interval; {ABOVE} above and {BELOW} below the baseline of the same study "
-    f"(paired t-test, Holm-corrected, p < {SIGNIFICANT})"
+    f"accuracy on test, %: mean ± half the 95 % interval; {ABOVE} above and {BELOW} below the baseline of the same "
+    f"study (paired t-test, Holm-corrected, p < {SIGNIFICANT})"
 )
 
 Runs = Mapping[str, StudyResult]

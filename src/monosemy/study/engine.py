@@ -267,8 +267,9 @@ def _run_all(
     spent = dict(store.costs()) if store is not None else {}
     all_jobs: list[JobT] = []
     prepared = False
-    for stage in (kind.jobs, lambda plan, data: kind.follow_ups(plan, data, finished)):
-        jobs = list(stage(context.plan, context.data))
+    for stage in ("jobs", "follow-ups"):
+        plan, data = context.plan, context.data
+        jobs = list(kind.jobs(plan, data) if stage == "jobs" else kind.follow_ups(plan, data, finished))
         all_jobs += jobs
         finished |= _shared_by_main(_stored(store, jobs), processes)
         missing = [job for job in jobs if job.name not in finished]

@@ -195,7 +195,8 @@ class StudyFolder:
         known = self._known_environment()
         if known.get("data") != data_key:
             raise InputError(
-                f"The folder {self.path} was made from other data, or from other files of the names in its plan; choose another --out."
+                f"The folder {self.path} was made from other data, or from other files of the names in "
+                f"its plan; choose another --out."
             )
         if known.get("packages") != self._environment["packages"]:
             raise InputError(
