@@ -324,7 +324,7 @@ def _margins(rows: pd.DataFrame, result: StudyResult) -> list[str]:
     groups: dict[str, list[str]] = {}
     for name in names:
         row = _row(rows, name, "margin")
-        groups.setdefault(_verb(row, result.plan.seeds), []).append(f"{row['weight']:g} ({_difference(row)})")
+        groups.setdefault(_verb(row, result.plan.n_seeds), []).append(f"{row['weight']:g} ({_difference(row)})")
     start = f"{_row(rows, BASELINE, 'margin')['mean']:.3g}"
     sentences = [
         f"DecPO {verb} the reward margin, of DPO {start}, at weight {', '.join(parts)}."
@@ -350,7 +350,7 @@ def _decorrelated(rows: pd.DataFrame, result: StudyResult) -> str:
     if not names:
         return ""
     if not parts:
-        if result.plan.seeds == 1:
+        if result.plan.n_seeds == 1:
             return ""
         return "At no weight does DecPO clearly change the layer's feature decorrelation against DPO."
     return f"DecPO changes the layer's feature decorrelation against DPO at weight {', '.join(parts)}."
