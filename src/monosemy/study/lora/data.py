@@ -2,54 +2,27 @@
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from annotated_types import Ge, Gt, Lt
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from monosemy.core.cache import fingerprint
 from monosemy.data.dataset import LabelledData, Split, subsample
 from monosemy.errors import InputError
 from monosemy.lm.classification import label_words, load_classification, prompt_splits
 from monosemy.lm.config import Task
-from monosemy.lm.instructions import InstructionConfig, InstructionFormat, load_instructions
+from monosemy.lm.instructions import InstructionConfig, load_instructions
 from monosemy.lm.prompts import Form, Row
 from monosemy.lm.tokenization import fit_context
 from monosemy.study.folder import data_fingerprint
+from monosemy.study.lora.plan import LoraSource, OnLong
 
-OnLong = Literal["stop", "drop", "truncate"]
 Labels = NDArray[np.int64]
 
 
-class AdapterSource(BaseModel):
-    """Where the texts come from and how they are read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str
-    task: Task | None = None
-    """Texts with labels are classified, everything else is generated, where it is not given."""
-    format: InstructionFormat | None = None
-    form: Form = "plain"
-    text_column: str | None = None
-    label_column: str | None = None
-    prompt_column: str = "prompt"
-    completion_column: str = "completion"
-    label_words: tuple[str, ...] | None = None
-    """What the classes are called where they are generated."""
-    test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
-    validation_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
-    max_train: Annotated[int, Ge(2)] | None = None
-    max_validation: Annotated[int, Ge(1)] | None = None
-    max_test: Annotated[int, Ge(1)] | None = None
-    on_long: OnLong = "stop"
-    """What is done about rows that do not fit into the model's context."""
-
-
 @dataclass(frozen=True)
-class AdapterData:
+class LoraData:
     """Texts to finetune on: labelled ones, or rows of instructions."""
 
     name: str
@@ -60,6 +33,8 @@ class AdapterData:
     form: Form = "plain"
     instructions: dict[str, list[Row]] = field(default_factory=dict)
     """Train, validation and test, where there are no labels."""
+    held_out: tuple[str, ...] = ()
+    """Texts for perplexity."""
     notices: tuple[str, ...] = ()
 
     def key(self) -> str:
@@ -93,7 +68,7 @@ class AdapterData:
         }
 
 
-def load_adapter_data(config: AdapterSource, seed: int = 0) -> AdapterData:
+def load_lora_data(config: LoraSource, seed: int = 0) -> LoraData:
     """Read texts, split, and take as many rows as were asked for.
 
     Raises:
@@ -118,11 +93,11 @@ def load_adapter_data(config: AdapterSource, seed: int = 0) -> AdapterData:
             for name, part in rows.items():
                 if not part:
                     raise InputError(f"The {name} split of {found.name} is empty; give more rows.")
-            return AdapterData(found.name, "generation", instructions=rows, notices=found.notices)
+            return LoraData(found.name, "generation", instructions=rows, notices=found.notices)
     return _labelled(config, seed)
 
 
-def _labelled(config: AdapterSource, seed: int) -> AdapterData:
+def _labelled(config: LoraSource, seed: int) -> LoraData:
     data = load_classification(
         config.source,
         seed,
@@ -139,10 +114,10 @@ def _labelled(config: AdapterSource, seed: int) -> AdapterData:
     )
     task: Task = config.task or "classification"
     words = label_words(data, config.label_words) if task == "generation" else ()
-    return AdapterData(data.name, task, data, words, config.form, notices=data.notices)
+    return LoraData(data.name, task, data, words, config.form, notices=data.notices)
 
 
-def fitted(data: AdapterData, tokenizer: Any, n_tokens: int, on_long: OnLong) -> AdapterData:
+def fitted(data: LoraData, tokenizer: Any, n_tokens: int, on_long: OnLong) -> LoraData:
     """The data with rows that fit into ``n_tokens``, and what was done about the others.
 
     Raises:
@@ -160,9 +135,7 @@ def fitted(data: AdapterData, tokenizer: Any, n_tokens: int, on_long: OnLong) ->
     return replace(data, instructions=rows, notices=(*data.notices, *notices))
 
 
-def _fitted_texts(
-    data: AdapterData, labelled: LabelledData, tokenizer: Any, n_tokens: int, on_long: OnLong
-) -> AdapterData:
+def _fitted_texts(data: LoraData, labelled: LabelledData, tokenizer: Any, n_tokens: int, on_long: OnLong) -> LoraData:
     # What stands around a text where its class is generated takes some tokens of its own.
     room = n_tokens - (16 if data.task == "generation" else 0)
     parts: dict[str, Split] = {}
