@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Protocol, overload
 import numpy as np
 from annotated_types import Ge, Gt, Lt
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
+from monosemy.core.config import Config
 from monosemy.data.memory_map import take_mapped
 from monosemy.data.sources import DIGIT_PAIRS, check_missing
 from monosemy.errors import InputError, shown
@@ -259,20 +259,21 @@ def subsample(rows: Split | _Dictionaries, n_rows: int | None, seed: int) -> Spl
     return rows.take(drawn)
 
 
-class DataConfig(BaseModel):
+class DataConfig(Config):
     """Where the data comes from and how it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     source: str = DIGIT_PAIRS
-    """`digit-pairs`, a table, an array file, a pattern or folder of parquet files, a folder with a folder of images for
-    each class, CIFAR's own files, or the name of a Hugging Face data set."""
+    """digit-pairs; a table, embeddings, a folder of images, a pattern of parquet files, or a Hugging Face id."""
     input_column: str | None = None
     """Column of texts, images or embeddings. By default it is recognised by its name."""
     label_column: str | None = None
     """Column of the labels. By default it is recognised by its name. CIFAR-100: fine_label or coarse_label."""
     split_column: str | None = None
+<<<<<<< HEAD
     """Column that assigns each row to train, validation or test. Default: split, where it exists."""
+=======
+    """Column that tells train, validation and test apart."""
+>>>>>>> 85a22d3 (Main study: ported to the study engine; one plan for command and Python)
     noisy_label_column: str | None = None
     """Column of observed noisy labels, in the source or in the file of --noisy-labels."""
     noisy_labels: Path | None = None
