@@ -21,13 +21,15 @@ def gallery(
     codes: Annotated[
         str,
         typer.Argument(
-            help="Codes or embeddings: .npz (also of scipy.sparse.save_npz), .npy, .safetensors, .parquet or .jsonl; or "
-            "the folder of a study."
+            help="Codes or embeddings: .npz (also of scipy.sparse.save_npz), .npy, .safetensors, .parquet or .jsonl; "
+            "or the folder of a study."
         ),
     ],
     data: Annotated[
         str | None,
-        typer.Option(help="Images or texts, one per row of the codes: a folder or table of images, or a table of texts."),
+        typer.Option(
+            help="Images or texts, one per row of the codes: a folder or table of images, or a table of texts."
+        ),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="File of labels, if neither the codes nor the data have any.")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Protocol, overload
 import numpy as np
 from annotated_types import Ge, Gt, Lt
 from numpy.typing import NDArray
+from pydantic import Field
 
 from monosemy.core.config import Config
 from monosemy.data.memory_map import take_mapped
@@ -269,11 +270,7 @@ class DataConfig(Config):
     label_column: str | None = None
     """Column of the labels. By default it is recognised by its name. CIFAR-100: fine_label or coarse_label."""
     split_column: str | None = None
-<<<<<<< HEAD
     """Column that assigns each row to train, validation or test. Default: split, where it exists."""
-=======
-    """Column that tells train, validation and test apart."""
->>>>>>> 85a22d3 (Main study: ported to the study engine; one plan for command and Python)
     noisy_label_column: str | None = None
     """Column of observed noisy labels, in the source or in the file of --noisy-labels."""
     noisy_labels: Path | None = None
@@ -284,7 +281,7 @@ class DataConfig(Config):
     """Text file that lists the class folders to use, one on each line; only the first word of a line counts."""
     on_bad_image: OnBadImage = "stop"
     """Stop at an image that cannot be read, or skip it and report the number."""
-    shifts: dict[str, str] = {}
+    shifts: dict[str, str] = Field(default_factory=dict)
     """Shifted test sets: name and source of each, or a folder in the layout of CIFAR-10-C."""
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.25
     """Fraction of every class that is split off as test, where the source has no test split."""

@@ -1,5 +1,3 @@
-from ..results.result import StudyResult as StudyResult
-from ..results.result import Verdict as Verdict
 from .engine import StudyKind as StudyKind
 from .engine import run_study as run_study
 from .probing.plan import ProbingPlan as ProbingPlan

@@ -74,7 +74,7 @@ def default_encoder(kind: Kind) -> str:
 
 
 def encoder_files(names: str) -> tuple[Path, ...]:
-    """Return the files that comma-separated names stand for, with the encoder of a run's folder; none for other names."""
+    """Return the encoder files that comma-separated names of files or folders stand for; none for other names."""
     parts = [part.strip() for part in names.split(",") if part.strip()]
     files = [Path(part) / ENCODER_FILE if (Path(part) / ENCODER_FILE).is_file() else Path(part) for part in parts]
     return tuple(files) if all(path.suffix == ".safetensors" for path in files) else ()
@@ -129,8 +129,8 @@ class EncoderBank:
     """Embeddings of any inputs by base representation and seed.
 
     ``dense`` is an encoder's signed output (SimCLR's for `contrastive`), ``ncl`` a non-negative one. Encoders trained
-    within the study are cached by images, configuration and seed; embeddings of texts and of encoder files by their inputs
-    and the model.
+    within the study are cached by images, configuration and seed; embeddings of texts and of encoder files by their
+    inputs and the model.
     """
 
     def __init__(self, config: EncoderConfig, data: LabelledData, on_progress: Progress = no_progress) -> None:

@@ -169,7 +169,12 @@ class Study:
         InputError: a setting is unknown or invalid.
     """
 
-    _LEVELS: ClassVar = {"label_noise": "levels", "few_labels": "fractions", "input_noise": "levels", "corruptions": "kinds"}
+    _LEVELS: ClassVar = {
+        "label_noise": "levels",
+        "few_labels": "fractions",
+        "input_noise": "levels",
+        "corruptions": "kinds",
+    }
 
     def __init__(
         self,
@@ -183,9 +188,8 @@ class Study:
         encoder: str | Mapping[str, Any] = "auto",
         **settings: Any,
     ) -> None:
-        chosen = {
-            "label_noise": label_noise, "few_labels": few_labels, "input_noise": input_noise, "corruptions": corruptions,
-        }  # fmt: skip
+        chosen = {"label_noise": label_noise, "few_labels": few_labels, "input_noise": input_noise}
+        chosen["corruptions"] = corruptions
         values: dict[str, Any] = {"n_seeds": n_seeds, "encoder": encoder, "scenarios": []}
         if features is not None:
             values["features"] = tuple(features)

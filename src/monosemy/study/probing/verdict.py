@@ -144,7 +144,9 @@ def _warnings(result: StudyResult, monosemantic: Sequence[str]) -> list[str]:
             continue
         explained = means.get((name, "explained_variance"), np.nan)
         if explained < 0.95:
-            warnings.append(f"{name} does not explain {100 * (1 - explained):.0f} % of the variance of test embeddings.")
+            warnings.append(
+                f"{name} does not explain {100 * (1 - explained):.0f} % of the variance of test embeddings."
+            )
         dead = means.get((name, "dead"), 0.0)
         if dead > 0.01:
             warnings.append(f"{100 * dead:.0f} % of the dimensions of {name} never fire on train.")
