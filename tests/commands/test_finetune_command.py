@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from monosemy.study.finetuning.run import VARIANTS, FinetunePlan, _chosen_epochs
 
 from monosemy.encoders.backbones import BackboneConfig
 from monosemy.encoders.finetuning import FinetuneConfig, finetune
 from monosemy.encoders.image import EncoderSpec, ImageEncoder, ProjectorConfig, load_encoder, save_encoder
-from monosemy.study.finetuning.run import VARIANTS, FinetunePlan, _chosen_epochs
 
 QUICK = ("--epochs", 2, "--batch-size", 16, "--label-noise", 0.4, "--seeds", 2)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from monosemy.study.probing.reading import read_study
 
 WORDS = ("--features", "dense,relu", "--label-noise", "0.3", "--seeds", "2", "--quiet")

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from made_study import make_result
 from matplotlib.figure import Figure
+from monosemy.study.probing.run import StudyResult
 from rich.console import Console
 
 from monosemy.corruptions.common import KINDS
@@ -19,7 +20,6 @@ from monosemy.report.figures import accuracy_figure, kinds_figure, png_bytes, sa
 from monosemy.report.html import write_report
 from monosemy.report.terminal import print_result, result_json
 from monosemy.results.statistics import summarise, with_means
-from monosemy.study.probing.run import StudyResult
 
 NAMES = ("dense", "relu", "sae")
 

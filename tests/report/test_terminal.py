@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from made_study import HEADLINE, HOSTILE, make_result, tidy
+from monosemy.study.probing.run import StudyResult
 from rich.console import Console
 
 from monosemy.report.terminal import print_result, result_json
 from monosemy.results.statistics import summarise
-from monosemy.study.probing.run import StudyResult
 from monosemy.study.probing.verdict import Verdict
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from monosemy.study.probing.explanations import explained_cell, explanation_path, read_explained
 
 from monosemy.errors import InputError
 from monosemy.study.conditions import Cell, Evaluation, Training
-from monosemy.study.probing.explanations import explained_cell, explanation_path, read_explained
 from monosemy.study.probing.study import Study
 
 CLEAN = Cell("clean", 0.0, Training(), Evaluation())

@@ -5,45 +5,143 @@ from typing import Annotated
 
 import typer
 
-from monosemy.cli.shared import Json, Quiet
-from monosemy.core.console import make_console
+from monosemy.cli.options import Json, Quiet
+from monosemy.core.config import validated
+from monosemy.core.console import json_text, make_console, progress
+from monosemy.data.codes import LoadedCodes, load_codes
+from monosemy.data.dataset import DataConfig, Rows, encode_labels, ordered_classes
+from monosemy.data.load import read_rows, source_name
+from monosemy.errors import InputError
+
+app = typer.Typer(add_completion=False)
 
 
+@app.command()
 def gallery(
     codes: Annotated[
         str,
         typer.Argument(
-            help="Codes or embeddings: .npz (also of scipy.sparse.save_npz), .npy, .safetensors, .parquet or .jsonl."
+            help="Codes or embeddings: .npz (also of scipy.sparse.save_npz), .npy, .safetensors, .parquet or .jsonl; "
+            "or the folder of a study."
         ),
     ],
-    inputs: Annotated[
+    data: Annotated[
         str | None,
-        typer.Option(help="What they were made from, row by row: a folder or table of images, or a table of texts."),
+        typer.Option(
+            help="Images or texts, one per row of the codes: a folder or table of images, or a table of texts."
+        ),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="File of labels, where neither codes nor inputs have any.")
+        Path | None, typer.Option(help="File of labels, if neither the codes nor the data have any.")
     ] = None,
     embeddings: Annotated[
-        Path | None, typer.Option(help="What MonoScore takes similarities from; default the codes themselves.")
+        Path | None, typer.Option(help="Embeddings that MonoScore takes similarities from; by default the codes.")
     ] = None,
     column: Annotated[str | None, typer.Option(help="Column of the codes.")] = None,
     input_column: Annotated[str | None, typer.Option(help="Column of the images or texts.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
-    out: Annotated[Path, typer.Option(help="The page.")] = Path("gallery.html"),
+    out: Annotated[
+        Path | None, typer.Option(help="The page, a .html file; for a study its folder.  [default: gallery.html]")
+    ] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """What does each dimension respond to? Its strongest images or texts, classes and scores, on one page to search.
+    """Show what each dimension responds to: its strongest images or texts, classes and scores, on one page to search.
 
     **Examples**
 
-    `monosemy gallery codes.npz --inputs photos/` — images in a folder, labelled by their class folders
+    `monosemy gallery codes.npz --data photos/` — images in a folder, labelled by their class folders
 
-    `monosemy gallery codes.npz --inputs queries.csv --embeddings embeddings.npy --out queries.html`
+    `monosemy gallery codes.npz --data queries.csv --embeddings embeddings.npy --out queries.html`
 
-    `monosemy gallery both.parquet --column embedding --inputs both.parquet --input-column text`
+    `monosemy gallery both.parquet --column embedding --data both.parquet --input-column text`
+
+    `monosemy gallery runs/digit-pairs` — the page of a study, again
     """
-    from monosemy.commands.gallery import GalleryRequest, execute
+    from rich.text import Text
 
-    request = GalleryRequest(codes, inputs, labels, embeddings, column, input_column, label_column, out)
-    execute(request, make_console(quiet, json), as_json=json)
+    from monosemy.metrics.explanations import explain
+    from monosemy.report.gallery import Gallery, GallerySet, write_gallery
+    from monosemy.report.html import GALLERY
+
+    console = make_console(quiet, json)
+    if (Path(codes) / "plan.yaml").is_file():
+        _write_again(Path(codes), out, quiet, json)
+        return
+    page = out or Path(GALLERY)
+    if page.suffix != ".html" or page.is_dir():
+        raise InputError(f"--out is {str(page)!r}, which does not name a page; give a name that ends in .html.")
+    source = {
+        "source": codes, "input_column": column, "labels": labels,
+        "label_column": label_column if data is None else None,
+    }  # fmt: skip
+    loaded = load_codes(validated(DataConfig, source, "The command"))
+    rows = None if data is None else _rows(data, input_column, label_column, codes, loaded.codes.shape[0])
+    if loaded.labels is None and rows is not None and rows.labels is not None:
+        loaded = _with_labels(loaded, rows, data)
+    reference = None if embeddings is None else load_codes(DataConfig(source=str(embeddings))).codes
+    class_labels = loaded.labels if len(loaded.class_names) > 1 else None
+    if loaded.labels is not None and class_labels is None:
+        console.print(Text(f"All rows are of the class {loaded.class_names[0]}, so the page leaves classes out."))
+    explanations = explain(loaded.codes, class_labels, len(loaded.class_names), reference)
+    n_samples, n_dimensions = loaded.codes.shape[0], len(explanations.support)
+    of_data = "" if data is None else f" of {source_name(data)}"
+    content = Gallery(
+        title=source_name(codes),
+        about=f"{n_dimensions:,} dimensions on {n_samples:,} samples{of_data}.",
+        n_samples=n_samples,
+        sets=(GallerySet(source_name(codes), "", explanations),),
+        labels=class_labels,
+        class_names=() if class_labels is None else loaded.class_names,
+        inputs=None if rows is None else rows.inputs,
+    )
+    with progress(console) as on_progress:
+        problems = write_gallery(content, page, on_progress)
+    if json:
+        print(json_text({"page": page, "dimensions": n_dimensions, "samples": n_samples, "problems": problems}))
+    console.print(Text(str(page)), soft_wrap=True)
+    if problems:
+        raise InputError(f"{' '.join(problems)} The page {page} shows the rest.")
+
+
+def _rows(source: str, input_column: str | None, label_column: str | None, codes: str, n_codes: int) -> Rows:
+    """Return the images or texts, one for each row of the codes."""
+    config = DataConfig(source=source, input_column=input_column, label_column=label_column)
+    rows = read_rows(source, config, labelled=False)
+    if rows.kind == "embeddings":
+        raise InputError(f"{source} holds embeddings, which cannot be shown; give images or texts.")
+    if len(rows.inputs) != n_codes:
+        raise InputError(
+            f"{source} has {len(rows.inputs)} {rows.kind}, but {codes} has {n_codes} rows; give one for each, in the "
+            f"same order."
+        )
+    return rows
+
+
+def _with_labels(loaded: LoadedCodes, rows: Rows, source: str | None) -> LoadedCodes:
+    """Return the codes with the labels of the inputs."""
+    assert rows.labels is not None
+    missing = rows.labels.count("")
+    if missing:
+        raise InputError(f"{source} has {missing} rows without a label; drop these rows.")
+    names = ordered_classes(rows.labels, rows.vocabulary)
+    return LoadedCodes(loaded.codes, encode_labels(rows.labels, names), names)
+
+
+def _write_again(study: Path, out: Path | None, quiet: bool, json: bool) -> None:
+    """Write the gallery of a finished study if it is missing."""
+    from rich.text import Text
+
+    from monosemy.report.html import GALLERY
+    from monosemy.study.registry import read_study, study_kind
+
+    console, folder = make_console(quiet, json), out or study
+    result = read_study(study)
+    with progress(console) as on_progress:
+        problem = study_kind(result.kind).restore_files(result, folder, on_progress)
+    page = folder / GALLERY
+    if problem is not None or not page.is_file():
+        raise InputError(problem or f"The study in {study} keeps no explanations of dimensions; run it again.")
+    if json:
+        print(json_text({"page": page}))
+    console.print(Text(str(page)), soft_wrap=True)

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from monosemy.core.console import json_text, progress
 from monosemy.errors import InputError
-from monosemy.study.probing.reading import read_study, version_of
-from monosemy.study.probing.run import StudyResult
+from monosemy.results.result import StudyResult
+from monosemy.study.registry import read_study, study_kind, version_of
 
 FORMATS = ("latex", "markdown", "csv")
 
@@ -49,7 +49,7 @@ def _page(runs: dict[str, StudyResult], out: Path | None, faults: list[str], con
         from monosemy.report.latex import write_comparison
 
         return write_comparison(runs, out or Path("runs") / "comparison")
-    from monosemy.commands.gallery import again
+
     from monosemy.report.figures import save_figures
     from monosemy.report.html import write_report
 
@@ -57,7 +57,7 @@ def _page(runs: dict[str, StudyResult], out: Path | None, faults: list[str], con
     assert result.folder is not None
     folder = out or result.folder
     with progress(console) as on_progress:
-        problem = again(result.plan, result.folder, folder, on_progress)
+        problem = study_kind(result.kind).restore_files(result, folder, on_progress)
     if problem is not None:
         faults.append(problem)
     save_figures(result, folder)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
 import yaml
+from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -35,7 +36,7 @@ class Plan(Config):
 
     kind: str
     """Kind of study."""
-    n_seeds: int = 5
+    n_seeds: Annotated[int, Ge(1)] = 5
     """Number of repetitions; each draws noise, initial weights and batches anew."""
     seed: int = 0
     """Seed of the data splits, from which the seeds of all repetitions derive."""

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, Protocol, overload
 import numpy as np
 from annotated_types import Ge, Gt, Lt
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from monosemy.core.config import Config
 from monosemy.data.memory_map import take_mapped
 from monosemy.data.sources import DIGIT_PAIRS, check_missing
 from monosemy.errors import InputError, shown
@@ -259,14 +260,11 @@ def subsample(rows: Split | _Dictionaries, n_rows: int | None, seed: int) -> Spl
     return rows.take(drawn)
 
 
-class DataConfig(BaseModel):
+class DataConfig(Config):
     """Where the data comes from and how it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     source: str = DIGIT_PAIRS
-    """`digit-pairs`, a table, an array file, a pattern or folder of parquet files, a folder with a folder of images for
-    each class, CIFAR's own files, or the name of a Hugging Face data set."""
+    """digit-pairs; a table, embeddings, a folder of images, a pattern of parquet files, or a Hugging Face id."""
     input_column: str | None = None
     """Column of texts, images or embeddings. By default it is recognised by its name."""
     label_column: str | None = None
@@ -283,7 +281,7 @@ class DataConfig(BaseModel):
     """Text file that lists the class folders to use, one on each line; only the first word of a line counts."""
     on_bad_image: OnBadImage = "stop"
     """Stop at an image that cannot be read, or skip it and report the number."""
-    shifts: dict[str, str] = {}
+    shifts: dict[str, str] = Field(default_factory=dict)
     """Shifted test sets: name and source of each, or a folder in the layout of CIFAR-10-C."""
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.25
     """Fraction of every class that is split off as test, where the source has no test split."""

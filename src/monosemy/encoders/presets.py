@@ -3,13 +3,20 @@
 from monosemy.encoders.backbones import BackboneConfig
 from monosemy.encoders.contrastive import PretrainConfig
 from monosemy.encoders.image import ProjectorConfig
-from monosemy.study.probing.encoders import ON_THE_SPOT
 from monosemy.training.optimizers import OptimizerConfig
 
 _PAPER_OPTIMIZER = OptimizerConfig(
     name="lars", lr=0.4, weight_decay=1e-4, eta=0.02, clip_lars=True, warmup=0.05, lr_scaling=True
 )
 _PAPER_PROJECTOR = ProjectorConfig(hidden=16384, n_features=2048, hidden_norm=False, norm_before_non_negative=False)
+
+STUDY_ENCODER = PretrainConfig(
+    steps=800,
+    batch_size=128,
+    optimizer=OptimizerConfig(name="sgd", lr=0.25, weight_decay=1e-3, warmup=0.1),
+    backbone=BackboneConfig(name="conv", width=16),
+)
+"""Encoders that are small enough to train several within a study."""
 
 PRESETS: dict[str, PretrainConfig] = {
     "cifar": PretrainConfig(
@@ -39,7 +46,7 @@ PRESETS: dict[str, PretrainConfig] = {
         non_negative="rep_relu",
         precision="bfloat16",
     ),
-    "digit-pairs": ON_THE_SPOT.model_copy(update={"augmentation": "handwriting-pair"}),
+    "digit-pairs": STUDY_ENCODER.model_copy(update={"augmentation": "handwriting-pair"}),
 }
 """`cifar` and `imagenet100` are Zhang et al.'s protocol; `cifar-small` is small enough for two CPU cores."""
 

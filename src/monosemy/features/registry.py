@@ -3,18 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from annotated_types import Ge, Gt
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import model_validator
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer
 
-from monosemy.errors import InputError
+from monosemy.core.config import Config
 from monosemy.features.controls import IndependentComponents
 from monosemy.functional.codes import to_csr, top_k
 from monosemy.sae.estimators import ActivationName, RandomDictionary, SparseAutoencoder
@@ -23,24 +23,35 @@ from monosemy.sae.module import Center
 Role = Literal["baseline", "control", "monosemantic"]
 
 
-class SaeConfig(BaseModel):
-    """The sparse autoencoder of a study; the random dictionary has the same width and k."""
+FeatureName = Literal[
+    "dense", "relu", "whitened", "random-topk", "sae", "ncl", "pca", "ica", "dense-autoencoder", "ncl-topk", "ncl-sae",
+    "sae-batchtopk", "sae-relu", "sae-jumprelu", "sae-gated", "sae-matryoshka",
+]  # fmt: skip
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class SaeConfig(Config):
+    """The sparse autoencoder of a study; the random dictionary has the same number of latents and the same k."""
 
     n_latents: Annotated[int, Ge(1)] = 1024
+    """Number of latents."""
     k: Annotated[int, Ge(1)] = 16
+    """Active latents per sample."""
     activation: ActivationName = "topk"
-    """Of the feature sets that do not name theirs."""
+    """Activation of the feature sets that do not name theirs."""
     center: Center = "mean"
-    """Where the bias starts; the recorded studies have the mean."""
+    """Initial value of the bias before the encoder."""
     n_epochs: Annotated[int, Ge(1)] = 30
+    """Epochs of training; 15 by default on digit pairs."""
     batch_size: Annotated[int, Ge(1)] = 512
+    """Rows per step."""
     lr: Annotated[float, Gt(0)] = 1e-3
+    """Learning rate of Adam."""
 
-    def model_post_init(self, context: Any, /) -> None:
+    @model_validator(mode="after")
+    def _k_fits(self) -> Self:
         if self.k > self.n_latents:
-            raise InputError(f"k={self.k} is above n_latents={self.n_latents}; choose k of at most n_latents.")
+            raise ValueError(f"k={self.k} exceeds n_latents={self.n_latents}; choose k <= n_latents")
+        return self
 
 
 @dataclass(frozen=True)
@@ -52,11 +63,11 @@ class FeatureSet:
     role: Role
     base: Literal["dense", "ncl"]
     make: Callable[[SaeConfig, int], Any]
-    """From settings and seed to a scikit-learn transformer."""
+    """Makes a scikit-learn transformer from settings and a seed."""
     seeded: bool = False
     """Whether the transformer itself depends on the seed."""
     on_request: bool = False
-    """Whether a study runs it only where it is named: hybrids of two methods, variants, and further controls."""
+    """Whether a study runs it only if it is named: hybrids of two methods, variants, and further controls."""
 
 
 def _rectify(z: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -46,71 +46,23 @@ def in_points(difference: float) -> str:
     return f"{100 * difference:+.1f} points"
 
 
-def interval_of(cell: pd.Series) -> str:
-    if np.isnan(cell["gain_low"]):
-        return f" (no interval: {'only one seed' if cell['seeds'] < 2 else 'it does not vary with the seed'})"
-    return f" (95 % interval {100 * cell['gain_low']:+.1f} to {100 * cell['gain_high']:+.1f})"
-
-
 def kind_in_words(scenario: str) -> str:
     return scenario.removeprefix(family_of(scenario) or "").replace("_", " ")
 
 
 def outcomes(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Rows of a summary by how they stand to dense: better, WORSE, no clear difference; none that has no rows.
+    """Return the rows of a summary by how they compare with the baseline; outcomes without rows are left out.
 
-    Better or worse is said only where Holm's corrected p-value is below 5 %.
+    A row is better or worse only if Holm's corrected p-value is below 5 %.
     """
     clear = rows["p_holm"] < SIGNIFICANT
     parts = (
         ("better", rows[clear & (rows["gain"] > 0)]),
-        ("WORSE", rows[clear & (rows["gain"] < 0)]),
+        ("worse", rows[clear & (rows["gain"] < 0)]),
         ("no clear difference", rows[~clear & rows["p_holm"].notna()]),
         ("not testable", rows[rows["p_holm"].isna()]),
     )
     return [(word, part) for word, part in parts if len(part)]
-
-
-def no_difference(cell: pd.Series) -> str:
-    """Said with p where it is known: it is corrected for all comparisons, the interval beside it is not."""
-    if np.isnan(cell["p_holm"]):
-        return "cannot be tested"
-    return f"makes no clear difference (Holm p {cell['p_holm']:.2f})"
-
-
-def judgement(
-    name: str, controls: Sequence[str], scenario: str, level: float, results: pd.DataFrame, summary: pd.DataFrame,
-    aside: str = "",
-) -> str:  # fmt: skip
-    """How one set stands in a cell, against dense and the closest control: one sentence.
-
-    Args:
-        aside: what else to say of the set, in the middle of the sentence.
-    """
-    cell = cell_of(summary, name, scenario, level)
-    where = f"Under {describe_cell(scenario, level)}, {name}{aside}"
-    gain = f"{in_points(cell['gain'])} to tuned dense{interval_of(cell)}"
-    margins = {control: paired_gain(results, name, control, scenario, level) for control in controls}
-    if not margins:
-        ahead, beaten, behind = "no control was run", True, False
-    else:
-        control = min(margins, key=lambda other: margins[other][0])
-        closest, low, high = margins[control]
-        spread = "" if np.isnan(low) else f" (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
-        ahead = f"{in_points(closest)}{spread} to the closest control, {control}"
-        beaten = all(bound > 0 for _, bound, _ in margins.values())
-        behind = any(bound < 0 for _, _, bound in margins.values())
-    if not cell["p_holm"] < SIGNIFICANT:
-        outcome = no_difference(cell)
-    elif cell["gain"] < 0:
-        outcome = "LOSES"
-    elif beaten:
-        outcome = "wins"
-    elif not behind:
-        outcome = "wins over dense but not clearly over every control"
-    else:
-        outcome = "wins over dense but loses to a control, so monosemanticity is not the reason"
-    return f"{where} {outcome}: {gain}; {ahead}."
 
 
 def few_seeds(n_seeds: int) -> list[str]:
@@ -120,30 +72,53 @@ def few_seeds(n_seeds: int) -> list[str]:
     return [f"Only {n_seeds} seed{'s' * (n_seeds > 1)}: intervals need at least 5 to mean much."]
 
 
+def difference(cell: pd.Series, baseline: str) -> str:
+    """Return how a cell of a summary compares with the baseline: a verb and the gain with its interval."""
+    gain = with_interval(cell["gain"], cell["gain_low"], cell["gain_high"])
+    if np.isnan(cell["p_holm"]):
+        why = "one seed cannot tell more" if cell["seeds"] < 2 else "it does not vary with the seed"
+        return f"differs by {in_points(cell['gain'])} from {baseline} ({why})"
+    if not cell["p_holm"] < SIGNIFICANT:
+        # The p-value is corrected for all comparisons, the interval is not: without the first the second misleads.
+        return f"makes no clear difference to {baseline}: {gain}, Holm p {cell['p_holm']:.2f}"
+    return f"{'improves on' if cell['gain'] > 0 else 'is worse than'} {baseline}: {gain}"
+
+
 def compared(
-    result: StudyResult, name: str, controls: Sequence[str], scenario: str, level: float, where: str = ""
+    result: StudyResult,
+    name: str,
+    controls: Sequence[str] | None,
+    scenario: str,
+    level: float,
+    where: str = "",
+    aside: str = "",
 ) -> str:
     """Return how a variant compares in a cell with the baseline and the closest control: one sentence.
 
     Args:
-        where: the cell in words, where it has others than its scenario's.
+        controls: None leaves controls out.
+        where: the cell in words, if they differ from those of its scenario.
+        aside: an apposition to the name.
     """
     baseline = str(result.summary["features"][result.summary["gain"].isna()].iloc[0])
     cell = cell_of(result.summary, name, scenario, level)
     where = where or ("On clean labels" if scenario == "clean" else f"Under {describe_cell(scenario, level)}")
-    if np.isnan(cell["p_holm"]):
-        return f"{where}, {name} differs by {in_points(cell['gain'])} from {baseline}; one seed cannot tell more."
-    if not cell["p_holm"] < SIGNIFICANT:
-        verb = "makes no clear difference to"
-    else:
-        verb = "improves on" if cell["gain"] > 0 else "is worse than"
-    sentence = f"{where}, {name} {verb} {baseline}: {_with_interval(cell['gain'], cell['gain_low'], cell['gain_high'])}"
+    sentence = f"{where}, {name}{aside} {difference(cell, baseline)}"
+    if controls is None:
+        return f"{sentence}."
     if not controls:
         return f"{sentence}; no control was run."
     margins = {control: paired_gain(result.results, name, control, scenario, level) for control in controls}
     closest = min(margins, key=lambda control: margins[control][0])
-    return f"{sentence}; {_with_interval(*margins[closest])} to the closest control, {closest}."
+    doubt = ""
+    if cell["p_holm"] < SIGNIFICANT and cell["gain"] > 0:
+        if any(high < 0 for _, _, high in margins.values()):
+            doubt = ", which is better, so monosemanticity is not the reason"
+        elif not all(low > 0 for _, low, _ in margins.values()):
+            doubt = ", which is no clear difference"
+    return f"{sentence}; {with_interval(*margins[closest])} to the closest control, {closest}{doubt}."
 
 
-def _with_interval(difference: float, low: float, high: float) -> str:
-    return f"{in_points(difference)} [{100 * low:+.1f}, {100 * high:+.1f}]"
+def with_interval(difference: float, low: float, high: float) -> str:
+    """Return a difference in points with its 95 % interval, if it has one."""
+    return in_points(difference) + ("" if np.isnan(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]")

@@ -115,11 +115,15 @@ def _check_inputs(plan: ScenarioPlan, data: LabelledData) -> None:
         raise InputError("The scenario shift needs a shifted test set; name one by --set data.shifts={NAME: PATH}.")
 
 
-def with_levels(plan: PlanT, data: LabelledData) -> PlanT:
-    """Return the plan with the levels that depend on the data filled in where none were set."""
+def with_levels(plan: PlanT, data: LabelledData, rates: tuple[float, ...] = ()) -> PlanT:
+    """Return the plan with the levels that depend on the data filled in where none were set.
+
+    Args:
+        rates: rates of label noise, of which those that leave information are taken; by default the plan's.
+    """
     values: dict[str, dict[str, object]] = {}
     if "label-noise" in plan.scenarios and "levels" not in plan.label_noise.model_fields_set:
-        rates = informative_rates(plan.label_noise.levels, plan.label_noise.kind, data.n_classes)
+        rates = informative_rates(rates or plan.label_noise.levels, plan.label_noise.kind, data.n_classes)
         values["label_noise"] = {"levels": rates}
     if isinstance(plan, ScenarioPlan):
         if "input-noise" in plan.scenarios and data.kind in _INPUT_NOISE:
@@ -146,9 +150,19 @@ class Evaluation:
     level: float = 0.0
 
     @property
+    def corruption(self) -> str | None:
+        """The kind of common corruption; None for any other condition."""
+        return self.kind.removeprefix("corruption:") if self.kind.startswith("corruption:") else None
+
+    @property
+    def shift(self) -> str | None:
+        """The shifted set, by its name in the data; None for any other condition."""
+        return self.kind.removeprefix("shift:") if self.kind.startswith("shift:") else None
+
+    @property
     def seeded(self) -> bool:
-        """Whether every seed draws anew: so for input noise, whereas corruptions make one test set, as published."""
-        return self.kind != "clean" and not self.kind.startswith(("corruption:", "shift:"))
+        """Whether every seed draws anew: input noise does; corruptions make one test set, as published."""
+        return self.kind != "clean" and self.corruption is None and self.shift is None
 
 
 @dataclass(frozen=True)
@@ -243,11 +257,11 @@ def evaluation_inputs(
     evaluation: Evaluation, plan: ScenarioPlan, data: LabelledData, seed: int, pixel_std: NDArray[np.float32] | None
 ) -> tuple[Inputs, NDArray[np.int64]]:
     """Inputs and labels that a cell is tested on; the noise is the same for every feature set."""
-    tested = tested_split(evaluation, data)
-    clean, labels = tested.inputs, tested.labels
-    if evaluation.kind == "clean" or evaluation.kind.startswith("shift:"):
+    split = evaluation_split(evaluation, data)
+    clean, labels = split.inputs, split.labels
+    if evaluation.kind == "clean" or evaluation.shift is not None:
         return clean, labels
-    if evaluation.kind.startswith("corruption:"):
+    if evaluation.corruption is not None:
         assert isinstance(clean, np.ndarray)
         return corrupted(clean, evaluation, corruption_rng(evaluation, plan)), labels
     rng = numpy_rng(plan.seed, "input-noise", evaluation.kind, evaluation.level, seed)
@@ -261,11 +275,9 @@ def evaluation_inputs(
     return noisy, labels
 
 
-def tested_split(evaluation: Evaluation, data: LabelledData) -> Split:
+def evaluation_split(evaluation: Evaluation, data: LabelledData) -> Split:
     """The test split, or the shifted set that takes its place."""
-    if evaluation.kind.startswith("shift:"):
-        return data.shifts[evaluation.kind.removeprefix("shift:")]
-    return data.test
+    return data.test if evaluation.shift is None else data.shifts[evaluation.shift]
 
 
 def corruption_rng(evaluation: Evaluation, plan: ScenarioPlan) -> np.random.Generator:
@@ -275,6 +287,5 @@ def corruption_rng(evaluation: Evaluation, plan: ScenarioPlan) -> np.random.Gene
 
 def corrupted(clean: Images, evaluation: Evaluation, rng: np.random.Generator) -> NDArray[np.float32]:
     """Images under a common corruption."""
-    kind = evaluation.kind.removeprefix("corruption:")
-    assert kind in common.KINDS
-    return common.corrupt(unit_pixels(clean), kind, int(evaluation.level), rng)
+    assert evaluation.corruption in common.KINDS
+    return common.corrupt(unit_pixels(clean), evaluation.corruption, int(evaluation.level), rng)

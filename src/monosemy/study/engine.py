@@ -146,6 +146,13 @@ class StudyKind(ABC, Generic[PlanT, DataT, JobT]):
     def finish(self, result: StudyResult, context: StudyContext[PlanT, DataT]) -> None:
         """Write further files into the folder, and remove what only jobs need."""
 
+    def restore_files(self, result: StudyResult, out: Path, on_progress: Progress) -> str | None:
+        """Write missing files of :meth:`finish` again, beside a page that is written again.
+
+        Returns: why a file could not be written, as a sentence.
+        """
+        return None
+
     def folder_name(self, plan: PlanT, data: DataT) -> str:
         """Return the name of the default folder of a study."""
         return f"{plan.kind}-{Path(getattr(data, 'name', 'study')).stem}"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Len
+from annotated_types import Ge, Len
 from pydantic import AfterValidator
 
 from monosemy.data.dataset import DataConfig
@@ -63,5 +63,5 @@ class FinetunePlan(LabelPlan):
     """Ways of finetuning: ce, nce, ce-early, nce-early, ce-smooth, ce-decay."""
     label_noise: LabelNoise = LabelNoise(levels=(0.3, 0.6, 0.9))
     training: FinetuneConfig = FinetuneConfig()
-    n_seeds: int = 3
+    n_seeds: Annotated[int, Ge(1)] = 3
     """Number of networks of every kind; each draws noise, head and batches anew."""

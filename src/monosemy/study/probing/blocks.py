@@ -1,4 +1,4 @@
-"""One block of a study: a feature set with the seeds that share its codes, over all cells."""
+"""The jobs of a study: a feature set with the seeds that share its codes, over all cells; and the cleanlab baseline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,230 +8,305 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosemy.classifiers.engine import ProbeConfig, Probes, predict, probes_at_once, train_probes
-from monosemy.classifiers.linear_probe import exact_probe
+from monosemy.classifiers.linear_probe import LinearProbe, exact_probe
 from monosemy.data.dataset import LabelledData
-from monosemy.features.registry import FeatureSet
+from monosemy.errors import needs_extra
+from monosemy.features.registry import FEATURE_SETS, FeatureSet
 from monosemy.functional.consistency import Codes
 from monosemy.functional.separability import class_moments
 from monosemy.metrics.dimensions import describe_features, mean_separability
 from monosemy.metrics.explanations import describe_predictions, explain
 from monosemy.seeding import derive_seed
-from monosemy.study.conditions import Cell, Evaluation, Training, training_labels
+from monosemy.study.conditions import Cell, Conditions, Evaluation, Training, conditions, make_cells, training_labels
+from monosemy.study.engine import StudyContext
 from monosemy.study.folder import Meter, Row
-from monosemy.study.probing.encoders import EncoderBank
-from monosemy.study.probing.eval_embeddings import TestedEmbeddings
-from monosemy.study.probing.explanations import SEED, Explained, explained_cell, explanation_path, write_explained
-from monosemy.study.probing.plan import Plan, ProbePlan
+from monosemy.study.probing.encoders import EncoderBank, is_seeded
+from monosemy.study.probing.eval_embeddings import FOLDER, EvalEmbeddings
+from monosemy.study.probing.gallery import SEED, Explained, explained_cell, explanation_path, write_explained
+from monosemy.study.probing.plan import ProbingPlan
+
+CLEANLAB = "dense+cleanlab"
+
+
+@dataclass(frozen=True)
+class BlockContext:
+    """Everything that a job computes with."""
+
+    plan: ProbingPlan
+    data: LabelledData
+    cells: Sequence[Cell]
+    conditions: Conditions
+    bank: EncoderBank
+    eval_embeddings: EvalEmbeddings
+    meter: Meter
+    folder: Path
+    """The folder of the study, for the explanations of the dimensions."""
+
+
+def block_context(context: StudyContext[ProbingPlan, LabelledData]) -> BlockContext:
+    """Return the context of jobs in this process."""
+    plan, data = context.plan, context.data
+    bank = EncoderBank(plan.encoder, data, context.on_progress)
+    embeddings = EvalEmbeddings(context.folder / FOLDER, plan, data, bank)
+    cells = make_cells(plan, data)
+    return BlockContext(
+        plan, data, cells, conditions(plan, data), bank, embeddings, context.meter, context.folder
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Block:
-    """The unit that is computed at a time and kept when a study is killed."""
+    """A feature set with the seeds that share its codes."""
 
     feature: FeatureSet
     seeds: tuple[int, ...]
 
     @property
     def name(self) -> str:
-        """Also the name of its file."""
+        """The name of the job, and of its file."""
         return f"{self.feature.name}-{'-'.join(map(str, self.seeds))}"
 
+    @property
+    def features(self) -> str:
+        """The name of the feature set."""
+        return self.feature.name
 
-def make_blocks(plan: Plan, features: Sequence[FeatureSet], encoders_seeded: bool) -> list[Block]:
-    """Seeds share a block where neither the encoder nor the transformer depends on them."""
-    blocks = []
-    for feature in features:
+    @property
+    def n_seeds(self) -> int:
+        """The number of seeds."""
+        return len(self.seeds)
+
+
+@dataclass(frozen=True)
+class CleanlabJob:
+    """cleanlab's CleanLearning on the dense features of one seed."""
+
+    seed: int
+    dense_rows: tuple[Row, ...]
+    """Rows of the dense block of the seed, whose weight decays are taken over."""
+    features: str = CLEANLAB
+    n_seeds: int = 1
+
+    @property
+    def name(self) -> str:
+        """The name of the job, and of its file."""
+        return f"{CLEANLAB}-{self.seed}"
+
+
+def make_blocks(plan: ProbingPlan) -> list[Block]:
+    """Return the blocks; seeds share one if neither the encoder nor the transformer depends on them."""
+    blocks, encoders_seeded = [], is_seeded(plan.encoder)
+    for name in plan.features or ():
+        feature = FEATURE_SETS[name]
         if encoders_seeded or feature.seeded:
-            blocks += [Block(feature, (seed,)) for seed in range(plan.seeds)]
+            blocks += [Block(feature, (seed,)) for seed in range(plan.n_seeds)]
         else:
-            blocks.append(Block(feature, tuple(range(plan.seeds))))
+            blocks.append(Block(feature, tuple(range(plan.n_seeds))))
     return blocks
 
 
-def probe_config(probe: ProbePlan) -> ProbeConfig:
-    """The probe section of a plan as the engine takes it."""
-    return ProbeConfig(probe.epochs, probe.batch_size, probe.lr, probe.min_steps)
+class _BlockCodes:
+    """The codes of one block."""
 
-
-class _Features:
-    """The codes of one block, made when asked for."""
-
-    def __init__(
-        self, block: Block, plan: Plan, data: LabelledData, bank: EncoderBank, embedded: TestedEmbeddings, meter: Meter
-    ) -> None:
-        self.block, self.plan, self.data, self.bank, self.embedded = block, plan, data, bank, embedded
+    def __init__(self, block: Block, context: BlockContext) -> None:
+        self.block, self.context = block, context
+        plan, data, bank = context.plan, context.data, context.bank
         base, seed = block.feature.base, block.seeds[0]
-        meter.spent["encoder_seconds"] = bank.training_seconds(base, seed)
+        context.meter.spent["encoder_seconds"] = bank.training_seconds(base, seed)
         embeddings = bank.encode(base, seed, data.train.inputs)
         self.transformer = block.feature.make(plan.sae, derive_seed(plan.seed, "features", seed) % 2**31)
-        with meter.timed("fit_seconds"):
+        with context.meter.timed("fit_seconds"):
             self.transformer.fit(embeddings)
         self.train: Codes = self.transformer.transform(embeddings)
         self.validation: Codes = self.transformer.transform(bank.encode(base, seed, data.validation.inputs))
         self.test_embeddings = bank.encode(base, seed, data.test.inputs)
         self.test: Codes = self.transformer.transform(self.test_embeddings)
-        # What MonoScore takes similarities from.
+        # MonoScore takes similarities from the dense embeddings, whatever the base.
         self.reference_embeddings = (
             self.test_embeddings if base == "dense" else bank.encode("dense", seed, data.test.inputs)
         )
 
-    def tested(self, evaluation: Evaluation, seed: int) -> tuple[Codes, NDArray[np.int64]]:
-        """Codes and labels of a test condition."""
+    def eval_codes(self, evaluation: Evaluation, seed: int) -> tuple[Codes, NDArray[np.int64]]:
+        """Return codes and labels of a test condition."""
         if evaluation == Evaluation():
-            return self.test, self.data.test.labels
-        base, own = self.block.feature.base, self.block.seeds[0]
-        embeddings, labels = self.embedded.of(evaluation, seed, base, own, self.plan, self.data, self.bank)
+            return self.test, self.context.data.test.labels
+        embeddings, labels = self.context.eval_embeddings.embeddings_for(
+            evaluation, seed, self.block.feature.base, self.block.seeds[0]
+        )
         return self.transformer.transform(embeddings), labels
 
 
-def run_block(
-    block: Block,
-    plan: Plan,
-    data: LabelledData,
-    cells: Sequence[Cell],
-    bank: EncoderBank,
-    embedded: TestedEmbeddings,
-    meter: Meter,
-    folder: Path | None,
-) -> list[Row]:
-    """Fit the features, train all probes, choose weight decays on validation, test; rows of the tidy table.
-
-    Args:
-        folder: of the study, where the explanations of the dimensions are kept; None keeps none.
-    """
-    features = _Features(block, plan, data, bank, embedded, meter)
-    rows = _feature_rows(block, features, data) + _separability_rows(block, features, data, cells)
+def run_block(block: Block, context: BlockContext) -> list[Row]:
+    """Fit the features, train all probes, choose weight decays on validation, test; return rows of the tidy table."""
+    plan, cells = context.plan, context.cells
+    codes = _BlockCodes(block, context)
+    rows = _feature_rows(codes) + _separability_rows(codes)
     jobs = [(t, seed) for seed in block.seeds for t in dict.fromkeys(cell.training for cell in cells)]
     grid = np.array(plan.probe.weight_decays)
-    fitting = probes_at_once(features.train.shape[1], data.n_classes, plan.probe.batch_size)
+    fitting = probes_at_once(codes.train.shape[1], context.data.n_classes, plan.probe.batch_size)
     jobs_at_once = max(1, fitting // len(grid))
     shown = explained_cell(cells)
     for start in range(0, len(jobs), jobs_at_once):
         group = jobs[start : start + jobs_at_once]
-        found, winners = _run_group(block, features, plan, data, cells, group, grid, meter)
-        rows += found
-        if folder is not None and (shown.training, SEED) in group:
-            probe = winners.select(np.array([group.index((shown.training, SEED))]))
-            write_explained(explanation_path(folder, block.feature.name), _explained(features, data, shown, probe))
+        group_rows, best_probes = _run_group(codes, group, grid)
+        rows += group_rows
+        if (shown.training, SEED) in group:
+            probe = best_probes.select(np.array([group.index((shown.training, SEED))]))
+            write_explained(explanation_path(context.folder, block.features), _explained(codes, shown, probe))
     if plan.probe.cross_check and 0 in block.seeds:
-        rows += _cross_check(block, features, plan, data, cells, rows)
+        rows += _cross_check(codes, rows)
     return rows
 
 
-def _feature_rows(block: Block, features: _Features, data: LabelledData) -> list[Row]:
-    measured = describe_features(
-        features.train,
-        features.test,
+def _feature_rows(codes: _BlockCodes) -> list[Row]:
+    data = codes.context.data
+    metrics = describe_features(
+        codes.train,
+        codes.test,
         data.test.labels,
         data.n_classes,
-        features.test_embeddings,
-        features.transformer,
-        features.reference_embeddings,
+        codes.test_embeddings,
+        codes.transformer,
+        codes.reference_embeddings,
     )
     clean = Cell("clean", 0.0, Training(), Evaluation())
-    return [_row(block, clean, seed, metric, value) for seed in block.seeds for metric, value in measured.items()]
+    block = codes.block
+    return [
+        _row(block.features, clean, seed, metric, value) for seed in block.seeds for metric, value in metrics.items()
+    ]
 
 
-def _separability_rows(block: Block, features: _Features, data: LabelledData, cells: Sequence[Cell]) -> list[Row]:
+def _separability_rows(codes: _BlockCodes) -> list[Row]:
     """J and d of the train codes with clean labels, and as each symmetric label noise would leave them on average."""
-    moments = class_moments(features.train, data.train.labels, data.n_classes)
+    data, block = codes.context.data, codes.block
+    moments = class_moments(codes.train, data.train.labels, data.n_classes)
     rows = []
-    for cell in cells:
-        if cell.scenario == "clean" or (
-            cell.scenario == "label-noise" and cell.training.kind in ("clean", "symmetric")
-        ):
-            measured = mean_separability(moments, cell.training.level)
+    for cell in codes.context.cells:
+        symmetric = cell.scenario == "label-noise" and cell.training.kind in ("clean", "symmetric")
+        if cell.scenario == "clean" or symmetric:
+            metrics = mean_separability(moments, cell.training.level)
             rows += [
-                _row(block, cell, seed, metric, value) for seed in block.seeds for metric, value in measured.items()
+                _row(block.features, cell, seed, metric, value)
+                for seed in block.seeds
+                for metric, value in metrics.items()
             ]
     return rows
 
 
 def _run_group(
-    block: Block,
-    features: _Features,
-    plan: Plan,
-    data: LabelledData,
-    cells: Sequence[Cell],
-    jobs: Sequence[tuple[Training, int]],
-    grid: NDArray[np.floating],
-    meter: Meter,
+    codes: _BlockCodes, jobs: Sequence[tuple[Training, int]], grid: NDArray[np.floating]
 ) -> tuple[list[Row], Probes]:
-    """Rows of the cells that train on these labels, and the probe of the chosen weight decay for each job."""
-    labels = [training_labels(training, plan, data, seed) for training, seed in jobs]
+    """Return rows of the cells that train on these labels, and the probe of the chosen weight decay for each job."""
+    context, name = codes.context, codes.block.features
+    plan, data = context.plan, context.data
+    labels = [training_labels(training, context.conditions, data, seed) for training, seed in jobs]
     repeated = [np.repeat(np.stack(parts, axis=1), len(grid), axis=1) for parts in zip(*labels, strict=True)]
-    with meter.timed("probe_seconds"):
+    settings = plan.probe
+    with context.meter.timed("probe_seconds"):
         probes = train_probes(
-            features.train,
+            codes.train,
             repeated[0],
             data.n_classes,
             np.tile(grid, len(jobs)),
-            probe_config(plan.probe),
+            ProbeConfig(settings.epochs, settings.batch_size, settings.lr, settings.min_steps),
             derive_seed(plan.seed, "probe-order"),
         )
-    hits = (predict(probes, features.validation) == repeated[1]).sum(axis=0) / (repeated[1] >= 0).sum(axis=0)
+    hits = (predict(probes, codes.validation) == repeated[1]).sum(axis=0) / (repeated[1] >= 0).sum(axis=0)
     correct = hits.reshape(len(jobs), len(grid))
     # Of equally good weight decays the largest: the grid is in rising order, noise should not favour none.
     best = len(grid) - 1 - correct[:, ::-1].argmax(axis=1)
-    winners = probes.select(np.arange(len(jobs)) * len(grid) + best)
+    best_probes = probes.select(np.arange(len(jobs)) * len(grid) + best)
     rows = []
-    tested: dict[tuple[Evaluation, int], list[tuple[Cell, int]]] = {}
+    users_of: dict[tuple[Evaluation, int], list[tuple[Cell, int]]] = {}
     for number, (training, seed) in enumerate(jobs):
-        for cell in cells:
+        for cell in context.cells:
             if cell.training == training:
-                rows.append(_row(block, cell, seed, "weight_decay", float(grid[best[number]])))
-                rows.append(_row(block, cell, seed, "validation_accuracy", float(correct[number, best[number]])))
+                rows.append(_row(name, cell, seed, "weight_decay", float(grid[best[number]])))
+                rows.append(_row(name, cell, seed, "validation_accuracy", float(correct[number, best[number]])))
                 key = (cell.evaluation, seed if cell.evaluation.seeded else 0)
-                tested.setdefault(key, []).append((cell, number))
-    for (evaluation, seed), users in tested.items():
-        codes, true_labels = features.tested(evaluation, seed)
+                users_of.setdefault(key, []).append((cell, number))
+    for (evaluation, seed), users in users_of.items():
+        eval_codes, true_labels = codes.eval_codes(evaluation, seed)
         numbers = np.array(sorted({number for _, number in users}))
-        accuracies = _accuracy(winners.select(numbers), codes, true_labels)
+        predicted = predict(best_probes.select(numbers), eval_codes)
+        accuracies = (predicted == true_labels[:, None]).mean(axis=0)
         position = {int(number): i for i, number in enumerate(numbers)}
         for cell, number in users:
-            rows.append(_row(block, cell, jobs[number][1], "accuracy", float(accuracies[position[number]])))
-    return rows, winners
+            rows.append(_row(name, cell, jobs[number][1], "accuracy", float(accuracies[position[number]])))
+    return rows, best_probes
 
 
-def _explained(features: _Features, data: LabelledData, cell: Cell, probe: Probes) -> Explained:
-    """What the dimensions respond to among clean test samples, and the predictions of a cell's probe."""
-    codes, labels = features.tested(cell.evaluation, SEED)
+def _explained(codes: _BlockCodes, cell: Cell, probe: Probes) -> Explained:
+    """Explain the dimensions by clean test samples, and the predictions of a cell's probe by the dimensions."""
+    data = codes.context.data
+    eval_codes, labels = codes.eval_codes(cell.evaluation, SEED)
+    predicted = predict(probe, eval_codes)[:, 0]
     return Explained(
         cell.scenario,
         cell.level,
-        explain(features.test, data.test.labels, data.n_classes, features.reference_embeddings),
-        describe_predictions(
-            predict(probe, codes)[:, 0], labels, probe.weight.numpy(), codes, features.train, data.train.labels
-        ),
+        explain(codes.test, data.test.labels, data.n_classes, codes.reference_embeddings),
+        describe_predictions(predicted, labels, probe.weight.numpy(), eval_codes, codes.train, data.train.labels),
     )
 
 
-def _accuracy(probes: Probes, codes: Codes, labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    return (predict(probes, codes) == labels[:, None]).mean(axis=0)
-
-
-def _cross_check(
-    block: Block, features: _Features, plan: Plan, data: LabelledData, cells: Sequence[Cell], rows: list[Row]
-) -> list[Row]:
-    """Accuracy of the exact optimum at the chosen weight decay, first seed, clean and most label noise."""
-    noisy = [cell for cell in cells if cell.scenario == "label-noise"]
-    checked = [cells[0], *([max(noisy, key=lambda cell: cell.level)] if noisy else [])]
-    chosen = {(r["scenario"], r["level"]): r["value"] for r in rows if r["metric"] == "weight_decay" and r["seed"] == 0}
+def _cross_check(codes: _BlockCodes, rows: list[Row]) -> list[Row]:
+    """Test the exact optimum at the chosen weight decay, for the first seed, on clean data and the most label noise."""
+    context = codes.context
+    noisy = [cell for cell in context.cells if cell.scenario == "label-noise"]
+    checked = [context.cells[0], *([max(noisy, key=lambda cell: cell.level)] if noisy else [])]
+    chosen = _weight_decays(rows, 0)
     result = []
     for cell in checked:
-        labels, _ = training_labels(cell.training, plan, data, 0)
-        model = exact_probe(features.train, labels, max(chosen[cell.scenario, cell.level], 1e-7))
-        accuracy = float((model.predict(features.test) == data.test.labels).mean())
-        result.append(_row(block, cell, 0, "exact_accuracy", accuracy))
+        labels, _ = training_labels(cell.training, context.conditions, context.data, 0)
+        model = exact_probe(codes.train, labels, max(chosen[cell.scenario, cell.level], 1e-7))
+        accuracy = float((model.predict(codes.test) == context.data.test.labels).mean())
+        result.append(_row(codes.block.features, cell, 0, "exact_accuracy", accuracy))
     return result
 
 
-def _row(block: Block, cell: Cell, seed: int, metric: str, value: float) -> Row:
+def run_cleanlab(job: CleanlabJob, context: BlockContext) -> list[Row]:
+    """Return accuracy rows of one seed for every cell of label noise, clean cell included.
+
+    CleanLearning finds label issues by 5-fold cross-validation, drops them and fits again. Its classifier is the same
+    linear probe, with the weight decay that the dense features chose for the same cell.
+    """
+    with needs_extra("cleanlab", "The baseline cleanlab"):
+        from cleanlab.classification import CleanLearning
+    plan, data, bank, seed = context.plan, context.data, context.bank, job.seed
+    context.meter.spent["encoder_seconds"] = bank.training_seconds("dense", seed)
+    train = bank.encode("dense", seed, data.train.inputs)
+    test = bank.encode("dense", seed, data.test.inputs)
+    chosen = _weight_decays(job.dense_rows, seed)
+    rows = []
+    for cell in context.cells:
+        if cell.scenario not in ("label-noise", "given-labels", "clean"):
+            continue
+        labels, _ = training_labels(cell.training, context.conditions, data, seed)
+        probe = LinearProbe(
+            chosen[cell.scenario, cell.level],
+            epochs=plan.probe.epochs,
+            batch_size=plan.probe.batch_size,
+            lr=plan.probe.lr,
+            min_steps=plan.probe.min_steps,
+        )
+        model = CleanLearning(probe, seed=derive_seed(plan.seed, "cleanlab", seed) % 2**31, verbose=False)
+        model.fit(train, labels)
+        accuracy = float((model.predict(test) == data.test.labels).mean())
+        rows.append(_row(CLEANLAB, cell, seed, "accuracy", accuracy))
+    return rows
+
+
+def _weight_decays(rows: Sequence[Row], seed: int) -> dict[tuple[str, float], float]:
+    """Return the chosen weight decays by scenario and level."""
     return {
-        "features": block.feature.name,
-        "scenario": cell.scenario,
-        "level": cell.level,
-        "seed": seed,
-        "metric": metric,
-        "value": value,
+        (row["scenario"], row["level"]): row["value"]
+        for row in rows
+        if row["metric"] == "weight_decay" and row["seed"] == seed
     }
+
+
+def _row(features: str, cell: Cell, seed: int, metric: str, value: float) -> Row:
+    return {
+        "features": features, "scenario": cell.scenario, "level": cell.level, "seed": seed, "metric": metric,
+        "value": value,
+    }  # fmt: skip

@@ -1,22 +1,21 @@
-"""The encoders of a study: one for each base representation and, where there are several of a kind, each seed."""
+"""The encoders of a study: one for each base representation and, if there are several of a kind, for each seed."""
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from monosemy.core.cache import Stage, cache, cached_array
-from monosemy.core.config import merged
-from monosemy.core.console import Progress
+from monosemy.core.config import Config
+from monosemy.core.console import Progress, no_progress
 from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.data.dataset import Images, Inputs, Kind, LabelledData
-from monosemy.encoders.backbones import BackboneConfig
 from monosemy.encoders.contrastive import Method, PretrainConfig, pretrain
 from monosemy.encoders.image import (
     ENCODER_FILE,
@@ -29,139 +28,118 @@ from monosemy.encoders.image import (
 )
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError
-from monosemy.training.optimizers import OptimizerConfig
 
 Base = Literal["dense", "ncl"]
 METHODS: dict[Base, Method] = {"dense": "simclr", "ncl": "ncl"}
-ON_THE_SPOT = PretrainConfig(
-    steps=800,
-    batch_size=128,
-    optimizer=OptimizerConfig(name="sgd", lr=0.25, weight_decay=1e-3, warmup=0.1),
-    backbone=BackboneConfig(name="conv", width=16),
-)
-"""Small enough to train several within a study."""
 _ENCODERS = Stage("encoders", 1, ("torch",), __name__)
 _EMBEDDINGS = Stage("image-embeddings", 1, ("torch",), __name__)
 
 
-class EncoderConfig(BaseModel):
-    """Which encoder turns inputs into embeddings."""
+class EncoderConfig(Config):
+    """The encoder that turns inputs into embeddings; as text, the name alone."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    """`none` for embeddings, `contrastive` to train on the images, `files`, else a text model's name or folder."""
+    name: str = "auto"
+    """Files or folders of `monosemy pretrain`, a text model, contrastive (trained on the images), or none."""
     contrastive: PretrainConfig | None = None
-    """For `contrastive`: how they are trained, small by default; method and seed are the study's."""
+    """Training of `contrastive`, small by default; method and seed are the study's."""
     files: tuple[Path, ...] = ()
-    """For `files`: encoders that `monosemy pretrain` wrote; several of a kind are the seeds' own."""
+    """Encoders of `monosemy pretrain`: one of a kind for all seeds, or one for each."""
     layer: Layer = "features"
-    """For `files`: which layer's output the features are made from."""
+    """Layer of encoder files whose output is used: features or backbone."""
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_on_the_spot(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or given.get("name") != "contrastive":
-            return given
-        settings = given.get("contrastive") or {}
-        if isinstance(settings, dict):
-            settings = merged(ON_THE_SPOT.model_dump(), settings)
-        return given | {"contrastive": settings}
+    def _from_name(cls, values: Any) -> Any:
+        if isinstance(values, str):
+            values = {"name": values}
+        if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
+            return values
+        if values["name"] == "auto":
+            return {name: value for name, value in values.items() if name != "name"}
+        files = encoder_files(values["name"])
+        return {**values, "name": "files", "files": files} if files else values
+
+    @model_validator(mode="after")
+    def _settings_are_used(self) -> Self:
+        if self.layer != "features" and self.name not in ("auto", "files"):
+            raise ValueError(f"the layer {self.layer!r} needs encoder files; name them by encoder.name")
+        if self.contrastive is not None and self.name not in ("auto", "contrastive"):
+            raise ValueError(f"the settings contrastive do not fit the encoder {self.name!r}; remove them")
+        return self
 
 
 def default_encoder(kind: Kind) -> str:
-    """The encoder for a kind of inputs where the user names none."""
+    """Return the name of the default encoder of a kind of inputs."""
     return {"embeddings": "none", "images": "contrastive", "texts": MINILM}[kind]
 
 
-def encoder_files(words: str | None) -> tuple[Path, ...]:
-    """The files that comma-separated words name, a run folder by the encoder in it; none if the words name no files."""
-    parts = [] if words is None else [part.strip() for part in words.split(",") if part.strip()]
+def encoder_files(names: str) -> tuple[Path, ...]:
+    """Return the encoder files that comma-separated names of files or folders stand for; none for other names."""
+    parts = [part.strip() for part in names.split(",") if part.strip()]
     files = [Path(part) / ENCODER_FILE if (Path(part) / ENCODER_FILE).is_file() else Path(part) for part in parts]
     return tuple(files) if all(path.suffix == ".safetensors" for path in files) else ()
 
 
-def named_encoder(words: str | None, kind: Kind, layer: Layer = "features") -> EncoderConfig:
-    """The encoder that a user names: comma-separated files or folders of `monosemy pretrain`, or a name.
-
-    Args:
-        layer: of encoder files, which no other encoder has.
-    """
-    files = encoder_files(words)
-    if files:
-        return EncoderConfig(name="files", files=files, layer=layer)
-    if kind == "images" and words not in (None, "contrastive", "none"):
-        raise InputError(
-            f"The encoder {words!r} is no file or folder of `monosemy pretrain`, or its training is not finished; give "
-            f"one that holds {ENCODER_FILE}, or 'contrastive'."
-        )
-    if layer != "features":
-        raise InputError(f"The layer {layer!r} needs encoder files; name them by --encoder.")
-    return EncoderConfig(name=words or default_encoder(kind))
-
-
 def image_side(files: Sequence[Path]) -> int | None:
-    """Side of the square images that encoder files take; None without files, or where images are not square."""
+    """Return the side of the square images that encoder files take; None without files, or if images are not square."""
     shapes = {describe_encoder(path).spec.image_shape[1:] for path in files}
     sides = {side for shape in shapes for side in shape}
     return sides.pop() if len(sides) == 1 else None
 
 
-def layer_of(word: str) -> Layer:
-    """The layer that a user names."""
-    if word not in get_args(Layer):
-        raise InputError(f"The layer {word!r} is unknown; choose {' or '.join(get_args(Layer))}.")
-    return cast(Layer, word)
-
-
 def bases_of(config: EncoderConfig) -> tuple[Base, ...]:
-    """The base representations that an encoder has."""
+    """Return the base representations that an encoder has."""
     if config.name == "files":
         return tuple(files_by_base(config.files))
     return ("dense", "ncl") if config.name == "contrastive" else ("dense",)
 
 
+def is_seeded(config: EncoderConfig) -> bool:
+    """Return whether every seed has encoders of its own."""
+    return config.name == "contrastive" or any(len(paths) > 1 for paths in files_by_base(config.files).values())
+
+
 def files_by_base(files: Sequence[Path]) -> dict[Base, list[Path]]:
-    """Encoder files by what they give: non-negative features are `ncl`, signed ones `dense`.
+    """Group encoder files by their base representation: non-negative features are `ncl`, signed ones `dense`.
 
     Raises:
-        InputError: a file is no encoder, files of a kind differ in more than their seed, or the kinds have unequal
+        InputError: a file is not an encoder, files of a kind differ in more than their seed, or the kinds have unequal
             numbers of files.
     """
-    found: dict[Base, list[Path]] = {}
+    by_base: dict[Base, list[Path]] = {}
     trained: dict[Base, tuple[Path, dict[str, Any]]] = {}
     for path in files:
         described = describe_encoder(path)
         base: Base = "dense" if described.spec.non_negative is None else "ncl"
-        found.setdefault(base, []).append(path)
+        by_base.setdefault(base, []).append(path)
         training = {name: value for name, value in described.about.get("pretrain", {}).items() if name != "seed"}
         first = trained.setdefault(base, (path, training))
         if training != first[1]:
             raise InputError(
-                f"The encoders {first[0]} and {path} were trained by other settings than their seed, so they are no "
-                f"repetitions of each other; study them one by one."
+                f"The encoders {first[0]} and {path} differ in more than their seed, so they are not repetitions of "
+                f"each other; study them one by one."
             )
-    if len({len(paths) for paths in found.values()}) > 1:
-        counts = " and ".join(f"{len(paths)} {base}" for base, paths in found.items())
+    if len({len(paths) for paths in by_base.values()}) > 1:
+        counts = " and ".join(f"{len(paths)} {base}" for base, paths in by_base.items())
         raise InputError(f"The encoder files are {counts}; give equally many of each, one for each seed.")
-    return found
+    return by_base
 
 
 class EncoderBank:
     """Embeddings of any inputs by base representation and seed.
 
     ``dense`` is an encoder's signed output (SimCLR's for `contrastive`), ``ncl`` a non-negative one. Encoders trained
-    on the spot are cached by images, configuration and seed; embeddings of texts and of encoder files by their inputs
-    and the model.
+    within the study are cached by images, configuration and seed; embeddings of texts and of encoder files by their
+    inputs and the model.
     """
 
-    def __init__(self, config: EncoderConfig, data: LabelledData, on_progress: Progress | None = None) -> None:
+    def __init__(self, config: EncoderConfig, data: LabelledData, on_progress: Progress = no_progress) -> None:
         expected = {"none": "embeddings", "contrastive": "images", "files": "images"}.get(config.name, "texts")
         if data.kind != expected:
-            raise InputError(
-                f"The encoder {config.name!r} needs {expected}, but {data.name} holds {data.kind}; "
-                f"choose {default_encoder(data.kind)!r}."
-            )
+            what = f"needs {expected}, but {data.name} holds {data.kind}"
+            if data.kind == "images" and expected == "texts":
+                what = f"is not a file or folder of `monosemy pretrain` with a finished {ENCODER_FILE}, as images need"
+            raise InputError(f"The encoder {config.name!r} {what}; choose {default_encoder(data.kind)!r}.")
         self.config = config
         self._data = data
         self._on_progress = on_progress
@@ -184,7 +162,7 @@ class EncoderBank:
     @property
     def seeded(self) -> bool:
         """Whether every seed has encoders of its own."""
-        return self.config.name == "contrastive" or any(len(paths) > 1 for paths in self._files.values())
+        return is_seeded(self.config)
 
     @property
     def bases(self) -> tuple[Base, ...]:
@@ -192,10 +170,10 @@ class EncoderBank:
         return bases_of(self.config)
 
     def prepare(self, bases: Sequence[Base], seeds: Sequence[int], executor: ExecutorConfig | None = None) -> None:
-        """Do what the cache lacks: train encoders, or embed all splits by encoder files.
+        """Fill the cache: train encoders, or embed all splits by encoder files.
 
         Args:
-            executor: what runs the trainings; by default one process a core.
+            executor: runs the trainings; by default one process per core.
 
         Raises:
             InputError: there are fewer encoder files than seeds, but more than one.
@@ -207,26 +185,27 @@ class EncoderBank:
             configs = [self._settings(*pair) for pair in pairs if cache().find(self._trained(*pair)) is None]
             self._run_all("Training encoders", executor, _train_and_save, configs, images)
         elif self.config.name == "files":
-            self._check_seeds(len(seeds))
+            self.check_seeds(len(seeds))
             first_users = {self._path(*pair): pair for pair in reversed(pairs)}
-            lacking = [pair for pair in first_users.values() if not self._is_embedded(*pair)]
-            self._run_all("Embedding images", executor, _embed_splits, lacking, self.config, self._data)
+            missing = [pair for pair in first_users.values() if not self._is_embedded(*pair)]
+            self._run_all("Embedding images", executor, _embed_splits, missing, self.config, self._data)
 
-    def _check_seeds(self, n_seeds: int) -> None:
+    def check_seeds(self, n_seeds: int) -> None:
+        """Raise where there are several encoder files of a kind, but not one for each seed."""
         for base, paths in self._files.items():
             if 1 < len(paths) != n_seeds:
                 raise InputError(
                     f"There are {len(paths)} encoder files for {base!r} but {n_seeds} seeds; "
-                    f"set seeds to {len(paths)}, or give one file."
+                    f"set n_seeds to {len(paths)}, or give one file."
                 )
 
     def _run_all(
         self, what: str, executor: ExecutorConfig | None, work: Callable[..., None], items: Sequence[Any], *shared: Any
     ) -> None:
         if items:
-            self._progress(what, 0, len(items))
+            self._on_progress(what, 0, len(items))
         for done, _ in enumerate(run_jobs(executor or ExecutorConfig(), work, items, *shared), start=1):
-            self._progress(what, done, len(items))
+            self._on_progress(what, done, len(items))
 
     def _is_embedded(self, base: Base, seed: int) -> bool:
         """Whether the cache holds the embeddings of all splits by an encoder file."""
@@ -240,7 +219,7 @@ class EncoderBank:
         """Embeddings (N, D) of inputs."""
         if self._text is not None:
             assert isinstance(inputs, tuple)
-            return self._text.encode(inputs, lambda done, total: self._progress("Encoding texts", done, total))
+            return self._text.encode(inputs, lambda done, total: self._on_progress("Encoding texts", done, total))
         assert isinstance(inputs, np.ndarray)
         if self.config.name == "none":
             return inputs.astype(np.float32, copy=False)
@@ -251,7 +230,7 @@ class EncoderBank:
         return cached_array(_EMBEDDINGS, made_from, about, lambda: self.embed_images(base, seed, inputs))
 
     def _embedded_from(self, base: Base, seed: int, inputs: Inputs) -> tuple[object, ...]:
-        """What embeddings by an encoder file depend on."""
+        """Return everything that embeddings by an encoder file depend on."""
         return (self._path(base, seed), self.config.layer, inputs)
 
     def embed_images(self, base: Base, seed: int, images: Images) -> NDArray[np.float32]:
@@ -261,15 +240,15 @@ class EncoderBank:
             return embed(encoder, images)
         encoder.to("cuda" if torch.cuda.is_available() else "cpu")
         return embed(
-            encoder, images, self.config.layer, on_images=lambda *done: self._progress("Encoding images", *done)
+            encoder, images, self.config.layer, on_images=lambda *done: self._on_progress("Encoding images", *done)
         )
 
     def pixel_std(self, base: Base, seed: int) -> NDArray[np.float32]:
-        """(C, 1, 1), what the encoder divides pixels by."""
+        """Return the standard deviations (C, 1, 1) that the encoder divides pixels by."""
         return self._encoder(self._path(base, seed)).pixel_std.cpu().numpy()
 
     def training_seconds(self, base: Base, seed: int) -> float:
-        """What training an encoder took when it was trained; NaN for one that was not trained on the spot."""
+        """Return the seconds that training an encoder took; NaN for one that was not trained within the study."""
         if self.config.name != "contrastive":
             return math.nan
         return float(describe_encoder(self._path(base, seed)).about.get("seconds", math.nan))
@@ -281,9 +260,9 @@ class EncoderBank:
         return cache().root / self._trained(base, seed) / ENCODER_FILE
 
     def _trained(self, base: Base, seed: int) -> str:
-        """The name in the cache of an encoder that is trained on the spot."""
+        """The name in the cache of an encoder that is trained within the study."""
         assert isinstance(self._data.train.inputs, np.ndarray)
-        return _trained_name(self._settings(base, seed), self._data.train.inputs)
+        return _ENCODERS.entry(self._settings(base, seed), self._data.train.inputs)
 
     def _settings(self, base: Base, seed: int) -> PretrainConfig:
         assert self.config.contrastive is not None
@@ -294,14 +273,6 @@ class EncoderBank:
             self._encoders[path] = load_encoder(path)
         return self._encoders[path]
 
-    def _progress(self, what: str, done: int, total: int) -> None:
-        if self._on_progress is not None:
-            self._on_progress(what, done, total)
-
-
-def _trained_name(config: PretrainConfig, images: Images) -> str:
-    return _ENCODERS.entry(config, images)
-
 
 def _train_and_save(config: PretrainConfig, images: Images) -> None:
     started = time.monotonic()
@@ -309,7 +280,7 @@ def _train_and_save(config: PretrainConfig, images: Images) -> None:
     assert encoder is not None
     trained = {"pretrain": config.model_dump(mode="json"), "seconds": round(time.monotonic() - started, 3)}
     about = _ENCODERS.metadata(method=config.method, seed=config.seed, rows=len(images))
-    with cache().new(_trained_name(config, images), about) as folder:
+    with cache().new(_ENCODERS.entry(config, images), about) as folder:
         save_encoder(encoder, folder / ENCODER_FILE, trained)
 
 

@@ -81,7 +81,7 @@ def describe_prediction(results: pd.DataFrame) -> list[str]:
     if not d.p < _SIGNIFICANT:
         verb = "does not clearly predict"
     else:
-        verb = "predicts" if d.correlation > 0 else "predicts the OPPOSITE of"
+        verb = "predicts" if d.correlation > 0 else "predicts the opposite of"
     return [
         f"Separability d of the train codes {verb} the gains at {100 * level:.3g} % label noise: rank correlation over "
         f"the {d.n_sets} feature sets {_correlation(d)}; J, which has a unit and favours small scales, "
