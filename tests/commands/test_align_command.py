@@ -161,7 +161,7 @@ def test_models_of_several_widths(
         (("--ablations", "dropout=1.5"), "below 1"),
         (("--losses", "ppo"), "losses"),
         (("--widths", "24,32"), "warm-up"),
-        (("--widths", "20", "--warm-up", 1), "no multiple of 8"),
+        (("--widths", "20", "--warm-up", 1), "not a multiple of 8"),
         (("--warm-up-lr", 1), "--warm-up 1"),
         (("--rank", 4), "--rank 4"),
         (("--judge", "mother"), "mother"),

@@ -16,7 +16,7 @@ from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import Done, ExecutorConfig, run_jobs
 from monosemy.core.files import atomic_path, write_text
-from monosemy.lm.adapter_training import put_adapter
+from monosemy.lm.adapter_training import insert_adapter
 from monosemy.lm.dpo_evaluation import sample_texts
 from monosemy.lm.instructions import held_out_texts
 from monosemy.lm.judge import make_judge
@@ -133,7 +133,7 @@ def _prepared(plan: AdapterPlan, data: AdapterData, device: str) -> tuple[Adapte
     if data.task == "generation" and plan.held_out is None:
         with one_thread():  # the draws, and with them the folder's key, are the same on any number of cores
             texts = sample_texts(loaded, seed=plan.seed)
-    put_adapter(loaded, plan.training_of(BASELINE, plan.learning_rates[0], 0), data.task)
+    insert_adapter(loaded, plan.training_of(BASELINE, plan.learning_rates[0], 0), data.task)
     return found, tuple(texts)
 
 
