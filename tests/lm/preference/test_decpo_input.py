@@ -182,7 +182,7 @@ def test_a_loss_that_is_not_finite_stops(trainer: Make, tmp_path: Path) -> None:
 def test_weights_that_are_not_finite_are_not_saved(trainer: Make, tmp_path: Path) -> None:
     ours = trainer(decpo_weight=0.1, max_steps=9, save_strategy="steps", save_steps=3, save_total_limit=1)
     ours.add_callback(_Poison(after=6))
-    with pytest.raises(InputError, match="not finite after step 6 and were not saved; lower .*the last checkpoint"):
+    with pytest.raises(InputError, match=r"not finite after step 6 and were not saved; lower .*the last checkpoint"):
         ours.train()
     assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-3"]
 

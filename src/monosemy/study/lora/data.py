@@ -179,18 +179,26 @@ def _fitted_texts(
         if on_long == "drop":
             parts[name] = split.take(np.flatnonzero(lengths <= room))
         else:
-            parts[name] = Split(tuple(_cut(text, tokenizer, room) for text in texts), split.labels)
+            shortened = (
+                truncate_text(text, tokenizer, room) if length > room else text
+                for text, length in zip(texts, lengths, strict=True)
+            )
+            parts[name] = Split(tuple(shortened), split.labels)
         done = "left out" if on_long == "drop" else "cut"
         notices.append(f"{name.capitalize()}: {n_long:,} texts of more than {room} tokens were {done}.")
     changed = replace(labelled, train=parts["train"], validation=parts["validation"], test=parts["test"])
     return replace(data, labelled=changed, notices=(*data.notices, *notices))
 
 
-def _cut(text: str, tokenizer: Any, room: int) -> str:
-    """The beginning of a text that has at most ``room`` tokens, special ones included."""
-    n_special = len(tokenizer("")["input_ids"])
-    ends = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-    return text if len(ends) <= room - n_special else text[: ends[room - n_special - 1][1]]
+def truncate_text(text: str, tokenizer: Any, n_tokens: int) -> str:
+    """Return the beginning of a long text that has ``n_tokens`` tokens, including special tokens.
+
+    The tokenizer truncates; the offsets of the remaining tokens give the text.
+    """
+    side, tokenizer.truncation_side = tokenizer.truncation_side, "right"
+    encoded = tokenizer(text, truncation=True, max_length=n_tokens, return_offsets_mapping=True)
+    tokenizer.truncation_side = side
+    return text[: max(end for _, end in encoded["offset_mapping"])]
 
 
 def _too_long(n: int, split: str, name: str, n_tokens: int) -> InputError:
