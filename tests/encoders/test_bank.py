@@ -241,7 +241,7 @@ def test_users_name_encoders_by_file_folder_or_name(tmp_path: Path) -> None:
     assert named_encoder(None, "images").name == "contrastive"
     assert named_encoder("some/model", "texts") == EncoderConfig(name="some/model")
     missing = named_encoder("nowhere/encoder.safetensors", "images")
-    with pytest.raises(InputError, match=r"nowhere/encoder\.safetensors is no readable safetensors file"):
+    with pytest.raises(InputError, match=r"nowhere/encoder\.safetensors is not a readable safetensors file"):
         EncoderBank(missing, data())
 
 
