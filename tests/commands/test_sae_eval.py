@@ -138,7 +138,7 @@ def spoil() -> None:
         (("cut.safetensors", "z.npy"), "cut.safetensors is not a readable safetensors file"),
         (("empty.safetensors", "z.npy"), "empty.safetensors is not a readable safetensors file"),
         (("text.safetensors", "z.npy"), "text.safetensors is not a readable safetensors file"),
-        (("foreign.safetensors", "z.npy"), "foreign.safetensors is no monosemy.sparse-autoencoder.v1 file"),
+        (("foreign.safetensors", "z.npy"), "foreign.safetensors is not a monosemy.sparse-autoencoder.v1 file"),
         (("z.npz", "z.npy"), "z.npz is no sparse autoencoder that can be read"),
         (("greedy", "z.npy"), "k=17 is outside [1, n_latents=16]"),
         (("folder", "z.npy", "--labels", "few.csv"), "z.npy has 120 rows but 2 labels"),

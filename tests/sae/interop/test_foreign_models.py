@@ -230,7 +230,7 @@ def test_damaged_and_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"empty holds no sparse autoencoder; give a folder with a \.safetensors"):
         load_autoencoder(tmp_path / "empty")
     save_file({"x": torch.ones(2)}, tmp_path / "x.safetensors")
-    with pytest.raises(InputError, match=r"x\.safetensors is no monosemy\.sparse-autoencoder\.v1 file"):
+    with pytest.raises(InputError, match=r"x\.safetensors is not a monosemy\.sparse-autoencoder\.v1 file"):
         load_autoencoder(tmp_path / "x.safetensors")
     (tmp_path / "x.pt").write_bytes(b"x")
     with pytest.raises(InputError, match=r"x\.pt is no sparse autoencoder that can be read"):
