@@ -21,7 +21,8 @@ MODELS = [
 def test_settings_are_read_without_the_heavy_libraries() -> None:
     code = (
         "import sys, monosemy.lm.config; "
-        "print([name for name in ('torch', 'transformers', 'peft', 'trl', 'pandas', 'scipy', 'numpy') if name in sys.modules])"
+        "heavy = ('torch', 'transformers', 'peft', 'trl', 'pandas', 'scipy', 'numpy'); "
+        "print([name for name in heavy if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
