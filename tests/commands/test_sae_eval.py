@@ -129,7 +129,7 @@ def spoil() -> None:
         (("folder", "narrow.npy"), "narrow.npy has rows of 5 numbers, but folder takes 6"),
         (("folder", "one.npy"), "one.npy has 1 row, and metrics compare rows"),
         (("folder", "none.npy"), "none.npy"),
-        (("folder", "nan.npy"), "nan.npy has NaN or infinity in row 7"),
+        (("folder", "nan.npy"), "nan.npy has rows with NaN or infinity (first: row 7"),
         (("folder", "cube.npy"), "shape (1, 120, 6)"),
         (("folder", "cut.npy"), "cut.npy"),
         (("folder", "missing.npy"), "missing.npy does not exist"),
@@ -145,7 +145,7 @@ def spoil() -> None:
         (("folder", "z.npy", "--labels", "alike.csv"), "z.npy has 1 class"),
         (("folder", "z.npy", "--labels", "missing.csv"), "missing.csv does not exist"),
         (("folder", "z.npz", "--label-column", "mood"), "z.npz has no labels 'mood'"),
-        (("folder", "z.npz", "--column", "mood"), "z.npz has no array 'mood'"),
+        (("folder", "z.npz", "--column", "mood"), "z.npz has no array 'mood' for the embedding"),
         (("folder", "z.npy", "--out", "file"), "out is 'file', which is no folder one can write to"),
     ],
 )

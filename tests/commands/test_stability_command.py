@@ -101,7 +101,7 @@ def test_codes_of_the_same_rows_are_compared_by_correlation(
         (("A", "table.csv"), "no dictionary"),
         (("A", "C", "--threshold", "2"), "threshold=2"),
         (("A", "NARROW"), "directions of 4 numbers"),
-        (("--codes", "A", "NONE"), "no array 'embeddings'"),
+        (("--codes", "A", "NONE"), "no array for the embedding (looked for embeddings"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

@@ -107,7 +107,7 @@ def test_a_language_model(shared_data: Path, tmp_path: Path, monosemy: Run, caps
     ("words", "message"),
     [
         ((), "Neither or both of --texts and --images are given"),
-        (("--texts", "none.txt"), "--texts none.txt cannot be read"),
+        (("--texts", "none.txt"), "none.txt does not exist"),
         (("--images", "none.parquet", "--batch-size", "0"), "--batch-size 0 is not positive"),
     ],
 )

@@ -232,8 +232,8 @@ BAD[2, 1] = np.nan
 @pytest.mark.parametrize(
     ("update", "named"),
     [
-        (lambda a: a[Firing].update(BAD), "codes has NaN or infinity in row 2"),
-        (lambda a: a[Firing].update(sp.csr_array(BAD)), "codes has NaN or infinity in row 2"),
+        (lambda a: a[Firing].update(BAD), r"codes has rows with NaN or infinity \(first: row 2"),
+        (lambda a: a[Firing].update(sp.csr_array(BAD)), r"codes has rows with NaN or infinity \(first: row 2"),
         (lambda a: a[Firing].update(np.where(np.isnan(BAD), np.inf, 1)), "row 2"),
         (lambda a: a[Firing].update(np.ones(3)), r"codes has shape \(3,\)"),
         (lambda a: a[Firing].update(np.ones((3, WIDTH + 1))), "different widths"),

@@ -129,7 +129,10 @@ def test_dead_and_dense_latents_are_counted() -> None:
         (lambda z, y: (z[:1], None, ()), "has 1 row, and metrics compare rows; give at least two"),
         (lambda z, y: (z, y[:-1], NAMES), "has 300 rows but 299 labels"),
         (lambda z, y: (z, y * 0, ("cat",)), "has 1 class; give rows of at least two"),
-        (lambda z, y: (np.where(np.arange(N)[:, None] == 7, np.nan, z), None, ()), "NaN or infinity in row 7"),
+        (
+            lambda z, y: (np.where(np.arange(N)[:, None] == 7, np.nan, z), None, ()),
+            r"with NaN or infinity \(first: row 7",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_sentence(

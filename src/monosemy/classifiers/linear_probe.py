@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from monosemy.classifiers.engine import ProbeConfig, train_probes
-from monosemy.data.memory_map import first_bad_row, memory_map, row_blocks, take_rows
+from monosemy.data.memory_map import check_finite, memory_map, row_blocks, take_rows
 from monosemy.errors import InputError
 from monosemy.functional.consistency import Codes
 
@@ -71,9 +71,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
             return checked
         validate_data(self, X, reset=y is not None, skip_check_array=True)
         for block in row_blocks(X):
-            bad = first_bad_row(take_rows(X, block))
-            if bad is not None:
-                raise InputError(f"X has NaN or infinity in row {block.start + bad}; fill or remove such rows.")
+            check_finite(take_rows(X, block), "X", block)
         if y is not None:
             y = column_or_1d(y, warn=True)
             check_consistent_length(X, y)
