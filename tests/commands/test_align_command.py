@@ -169,7 +169,7 @@ def test_models_of_several_widths(
         (("--held-out", "nowhere.txt"), "nowhere.txt"),
         (("--method", "rlhf"), "rlhf"),
         (("--format", "hh"), "format"),
-        (("--form", "chat"), "chat template"),
+        (("--template", "chat"), "chat template"),
         (("--seeds", 0), "seeds"),
         (("--plan", "nowhere.yaml"), "nowhere.yaml"),
     ],

@@ -19,7 +19,7 @@ def align(
     format: Annotated[
         str | None, typer.Option(help="hh-rlhf, paradetox, sycophancy, pku-saferlhf, trl; default by the columns.")
     ] = None,
-    form: Annotated[str | None, typer.Option(help="plain text, or chat for models with a chat template.")] = None,
+    template: Annotated[str | None, typer.Option(help="plain text, or chat for models with a chat template.")] = None,
     weights: Annotated[
         str | None, typer.Option(help="Of the decorrelation regulariser; default 0.00001,0.0001,0.001.")
     ] = None,
@@ -81,7 +81,7 @@ def align(
 
     request = AlignRequest(
         models=model or "",
-        data=given({"source": data, "format": format, "form": form}),
+        data=given({"source": data, "format": format, "template": template}),
         weights=weights, ablations=ablations, losses=losses, layers=layers, widths=widths, judge=judge,
         warm_up=given({"epochs": warm_up, "pairs": warm_up_pairs, "lr": warm_up_lr}),
         training=given({

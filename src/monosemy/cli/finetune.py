@@ -147,7 +147,7 @@ def lm(
     format: Annotated[
         str | None, typer.Option(help="dolly, alpaca, messages, prompt-completion, text; default by the columns.")
     ] = None,
-    form: Annotated[str | None, typer.Option(help="plain, alpaca, or chat where there is a chat template.")] = None,
+    template: Annotated[str | None, typer.Option(help="plain, alpaca, or chat where there is a chat template.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of the texts.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
     prompt_column: Annotated[str | None, typer.Option(help="Column of the prompts; default prompt.")] = None,
@@ -194,7 +194,7 @@ def lm(
     request = FinetuneLmRequest(
         model=model or "",
         data=given({
-            "source": data, "task": task, "format": format, "form": form, "text_column": text_column,
+            "source": data, "task": task, "format": format, "template": template, "text_column": text_column,
             "label_column": label_column, "prompt_column": prompt_column, "completion_column": completion_column,
             "max_train": train_rows, "max_validation": validation_rows, "max_test": test_rows, "on_long": on_long,
         }),

@@ -144,17 +144,17 @@ def decode_parts(
     Raises:
         InputError: an image cannot be read, or none of a part can; or the cache folder is too small.
     """
-    own = common_size(encoded, np.concatenate(list(parts.values()))) if size is None else None
-    if own is not None:
+    common = common_size(encoded, np.concatenate(list(parts.values()))) if size is None else None
+    if common is not None:
         try:
-            return _decode_all(_Job(encoded, own, True, on_bad, on_progress), parts)
+            return _decode_all(_Job(encoded, common, True, on_bad, on_progress), parts)
         except _UnequalSizes:
             pass
     result = _decode_all(_Job(encoded, size or _DEFAULT_SIZE, False, on_bad, on_progress), parts)
     if size is None:
         result.notices.append(
-            f"The images have different sizes; all were made {_DEFAULT_SIZE[0]} x {_DEFAULT_SIZE[1]}, the default of "
-            f"--image-size."
+            f"The images have different sizes; all were resized to {_DEFAULT_SIZE[0]} x {_DEFAULT_SIZE[1]}, the "
+            f"default of --image-size."
         )
     return result
 

@@ -9,7 +9,7 @@ import numpy as np
 from monosemy.data.dataset import DataConfig, LabelledData, Split, subsample
 from monosemy.data.load import load_data
 from monosemy.errors import InputError
-from monosemy.lm.prompts import Form, Row, pair_row
+from monosemy.lm.prompts import PromptTemplate, Row, pair_row
 from monosemy.lm.texts import TextData
 
 _SST_WORDS = ("negative", "positive")
@@ -85,7 +85,7 @@ def label_words(data: LabelledData, words: Sequence[str] | None = None) -> tuple
 def prompt_splits(
     data: LabelledData,
     words: Sequence[str] | None = None,
-    form: Form = "plain",
+    template: PromptTemplate = "plain",
     *,
     seed: int = 0,
     max_rows: int | None = None,
@@ -96,7 +96,7 @@ def prompt_splits(
     def rows(split: Split) -> list[Row]:
         texts = [PROMPT.format(text=str(text).strip()) for text in split.inputs]
         return [
-            pair_row(text, f" {completions[label]}", form) | {"label": int(label)}
+            pair_row(text, f" {completions[label]}", template) | {"label": int(label)}
             for text, label in zip(texts, split.labels, strict=True)
         ]
 

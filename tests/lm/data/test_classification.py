@@ -41,7 +41,7 @@ def test_prompts_for_a_generator(sst: str) -> None:
     prompts = prompt_splits(data)
     assert prompts.test[3] == {"prompt": "test sentence 3\nSentiment:", "completion": " positive", "label": 1}
     assert prompt_splits(data, ("bad", "good")).test[3]["completion"] == " good"
-    chat = prompt_splits(data, form="chat").test[3]
+    chat = prompt_splits(data, template="chat").test[3]
     assert chat["completion"] == [{"role": "assistant", "content": "positive"}]
     through = load_instructions(InstructionConfig(source=sst, max_rows=7))
     assert (through.format, len(through.train)) == ("classification", 7)

@@ -163,7 +163,7 @@ def scores(loaded: LoadedModel, rows: Sequence[Row], data: AdapterData) -> dict[
 
 
 def _candidate(word: str, data: AdapterData) -> Text:
-    return [{"role": "assistant", "content": word}] if data.form == "chat" else f" {word}"
+    return [{"role": "assistant", "content": word}] if data.template == "chat" else f" {word}"
 
 
 def _asked(rows: Sequence[Row]) -> tuple[list[Text], list[Text]]:

@@ -15,7 +15,7 @@ from monosemy.errors import InputError
 from monosemy.lm.classification import label_words, load_classification, prompt_splits
 from monosemy.lm.config import Task
 from monosemy.lm.instructions import InstructionConfig, InstructionFormat, load_instructions
-from monosemy.lm.prompts import Form, Row
+from monosemy.lm.prompts import PromptTemplate, Row
 from monosemy.lm.tokenization import fit_context
 from monosemy.study.folder import data_fingerprint
 
@@ -32,7 +32,7 @@ class AdapterSource(BaseModel):
     task: Task | None = None
     """Texts with labels are classified, everything else is generated, where it is not given."""
     format: InstructionFormat | None = None
-    form: Form = "plain"
+    template: PromptTemplate = "plain"
     text_column: str | None = None
     label_column: str | None = None
     prompt_column: str = "prompt"
@@ -57,7 +57,7 @@ class AdapterData:
     labelled: LabelledData | None = None
     words: tuple[str, ...] = ()
     """The classes' names where they are generated."""
-    form: Form = "plain"
+    template: PromptTemplate = "plain"
     instructions: dict[str, list[Row]] = field(default_factory=dict)
     """Train, validation and test, where there are no labels."""
     notices: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class AdapterData:
     def key(self) -> str:
         """Tells this data from any other."""
         if self.labelled is not None:
-            return fingerprint(data_fingerprint(self.labelled), self.task, self.words, self.form)
+            return fingerprint(data_fingerprint(self.labelled), self.task, self.words, self.template)
         return fingerprint(json.dumps(self.instructions, sort_keys=True))
 
     def rows(self, labels: tuple[Labels, Labels] | None = None) -> dict[str, list[Row]]:
@@ -84,7 +84,7 @@ class AdapterData:
             )
             data = replace(data, train=train, validation=validation, noisy_labels=None)
         if self.task == "generation":
-            return prompt_splits(data, self.words, self.form).splits()
+            return prompt_splits(data, self.words, self.template).splits()
         return {
             name: [
                 {"text": str(text), "label": int(label)} for text, label in zip(part.inputs, part.labels, strict=True)
@@ -103,7 +103,7 @@ def load_adapter_data(config: AdapterSource, seed: int = 0) -> AdapterData:
         reader = InstructionConfig(
             source=config.source,
             format=config.format,
-            form=config.form,
+            template=config.template,
             prompt_column=config.prompt_column,
             completion_column=config.completion_column,
             test_fraction=config.test_fraction,
@@ -139,7 +139,7 @@ def _labelled(config: AdapterSource, seed: int) -> AdapterData:
     )
     task: Task = config.task or "classification"
     words = label_words(data, config.label_words) if task == "generation" else ()
-    return AdapterData(data.name, task, data, words, config.form, notices=data.notices)
+    return AdapterData(data.name, task, data, words, config.template, notices=data.notices)
 
 
 def fitted(data: AdapterData, tokenizer: Any, n_tokens: int, on_long: OnLong) -> AdapterData:
