@@ -63,7 +63,7 @@ def test_a_folder_stands_for_all_models_of_a_training(
     assert [Path(about["source"]).name for about in answer["files"]] == [f"seed{seed}.safetensors" for seed in range(3)]
     (tmp_path / "empty").mkdir()
     assert run(monkeypatch, tmp_path / "empty") == 2
-    assert "holds no sparse autoencoder" in capsys.readouterr().err
+    assert "does not contain a sparse autoencoder" in capsys.readouterr().err
 
 
 def test_the_terminal_has_80_columns(

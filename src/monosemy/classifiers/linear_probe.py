@@ -1,7 +1,4 @@
-"""One linear probe as a scikit-learn classifier.
-
-The exact optimum of one probe, as a cross-check of the many trained together.
-"""
+"""One linear probe as a scikit-learn classifier, and its exact optimum as a cross-check of the engine."""
 
 from typing import Any, Self
 
@@ -51,7 +48,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise InputError(f"y holds {len(self.classes_)} class; a classifier needs at least two.")
+            raise InputError(f"y has {len(self.classes_)} class; give at least two.")
         self.probes_ = train_probes(
             X,
             codes[:, None],
@@ -63,7 +60,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         return self
 
     def _checked(self, X: Any, y: Any = None) -> tuple[Any, Any]:
-        """Features and, for a fit, labels as scikit-learn checks them; a memory map without loading it."""
+        """Check features and, for a fit, labels as scikit-learn does; a memory map without loading it."""
         if memory_map(X) is None or X.ndim != 2 or X.dtype.kind not in "fiu":
             if y is None:
                 return validate_data(self, X, dtype=np.float32, accept_sparse="csr", reset=False), None
@@ -78,7 +75,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         return X, y
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Logits (N, C); for two classes their difference (N,)."""
+        """Return logits (N, C); for two classes their difference (N,)."""
         check_is_fitted(self, "probes_")
         X, _ = self._checked(X)
         weight = self.probes_.weight.numpy()
@@ -86,14 +83,14 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Class probabilities (N, C)."""
+        """Return class probabilities (N, C)."""
         logits = self.decision_function(X)
         if logits.ndim == 1:
             logits = np.stack([np.zeros_like(logits), logits], axis=1)
         return torch.softmax(torch.from_numpy(np.asarray(logits)), dim=1).numpy()
 
     def predict(self, X: ArrayLike) -> NDArray[np.object_]:
-        """The most likely class of each row."""
+        """Return the most likely class of each row."""
         check_is_fitted(self, "probes_")
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
@@ -106,7 +103,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 def exact_probe(
     features: Codes, labels: NDArray[np.integer], weight_decay: float, max_iter: int = 2000
 ) -> LogisticRegression:
-    """L-BFGS on the same objective as the probe engine: mean CE + weight_decay / 2 |W|^2, bias not decayed.
+    """Fit by L-BFGS the same objective as the probe engine: mean CE + weight_decay / 2 |W|^2, bias not decayed.
 
     Features are divided by the root mean square distance to their mean, as in the engine (centring does not change
     the optimum, because the bias takes it up). Labels of -1 leave the sample out. The returned classifier expects

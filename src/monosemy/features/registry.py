@@ -31,16 +31,16 @@ class SaeConfig(BaseModel):
     n_latents: Annotated[int, Ge(1)] = 1024
     k: Annotated[int, Ge(1)] = 16
     activation: ActivationName = "topk"
-    """Of the feature sets that do not name theirs."""
+    """Activation of the feature sets that do not name one."""
     center: Center = "mean"
-    """Where the bias starts; the recorded studies have the mean."""
+    """Start of the bias; the recorded studies use the mean."""
     n_epochs: Annotated[int, Ge(1)] = 30
     batch_size: Annotated[int, Ge(1)] = 512
     lr: Annotated[float, Gt(0)] = 1e-3
 
     def model_post_init(self, context: Any, /) -> None:
         if self.k > self.n_latents:
-            raise InputError(f"k={self.k} is above n_latents={self.n_latents}; choose k of at most n_latents.")
+            raise InputError(f"k={self.k} exceeds n_latents={self.n_latents}; choose k <= {self.n_latents}.")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class FeatureSet:
     role: Role
     base: Literal["dense", "ncl"]
     make: Callable[[SaeConfig, int], Any]
-    """From settings and seed to a scikit-learn transformer."""
+    """Returns a scikit-learn transformer for settings and seed."""
     seeded: bool = False
     """Whether the transformer itself depends on the seed."""
     on_request: bool = False
@@ -86,21 +86,12 @@ def _ica(settings: SaeConfig, seed: int) -> IndependentComponents:
 
 
 def _dense_autoencoder(settings: SaeConfig, seed: int) -> SparseAutoencoder:
-    """The autoencoder of the study in all but sparsity: width, start, loss and training, without selection or penalty.
+    """Return the autoencoder of the study in all but sparsity: width, start, loss and training, without selection or
+    penalty.
 
-    As many latents, because a bottleneck would take away width too, and two differences at once explain nothing.
+    As many latents, because a bottleneck would change the width too, and two differences at once explain nothing.
     """
-    return SparseAutoencoder(
-        settings.n_latents,
-        settings.n_latents,
-        activation="relu",
-        sparsity_weight=0.0,
-        center=settings.center,
-        n_epochs=settings.n_epochs,
-        batch_size=settings.batch_size,
-        lr=settings.lr,
-        random_state=seed,
-    )
+    return _autoencoder(settings, seed, settings.n_latents, "relu", sparsity_weight=0.0)
 
 
 def _random_topk(settings: SaeConfig, seed: int) -> RandomDictionary:
@@ -108,16 +99,20 @@ def _random_topk(settings: SaeConfig, seed: int) -> RandomDictionary:
 
 
 def _sae(settings: SaeConfig, seed: int, activation: ActivationName | None = None) -> SparseAutoencoder:
+    return _autoencoder(settings, seed, settings.k, activation or settings.activation, output="sparse")
+
+
+def _autoencoder(settings: SaeConfig, seed: int, k: int, activation: ActivationName, **more: Any) -> SparseAutoencoder:
     return SparseAutoencoder(
         settings.n_latents,
-        settings.k,
-        activation=activation or settings.activation,
+        k,
+        activation=activation,
         center=settings.center,
         n_epochs=settings.n_epochs,
         batch_size=settings.batch_size,
         lr=settings.lr,
-        output="sparse",
         random_state=seed,
+        **more,
     )
 
 

@@ -16,8 +16,7 @@ from monosemy.core.config import merged
 from monosemy.core.console import Progress
 from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.data.dataset import Images, Inputs, Kind, LabelledData
-from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.contrastive import Method, PretrainConfig, pretrain
+from monosemy.encoders.contrastive import STUDY_PRETRAINING, Method, PretrainConfig, pretrain
 from monosemy.encoders.image import (
     ENCODER_FILE,
     ImageEncoder,
@@ -29,17 +28,9 @@ from monosemy.encoders.image import (
 )
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError
-from monosemy.training.optimizers import OptimizerConfig
 
 Base = Literal["dense", "ncl"]
 METHODS: dict[Base, Method] = {"dense": "simclr", "ncl": "ncl"}
-ON_THE_SPOT = PretrainConfig(
-    steps=800,
-    batch_size=128,
-    optimizer=OptimizerConfig(name="sgd", lr=0.25, weight_decay=1e-3, warmup=0.1),
-    backbone=BackboneConfig(name="conv", width=16),
-)
-"""Small enough to train several within a study."""
 _ENCODERS = Stage("encoders", 1, ("torch",), __name__)
 _EMBEDDINGS = Stage("image-embeddings", 1, ("torch",), __name__)
 
@@ -65,7 +56,7 @@ class EncoderConfig(BaseModel):
             return given
         settings = given.get("contrastive") or {}
         if isinstance(settings, dict):
-            settings = merged(ON_THE_SPOT.model_dump(), settings)
+            settings = merged(STUDY_PRETRAINING.model_dump(), settings)
         return given | {"contrastive": settings}
 
 
