@@ -21,7 +21,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     Args:
         weight_decay: of the mean cross-entropy + weight_decay / 2 |W|^2.
-        epochs, batch_size, lr, min_steps: as in :class:`~monosemy.classifiers.engine.ProbeConfig`.
+        epochs, batch_size, lr, min_steps: as in :class:`~monosemy.classifiers.ProbeConfig`.
         random_state: of the order of the samples.
     """
 

@@ -31,7 +31,7 @@ _EXPECTED = "a .parquet, .safetensors, .npy or .npz file, a folder or pattern of
 
 
 def open_stream(source: Any, column: str | None = None, *, length: int | None = None) -> RowStream:
-    """Open a stream of the rows of a source; see :func:`monosemy.data.streams.shuffled` for random order.
+    """Open a stream of the rows of a source; see :func:`monosemy.data.shuffled` for random order.
 
     Args:
         source: an array, tensor or memory map (N, D); a path of .npy, .npz, .safetensors or .parquet, of a folder of

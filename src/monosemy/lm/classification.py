@@ -32,7 +32,7 @@ def load_classification(
     A column `split` with train, validation and test is used; a missing split is split off class by class.
 
     Raises:
-        InputError: as :func:`monosemy.data.load.load_data`, and where the table holds no texts.
+        InputError: as :func:`monosemy.load_data`, and where the table holds no texts.
     """
     config = DataConfig(
         source=source,

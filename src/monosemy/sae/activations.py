@@ -80,7 +80,7 @@ class Selecting(Activation):
 
 
 class TopK(Selecting):
-    """The k largest of each sample; see :func:`monosemy.functional.codes.top_k`."""
+    """The k largest of each sample; see :func:`monosemy.functional.top_k`."""
 
     name = "topk"
 

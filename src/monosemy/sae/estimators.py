@@ -72,7 +72,7 @@ class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return self.n_latents
 
     def encode(self, X: ArrayLike) -> SparseCodes:
-        """Return codes as :class:`monosemy.functional.codes.SparseCodes` of tensors."""
+        """Return codes as :class:`monosemy.functional.SparseCodes` of tensors."""
         check_is_fitted(self, "autoencoder_")
         z = self._checked(X, first=False)
         return stack_codes([self.autoencoder_.encode(rows) for rows in z.split(_CHUNK)])

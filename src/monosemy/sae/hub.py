@@ -87,7 +87,7 @@ def save_pretrained(model: Autoencoder, folder: str | Path, *, metrics: Mapping[
     """Write model.safetensors, config.json and a model card, README.md, into a folder, which is made if missing.
 
     Args:
-        metrics: measured numbers by name, for the card: of :func:`monosemy.sae.evaluation.evaluate`, or others.
+        metrics: measured numbers by name, for the card: of :func:`monosemy.sae.evaluate`, or others.
     """
     folder = Path(folder)
     model.save(folder / MODEL_FILE)

@@ -55,7 +55,7 @@ def train_on_stream(
     """Fit sparse autoencoders on one stream; each becomes, bit for bit, what it would be if fitted on it alone.
 
     Scale and bias start from the first 8,192 rows, so shuffle rows that come in a meaningful order
-    (:func:`monosemy.data.streams.shuffled`). Rows at the end of a pass that fill no batch are left out.
+    (:func:`monosemy.data.shuffled`). Rows at the end of a pass that fill no batch are left out.
 
     Args:
         saes: of one ``n_epochs`` and one ``batch_size``, each with a whole number as ``random_state``.
