@@ -159,6 +159,8 @@ def _pretrained(loader: Any, name: str, what: str, **options: Any) -> Any:
     folder = Path(name)
     if folder.is_dir():
         _refuse_pickled(folder)
+        if (folder / "adapter_config.json").is_file():  # transformers loads the adapter through PEFT
+            import monosemy.lm.monolora  # noqa: F401  registers MonoLoRA
     elif name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise InputError(f"The folder {name} does not exist; give a model's folder or its name.")
     offline = not folder.is_dir() and not _hub_answers()
