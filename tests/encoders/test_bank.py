@@ -12,7 +12,7 @@ from monosemy.encoders.contrastive import PretrainConfig, pretrain
 from monosemy.encoders.image import ENCODER_FILE, ProjectorConfig, embed, load_encoder, save_encoder
 from monosemy.errors import InputError
 from monosemy.study.probing.encoders import (
-    ON_THE_SPOT,
+    STUDY_PRETRAINING,
     EncoderBank,
     EncoderConfig,
     bases_of,
@@ -71,8 +71,8 @@ def test_an_encoder_of_another_kind_is_refused(name: str, kind: str, expected: s
 
 def test_settings_of_encoders_on_the_spot_start_from_the_small_ones() -> None:
     changed = EncoderConfig.model_validate({"name": "contrastive", "contrastive": {"augmentation": "cifar"}})
-    assert changed.contrastive == ON_THE_SPOT.model_copy(update={"augmentation": "cifar"})
-    assert EncoderConfig(name="contrastive").contrastive == ON_THE_SPOT
+    assert changed.contrastive == STUDY_PRETRAINING.model_copy(update={"augmentation": "cifar"})
+    assert EncoderConfig(name="contrastive").contrastive == STUDY_PRETRAINING
     assert EncoderConfig(name="none").contrastive is None
 
 
@@ -241,7 +241,7 @@ def test_users_name_encoders_by_file_folder_or_name(tmp_path: Path) -> None:
     assert named_encoder(None, "images").name == "contrastive"
     assert named_encoder("some/model", "texts") == EncoderConfig(name="some/model")
     missing = named_encoder("nowhere/encoder.safetensors", "images")
-    with pytest.raises(InputError, match=r"nowhere/encoder\.safetensors is no readable safetensors file"):
+    with pytest.raises(InputError, match=r"nowhere/encoder\.safetensors is not a readable safetensors file"):
         EncoderBank(missing, data())
 
 

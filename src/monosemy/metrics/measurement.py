@@ -19,7 +19,7 @@ from monosemy.core.files import atomic_path
 from monosemy.corruptions.labels import check_symmetric_rate, informative_limit
 from monosemy.data.codes import load_codes
 from monosemy.data.dataset import DataConfig
-from monosemy.data.memory_map import as_codes, first_bad_row, row_blocks, take_rows
+from monosemy.data.memory_map import as_codes, check_finite, row_blocks, take_rows
 from monosemy.errors import InputError
 from monosemy.functional.consistency import Codes
 from monosemy.functional.geometry import effective_rank
@@ -304,9 +304,7 @@ def _check_shapes(codes: Codes, reference: Codes | None, reconstruction: Codes |
 
 def _finite_rows(codes: Codes, block: slice, name: str) -> Codes:
     rows = take_rows(codes, block)
-    bad = first_bad_row(rows)
-    if bad is not None:
-        raise InputError(f"{name} has NaN or infinity in row {block.start + bad}; remove or repair that row.")
+    check_finite(rows, name, block)
     return rows
 
 

@@ -155,7 +155,7 @@ def scores(loaded: LoadedModel, rows: Sequence[TextRow], data: LoraData) -> dict
 
 
 def _candidate(word: str, data: LoraData) -> Text:
-    return [{"role": "assistant", "content": word}] if data.form == "chat" else f" {word}"
+    return [{"role": "assistant", "content": word}] if data.template == "chat" else f" {word}"
 
 
 def _prompts_and_answers(rows: Sequence[TextRow]) -> tuple[list[Text], list[Text]]:

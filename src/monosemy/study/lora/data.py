@@ -13,7 +13,7 @@ from monosemy.errors import InputError
 from monosemy.lm.classification import label_words, load_classification, prompt_splits
 from monosemy.lm.config import Task
 from monosemy.lm.instructions import InstructionConfig, load_instructions
-from monosemy.lm.prompts import Form, Row
+from monosemy.lm.prompts import PromptTemplate, Row
 from monosemy.lm.tokenization import fit_context
 from monosemy.study.folder import data_fingerprint
 from monosemy.study.lora.plan import LoraSource, OnLong
@@ -30,7 +30,7 @@ class LoraData:
     labelled: LabelledData | None = None
     words: tuple[str, ...] = ()
     """The classes' names where they are generated."""
-    form: Form = "plain"
+    template: PromptTemplate = "plain"
     instructions: dict[str, list[Row]] = field(default_factory=dict)
     """Train, validation and test, where there are no labels."""
     held_out: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class LoraData:
     def key(self) -> str:
         """Tells this data from any other."""
         if self.labelled is not None:
-            return fingerprint(data_fingerprint(self.labelled), self.task, self.words, self.form)
+            return fingerprint(data_fingerprint(self.labelled), self.task, self.words, self.template)
         return fingerprint(json.dumps(self.instructions, sort_keys=True))
 
     def rows(self, labels: tuple[Labels, Labels] | None = None) -> dict[str, list[Row]]:
@@ -59,7 +59,7 @@ class LoraData:
             )
             data = replace(data, train=train, validation=validation, noisy_labels=None)
         if self.task == "generation":
-            return prompt_splits(data, self.words, self.form).splits()
+            return prompt_splits(data, self.words, self.template).splits()
         return {
             name: [
                 {"text": str(text), "label": int(label)} for text, label in zip(part.inputs, part.labels, strict=True)
@@ -78,7 +78,7 @@ def load_lora_data(config: LoraSource, seed: int = 0) -> LoraData:
         reader = InstructionConfig(
             source=config.source,
             format=config.format,
-            form=config.form,
+            template=config.template,
             prompt_column=config.prompt_column,
             completion_column=config.completion_column,
             test_fraction=config.test_fraction,
@@ -114,7 +114,7 @@ def _labelled(config: LoraSource, seed: int) -> LoraData:
     )
     task: Task = config.task or "classification"
     words = label_words(data, config.label_words) if task == "generation" else ()
-    return LoraData(data.name, task, data, words, config.form, notices=data.notices)
+    return LoraData(data.name, task, data, words, config.template, notices=data.notices)
 
 
 def fitted(data: LoraData, tokenizer: Any, n_tokens: int, on_long: OnLong) -> LoraData:
@@ -152,18 +152,26 @@ def _fitted_texts(data: LoraData, labelled: LabelledData, tokenizer: Any, n_toke
         if on_long == "drop":
             parts[name] = split.take(np.flatnonzero(lengths <= room))
         else:
-            parts[name] = Split(tuple(_cut(text, tokenizer, room) for text in texts), split.labels)
+            shortened = (
+                truncate_text(text, tokenizer, room) if length > room else text
+                for text, length in zip(texts, lengths, strict=True)
+            )
+            parts[name] = Split(tuple(shortened), split.labels)
         done = "left out" if on_long == "drop" else "cut"
         notices.append(f"{name.capitalize()}: {n_long:,} texts of more than {room} tokens were {done}.")
     changed = replace(labelled, train=parts["train"], validation=parts["validation"], test=parts["test"])
     return replace(data, labelled=changed, notices=(*data.notices, *notices))
 
 
-def _cut(text: str, tokenizer: Any, room: int) -> str:
-    """The beginning of a text that has at most ``room`` tokens, special ones included."""
-    n_special = len(tokenizer("")["input_ids"])
-    ends = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-    return text if len(ends) <= room - n_special else text[: ends[room - n_special - 1][1]]
+def truncate_text(text: str, tokenizer: Any, n_tokens: int) -> str:
+    """Return the beginning of a long text that has ``n_tokens`` tokens, including special tokens.
+
+    The tokenizer truncates; the offsets of the remaining tokens give the text.
+    """
+    side, tokenizer.truncation_side = tokenizer.truncation_side, "right"
+    encoded = tokenizer(text, truncation=True, max_length=n_tokens, return_offsets_mapping=True)
+    tokenizer.truncation_side = side
+    return text[: max(end for _, end in encoded["offset_mapping"])]
 
 
 def _too_long(n: int, split: str, name: str, n_tokens: int) -> InputError:

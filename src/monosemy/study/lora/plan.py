@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, model_validator
 from monosemy.core.config import Config, merged
 from monosemy.lm.config import AdapterConfig, Dtype, JudgeConfig, Task, parse_judge
 from monosemy.lm.instructions import InstructionFormat
-from monosemy.lm.prompts import Form
+from monosemy.lm.prompts import PromptTemplate
 from monosemy.results.variants import Role, register_family
 from monosemy.study.scenarios import FewLabels, LabelNoise, LabelPlan, once
 
@@ -88,7 +88,7 @@ class LoraSource(Config):
     """classification or generation; by default classification where there are labels."""
     format: InstructionFormat | None = None
     """Format of rows without labels; recognised by their columns by default."""
-    form: Form = "plain"
+    template: PromptTemplate = "plain"
     """Prompt template: plain, alpaca, or chat where the model has a chat template."""
     text_column: str | None = None
     """Column of the texts."""

@@ -12,7 +12,7 @@ from monosemy.core.console import Progress
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import ExecutorConfig
 from monosemy.errors import InputError
-from monosemy.lm.adapter_training import put_adapter
+from monosemy.lm.adapter_training import insert_adapter
 from monosemy.lm.dpo_evaluation import sample_texts
 from monosemy.lm.instructions import held_out_texts
 from monosemy.lm.judge import make_judge
@@ -63,7 +63,7 @@ class LoraStudy(StudyKind[LoraPlan, LoraData, AdapterJob]):
         if data.task == "generation" and plan.held_out is None:
             with one_thread():  # the draws, and with them the folder's key, are the same on any number of cores
                 texts = sample_texts(loaded, seed=plan.seed)
-        put_adapter(loaded, plan.training_of(BASELINE, plan.learning_rates[0], 0), data.task)
+        insert_adapter(loaded, plan.training_of(BASELINE, plan.learning_rates[0], 0), data.task)
         return replace(data, held_out=tuple(texts))
 
     def key(self, plan: LoraPlan, data: LoraData) -> str:
