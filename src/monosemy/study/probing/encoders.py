@@ -125,7 +125,7 @@ def files_by_base(files: Sequence[Path]) -> dict[Base, list[Path]]:
         described = describe_encoder(path)
         base: Base = "dense" if described.spec.non_negative is None else "ncl"
         found.setdefault(base, []).append(path)
-        training = {name: value for name, value in described.about.get("pretrain", {}).items() if name != "seed"}
+        training = {name: value for name, value in described.metadata.get("pretrain", {}).items() if name != "seed"}
         first = trained.setdefault(base, (path, training))
         if training != first[1]:
             raise InputError(
@@ -263,7 +263,7 @@ class EncoderBank:
         """What training an encoder took when it was trained; NaN for one that was not trained on the spot."""
         if self.config.name != "contrastive":
             return math.nan
-        return float(describe_encoder(self._path(base, seed)).about.get("seconds", math.nan))
+        return float(describe_encoder(self._path(base, seed)).metadata.get("seconds", math.nan))
 
     def _path(self, base: Base, seed: int) -> Path:
         if self.config.name == "files":
