@@ -153,7 +153,7 @@ def _descend(
     config: ProbeConfig,
     rng: torch.Generator,
 ) -> Tensor:
-    """SGD with momentum on ``weight`` in place, with a peak step size for each probe; returns the bias.
+    """Train ``weight`` in place by SGD with momentum, with a peak step size for each probe, and return the bias.
 
     Columns of ``weight`` are (probe, class), or (class, probe) where classes are few: torch's softmax is vectorised
     along the last axis, or along the axes behind it, and ten classes fill no vector.

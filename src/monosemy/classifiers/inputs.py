@@ -42,7 +42,7 @@ class Batch(Protocol):
     def times(self, weight: Tensor, out: Tensor) -> None: ...
 
     def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None:
-        """momentum <- 0.9 momentum + x^T right / B, in place."""
+        """Set momentum <- 0.9 momentum + x^T right / B, in place."""
         ...
 
 

@@ -124,17 +124,17 @@ def embed(
     return np.concatenate(pieces)
 
 
-def save_encoder(encoder: ImageEncoder, path: Path, about: dict[str, Any] | None = None) -> None:
-    """Write the weights, how to build the network, and ``about`` to a file that :func:`load_encoder` reads."""
-    note = {"spec": encoder.spec.model_dump(mode="json"), "about": about or {}}
-    write_model_file(path, FORMAT, note, encoder.state_dict())
+def save_encoder(encoder: ImageEncoder, path: Path, metadata: dict[str, Any] | None = None) -> None:
+    """Write the weights, the architecture, and ``metadata`` to a file that :func:`load_encoder` reads."""
+    description = {"spec": encoder.spec.model_dump(mode="json"), "about": metadata or {}}
+    write_model_file(path, FORMAT, description, encoder.state_dict())
 
 
 class Description(NamedTuple):
     """Architecture and metadata of an encoder file."""
 
     spec: EncoderSpec
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def describe_encoder(path: Path) -> Description:
@@ -142,9 +142,9 @@ def describe_encoder(path: Path) -> Description:
     return _description(read_metadata(path, FORMAT), path)
 
 
-def _description(note: dict[str, Any], path: Path) -> Description:
+def _description(values: dict[str, Any], path: Path) -> Description:
     try:
-        return Description(EncoderSpec.model_validate(note.get("spec")), dict(note.get("about") or {}))
+        return Description(EncoderSpec.model_validate(values.get("spec")), dict(values.get("about") or {}))
     except (ValidationError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not a complete encoder; give a file that `monosemy pretrain` wrote.") from error
 
@@ -155,8 +155,8 @@ def load_encoder(path: Path) -> ImageEncoder:
     Raises:
         InputError: the file is missing, damaged, of another format, or its weights do not fit its description.
     """
-    note, tensors = read_model_file(path, FORMAT)
-    spec = _description(note, path).spec
+    values, tensors = read_model_file(path, FORMAT)
+    spec = _description(values, path).spec
     try:
         with torch.device("meta"):  # without memory: a description may ask for more than the file has weights for
             described = {name: value.shape for name, value in ImageEncoder(spec).state_dict().items()}

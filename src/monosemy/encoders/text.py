@@ -28,8 +28,8 @@ class TextEncoder:
 
     def encode(self, texts: tuple[str, ...], on_texts: OnCount | None = None) -> NDArray[np.float32]:
         """Return embeddings (N, D) of N texts."""
-        about = {"encoder": self.name, "rows": len(texts)}
-        return cached_array(_EMBEDDINGS, (self._key, texts), about, lambda: self._run(texts, on_texts))
+        metadata = {"encoder": self.name, "rows": len(texts)}
+        return cached_array(_EMBEDDINGS, (self._key, texts), metadata, lambda: self._run(texts, on_texts))
 
     def _run(self, texts: tuple[str, ...], on_texts: OnCount | None) -> NDArray[np.float32]:
         if self._model is None:

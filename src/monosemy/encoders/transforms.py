@@ -19,7 +19,7 @@ def _per_image(parameter: Tensor, images: Tensor) -> Tensor:
 
 
 def rgb_to_grayscale(images: Tensor) -> Tensor:
-    """0.2989 R + 0.587 G + 0.114 B, shape (N, 1, H, W)."""
+    """Return 0.2989 R + 0.587 G + 0.114 B, shape (N, 1, H, W)."""
     if images.shape[1] == 1:
         return images
     red, green, blue = images.split(1, dim=1)
@@ -27,18 +27,18 @@ def rgb_to_grayscale(images: Tensor) -> Tensor:
 
 
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """factor x, clipped to [0, 1]."""
+    """Return factor x, clipped to [0, 1]."""
     return (images * _per_image(factor, images)).clamp_(0, 1)
 
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """factor x + (1 - factor) (mean grey of the image), clipped to [0, 1]."""
+    """Return factor x + (1 - factor) (mean grey of the image), clipped to [0, 1]."""
     mean = rgb_to_grayscale(images).mean(dim=(1, 2, 3), keepdim=True)
     return torch.lerp(mean, images, _per_image(factor, images)).clamp_(0, 1)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """factor x + (1 - factor) grey(x), clipped to [0, 1]."""
+    """Return factor x + (1 - factor) grey(x), clipped to [0, 1]."""
     if images.shape[1] == 1:
         return images
     return torch.lerp(rgb_to_grayscale(images), images, _per_image(factor, images)).clamp_(0, 1)
@@ -73,7 +73,7 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
-    """1 - x where x >= threshold, else x."""
+    """Return 1 - x where x >= threshold, else x."""
     return torch.where(images >= _per_image(threshold, images), 1 - images, images)
 
 
