@@ -11,7 +11,6 @@ from monosemy.theory.two_features import (
     ALWAYS_AHEAD_SPARSITY,
     MONO,
     POLY,
-    lead_lost_at_input_noise,
     noisy_moments,
     overtaking,
     scale_free_separability,
@@ -133,8 +132,9 @@ def test_from_which_sparsity_mono_leads():
 
 
 def test_input_noise_can_only_take_the_lead_from_mono():
-    assert lead_lost_at_input_noise(0.5) == 0
-    s = lead_lost_at_input_noise(0.85)
+    # |J(x1)| > |J(x1 - x2)| is Var M (Var M - 4 Var L) > 4 s^2 Var L; of x1, class 1 has Var M and class 0 Var L.
+    _, _, smaller, larger = two_feature_moments(0.85, MONO)
+    s = float(np.sqrt(larger * (larger - 4 * smaller) / (4 * smaller)))
     assert s > 0
     assert passing(0.85, input_noise=s - 1e-6).outcome == "always"
     assert passing(0.85, input_noise=s + 1e-6).outcome == "crosses"

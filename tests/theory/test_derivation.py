@@ -1,6 +1,5 @@
 """The numeric closed forms against computer algebra that starts from the densities."""
 
-import numpy as np
 import pytest
 
 from monosemy.theory import derivation
@@ -8,7 +7,6 @@ from monosemy.theory.two_features import (
     ALWAYS_AHEAD_SPARSITY,
     MONO,
     POLY,
-    lead_lost_at_input_noise,
     overtaking,
     score_separability,
     two_feature_moments,
@@ -60,11 +58,5 @@ def test_the_polynomial_of_the_documentation():
 
 
 def test_from_which_sparsity_mono_leads():
-    assert float(derivation.derive_always_ahead_sparsity()) == pytest.approx(ALWAYS_AHEAD_SPARSITY, rel=1e-14)
-
-
-def test_the_input_noise_that_takes_the_lead():
-    squared = derivation.derive_lead_lost()
-    names = derivation.symbols()
-    for s in np.linspace(0.77, 0.99, 5):
-        assert lead_lost_at_input_noise(s) ** 2 == pytest.approx(float(squared.subs(names.sparsity, s)), rel=1e-10)
+    constant = derivation.derive_crossing().eval(0).subs(derivation.symbols().sparsity, ALWAYS_AHEAD_SPARSITY)
+    assert float(constant) == pytest.approx(0, abs=1e-13)

@@ -45,6 +45,8 @@ _COST_HEADS = {
     "seconds": "In all, without encoders",
     "peak_mib": "Peak memory of the process",
 }
+_WIDE = 9.0
+"""Inches from which a figure takes the whole width of a section, for its texts would be too small otherwise."""
 _HIDDEN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]")
 """Control characters, and marks that turn the direction of all that follows."""
 
@@ -162,8 +164,10 @@ def _section(section: tables.Section, hero: StudyFigure | None) -> dict[str, Any
 
 def image(item: StudyFigure) -> dict[str, Any]:
     """A figure as a picture inside a page; it follows a dark page unless its own colours carry values."""
-    paper = item.kind == "kinds"
-    return {"source": _source(item.figure, not paper), "narrow": None, "alt": item.alt, "paper": paper}
+    paper = item.kind in ("kinds", "heatmap")
+    classes = [name for name, chosen in (("paper", paper), ("wide", item.figure.get_figwidth() > _WIDE)) if chosen]
+    source = _source(item.figure, not paper)
+    return {"source": source, "narrow": None, "alt": item.alt, "paper": paper, "classes": " ".join(classes)}
 
 
 def _source(figure: Figure, both_schemes: bool) -> str:

@@ -52,7 +52,8 @@ def print_result(result: StudyResult, console: Console, sections: Sequence[table
 
 def result_json(result: StudyResult) -> str:
     """Return verdict, warnings, messages, summary, mean metrics and folder as JSON; unknown values are null."""
-    keys = [key for key in ("features", "scenario", "level", "metric") if key in result.results]
+    names = ("source", "classes", "sparsity", "features", "scenario", "level", "metric")
+    keys = [key for key in names if key in result.results]
     metrics = result.results.groupby(keys, sort=False)["value"].mean().reset_index()
     return outcome_json(
         result.verdict.sentences,

@@ -65,6 +65,27 @@ def outcomes(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(word, part) for word, part in parts if len(part)]
 
 
+VERBS = {
+    "better": "improves on",
+    "worse": "is worse than",
+    "no clear difference": "makes no clear difference to",
+    "not testable": "cannot be tested against",
+}
+
+
+def compared_by_outcome(rows: pd.DataFrame, name: str, baseline: str) -> str:
+    """Return how a variant compares with the baseline in each row of a summary, the cells grouped by outcome."""
+    parts = []
+    for word, part in outcomes(rows):
+        cells = [
+            f"{'on clean labels' if scenario == 'clean' else f'under {describe_cell(scenario, level)}'} "
+            f"({in_points(gain)})"
+            for scenario, level, gain in part[["scenario", "level", "gain"]].itertuples(index=False)
+        ]
+        parts.append(f"{VERBS[word]} {baseline} {', '.join(cells)}")
+    return f"{name} {'; '.join(parts)}"
+
+
 def few_seeds(n_seeds: int) -> list[str]:
     """Return a warning where there are too few seeds for intervals to mean much."""
     if n_seeds >= 5:

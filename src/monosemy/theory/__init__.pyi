@@ -1,4 +1,4 @@
-from .toy import ToyConfig as ToyConfig
+from .plan import ToyConfig as ToyConfig
 from .toy import measure_superposition as measure_superposition
 from .toy import train_toy_models as train_toy_models
 from .two_features import overtaking as overtaking

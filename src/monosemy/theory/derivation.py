@@ -119,28 +119,3 @@ def derive_crossing() -> Any:
     eta_of_q = (1 - sympy.sqrt(1 - 4 * names.q)) / 2
     in_q = sympy.simplify(sympy.expand(difference.subs(names.label_noise, eta_of_q)))
     return sympy.Poly(sympy.numer(sympy.together(in_q)), names.q)
-
-
-@cache
-def derive_always_ahead_sparsity() -> Any:
-    """The sparsity in (0, 1) from which on x1 beats x1 - x2 without noise: the root at q = 0."""
-    import sympy
-
-    names = symbols()
-    constant = derive_crossing().eval(0)
-    (root,) = [r for r in sympy.solve(sympy.Eq(constant, 0), names.sparsity) if 0 < r < 1]
-    return sympy.radsimp(root)
-
-
-@cache
-def derive_lead_lost() -> Any:
-    """The Gaussian noise s, squared, at which x1 loses its lead over x1 - x2 on clean labels."""
-    import sympy
-
-    names = symbols()
-    squared = derive_squared_separability().subs(names.label_noise, 0)
-    mono, poly = squared.subs({names.w1: 1, names.w2: 0}), squared.subs({names.w1: 1, names.w2: 1})
-    s2 = sympy.Symbol("s2", nonnegative=True)
-    numerator = sympy.numer(sympy.together((mono - poly).subs(names.input_noise, sympy.sqrt(s2))))
-    (root,) = sympy.solve(sympy.Eq(sympy.expand(numerator), 0), s2)
-    return sympy.factor(root)

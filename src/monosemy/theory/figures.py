@@ -1,250 +1,259 @@
-"""Figures of the toy model and of separability; Matplotlib's objects, drawn without a display."""
+"""The tables and figures that the toy model and separability add to their reports."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
-import matplotlib
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
-from monosemy.core.files import atomic_path
-from monosemy.results.statistics import mean_interval
-from monosemy.theory.answers import cells_of, sweep_gains, values_by
-from monosemy.theory.runs import SweepSetting, ToyRun
-from monosemy.theory.simulation import ClassSimulation
-from monosemy.theory.toy_study import CODES
+from monosemy.report import tables
+from monosemy.report.figures import HOUSE_STYLE, accuracy_figure, gain_figure
+from monosemy.report.style import style_of
+from monosemy.report.tables import Section, StudyFigure, Table
+from monosemy.results.result import StudyResult
+from monosemy.results.statistics import mean_interval, summarise
+from monosemy.theory.plan import BASELINE, SeparabilityPlan, SweepConfig, ToyPlan
+from monosemy.theory.toy import measure_superposition
 from monosemy.theory.two_features import (
     ALWAYS_AHEAD_SPARSITY,
     MONO,
+    POLY,
     ScoreMoments,
     overtaking,
     scale_free_separability,
     score_separability,
     two_feature_moments,
 )
+from monosemy.theory.verdict import lead_words, moments_of, score_name, sweep_gains
 
-COLOURS = {"mono": "#D55E00", "poly": "#0072B2", "rotated": "#9a9a9a", "poly-rest": "#009E73"}
-_TASK_NAMES = {
-    "all": "Largest of ALL features (even-handed)",
-    "kept": "Largest of the features mono KEEPS (favours mono)",
-}
-_RC: dict[Any, Any] = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#9a9a9a",
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10.5,
-    "figure.facecolor": "white",
-    "font.size": 9.5,
-    "grid.color": "#e4e4e4",
-    "legend.frameon": False,
-    "savefig.facecolor": "white",
-    "svg.fonttype": "path",
-    "svg.hashsalt": "monosemy",
-}
-_styled = matplotlib.rc_context(_RC)
+_COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#D55E00", "#56B4E9")
+_TITLE = {"pad": 8, "fontsize": 10.5}
 
 
-def save(figure: Figure, folder: Path, name: str) -> None:
-    """PNG and SVG, each whole or not there."""
-    with matplotlib.rc_context(_RC):
-        with atomic_path(folder / f"{name}.png") as path:
-            figure.savefig(path, format="png", dpi=150)
-        with atomic_path(folder / f"{name}.svg") as path:
-            figure.savefig(path, format="svg", metadata={"Date": None})  # no date: equal runs, equal files
+def toy_sections(result: StudyResult) -> list[Section]:
+    """Return the task that favours mono, the learned matrices, and the sweep."""
+    plan: ToyPlan = result.plan
+    sections = []
+    if "kept" in result.tables:
+        sections.append(_kept_section(summarise(result.tables["kept"], BASELINE), plan))
+    alt = "W^T W of the toy model for each sparsity, features that interfere most beside each other."
+    figure = superposition_figure(result.tables["weights"], plan)
+    note = f"Diagonal: features that the model represents. Off the diagonal: features that share a dimension. n = " \
+           f"{plan.n_features}, m = {plan.n_dimensions}."  # fmt: skip
+    sections.append(
+        Section(
+            "Superposition", figures=(StudyFigure("heatmap", "", "superposition", alt, figure),), note=note
+        )
+    )  # fmt: skip
+    if "sweep" in result.tables:
+        alt = "Accuracy of mono minus poly for each sparsity and number of dimensions, by task and noise."
+        figure = phase_figure(result.tables["sweep"], plan.grid)
+        note = f"n = {plan.grid.n_features} features, {plan.grid.n_seeds} seeds. Bold: the 95 % interval excludes 0."
+        sections.append(
+            Section("Sweep", figures=(StudyFigure("heatmap", "", "sweep", alt, figure),), note=note)
+        )  # fmt: skip
+    return sections
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+def _kept_section(summary: pd.DataFrame, plan: ToyPlan) -> Section:
+    """Return accuracies and gains where only the features that mono keeps are candidates."""
+    parts, figures = [], []
+    for scenario in tables.scenarios(summary):
+        table = tables.scenario_table(summary, scenario)
+        heads = tuple(tables.level_text(scenario, level) for level in tables.levels(table))
+        title = tables.scenario_title(scenario)
+        names = tables.feature_names(table)
+        cells = {name: list(tables.cells(table[table["features"] == name])) for name in names}
+        accuracies = tuple((name, tuple(map(tables.accuracy_text, cells[name]))) for name in names)
+        gains = tuple(
+            (name, tuple(tables.points(cell.gain, signed=True) for cell in cells[name]))
+            for name in names
+            if name != BASELINE
+        )
+        parts.append(Table(f"{title}, kept features: accuracy, %", heads, accuracies))
+        parts.append(Table(f"{title}, kept features: gain over {BASELINE}, points", heads, gains))
+        for kind, draw in (("accuracy", accuracy_figure), ("gain", gain_figure)):
+            alt = f"{title}, kept features: {kind} of each code by level."
+            figures.append(StudyFigure(kind, scenario, f"kept-{kind}-{scenario}", alt, draw(summary, scenario)))
+    note = (
+        f"Only the {plan.n_dimensions} features that mono keeps are candidates for the largest: the best case for mono."
+    )
+    return Section("Largest of the kept features", tuple(parts), tuple(figures), note)
 
 
-@_styled
-def superposition_figure(run: ToyRun) -> Figure:
-    """W^T W of the first seed for every pictured sparsity, features sorted so that partners stand together."""
-    count = len(run.pictured)
-    figure = _figure(2.35 * count + 0.9, 3.3)
-    axes = np.atleast_1d(figure.subplots(1, count))
-    image = None
-    for k, (axis, sparsity) in enumerate(zip(axes, run.pictured, strict=True)):
-        weight = run.models.weight[k * run.setting.seeds].numpy()
+@HOUSE_STYLE
+def superposition_figure(weights: pd.DataFrame, plan: ToyPlan) -> Figure:
+    """Draw W^T W of the first seed for each sparsity, features sorted so that partners stand side by side."""
+    first = weights[weights["seed"] == plan.seed]
+    figure, axes = _panels(1, len(plan.pictured_sparsities), 2.35 * len(plan.pictured_sparsities) + 0.9, 3.0)
+    for number, (axis, sparsity) in enumerate(zip(axes[0], plan.pictured_sparsities, strict=True)):
+        entries = first[first["sparsity"] == sparsity]
+        weight = entries.pivot(index="row", columns="column", values="value").to_numpy()
         gram = weight.T @ weight
         order = _partner_order(gram)
         image = axis.imshow(gram[np.ix_(order, order)], cmap="RdBu_r", vmin=-1.2, vmax=1.2, interpolation="nearest")
-        shared = run.superposition.features_per_dimension[k * run.setting.seeds]
-        own = " (this run)" if k == 0 else ""
-        axis.set_title(f"S = {sparsity:g}{own}\n{shared:.2f} features a dimension")
+        shared = measure_superposition(torch.tensor(weight)[None]).features_per_dimension[0]
+        probed = " (probed)" if number == 0 else ""
+        axis.set_title(f"S = {sparsity:g}{probed}\n{shared:.2f} features per dimension", **_TITLE)
         axis.set_xticks([])
         axis.set_yticks([])
-        axis.set_xlabel("feature")
-    axes[0].set_ylabel("feature")
-    assert image is not None
-    bar = figure.colorbar(image, ax=list(axes), shrink=0.75, pad=0.01, ticks=[-1, 0, 1])
+        axis.grid(False)
+        axis.set_xlabel("Feature")
+    axes[0, 0].set_ylabel("Feature")
+    bar = figure.colorbar(image, ax=list(axes[0]), shrink=0.75, pad=0.01, ticks=[-1, 0, 1])
     bar.outline.set_visible(False)
-    n, m = run.setting.features, run.setting.dimensions
-    figure.suptitle(f"$W^T W$ of the toy model: {n} features in {m} dimensions", x=0.01, ha="left", weight="bold")
     return figure
 
 
-def _partner_order(gram: np.ndarray) -> list[int]:
-    """Each feature followed by the one that interferes with it most."""
+def _partner_order(gram: NDArray[np.float64]) -> list[int]:
+    """Return the features, each followed by the one that interferes with it most."""
     strength = np.abs(gram - np.diag(gram.diagonal()))
     left = list(range(len(gram)))
     order: list[int] = []
     while left:
-        first = left.pop(0)
-        order.append(first)
+        order.append(left.pop(0))
         if left:
-            partner = max(left, key=lambda j: strength[first, j])
+            partner = max(left, key=lambda j: strength[order[-1], j])
             left.remove(partner)
             order.append(partner)
     return order
 
 
-@_styled
-def accuracy_figure(run: ToyRun) -> Figure:
-    """Accuracy bars with 95 % intervals: tasks as panels, noise as groups, codes as colours."""
-    accuracy = values_by(run.results, "accuracy", "task", "code", "scenario", "level")
-    tasks = [task for task in _TASK_NAMES if any(key[0] == task for key in accuracy)]
-    figure = _figure(8.6, 2.9 * len(tasks) + 0.5)
-    axes = np.atleast_1d(figure.subplots(len(tasks), 1))
-    width = 0.8 / len(CODES)
-    for axis, task in zip(axes, tasks, strict=True):
-        cells = cells_of(run.results, task)
-        for k, code in enumerate(CODES):
-            stats = [mean_interval(100 * accuracy[task, code, *cell]) for cell in cells]
-            mean = np.array([s[0] for s in stats])
-            half = np.nan_to_num(np.array([s[2] - s[0] for s in stats]))
-            place = np.arange(len(cells)) + (k - (len(CODES) - 1) / 2) * width
-            axis.bar(place, mean, 0.92 * width, yerr=half, color=COLOURS[code], error_kw={"lw": 1.2, "ecolor": "#222"})
-            for x, value, error in zip(place, mean, half, strict=True):
-                axis.text(x, value + error, f"{value:.0f}", ha="center", va="bottom", fontsize=7.5, color="#444444")
-        axis.set_xticks(range(len(cells)), [_cell_name(*cell) for cell in cells])
-        axis.tick_params(axis="x", length=0)
-        axis.set_ylabel("accuracy, %")
-        axis.set_title(_TASK_NAMES[task])
-        axis.grid(axis="y")
-    names = {"mono": "mono", "poly": "poly (learned)", "rotated": "mono, rotated (control)"}
-    handles = [Patch(color=COLOURS[code], label=names[code]) for code in CODES]
-    axes[0].legend(handles=handles, ncols=len(CODES), loc="upper right", bbox_to_anchor=(1, 1.02))
-    s, n, m = run.setting.sparsity, run.setting.features, run.setting.dimensions
-    figure.suptitle(
-        f"Linear probes on codes of {m} numbers, {n} features, S = {s:g} ({run.setting.seeds} seeds)",
-        x=0.01, ha="left", weight="bold",
-    )  # fmt: skip
-    return figure
-
-
-def _cell_name(scenario: str, level: float) -> str:
-    names = {"clean": "clean", "label-noise": f"{level:.0%} wrong\nlabels", "input-noise": f"input noise\n{level:g}"}
-    return names[scenario]
-
-
-@_styled
-def phase_figure(sweep: pd.DataFrame, setting: SweepSetting) -> Figure:
-    """Where mono beats poly: sparsity against m / n, tasks as rows, noise as columns; red for mono."""
-    gains = sweep_gains(sweep)
+@HOUSE_STYLE
+def phase_figure(sweep: pd.DataFrame, grid: SweepConfig) -> Figure:
+    """Draw where mono is better than poly: sparsity against m / n, tasks as rows, noise as columns; blue for mono."""
+    gains = sweep_gains(sweep).set_index(["task", "scenario"])
     scenarios = {
-        "clean": "clean",
-        "label-noise": f"label noise, {setting.label_noise:.0%} of the limit",
-        "input-noise": f"input noise {setting.input_noise:g}",
+        "clean": "Clean labels",
+        "label-noise": f"Label noise, {100 * grid.label_noise:.3g} % of the limit",
+        "input-noise": f"Input noise {grid.input_noise:g}",
     }
-    tasks = {"all": "ALL features\n(even-handed)", "kept": "KEPT features\n(favours mono)"}
-    figure = _figure(11.4, 6.6)
-    axes = figure.subplots(len(tasks), len(scenarios), sharex=True, sharey=True)
-    image = None
-    for i, (task, task_name) in enumerate(tasks.items()):
+    names = {"all": "All features", "kept": "Kept features"}
+    tasks = [task for task in names if task in gains.index.get_level_values("task")]
+    figure, axes = _panels(len(tasks), len(scenarios), 11.4, 3.1 * len(tasks) + 0.4)
+    for i, task in enumerate(tasks):
         for j, (scenario, name) in enumerate(scenarios.items()):
             axis: Axes = axes[i, j]
-            cell = gains[(gains["task"] == task) & (gains["scenario"] == scenario)]
-            tables = [cell.pivot(index="dimensions", columns="sparsity", values=v) for v in ("gain", "low", "high")]
-            mean, low, high = (t.reindex(list(setting.dimensions)).to_numpy() for t in tables)
-            image = axis.imshow(mean, cmap="RdBu_r", vmin=-40, vmax=40, origin="lower", aspect="auto")
+            cell = gains.loc[(task, scenario)]
+            wide = [cell.pivot(index="dimensions", columns="sparsity", values=v) for v in ("gain", "low", "high")]
+            mean, low, high = (t.reindex(list(grid.dimensions), columns=list(grid.sparsities)).to_numpy() for t in wide)
+            image = axis.imshow(mean, cmap="RdBu", vmin=-40, vmax=40, origin="lower", aspect="auto")
             for (y, x), value in np.ndenumerate(mean):
                 clear = low[y, x] > 0 or high[y, x] < 0
-                colour = "white" if abs(value) > 26 else "#222222" if clear else "#8a8a8a"
                 axis.text(
-                    x, y, _signed(value), ha="center", va="center", fontsize=8.5, color=colour,
+                    x, y, "0" if abs(value) < 0.5 else f"{value:+.0f}", ha="center", va="center", fontsize=8.5,
+                    color="white" if abs(value) > 26 else "#222222" if clear else "#8a8a8a",
                     weight="bold" if clear else "normal",
                 )  # fmt: skip
-            axis.set_xticks(range(len(setting.sparsity)), [f"{s:g}" for s in setting.sparsity])
-            axis.set_yticks(range(len(setting.dimensions)), [f"{m / setting.features:g}" for m in setting.dimensions])
+            axis.set_xticks(range(len(grid.sparsities)), [f"{s:g}" for s in grid.sparsities])
+            axis.set_yticks(range(len(grid.dimensions)), [f"{m / grid.n_features:g}" for m in grid.dimensions])
             axis.tick_params(length=0)
+            axis.grid(False)
             axis.spines[:].set_visible(False)
             if i == 0:
-                axis.set_title(name)
-            else:
-                axis.set_xlabel("sparsity S")
-            if j == 0:
-                axis.set_ylabel(f"{task_name}\n\ndimensions a feature, m / n")
-    assert image is not None
+                axis.set_title(name, **_TITLE)
+            if i == len(tasks) - 1:
+                axis.set_xlabel("Sparsity S")
+        axes[i, 0].set_ylabel(f"{names[task]}\n\nDimensions per feature, m / n")
     bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.01, extend="both")
-    bar.set_label("accuracy of mono minus poly, points")
+    bar.set_label("Accuracy of mono minus poly, points")
     bar.outline.set_visible(False)
-    figure.suptitle(
-        f"Where one feature a dimension beats learned superposition (n = {setting.features}, {setting.seeds} seeds; "
-        "bold: 95 % interval excludes 0)",
-        x=0.01, ha="left", weight="bold",
-    )  # fmt: skip
     return figure
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.0f}" if abs(value) >= 0.5 else "0"
+def _panels(n_rows: int, n_columns: int, width: float, height: float) -> tuple[Figure, NDArray[np.object_]]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(n_rows, n_columns, sharex=True, sharey="row", squeeze=False)
 
 
-@_styled
-def noise_figure(sparsities: Sequence[float], weights: tuple[float, float], input_noise: float) -> Figure:
-    """J against label noise with the crossing marked, and below it the scale-free form."""
-    figure = _figure(2.6 * len(sparsities) + 0.6, 5.0)
-    axes = figure.subplots(2, len(sparsities), sharex=True, sharey="row", squeeze=False)
-    eta = np.linspace(0, 0.4999, 400)
-    forms: list[tuple[str, Callable[[ScoreMoments, np.ndarray], np.ndarray]]] = [
-        ("J  (unit: 1 / score)", score_separability), ("scale-free d", scale_free_separability),
+def separability_sections(result: StudyResult) -> list[Section]:
+    """Return the closed forms for two features, and the simulations of more classes."""
+    plan: SeparabilityPlan = result.plan
+    moments = [moments_of(s, plan) for s in plan.sparsities]
+    forms: list[tuple[str, str, Callable[[ScoreMoments], NDArray[np.float64]]]] = [
+        ("J", "J, clean labels", score_separability), ("d", "d, clean labels", scale_free_separability)
     ]  # fmt: skip
-    poly_name = f"poly  {_score_name(weights)}"
+    heads = tuple(f"S = {s:g}" for s in plan.sparsities)
+    scores = (("mono", 0), ("poly", 1))
+    closed = [
+        Table(
+            title, heads, tuple((name, tuple(f"{float(form(pair[k])):.3f}" for pair in moments)) for name, k in scores)
+        )
+        for _, title, form in forms
+    ]
+    leads = tuple(lead_words(overtaking(*pair)) for pair in moments)
+    closed.append(Table("Label noise at which J of mono exceeds J of poly", heads, (("mono", leads),)))
+    simulated = tuple(
+        (f"{c} classes", tuple(_threshold_text(_thresholds(result.results, c, s)) for s in plan.sparsities))
+        for c in plan.classes
+    )
+    unit = " The lines cross only in the unit of J." if _crossing_depends_on_unit(plan) else ""
+    alt = "J and the scale-free d of both scores against label noise, for each sparsity."
+    noise = StudyFigure("noise", "", "separability", alt + unit, noise_figure(plan))
+    alt = "Label noise from which mono leads against sparsity, for several mixtures and several levels of input noise."
+    threshold = StudyFigure("threshold", "", "threshold", alt, threshold_figure(result.results, plan))
+    middle = 0.2 if 0.2 in plan.sparsities else plan.sparsities[len(plan.sparsities) // 2]
+    alt = f"J of mono over J of two mixtures against label noise, for each number of classes, S = {middle:g}."
+    classes = StudyFigure("classes", "", "classes", alt, classes_figure(result.results, plan, middle))
+    return [
+        Section(
+            "Two features, in closed form", tuple(closed), (noise, threshold),
+            f"mono is x1, poly is {score_name(plan.weights)}; input noise {plan.input_noise:g}.{unit}",
+        ),
+        Section(
+            "C features, simulated",
+            (Table("Label noise from which J of x1 exceeds J of x1 - x2", heads, simulated),),
+            (classes,),
+            f"The label is the largest of C features; S = {middle:g} in the figure, bands are 95 % intervals.",
+        ),
+    ]  # fmt: skip
+
+
+def _thresholds(results: pd.DataFrame, n_classes: int, sparsity: float) -> NDArray[np.float64]:
+    """Return the simulated threshold noise of x1 against x1 - x2, seed by seed."""
+    rows = results[(results["source"] == "simulation") & (results["metric"] == "threshold")]
+    rows = rows[(rows["classes"] == n_classes) & (rows["sparsity"] == sparsity) & (rows["features"] == "poly")]
+    return rows["value"].to_numpy()
+
+
+def _threshold_text(threshold: NDArray[np.float64]) -> str:
+    crossed = np.isfinite(threshold)
+    if not crossed.all():
+        return f"{crossed.sum()} of {len(threshold)} seeds" if crossed.any() else "never"
+    if not threshold.any():
+        return "from 0 %"
+    mean, _, high = mean_interval(100 * threshold)
+    return f"{mean:.1f} %" if np.isnan(high) else f"{mean:.1f} ±{high - mean:.1f} %"
+
+
+@HOUSE_STYLE
+def noise_figure(plan: SeparabilityPlan) -> Figure:
+    """Draw J against label noise with the crossing marked, and below it the scale-free form."""
+    figure, axes = _panels(2, len(plan.sparsities), 2.6 * len(plan.sparsities) + 0.6, 5.0)
+    eta = np.linspace(0, 0.4999, 400)
+    forms: list[tuple[str, Callable[[ScoreMoments, NDArray[np.float64]], NDArray[np.float64]]]] = [
+        ("J (unit: 1 / score)", score_separability), ("d (scale-free)", scale_free_separability),
+    ]  # fmt: skip
     for i, (name, form) in enumerate(forms):
-        for axis, s in zip(axes[i], sparsities, strict=True):
-            mono, poly = (two_feature_moments(s, w, input_noise) for w in (MONO, weights))
-            axis.plot(100 * eta, form(poly, eta), color=COLOURS["poly"], lw=2, label=poly_name)
-            axis.plot(100 * eta, form(mono, eta), color=COLOURS["mono"], lw=2, label="mono  x1")
-            axis.grid()
+        for axis, s in zip(axes[i], plan.sparsities, strict=True):
+            mono, poly = moments_of(s, plan)
+            for moments, code, score in ((poly, "poly", score_name(plan.weights)), (mono, "mono", "x1")):
+                axis.plot(
+                    100 * eta, form(moments, eta), color=style_of(code).colour, lw=2, label=f"{code}: {score}"
+                )  # fmt: skip
             axis.set_xlim(0, 50)
             if i == 0:
                 _mark_crossings(axis, mono, poly)
-                axis.set_title(f"S = {s:g}")
+                axis.set_title(f"S = {s:g}", **_TITLE)
             else:
-                axis.set_xlabel("wrong labels, %")
+                axis.set_xlabel("Label noise, %")
         axes[i, 0].set_ylabel(name)
         axes[i, 0].set_ylim(bottom=min(0, axes[i, 0].get_ylim()[0]))
-    axes[1, 0].legend(loc="upper right", fontsize=8.5)
-    noise = f", input noise {input_noise:g}" if input_noise else ""
-    unit = (
-        ": the crossing is there only in J's own unit"
-        if _crossing_depends_on_unit(sparsities, weights, input_noise)
-        else ""
-    )
-    figure.suptitle(f"Separability under label noise{noise}{unit}", x=0.01, ha="left", weight="bold")
+    axes[1, 0].legend(loc="upper right", fontsize=8.5, frameon=False)
     return figure
-
-
-def _crossing_depends_on_unit(sparsities: Sequence[float], weights: tuple[float, float], input_noise: float) -> bool:
-    """Whether J crosses for some sparsity, and the scale-free form keeps its order for all of them."""
-    eta = np.linspace(0, 0.4999, 400)
-    crosses, keeps = False, True
-    for s in sparsities:
-        mono, poly = (two_feature_moments(s, w, input_noise) for w in (MONO, weights))
-        crosses |= bool(overtaking(mono, poly).crossings)
-        lead = np.abs(scale_free_separability(mono, eta)) > np.abs(scale_free_separability(poly, eta))
-        keeps &= bool(lead.all() or not lead.any())
-    return crosses and keeps
 
 
 def _mark_crossings(axis: Axes, mono: ScoreMoments, poly: ScoreMoments) -> None:
@@ -254,86 +263,79 @@ def _mark_crossings(axis: Axes, mono: ScoreMoments, poly: ScoreMoments) -> None:
         axis.plot(100 * eta, j, "o", color="#222222", ms=6, zorder=5)
         axis.annotate(f"{100 * eta:.1f} %", (100 * eta, j), (7, 7), textcoords="offset points", weight="bold")
     if not passing.crossings:
-        words = {"always": "mono ahead\nfrom the start", "never": "no crossing"}[passing.outcome]
+        words = "mono always leads" if passing.outcome == "always" else "mono never leads"
         axis.text(0.95, 0.95, words, transform=axis.transAxes, ha="right", va="top", color="#444444")
 
 
-@_styled
-def threshold_figure(sparsities: Sequence[float], simulated: Sequence[ClassSimulation], input_noise: float) -> Figure:
-    """Threshold noise against sparsity: for mixtures w2 and, on the right, for input noise."""
-    figure = _figure(9.6, 4.4)
-    left, right = figure.subplots(1, 2, sharey=True)
+def _crossing_depends_on_unit(plan: SeparabilityPlan) -> bool:
+    """Return whether J crosses for some sparsity, while the scale-free form keeps its order for all of them."""
+    eta = np.linspace(0, 0.4999, 400)
+    crosses, keeps = False, True
+    for mono, poly in (moments_of(s, plan) for s in plan.sparsities):
+        crosses |= bool(overtaking(mono, poly).crossings)
+        lead = np.abs(scale_free_separability(mono, eta)) > np.abs(scale_free_separability(poly, eta))
+        keeps &= bool(lead.all() or not lead.any())
+    return crosses and keeps
+
+
+@HOUSE_STYLE
+def threshold_figure(results: pd.DataFrame, plan: SeparabilityPlan) -> Figure:
+    """Draw the threshold noise against sparsity: on the left for mixtures, on the right for input noise."""
+    figure, axes = _panels(1, 2, 9.6, 4.4)
+    left, right = axes[0]
     grid = np.linspace(0, 0.995, 300)
-    colours = ("#0072B2", "#009E73", "#CC79A7", "#E69F00")
-    for w2, colour in zip((1.0, 0.75, 0.5, 0.25), colours, strict=True):
-        left.plot(grid, _thresholds(grid, (1.0, w2), input_noise), color=colour, lw=2, label=_score_name((1.0, w2)))
-    for s_noise, colour in zip((0.0, 0.1, 0.2, 0.4), ("#0072B2", "#E69F00", "#D55E00", "#7a2b00"), strict=True):
-        right.plot(grid, _thresholds(grid, (1.0, 1.0), s_noise), color=colour, lw=2, label=f"input noise {s_noise:g}")
-    if input_noise == 0:
-        for s, simulation in zip(sparsities, simulated, strict=True):
-            mean, low, high = mean_interval(100 * simulation.threshold[:, 0])
+    for w2, colour in zip((1.0, 0.75, 0.5, 0.25), _COLOURS, strict=False):
+        curve = list(_exact_thresholds(grid, (1.0, w2), plan.input_noise))
+        left.plot(grid, curve, color=colour, lw=2, label=score_name((1.0, w2)))
+    for input_noise, colour in zip((0.0, 0.1, 0.2, 0.4), _COLOURS, strict=False):
+        curve = list(_exact_thresholds(grid, POLY, input_noise))
+        right.plot(grid, curve, color=colour, lw=2, label=f"input noise {input_noise:g}")
+    if plan.input_noise == 0 and 2 in plan.classes:
+        for s in plan.sparsities:
+            mean, low, high = mean_interval(100 * _thresholds(results, 2, s))
             if np.isfinite(mean):
                 left.errorbar(s, mean, [[mean - low], [high - mean]], fmt="o", ms=4.5, color="#222222", capsize=3)
         left.plot([], [], "o", ms=4.5, color="#222222", label="simulated, x1 - x2")
+    if plan.input_noise == 0:
         left.axvline(ALWAYS_AHEAD_SPARSITY, color="#9a9a9a", lw=1, ls=(0, (4, 3)))
         left.text(ALWAYS_AHEAD_SPARSITY + 0.01, 30, f"S = {ALWAYS_AHEAD_SPARSITY:.3f}", color="#555555", fontsize=8.5)
-    left.set_title("against x1 - w2 x2" + (f", input noise {input_noise:g}" if input_noise else ""))
-    right.set_title("against x1 - x2, noise on the inputs too")
-    left.set_ylabel("wrong labels from which J(x1) leads, %")
+    left.set_title("Against x1 - w2 x2" + (f", input noise {plan.input_noise:g}" * (plan.input_noise > 0)), **_TITLE)
+    right.set_title("Against x1 - x2, with noise on inputs", **_TITLE)
+    left.set_ylabel("Label noise from which J of x1 leads, %")
     for axis in (left, right):
-        axis.set_xlabel("sparsity S")
+        axis.set_xlabel("Sparsity S")
         axis.set_xlim(0, 1)
         axis.set_ylim(0, 51)
-        axis.grid()
-        axis.legend(fontsize=8.5, loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.16))
-    figure.suptitle("The threshold noise, in closed form; 0: x1 leads from the start", x=0.01, ha="left", weight="bold")
+        axis.legend(fontsize=8.5, loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.16), frameon=False)
     return figure
 
 
-def _thresholds(grid: np.ndarray, weights: tuple[float, float], input_noise: float) -> np.ndarray:
-    return np.array(
-        [
-            100
-            * overtaking(
-                two_feature_moments(s, MONO, input_noise), two_feature_moments(s, weights, input_noise)
-            ).threshold
-            for s in grid
-        ]
-    )
+def _exact_thresholds(grid: Sequence[float], weights: tuple[float, float], input_noise: float) -> Iterator[float]:
+    for s in grid:
+        mono, poly = (two_feature_moments(s, w, input_noise) for w in (MONO, weights))
+        yield 100 * overtaking(mono, poly).threshold
 
 
-def _score_name(weights: tuple[float, float]) -> str:
-    w1, w2 = weights
-    first = "x1" if w1 == 1 else f"{w1:g} x1"
-    sign, size = ("-", w2) if w2 >= 0 else ("+", -w2)
-    return f"{first} {sign} {'' if size == 1 else f'{size:g} '}x2"
-
-
-@_styled
-def classes_figure(simulated: dict[int, ClassSimulation], sparsity: float) -> Figure:
-    """J(x1) over J of each mixture, for two classes among C, against label noise; means and 95 % bands over seeds."""
-    figure = _figure(9.6, 3.9)
-    axes = figure.subplots(1, 2, sharey=True)
-    names = ("x1 - x2", "x1 - mean of all others")
-    colours = ("#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#56B4E9")
-    for k, (axis, name) in enumerate(zip(axes, names, strict=True), start=1):
-        for number, (n_classes, simulation) in enumerate(simulated.items()):
-            ratio = simulation.separability[:, 0] / simulation.separability[:, k]
-            mean, low, high = np.array([mean_interval(column) for column in ratio.T]).T
-            x = simulation.label_noise * n_classes / (n_classes - 1)
-            colour = colours[number % len(colours)]
+@HOUSE_STYLE
+def classes_figure(results: pd.DataFrame, plan: SeparabilityPlan, sparsity: float) -> Figure:
+    """Draw J of x1 over J of each mixture, for two classes among C: means and 95 % bands over seeds."""
+    figure, axes = _panels(1, 2, 9.6, 3.6)
+    rows = results[(results["source"] == "simulation") & (results["metric"] == "J") & (results["sparsity"] == sparsity)]
+    for axis, (score, name) in zip(
+        axes[0], (("poly", "x1 - x2"), ("poly-rest", "x1 - mean of all others")), strict=True
+    ):
+        for number, n_classes in enumerate(plan.classes):
+            wide = rows[rows["classes"] == n_classes].pivot(index="seed", columns=["features", "level"], values="value")
+            ratio = wide["mono"] / wide[score]
+            mean, low, high = np.array([mean_interval(column) for column in ratio.to_numpy().T]).T
+            x = ratio.columns.to_numpy(dtype=float) * n_classes / (n_classes - 1)
+            colour = _COLOURS[number % len(_COLOURS)]
             axis.plot(x, mean, color=colour, lw=2, label=f"{n_classes} classes")
             axis.fill_between(x, low, high, color=colour, alpha=0.25, lw=0)
         axis.axhline(1, color="#222222", lw=1)
-        axis.set_title(f"J(x1) / J({name})")
-        axis.set_xlabel("wrong labels, as a share of the informative limit")
+        axis.set_title(f"J of x1 / J of {name}", **_TITLE)
+        axis.set_xlabel("Label noise as a fraction of the informative limit")
         axis.set_xlim(0, 1)
-        axis.grid()
-    axes[0].set_ylabel("above 1: x1 leads")
-    axes[0].legend(fontsize=8.5, loc="lower right")
-    seeds = len(next(iter(simulated.values())).separability)
-    figure.suptitle(
-        f"Label = largest of C features, S = {sparsity:g}, simulated ({seeds} seeds, 95 % bands)",
-        x=0.01, ha="left", weight="bold",
-    )  # fmt: skip
+    axes[0, 0].set_ylabel("Above 1: x1 leads")
+    axes[0, 0].legend(fontsize=8.5, loc="lower right", frameon=False)
     return figure

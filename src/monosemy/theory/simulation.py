@@ -71,7 +71,7 @@ class ClassSimulation(NamedTuple):
 
 
 def simulate_classes(
-    n_classes: int, sparsity: float, label_noise: Array, seeds: int, samples: int = 100_000
+    n_classes: int, sparsity: float, label_noise: Array, seeds: Sequence[int], samples: int = 100_000
 ) -> ClassSimulation:
     """C features, label = which is largest (all-zero samples left out), symmetric noise over C classes.
 
@@ -82,28 +82,28 @@ def simulate_classes(
         n_classes: C >= 2.
         sparsity: S in [0, 1).
         label_noise: (E,), rates below (C - 1) / C.
-        seeds: at least 1; intervals need 2.
-        samples: draws a seed.
+        seeds: seeds of the simulations; intervals need two.
+        samples: number of draws for each seed.
     """
     check_sparsity(sparsity)
     if n_classes < 2:
         raise InputError(f"n_classes is {n_classes}; give at least 2.")
-    if seeds < 1:
-        raise InputError(f"seeds is {seeds}; give at least 1.")
+    if not seeds:
+        raise InputError("seeds is empty; give at least one.")
     check_symmetric_rate(label_noise, n_classes)
-    curves = np.empty((seeds, len(SCORES), len(label_noise)))
-    thresholds = np.empty((seeds, len(SCORES) - 1))
-    for seed in range(seeds):
+    curves = np.empty((len(seeds), len(SCORES), len(label_noise)))
+    thresholds = np.empty((len(seeds), len(SCORES) - 1))
+    for number, seed in enumerate(seeds):
         rng = numpy_rng("separability", n_classes, sparsity, seed)
         moments = _argmax_moments(n_classes, sparsity, samples, rng)
-        curves[seed] = np.stack([_pair(moments, eta) for eta in label_noise], axis=1)
+        curves[number] = np.stack([_pair(moments, eta) for eta in label_noise], axis=1)
         for k in range(1, len(SCORES)):
 
             def lead(eta: float, k: int = k, moments: ClassMoments = moments) -> float:
                 j = _pair(moments, eta)
                 return float(j[0] - j[k])
 
-            thresholds[seed, k - 1] = first_lead(lead, (n_classes - 1) / n_classes)
+            thresholds[number, k - 1] = first_lead(lead, (n_classes - 1) / n_classes)
     return ClassSimulation(np.asarray(label_noise), curves, thresholds)
 
 

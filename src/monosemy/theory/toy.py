@@ -7,7 +7,6 @@ starting many tiny operations.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,21 +18,12 @@ from monosemy.core.console import OnCount
 from monosemy.core.environment import one_thread
 from monosemy.errors import InputError
 from monosemy.seeding import torch_rng
+from monosemy.theory.plan import ToyConfig
 from monosemy.theory.two_features import check_sparsity
 
 _CHUNK = 16
 """Number of steps whose samples are drawn together."""
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
-
-
-@dataclass(frozen=True)
-class ToyConfig:
-    """Length and step size of the training."""
-
-    steps: int = 1500
-    batch_size: int = 64
-    lr: float = 1e-2
-    """Peak step size of Adam; cosine to 0."""
 
 
 class ToyModels(NamedTuple):

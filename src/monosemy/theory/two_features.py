@@ -220,14 +220,3 @@ def _real_roots(a: float, b: float, c: float) -> list[float]:
 ALWAYS_AHEAD_SPARSITY = (2 + math.sqrt(11)) / 7
 """0.7595: the sparsity from which on x1 beats x1 - x2 without any noise; below it, and above 0, there is a crossing.
 There Var M = 4 Var L, that is 7 S^2 - 4 S - 1 = 0."""
-
-
-def lead_lost_at_input_noise(sparsity: float) -> float:
-    """Gaussian noise s beyond which x1 - x2 overtakes x1 on clean labels; 0 where x1 never leads.
-
-    |J(x1)| > |J(x1 - x2)| with equal noise on both features is, multiplied out, Var M (Var M - 4 Var L) > 4 s^2 Var L.
-    So input noise can only take the lead from x1, never give it.
-    """
-    mono = two_feature_moments(sparsity, MONO)
-    larger, smaller = float(mono.variance_1), float(mono.variance_0)
-    return math.sqrt(max(0.0, larger * (larger - 4 * smaller) / (4 * smaller)))
