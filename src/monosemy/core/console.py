@@ -44,6 +44,11 @@ def make_console(quiet: bool = False, as_json: bool = False) -> Console:
     return Console(quiet=quiet or as_json)
 
 
+def print_line(console: Console, line: str) -> None:
+    """Print a line as it is: paths in it are neither wrapped nor coloured, and brackets are no markup."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 class _Count(ProgressColumn):
     """The count and the rate: `12.3k/60.0k 1.2k/s`."""
 

@@ -17,8 +17,8 @@ from sklearn.preprocessing import FunctionTransformer
 from monosemy.core.config import Config
 from monosemy.features.controls import IndependentComponents
 from monosemy.functional.codes import to_csr, top_k
-from monosemy.sae.estimators import ActivationName, RandomDictionary, SparseAutoencoder
-from monosemy.sae.module import Center
+from monosemy.sae.config import ActivationName, Center
+from monosemy.sae.estimators import RandomDictionary, SparseAutoencoder
 
 Role = Literal["baseline", "control", "monosemantic"]
 

@@ -116,7 +116,7 @@ class Autoencoder(nn.Module):
         return cls(n_inputs, n_latents, activation, metadata["widths"])
 
 
-Center = Literal["median", "mean"]
+from monosemy.sae.config import Center
 
 
 def initialise(model: Autoencoder, z: Tensor, rng: torch.Generator, center: Center = "median") -> None:

@@ -100,7 +100,7 @@ def dense_loss(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> tup
     return loss, code
 
 
-Dead = Literal["aux", "resample", "none"]
+from monosemy.sae.config import Dead
 
 
 @dataclass(frozen=True)
