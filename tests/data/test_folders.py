@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_files import class_folders, encoded, load, noise_images
 
-from monosemy.data.dataset import DataConfig
+from monosemy.data.config import DataConfig
 from monosemy.data.images import rows_of_folder
 from monosemy.data.load import load_unlabelled
 

@@ -18,7 +18,7 @@ from made_files import (  # fmt: skip
 )
 from PIL import Image
 
-from monosemy.data.dataset import DataConfig
+from monosemy.data.config import DataConfig
 from monosemy.data.images import fit
 from monosemy.data.load import load_data
 

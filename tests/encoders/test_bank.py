@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from monosemy.data.dataset import LabelledData, Split
-from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.contrastive import PretrainConfig, pretrain
-from monosemy.encoders.image import ENCODER_FILE, ProjectorConfig, embed, load_encoder, save_encoder
+from monosemy.encoders.config import BackboneConfig, PretrainConfig, ProjectorConfig
+from monosemy.encoders.contrastive import pretrain
+from monosemy.encoders.image import ENCODER_FILE, embed, load_encoder, save_encoder
 from monosemy.errors import InputError
 from monosemy.study.probing.encoders import (
     STUDY_PRETRAINING,
@@ -20,7 +20,7 @@ from monosemy.study.probing.encoders import (
     layer_of,
     named_encoder,
 )
-from monosemy.training.optimizers import OptimizerConfig
+from monosemy.training.config import OptimizerConfig
 
 TINY = PretrainConfig(
     steps=3,

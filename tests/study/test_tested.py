@@ -11,7 +11,8 @@ from joblib import parallel_config
 
 from monosemy.core.executors import ExecutorConfig
 from monosemy.data.load import from_arrays
-from monosemy.encoders.contrastive import PretrainConfig, make_encoder
+from monosemy.encoders.config import PretrainConfig
+from monosemy.encoders.contrastive import make_encoder
 from monosemy.encoders.image import save_encoder
 from monosemy.errors import InputError
 from monosemy.study.conditions import Evaluation, evaluation_inputs, make_cells

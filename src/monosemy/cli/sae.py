@@ -56,8 +56,7 @@ def train(
 ) -> None:
     """Train sparse autoencoders on rows that need not fit into memory; several read the rows once.
 
-    Runs are resumable: run the same command again. Several processes share each batch under `torchrun --nproc-per-node
-    4 -m monosemy sae train ...`.
+    Runs are resumable: run the same command again. Under torchrun several processes share each batch.
 
     **Examples**
 
@@ -117,14 +116,16 @@ def autoencoders(config: StreamConfig) -> "list[SparseAutoencoder]":
     """Return one estimator for each combination of activation, n_latents, k and seed."""
     from monosemy.sae.estimators import SparseAutoencoder
 
-    values = config.activation, config.n_latents, config.k, range(config.seed, config.seed + config.n_seeds)
-    same = ("widths", "sparsity_weight", "center", "dead", "dead_after", "aux_weight", "mono_weight")
+    names = ("widths", "sparsity_weight", "center", "dead", "dead_after", "aux_weight", "mono_weight")
+    same = {name: getattr(config, name) for name in names}
+    seeds = range(config.seed, config.seed + config.n_seeds)
     return [
         SparseAutoencoder(
             n_latents, k, activation=activation, n_epochs=config.epochs, batch_size=config.batch_size, lr=config.lr,
-            random_state=seed, **{name: getattr(config, name) for name in same},
+            random_state=seed, **same,
         )
-        for activation, n_latents, k, seed in product(*(dict.fromkeys(part) for part in values))
+        for activation in dict.fromkeys(config.activation)
+        for n_latents, k, seed in product(dict.fromkeys(config.n_latents), dict.fromkeys(config.k), seeds)
     ]  # fmt: skip
 
 

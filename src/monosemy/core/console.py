@@ -12,16 +12,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import pandas as pd
 from rich.console import Console
 from rich.filesize import pick_unit_and_suffix
 from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBars
 from rich.table import Column
 from rich.text import Text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OnCount = Callable[[int, int], None]
 """Progress of one kind of work: called with (done, total)."""
@@ -107,7 +108,7 @@ def outcome_json(
     verdict: Sequence[str],
     warnings: Sequence[str],
     notices: Sequence[str],
-    summary: pd.DataFrame,
+    summary: "pd.DataFrame",
     folder: Path | None,
     **more: Any,
 ) -> str:
@@ -118,6 +119,9 @@ def outcome_json(
 
 def to_plain(value: Any) -> Any:
     """Return the value as strings, numbers, lists and dicts; a table becomes a list with a dict for each row."""
+    import numpy as np  # imported here: `--help` needs neither
+    import pandas as pd
+
     if isinstance(value, pd.DataFrame):
         return [to_plain(row) for row in value.to_dict("records")]
     if is_dataclass(value) and not isinstance(value, type):

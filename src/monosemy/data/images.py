@@ -15,7 +15,8 @@ from PIL import Image
 
 from monosemy.core.console import Progress
 from monosemy.data import memory_map
-from monosemy.data.dataset import Encoded, EncodedImages, OnBadImage, Rows, stamp
+from monosemy.data.config import OnBadImage
+from monosemy.data.dataset import Encoded, EncodedImages, Rows, stamp
 from monosemy.data.sources import SPLIT_ROLES, read_lines
 from monosemy.errors import InputError
 

@@ -25,7 +25,6 @@ _CHUNK = 4096
 """Rows encoded at once: bounds the (rows, n_latents) matrix in memory."""
 
 
-
 class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of both dictionaries: from data to ``autoencoder_``, and from there to codes."""
 

@@ -225,14 +225,14 @@ def judged(kind: StudyKind[Any, Any, Any], result: StudyResult) -> StudyResult:
     return replace(result, verdict=kind.verdict(result))
 
 
-def write_pages(kind: StudyKind[Any, Any, Any], result: StudyResult, folder: Path) -> None:
-    """Write the figures and the page of a result."""
+def write_pages(kind: StudyKind[Any, Any, Any], result: StudyResult, folder: Path) -> Path:
+    """Write the figures and the page of a result; return the path of the page."""
     from monosemy.report.figures import save_figures  # Matplotlib takes a while, and workers need none
     from monosemy.report.html import write_report
 
     sections = kind.sections(result)
     save_figures(result, folder, sections)
-    write_report(result, folder, kind.title, kind.command, sections)
+    return write_report(result, folder, kind.title, kind.command, sections)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Len
 from pydantic import AfterValidator
 
-from monosemy.data.dataset import DataConfig
-from monosemy.encoders.finetuning import FinetuneConfig
+from monosemy.data.config import DataConfig
+from monosemy.encoders.config import FinetuneConfig
 from monosemy.encoders.image import ENCODER_FILE
 from monosemy.results.variants import Role, register_family
 from monosemy.study.scenarios import LabelNoise, LabelPlan, once

@@ -15,7 +15,8 @@ from monosemy.core.executors import ExecutorConfig
 from monosemy.data import digits
 from monosemy.data.dataset import Inputs, LabelledData, take
 from monosemy.data.load import load_data
-from monosemy.encoders.finetuning import Classifier, FinetuneConfig, finetune
+from monosemy.encoders.config import FinetuneConfig
+from monosemy.encoders.finetuning import Classifier, finetune
 from monosemy.encoders.image import describe_encoder, load_encoder
 from monosemy.errors import InputError
 from monosemy.report.tables import Section

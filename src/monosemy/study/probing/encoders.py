@@ -16,16 +16,9 @@ from monosemy.core.config import Config
 from monosemy.core.console import Progress, no_progress
 from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.data.dataset import Images, Inputs, Kind, LabelledData
-from monosemy.encoders.contrastive import Method, PretrainConfig, pretrain
-from monosemy.encoders.image import (
-    ENCODER_FILE,
-    ImageEncoder,
-    Layer,
-    describe_encoder,
-    embed,
-    load_encoder,
-    save_encoder,
-)
+from monosemy.encoders.config import Layer, Method, PretrainConfig
+from monosemy.encoders.contrastive import pretrain
+from monosemy.encoders.image import ENCODER_FILE, ImageEncoder, describe_encoder, embed, load_encoder, save_encoder
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError
 

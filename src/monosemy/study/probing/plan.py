@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt, Len, Lt
 from pydantic import AfterValidator, model_validator
 
 from monosemy.core.config import Config
-from monosemy.data.dataset import DataConfig
+from monosemy.data.config import DataConfig
 from monosemy.features.registry import FEATURE_SETS, FeatureName, SaeConfig
 from monosemy.results.variants import register_family
 from monosemy.study.probing.encoders import EncoderConfig

@@ -12,7 +12,7 @@ from monosemy.core.executors import ExecutorConfig
 from monosemy.data import digits
 from monosemy.data.dataset import Inputs, LabelledData
 from monosemy.data.load import from_arrays, load_data
-from monosemy.encoders.contrastive import STUDY_PRETRAINING
+from monosemy.encoders.config import STUDY_PRETRAINING
 from monosemy.errors import InputError, needs_extra
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.results.result import StudyResult, Verdict

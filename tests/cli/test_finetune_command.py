@@ -9,9 +9,9 @@ import torch
 import yaml
 from monosemy.study.finetuning.run import VARIANTS, FinetunePlan, _chosen_epochs
 
-from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.finetuning import FinetuneConfig, finetune
-from monosemy.encoders.image import EncoderSpec, ImageEncoder, ProjectorConfig, load_encoder, save_encoder
+from monosemy.encoders.config import BackboneConfig, EncoderSpec, FinetuneConfig, ProjectorConfig
+from monosemy.encoders.finetuning import finetune
+from monosemy.encoders.image import ImageEncoder, load_encoder, save_encoder
 
 QUICK = ("--epochs", 2, "--batch-size", 16, "--label-noise", 0.4, "--seeds", 2)
 

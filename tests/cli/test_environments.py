@@ -30,14 +30,14 @@ def test_trainings_and_what_is_made_of_them(tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", X_train=images.reshape(64, -1), y_train=np.arange(64) % 4,
              X_test=images.reshape(64, -1), y_test=np.arange(64) % 4)  # fmt: skip
     np.save(tmp_path / "rows.npy", images.reshape(64, -1))
-    run("sae", "train", tmp_path / "rows.npy", "--width", 32, "--k", 4, "--seed", "1,2", "--batch-size", 32, "--out",
+    run("sae", "train", tmp_path / "rows.npy", "--n-latents", 32, "--k", 4, "--n-seeds", 2, "--set", "seed=1", "--batch-size", 32, "--out",
         tmp_path / "sae")  # fmt: skip
     check(tmp_path / "sae", **{"topk-32-k4-seed1": 1, "topk-32-k4-seed2": 2})
     run("sae", "eval", tmp_path / "sae", tmp_path / "rows.npy", "--out", tmp_path / "eval")
     check(tmp_path / "eval")
     run("measure", tmp_path / "rows.npz", "--out", tmp_path / "measured")
     check(tmp_path / "measured")
-    run("finetune", "images", tmp_path / "encoder", "--variants", "ce,nce", "--label-noise", 0.3, "--seeds", 1,
+    run("finetune", "images", tmp_path / "encoder", "--variants", "ce,nce", "--label-noise", 0.3, "--n-seeds", 1,
         "--epochs", 1, "--out", tmp_path / "finetuned", "--executor", "in-process")  # fmt: skip
     known = json.loads((tmp_path / "finetuned" / "environment.json").read_text())
     assert known["seeds"] == {"seed": 0, "repetitions": 1}

@@ -52,7 +52,7 @@ def test_codes_in_every_format(
     np.testing.assert_allclose(found, wanted(), atol=1e-6)
     active = (wanted() > 0).sum(axis=1).mean()
     said = capsys.readouterr().out
-    assert f"90 codes of 16 latents, {active:.1f} active a row: new/codes{suffix}" in said
+    assert f"90 codes of 16 latents, {active:.1f} active per row: new/codes{suffix}" in said
 
 
 def test_codes_of_one_row(here: Path, monosemy) -> None:
@@ -78,7 +78,7 @@ def test_the_model_in_another_layout(layout: str, here: Path, monosemy, capsys: 
         (("sae.safetensors", "--out", "codes.npz"), "neither of DATA (for its codes) and --to (for the model)"),
         (("sae.safetensors", "z.npy", "--to", "saelens", "--out", "codes.npz"), "both of DATA"),
         (("sae.safetensors", "--to", "keras", "--out", "x"), "to='keras' is unknown; choose one of saelens"),
-        (("sae.safetensors", "--to", "saelens", "--out", "file"), "out is 'file', which is no folder"),
+        (("sae.safetensors", "--to", "saelens", "--out", "file"), "--out is 'file', which is not a folder"),
         (("sae.safetensors", "z.npy", "--out", "codes.csv"), "has none of the endings .npz, .safetensors, .parquet"),
         (("sae.safetensors", "z.npy", "--out", "file/codes.npz"), "cannot be written"),
         (("sae.safetensors", "narrow.npy", "--out", "codes.npz"), "narrow.npy has rows of 5 numbers"),

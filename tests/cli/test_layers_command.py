@@ -1,4 +1,4 @@
-"""`monosemy gauge` on the real small model and on random ones: what it writes, prints and refuses."""
+"""`monosemy layers` on the real small model and on random ones: what it writes, prints and refuses."""
 
 import json
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from monosemy.cli.layers import named_models
 
-from monosemy.commands.gauge import named_models
 from monosemy.errors import InputError
 
 pytest.importorskip("trl")
@@ -47,7 +47,7 @@ def test_two_models(
     model = shared_data / "stories260k"
     out = tmp_path / "out"
     code = monosemy(
-        "gauge", f"base={model}", f"again={model}", "--prompts", prompts, "--encoder", "none", "--device", "cpu",
+        "layers", f"base={model}", f"again={model}", "--data", prompts, "--encoder", "none", "--device", "cpu",
         "--out", out,
     )  # fmt: skip
     assert code == 0
@@ -66,7 +66,7 @@ def test_two_models(
 
 
 def test_weights_alone_as_json(monosemy: Run, gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert monosemy("gauge", gpt2, "--json", "--out", tmp_path / "out", "--device", "cpu") == 0
+    assert monosemy("layers", gpt2, "--json", "--out", tmp_path / "out", "--device", "cpu") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["models"][0]["architecture"] == "gpt2"
     assert answer["prompts"] == 0
@@ -80,7 +80,7 @@ def test_weights_alone_as_json(monosemy: Run, gpt2: Path, tmp_path: Path, capsys
     [
         (["stories"], "have no bias"),
         (["stories", "--layers", "model.layers"], "--layers, --up and --down name the modules"),
-        (["stories", "--prompts", "nowhere.txt"], "nowhere.txt does not exist"),
+        (["stories", "--data", "nowhere.txt"], "nowhere.txt does not exist"),
         (["./nowhere"], "The folder ./nowhere does not exist"),
         (["stories", "stories"], "Two models are called 'stories260k'"),
     ],
@@ -95,7 +95,7 @@ def test_refused(
 ) -> None:
     model = str(shared_data / "stories260k")
     out = tmp_path / "out"
-    assert monosemy("gauge", *(model if word == "stories" else word for word in words), "--out", out) == 2
+    assert monosemy("layers", *(model if word == "stories" else word for word in words), "--out", out) == 2
     assert sentence in capsys.readouterr().err
     assert not out.exists()
 

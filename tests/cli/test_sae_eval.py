@@ -145,8 +145,8 @@ def spoil() -> None:
         (("folder", "z.npy", "--labels", "alike.csv"), "z.npy has 1 class"),
         (("folder", "z.npy", "--labels", "missing.csv"), "missing.csv does not exist"),
         (("folder", "z.npz", "--label-column", "mood"), "z.npz has no labels 'mood'"),
-        (("folder", "z.npz", "--column", "mood"), "z.npz has no array 'mood' for the embedding"),
-        (("folder", "z.npy", "--out", "file"), "out is 'file', which is no folder one can write to"),
+        (("folder", "z.npz", "--input-column", "mood"), "z.npz has no array 'mood' for the embedding"),
+        (("folder", "z.npy", "--out", "file"), "--out is 'file', which is not a folder that can be written to"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

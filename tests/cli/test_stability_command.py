@@ -98,7 +98,7 @@ def test_codes_of_the_same_rows_are_compared_by_correlation(
         (("A",), "1 file"),
         (("A", "missing.npz"), "missing.npz"),
         (("A", "NONE"), "no array decoder"),
-        (("A", "table.csv"), "no dictionary"),
+        (("A", "table.csv"), "is not a dictionary"),
         (("A", "C", "--threshold", "2"), "threshold=2"),
         (("A", "NARROW"), "directions of 4 numbers"),
         (("--codes", "A", "NONE"), "no array for the embedding (looked for embeddings"),

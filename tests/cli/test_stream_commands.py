@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from monosemy.data.streams import open_stream
-from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.image import EncoderSpec, ImageEncoder, embed, load_encoder, save_encoder
+from monosemy.encoders.config import BackboneConfig, EncoderSpec
+from monosemy.encoders.image import ImageEncoder, embed, load_encoder, save_encoder
 from monosemy.sae.module import Autoencoder
 
 Run = Callable[..., int]
@@ -25,10 +25,10 @@ def rows(tmp_path: Path) -> Path:
 
 
 def test_several_from_one_file(rows: Path, tmp_path: Path, monosemy: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("sae", "train", rows, "--width", "16,24", "--k", "2", "--activation", "topk,batchtopk", "--seed", "0,1")
+    words = ("sae", "train", rows, "--n-latents", "16,24", "--k", "2", "--activation", "topk,batchtopk", "--n-seeds", "2")
     more = ("--batch-size", "20", "--epochs", "2", "--out", tmp_path / "run")
-    assert monosemy(*words, *more, "--minutes", "0") == 0
-    assert f"Stopped after 0 minutes; the same command goes on from {tmp_path / 'run'}" in flat(capsys)
+    assert monosemy(*words, *more, "--set", "minutes=0") == 0
+    assert f"Stopped after 0 minutes; the same command resumes from {tmp_path / 'run'}" in flat(capsys)
     assert monosemy(*words, *more) == 0
     printed = flat(capsys)
     assert f"{N} x {D}" in printed
@@ -52,13 +52,13 @@ def flat(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--width", "many"), "--width 'many' is no comma-separated list of whole numbers; write 1024,4096."),
-        (("--k", "-1"), "--k '-1' names no numbers of at least 0"),
-        (("--activation", "topk,sigmoid"), "--activation 'topk,sigmoid' is unknown; choose among topk"),
-        (("--width", "4", "--k", "5"), "k=5 is outside [1, n_latents=4]"),
-        (("--column", "x"), "column='x' has no meaning"),
-        (("--epochs", "0"), "n_epochs=0 is no positive whole number"),
-        (("--steps", "0"), "steps=0 is not positive"),
+        (("--n-latents", "many"), "n_latents.0 is 'many', but input should be a valid integer"),
+        (("--k", "-1"), "k.0 is '-1', but input should be greater than or equal to 1"),
+        (("--activation", "topk,sigmoid"), "activation.1 is 'sigmoid', but input should be 'topk', 'batchtopk'"),
+        (("--n-latents", "4", "--k", "5"), "k=5 is outside [1, n_latents=4]"),
+        (("--input-column", "x"), "column='x' has no meaning"),
+        (("--epochs", "0"), "epochs is '0', but input should be greater than or equal to 1"),
+        (("--steps", "0"), "steps is '0', but input should be greater than or equal to 1"),
     ],
 )
 def test_bad_words_are_one_sentence(
@@ -77,12 +77,12 @@ def encoder(tmp_path: Path) -> Path:
 
 def test_an_image_encoder(encoder: Path, photos: Path, tmp_path: Path, monosemy: Run) -> None:
     out = tmp_path / "activations"
-    words = ("activations", encoder, "--images", photos, "--layer", "projector", "--out", out, "--batch-size", "10")
+    words = ("activations", encoder, "--data", photos, "--layer", "projector", "--out", out, "--batch-size", "10")
     assert monosemy(*words) == 0
     assert monosemy(*words) == 0
     stored = open_stream(out).open().read(1000).numpy()
     assert stored.shape == (72, 256)
-    from monosemy.data.dataset import DataConfig
+    from monosemy.data.config import DataConfig
     from monosemy.data.load import load_data
 
     data = load_data(DataConfig(source=str(photos)))
@@ -94,11 +94,11 @@ def test_an_image_encoder(encoder: Path, photos: Path, tmp_path: Path, monosemy:
 def test_a_language_model(shared_data: Path, tmp_path: Path, monosemy: Run, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("transformers")
     (tmp_path / "texts.txt").write_text("Once upon a time there was a dog.\n\nA cat.\nThe end of it all.\n")
-    words = ("activations", shared_data / "stories260k", "--texts", tmp_path / "texts.txt", "--layer")
+    words = ("activations", shared_data / "stories260k", "--data", tmp_path / "texts.txt", "--layer")
     assert monosemy(*words, "model.layers.1", "--tokens", "mean", "--out", tmp_path / "a", "--batch-size", "2") == 0
     assert "3 rows of model.layers.1" in flat(capsys)
     assert open_stream(tmp_path / "a").open().read(9).shape == (3, 64)
-    assert monosemy("sae", "train", tmp_path / "a", "--width", "8", "--k", "2", "--out", tmp_path / "sae") == 0
+    assert monosemy("sae", "train", tmp_path / "a", "--n-latents", "8", "--k", "2", "--out", tmp_path / "sae") == 0
     assert monosemy(*words, "layers.1", "--out", tmp_path / "b") == 2
     assert "layer='layers.1' does not exist; the closest match is 'model.layers.1'" in capsys.readouterr().err
 
@@ -106,9 +106,9 @@ def test_a_language_model(shared_data: Path, tmp_path: Path, monosemy: Run, caps
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "Neither or both of --texts and --images are given"),
-        (("--texts", "none.txt"), "none.txt does not exist"),
-        (("--images", "none.parquet", "--batch-size", "0"), "--batch-size 0 is not positive"),
+        (("--data", "none.txt"), "none.txt does not exist"),
+        (("--data", "TEXTS"), "holds texts, but"),
+        (("--data", "none.parquet", "--batch-size", "0"), "--batch-size 0 is not positive"),
     ],
 )
 def test_bad_words_of_activations(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
+from monosemy.cli.cache import ls, rm, verify
+import typer
 
-from monosemy.commands.cache import list_entries, remove_entries, verify_entries
 from monosemy.core.cache import Stage, cached_array
 from monosemy.core.cache import cache as cache_store
 from monosemy.errors import InputError
@@ -28,12 +28,12 @@ def three_entries(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, bool]:
     """Whether each entry is current, by name."""
     capsys.readouterr()
-    list_entries(Console(quiet=True), as_json=True)
+    ls(json=True)
     return {entry["name"]: entry["current"] for entry in json.loads(capsys.readouterr().out)["entries"]}
 
 
 def test_entries_are_listed_with_what_they_are(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    list_entries(Console(), as_json=False)
+    ls()
     said = capsys.readouterr().out
     assert "rows 1000" in said
     assert "3 entries, 3.0 MB" in said
@@ -41,11 +41,11 @@ def test_entries_are_listed_with_what_they_are(cache: Path, capsys: pytest.Captu
 
 
 def test_entries_go_by_name_or_stage(capsys: pytest.CaptureFixture[str]) -> None:
-    remove_entries([NEW.entry("a")[:20]], Console(), everything=False, stale=False)
+    rm([NEW.entry("a")[:20]], all_=False, stale=False)
     assert set(listed(capsys)) == {NEW.entry("b"), TEXTS.entry("a")}
-    remove_entries(["judgements"], Console(), everything=False, stale=False)
+    rm(["judgements"], all_=False, stale=False)
     assert set(listed(capsys)) == {NEW.entry("b")}
-    remove_entries([], Console(), everything=True, stale=False)
+    rm([], all_=True, stale=False)
     assert listed(capsys) == {}
 
 
@@ -53,13 +53,13 @@ def test_stale_entries_are_those_of_other_versions(cache: Path, capsys: pytest.C
     note = cache / NEW.entry("a") / "entry.json"
     note.write_text(note.read_text().replace('"version": 1', '"version": 0'))
     assert listed(capsys) == {NEW.entry("a"): False, NEW.entry("b"): True, TEXTS.entry("a"): True}
-    remove_entries([], Console(), everything=False, stale=True)
+    rm([], all_=False, stale=True)
     assert set(listed(capsys)) == {NEW.entry("b"), TEXTS.entry("a")}
 
 
 @pytest.mark.parametrize(
     ("names", "words"),
-    [(["embeddings/xb"], "no entry"), (["embeddings/xa"], "2 entries begin with"), ([], "told nothing")],
+    [(["embeddings/xb"], "no entry"), (["embeddings/xa"], "2 entries begin with"), ([], "got nothing to remove")],
 )
 def test_what_names_nothing_or_too_much_is_refused(
     names: list[str], words: str, capsys: pytest.CaptureFixture[str]
@@ -67,12 +67,12 @@ def test_what_names_nothing_or_too_much_is_refused(
     for name in ("embeddings/xa1", "embeddings/xa2"):
         cache_store().put_array(name, {}, np.zeros((1, 1), dtype=np.float32))
     with pytest.raises(InputError, match=words):
-        remove_entries(names, Console(), everything=False, stale=False)
+        rm(names, all_=False, stale=False)
     assert len(listed(capsys)) == 5
 
 
 def test_damage_is_found_named_and_mended_at_the_next_use(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verify_entries(Console())
+    verify()
     path = cache / NEW.entry("a") / "array.safetensors"
     raw = bytearray(path.read_bytes())
     raw[-3] ^= 4
@@ -80,11 +80,13 @@ def test_damage_is_found_named_and_mended_at_the_next_use(cache: Path, capsys: p
     (cache / TEXTS.entry("a") / "entry.json").unlink()
     (cache / "embeddings" / ".left.by.a.kill").mkdir()
     capsys.readouterr()
-    assert not verify_entries(Console())
+    with pytest.raises(typer.Exit) as stop:
+        verify()
+    assert stop.value.exit_code == 1
     said = capsys.readouterr().out
     assert f"{NEW.entry('a')} (the checksum of array.safetensors differs)" in said
     assert f"{TEXTS.entry('a')} (it has no readable note)" in said
     assert "1 more are being written, or left by killed runs;" in said
     assert "2 damaged" in said
     assert set(listed(capsys)) == {NEW.entry("b")}
-    assert verify_entries(Console())
+    verify()
