@@ -119,6 +119,9 @@ def test_bad_words_of_activations(
     monosemy: Run,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert monosemy("activations", encoder, "--layer", "projector", "--out", tmp_path / "out", *words) == 2
+    (tmp_path / "texts.csv").write_text("text\na\nb\n")
+    places = {"TEXTS": tmp_path / "texts.csv"}
+    given = (places.get(word, word) for word in words)
+    assert monosemy("activations", encoder, "--layer", "projector", "--out", tmp_path / "out", *given) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

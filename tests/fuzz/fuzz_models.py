@@ -69,13 +69,13 @@ def _pretrain_plan(folder: Path) -> None:
 
 
 def _read_pretrain(folder: Path) -> Any:
-    from monosemy.commands.pretrain import _over
+    from monosemy.cli.pretrain import with_preset
     from monosemy.core.config import read_yaml, validated
-    from monosemy.encoders.config import PRESETS, PretrainConfig
+    from monosemy.encoders.config import PretrainPlan
 
-    given = read_yaml(folder / "plan.yaml", "configuration")
-    values = PRESETS["cifar"].model_dump()
-    return validated(PretrainConfig, _over(values, given) if isinstance(given, dict) else given, "The command")
+    settings = read_yaml(folder / "plan.yaml", "plan")
+    validated(PretrainPlan, settings, "The command")
+    return with_preset(settings, "cifar")
 
 
 def _noise_matrix(folder: Path) -> None:
