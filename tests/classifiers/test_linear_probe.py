@@ -80,5 +80,5 @@ def test_stands_in_a_search() -> None:
 
 
 def test_one_class_is_refused() -> None:
-    with pytest.raises(InputError, match="y holds 1 class; a classifier needs at least two"):
+    with pytest.raises(InputError, match="y has 1 class; give at least two"):
         LinearProbe().fit(np.ones((4, 2)), np.zeros(4))

@@ -85,10 +85,10 @@ def test_bad_input_is_said_and_nothing_is_written(
     (tmp_path / "labels.csv").write_text("text,label\n" + "a,b\n" * 71 + "a,\n")
     for words, said in (
         ((tmp_path / "few.npy", "--data", photos), "72 images, but"),
-        ((tmp_path / "nan.npy",), "NaN or infinity in row 13"),
+        ((tmp_path / "nan.npy",), "with NaN or infinity (first: row 13"),
         ((codes, "--data", codes), "holds embeddings"),
         ((codes, "--data", tmp_path / "nothing"), "nothing"),
-        ((codes, "--data", tmp_path / "labels.csv"), "1 rows without a label"),
+        ((codes, "--data", tmp_path / "labels.csv"), "rows without a label"),
         ((codes, "--embeddings", tmp_path / "few.npy"), "70 rows"),
         ((tmp_path / "missing.npy",), "does not exist"),
     ):

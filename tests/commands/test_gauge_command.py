@@ -80,7 +80,7 @@ def test_weights_alone_as_json(monosemy: Run, gpt2: Path, tmp_path: Path, capsys
     [
         (["stories"], "have no bias"),
         (["stories", "--layers", "model.layers"], "--layers, --up and --down name the modules"),
-        (["stories", "--prompts", "nowhere.txt"], "The prompts nowhere.txt cannot be read"),
+        (["stories", "--prompts", "nowhere.txt"], "nowhere.txt does not exist"),
         (["./nowhere"], "The folder ./nowhere does not exist"),
         (["stories", "stories"], "Two models are called 'stories260k'"),
     ],

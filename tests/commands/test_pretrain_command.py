@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from monosemy.encoders.contrastive import PRESETS
 from monosemy.encoders.image import ENCODER_FILE, embed, load_encoder
-from monosemy.encoders.presets import PRESETS
 from monosemy.training.checkpoint import RunFolder
 
 TINY = ("--preset", "digit-pairs", "--augmentation", "natural", "--batch-size", 16, "--n-features", 12)

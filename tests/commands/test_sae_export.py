@@ -82,8 +82,8 @@ def test_the_model_in_another_layout(layout: str, here: Path, monosemy, capsys: 
         (("sae.safetensors", "z.npy", "--out", "codes.csv"), "has none of the endings .npz, .safetensors, .parquet"),
         (("sae.safetensors", "z.npy", "--out", "file/codes.npz"), "cannot be written"),
         (("sae.safetensors", "narrow.npy", "--out", "codes.npz"), "narrow.npy has rows of 5 numbers"),
-        (("sae.safetensors", "nan.npy", "--out", "codes.npz"), "nan.npy has NaN or infinity in row 80"),
-        (("cut.safetensors", "z.npy", "--out", "codes.npz"), "cut.safetensors is no readable safetensors file"),
+        (("sae.safetensors", "nan.npy", "--out", "codes.npz"), "nan.npy has rows with NaN or infinity (first: row 80"),
+        (("cut.safetensors", "z.npy", "--out", "codes.npz"), "cut.safetensors is not a readable safetensors file"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(

@@ -63,7 +63,7 @@ def test_a_folder_stands_for_all_models_of_a_training(
     assert [Path(about["source"]).name for about in answer["files"]] == [f"seed{seed}.safetensors" for seed in range(3)]
     (tmp_path / "empty").mkdir()
     assert run(monkeypatch, tmp_path / "empty") == 2
-    assert "holds no sparse autoencoder" in capsys.readouterr().err
+    assert "does not contain a sparse autoencoder" in capsys.readouterr().err
 
 
 def test_the_terminal_has_80_columns(
@@ -101,7 +101,7 @@ def test_codes_of_the_same_rows_are_compared_by_correlation(
         (("A", "table.csv"), "no dictionary"),
         (("A", "C", "--threshold", "2"), "threshold=2"),
         (("A", "NARROW"), "directions of 4 numbers"),
-        (("--codes", "A", "NONE"), "no array 'embeddings'"),
+        (("--codes", "A", "NONE"), "no array for the embedding (looked for embeddings"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

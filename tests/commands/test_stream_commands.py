@@ -100,14 +100,14 @@ def test_a_language_model(shared_data: Path, tmp_path: Path, monosemy: Run, caps
     assert open_stream(tmp_path / "a").open().read(9).shape == (3, 64)
     assert monosemy("sae", "train", tmp_path / "a", "--width", "8", "--k", "2", "--out", tmp_path / "sae") == 0
     assert monosemy(*words, "layers.1", "--out", tmp_path / "b") == 2
-    assert "no layer 'layers.1'; the nearest name is 'model.layers.1'" in capsys.readouterr().err
+    assert "layer='layers.1' does not exist; the closest match is 'model.layers.1'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ((), "Neither or both of --texts and --images are given"),
-        (("--texts", "none.txt"), "--texts none.txt cannot be read"),
+        (("--texts", "none.txt"), "none.txt does not exist"),
         (("--images", "none.parquet", "--batch-size", "0"), "--batch-size 0 is not positive"),
     ],
 )

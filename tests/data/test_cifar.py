@@ -17,9 +17,10 @@ from made_files import load
 
 from monosemy.data.cifar import read_pickle, rows_of_cifar
 from monosemy.data.dataset import DataConfig
-from monosemy.data.images import ParquetImages, decode_parts
+from monosemy.data.images import decode_parts
 from monosemy.data.load import load_unlabelled
 from monosemy.data.sources import classify
+from monosemy.data.tables import ParquetImages
 from monosemy.errors import InputError
 
 N = 30

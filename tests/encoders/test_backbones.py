@@ -184,7 +184,7 @@ def test_the_global_generator_decides_the_weights(name: str) -> None:
         ("vit", CIFAR, {"patch_size": 5}, "32x32 pixels cannot be cut into patches of patch_size 5; choose"),
         ("mixer", (3, 32, 30), {"patch_size": 4}, "32x30 pixels cannot be cut into patches of patch_size 4"),
         ("mixer", (3, 227, 227), {}, "No patch_size suits images of 227x227 pixels; resize"),
-        ("vit", CIFAR, {"width": 200}, "width 200 of the ViT is no multiple of its 3 heads; choose a multiple of 64"),
+        ("vit", CIFAR, {"width": 200}, "width=200 of the ViT is not divisible by its 3 heads; choose a multiple of 64"),
         ("convnext", CIFAR, {"patch_size": 8}, "32x32 pixels are too small for ConvNeXt with patch_size 8"),
         ("convnext", (3, 6, 6), {}, "6x6 pixels are too small for ConvNeXt with patch_size 1"),
     ],
@@ -200,9 +200,9 @@ def test_settings_that_do_not_fit_the_images(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "vit", "stem": "cifar"}, "vit has no stem; leave it out"),
-        ({"name": "resnet18", "depth": 3}, "resnet18 has no depth"),
-        ({"name": "conv", "patch_size": 2}, "conv has no patch_size"),
+        ({"name": "vit", "stem": "cifar"}, "stem='cifar' does not apply to the backbone vit; leave it out"),
+        ({"name": "resnet18", "depth": 3}, "depth=3 does not apply to the backbone resnet18"),
+        ({"name": "conv", "patch_size": 2}, "patch_size=2 does not apply to the backbone conv"),
         ({"name": "resnet101"}, "resnet18"),
         ({"width": 0}, "greater than or equal to 1"),
         ({"heads": 3}, "not permitted"),

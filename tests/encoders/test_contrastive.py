@@ -137,13 +137,15 @@ def test_an_explosion_is_said() -> None:
 
 
 def test_one_image_is_too_few() -> None:
-    with pytest.raises(InputError, match="got 1 image; it needs at least two"):
+    with pytest.raises(InputError, match="needs at least two images, but got 1"):
         trained(IMAGES[:1])
 
 
 @pytest.mark.parametrize("method", ["supcon", "supncl"])
 def test_supervised_methods_need_labels(method: str) -> None:
-    with pytest.raises(InputError, match=f"The method '{method}' needs labels, and there are none; choose simclr or"):
+    with pytest.raises(
+        InputError, match=f"The method '{method}' needs labels, but labels=None; give labels, or choose"
+    ):
         trained(labels=None, method=method)
 
 

@@ -59,7 +59,7 @@ def test_only_seeded_sets_depend_on_the_seed(name: str) -> None:
 
 
 def test_settings_that_contradict_each_other() -> None:
-    with pytest.raises(ValueError, match="k=9 is above n_latents=8"):
+    with pytest.raises(ValueError, match="k=9 exceeds n_latents=8; choose k <= 8"):
         SaeConfig(n_latents=8, k=9)
     with pytest.raises(ValidationError):
         SaeConfig(latents=8)

@@ -101,7 +101,7 @@ def _safe_rlhf(folder: Path) -> None:
 def _read_preferences(folder: Path) -> Any:
     from monosemy.lm.preferences import PreferenceConfig, load_preferences
 
-    return load_preferences(PreferenceConfig(source=str(folder / "t.jsonl"), form="chat"))
+    return load_preferences(PreferenceConfig(source=str(folder / "t.jsonl"), template="chat"))
 
 
 def _read_classification(folder: Path) -> Any:

@@ -71,8 +71,7 @@ def _pretrain_plan(folder: Path) -> None:
 def _read_pretrain(folder: Path) -> Any:
     from monosemy.commands.pretrain import _over
     from monosemy.core.config import read_yaml, validated
-    from monosemy.encoders.contrastive import PretrainConfig
-    from monosemy.encoders.presets import PRESETS
+    from monosemy.encoders.contrastive import PRESETS, PretrainConfig
 
     given = read_yaml(folder / "plan.yaml", "configuration")
     values = PRESETS["cifar"].model_dump()

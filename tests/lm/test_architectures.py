@@ -89,7 +89,7 @@ def test_numbers_and_names() -> None:
     [
         (MlpNames("model.layer", "mlp.up_proj", "mlp.down_proj"), "layers names 'model.layer', but"),
         (MlpNames("model.layers", "mlp.up_pro", "mlp.down_proj"), "nearest name is 'model.layers.0.mlp.up_proj'"),
-        (MlpNames("model", "mlp.up_proj", "mlp.down_proj"), "layers='model' is no list of layers but a LlamaModel"),
+        (MlpNames("model", "mlp.up_proj", "mlp.down_proj"), "layers='model' is a LlamaModel, not a list of layers"),
     ],
 )
 def test_names_that_are_not_there(names: MlpNames, sentence: str) -> None:

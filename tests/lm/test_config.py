@@ -6,6 +6,7 @@ from typing import get_args
 
 from pydantic import BaseModel
 
+from monosemy.encoders.text import MINILM
 from monosemy.functional import lora, losses
 from monosemy.lm import config
 from monosemy.lm.judge import GUIDELINES
@@ -20,7 +21,8 @@ MODELS = [
 def test_settings_are_read_without_the_heavy_libraries() -> None:
     code = (
         "import sys, monosemy.lm.config; "
-        "print([name for name in ('torch', 'transformers', 'peft', 'trl', 'pandas', 'scipy') if name in sys.modules])"
+        "heavy = ('torch', 'transformers', 'peft', 'trl', 'pandas', 'scipy', 'numpy'); "
+        "print([name for name in heavy if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
@@ -35,3 +37,4 @@ def test_names_agree_with_the_equations_that_they_choose() -> None:
     assert get_args(config.Placement) == get_args(lora.Placement) == lora.PLACEMENTS
     assert get_args(config.NonNegative) == get_args(losses.NonNegative) == tuple(losses.NON_NEGATIVE)
     assert get_args(config.Policy) == tuple(GUIDELINES)
+    assert config.JudgeConfig(kind="toxicity").encoder == MINILM

@@ -72,7 +72,7 @@ def test_bad_rows_are_named() -> None:
     with pytest.raises(InputError, match=r"299 rows, but codes 300"):
         explain(codes, labels, CLASSES, embeddings[1:])
     codes[41, 2] = np.nan
-    with pytest.raises(InputError, match="NaN or infinity in row 41"):
+    with pytest.raises(InputError, match=r"with NaN or infinity \(first: row 41"):
         explain(codes, labels, CLASSES, embeddings)
 
 

@@ -109,7 +109,7 @@ def test_codes_of_the_same_latents_are_found_again_in_other_spaces(form, monkeyp
         (lambda: decoder_stability(np.eye(3), np.diag([1.0, 0, 1])), "other has length 0 in row 1"),
         (lambda: decoder_stability(np.eye(3), np.eye(3), threshold=0), "threshold=0"),
         (lambda: activation_stability(np.eye(3), np.eye(4)), "the same samples"),
-        (lambda: activation_stability(np.full((3, 2), np.nan), np.ones((3, 2))), "codes has NaN"),
+        (lambda: activation_stability(np.full((3, 2), np.nan), np.ones((3, 2))), "codes has 3 of 3 rows with NaN"),
         (lambda: activation_stability(np.ones((1, 2)), np.ones((1, 2))), "at least two"),
     ],
 )

@@ -232,13 +232,13 @@ BAD[2, 1] = np.nan
 @pytest.mark.parametrize(
     ("update", "named"),
     [
-        (lambda a: a[Firing].update(BAD), "codes has NaN or infinity in row 2"),
-        (lambda a: a[Firing].update(sp.csr_array(BAD)), "codes has NaN or infinity in row 2"),
+        (lambda a: a[Firing].update(BAD), r"codes has rows with NaN or infinity \(first: row 2"),
+        (lambda a: a[Firing].update(sp.csr_array(BAD)), r"codes has rows with NaN or infinity \(first: row 2"),
         (lambda a: a[Firing].update(np.where(np.isnan(BAD), np.inf, 1)), "row 2"),
         (lambda a: a[Firing].update(np.ones(3)), r"codes has shape \(3,\)"),
         (lambda a: a[Firing].update(np.ones((3, WIDTH + 1))), "different widths"),
         (lambda a: a[MonoScore].update(np.ones((3, WIDTH)), np.ones((2, INPUTS))), "embeddings has 2 rows"),
-        (lambda a: a[MonoScore].update(np.ones((4, WIDTH)), BAD[:, :INPUTS]), "embeddings has NaN"),
+        (lambda a: a[MonoScore].update(np.ones((4, WIDTH)), BAD[:, :INPUTS]), "embeddings has rows with NaN"),
         (lambda a: a[SemanticConsistency].update(np.ones((2, WIDTH)), [0, CLASSES]), f"labels has {CLASSES}"),
         (lambda a: a[SemanticConsistency].update(np.ones((2, WIDTH)), [0, -1]), "labels has -1"),
         (lambda a: a[ClassPurity].update(np.ones((2, WIDTH)), [0.5, 1]), "one integer a sample"),

@@ -11,11 +11,12 @@ import pytest
 
 pytest.importorskip("trl")
 
+from monosemy.study.lora.report import adapters_json, kept_figure, sentences, warnings, write_units
+from monosemy.study.lora.run import AdapterResult
+
 from monosemy.results.statistics import summarise
 from monosemy.study.lora.data import AdapterData
 from monosemy.study.lora.plan import AdapterPlan
-from monosemy.study.lora.report import adapters_json, kept_figure, sentences, warnings, write_units
-from monosemy.study.lora.run import AdapterResult
 
 PLAN: dict[str, Any] = {"model": "some/model", "data": {"source": "s"}, "methods": ["base", "lora", "monolora-output"]}
 

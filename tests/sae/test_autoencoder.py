@@ -61,7 +61,7 @@ def test_constant_columns_are_fine_and_data_that_does_not_vary_is_said() -> None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert bool(fresh(z)[0].encode(z).values.isfinite().all())
-    with pytest.warns(UserWarning, match="do not vary"):
+    with pytest.warns(UserWarning, match="All inputs are equal"):
         model, _ = fresh(torch.full((5, D), 3.0))
     assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
 
@@ -80,9 +80,9 @@ def test_widths_must_rise_to_all_latents(widths: tuple[int, ...]) -> None:
 
 
 def test_settings_that_make_no_sense() -> None:
-    with pytest.raises(InputError, match="n_inputs=0 is no width"):
+    with pytest.raises(InputError, match="n_inputs=0 is below 1"):
         Autoencoder(0, M, ACTIVATIONS["topk"](M, K))
-    with pytest.raises(InputError, match="sparsity_weight=-1 is no weight"):
+    with pytest.raises(InputError, match="sparsity_weight=-1 is not a finite number"):
         ACTIVATIONS["relu"](M, K, sparsity_weight=-1)
     with pytest.raises(InputError, match="bandwidth=0 is not positive"):
         ACTIVATIONS["jumprelu"](M, K, bandwidth=0)

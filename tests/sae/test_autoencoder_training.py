@@ -292,7 +292,7 @@ def test_an_explosion_is_said_and_leaves_the_model_as_it_was() -> None:
 
 
 def test_constant_data_does_not_explode() -> None:
-    with pytest.warns(UserWarning, match="do not vary"):
+    with pytest.warns(UserWarning, match="All inputs are equal"):
         model, rng = fresh(torch.zeros(40, D))
     assert train(model, torch.zeros(40, D), TrainingConfig(batch_size=8), rng, n_epochs=1) == [0.0]
 
@@ -311,8 +311,8 @@ def test_epochs_are_told() -> None:
         ({"batch_size": 0}, "batch_size=0 is not positive"),
         ({"lr": float("nan")}, "lr=nan is not positive"),
         ({"dead_after": -1}, "dead_after=-1 is not positive"),
-        ({"aux_weight": -1.0}, r"aux_weight=-1\.0 is no weight"),
-        ({"mono_weight": float("inf")}, "mono_weight=inf is no weight"),
+        ({"aux_weight": -1.0}, r"aux_weight=-1\.0 is not a finite number >= 0"),
+        ({"mono_weight": float("inf")}, "mono_weight=inf is not a finite number >= 0"),
         ({"dead": "zombie"}, "dead='zombie' is unknown; choose 'aux', 'resample', 'none' or None"),
     ],
 )

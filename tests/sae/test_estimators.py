@@ -124,12 +124,12 @@ def test_bad_arguments_are_named(make, changes: dict, named: str) -> None:
     ("changes", "named"),
     [
         ({"activation": "step"}, "activation='step' is unknown; choose one of 'topk'"),
-        ({"activation": "relu", "widths": (4, 16)}, r"widths=\(4, 16\) go with"),
+        ({"activation": "relu", "widths": (4, 16)}, r"widths=\(4, 16\) apply to"),
         ({"widths": (4, 8)}, r"widths=\(4, 8\) do not rise .* n_latents=16"),
-        ({"sparsity_weight": 0.1}, "sparsity_weight=0.1 goes with 'relu'"),
-        ({"activation": "relu", "sparsity_weight": -1.0}, r"sparsity_weight=-1\.0 is no weight"),
+        ({"sparsity_weight": 0.1}, "sparsity_weight=0.1 applies to 'relu'"),
+        ({"activation": "relu", "sparsity_weight": -1.0}, r"sparsity_weight=-1\.0 is not a finite number >= 0"),
         ({"activation": "gated", "dead": "aux"}, "dead='aux' has no effect"),
-        ({"mono_weight": -1.0}, r"mono_weight=-1\.0 is no weight"),
+        ({"mono_weight": -1.0}, r"mono_weight=-1\.0 is not a finite number >= 0"),
     ],
 )
 def test_bad_arguments_of_the_autoencoder_are_named(changes: dict, named: str) -> None:

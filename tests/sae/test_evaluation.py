@@ -105,7 +105,7 @@ def test_rows_of_a_decoder_without_direction_are_left_out() -> None:
 
 
 def test_too_many_latents_for_all_angles(monkeypatch: pytest.MonkeyPatch, models: dict[str, Autoencoder]) -> None:
-    monkeypatch.setattr(module, "MOST_ANGLES", M - 1)
+    monkeypatch.setattr(module, "MAX_ANGLES", M - 1)
     assert np.isnan(decoder_angles(models["topk"]).largest)
 
 
@@ -129,7 +129,7 @@ def test_dead_and_dense_latents_are_counted() -> None:
         (lambda z, y: (z[:1], None, ()), "has 1 row, and metrics compare rows; give at least two"),
         (lambda z, y: (z, y[:-1], NAMES), "has 300 rows but 299 labels"),
         (lambda z, y: (z, y * 0, ("cat",)), "has 1 class; give rows of at least two"),
-        (lambda z, y: (np.where(np.arange(N)[:, None] == 7, np.nan, z), None, ()), "NaN or infinity in row 7"),
+        (lambda z, y: (np.where(np.arange(N)[:, None] == 7, np.nan, z), None, ()), r"NaN or infinity \(first: row 7\)"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_sentence(
@@ -152,5 +152,12 @@ def test_a_stream_of_unknown_length_is_counted(
 
 
 def test_no_model() -> None:
-    with pytest.raises(InputError, match="models holds no autoencoder"):
+    with pytest.raises(InputError, match="models is empty"):
         evaluate({}, open_stream(np.ones((3, 2), np.float32)))
+
+
+def test_an_evaluation_prints_a_short_summary(data: Data, models: dict[str, Autoencoder]) -> None:
+    text = repr(evaluate({"topk": models["topk"]}, open_stream(data[0]), data[1], NAMES))
+    assert text.startswith("Evaluation on ")
+    assert f": {N} rows, {len(NAMES)} classes\ntopk: topk autoencoder, {M} latents, k=3\n  n_dimensions {M}, " in text
+    assert len(text.splitlines()) < 12

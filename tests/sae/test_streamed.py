@@ -138,7 +138,7 @@ def test_a_bad_row_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("monosemy.sae.streaming.SAMPLE", 64)  # a bad row among the first is known at once
     monkeypatch.setattr("monosemy.data.file_streams._HEAD", 1024)  # the file is large
     path = bad_from(700, tmp_path)
-    message = r"rows.npy has NaN or infinity in row 700; .* The checkpoint of step 21 is kept in .*run"
+    message = r"rows.npy has rows with NaN or infinity \(first: row 700.* The checkpoint of step 21 is kept in .*run"
     with pytest.raises(InputError, match=message):
         train_on_stream([sae(n_epochs=1)], open_stream(path), folder=tmp_path / "run")
     values = np.load(path, mmap_mode="r+")

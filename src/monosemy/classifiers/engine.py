@@ -42,7 +42,7 @@ class Probes(NamedTuple):
         return (self.weight.shape[0], *self.bias.shape)
 
     def select(self, probes: NDArray[np.integer]) -> "Probes":
-        """The probes with the given numbers, in that order."""
+        """Return the probes with these numbers, in that order."""
         n_features, n_probes, n_classes = self.shape
         chosen = torch.from_numpy(np.asarray(probes, dtype=np.int64))
         weight = self.weight.view(n_features, n_probes, n_classes)[:, chosen].reshape(n_features, -1)
@@ -51,7 +51,7 @@ class Probes(NamedTuple):
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """How the probes are trained; the same for every feature set."""
+    """Training of the probes, the same for every feature set."""
 
     epochs: int = 10
     batch_size: int = 256
@@ -63,7 +63,7 @@ class ProbeConfig:
 
 
 def largest_eigenvalue(inputs: Inputs, n_features: int) -> float:
-    """Of the covariance X^T X / N of the centred and scaled features."""
+    """Return the largest eigenvalue of the covariance X^T X / N of the centred and scaled features."""
     if min(inputs.n_sampled, n_features) == 1:
         return 1.0  # one direction holds all of the variance, which the scale makes 1
     operator = LinearOperator(
@@ -83,16 +83,16 @@ def _curvature(
     inputs: Inputs,
     n_features: int,
     batch_size: int,
-    share_used: NDArray[np.floating],
+    fraction_used: NDArray[np.floating],
     weight_decay: NDArray[np.floating],
 ) -> NDArray[np.float32]:
-    """(P,) what the peak step is divided by: largest eigenvalue + 2 / (B share) + weight decay.
+    """Return the divisor of the peak step (P,): largest eigenvalue + 2 / (B fraction) + weight decay.
 
-    The first term is the curvature of the mean loss (features have mean square length 1); the second that of the used
+    The first term is the curvature of the mean loss (features have mean square length 1), the second that of the used
     samples of a minibatch of B, which are few and vary in directions of their own: without it the step is too large for
     features with a flat spectrum, such as whitened ones, and for few labels.
     """
-    used_a_batch = min(batch_size, inputs.n) * share_used
+    used_a_batch = min(batch_size, inputs.n) * fraction_used
     return (largest_eigenvalue(inputs, n_features) + 2 / used_a_batch + np.asarray(weight_decay)).astype(np.float32)
 
 
@@ -119,17 +119,17 @@ def train_probes(
     n_features, n_probes = features.shape[1], labels.shape[1]
     if labels.shape[0] != inputs.n or len(weight_decay) != n_probes:
         raise ValueError(f"features, labels and weight_decay disagree: {inputs.n}, {labels.shape}, {len(weight_decay)}")
-    share_used: NDArray[np.float64] = np.array([(column >= 0).mean() for column in labels.T])
-    if not share_used.all():
-        raise ValueError(f"probe {int(share_used.argmin())} has no labelled row; give every probe at least one")
+    fraction_used: NDArray[np.float64] = np.array([(column >= 0).mean() for column in labels.T])
+    if not fraction_used.all():
+        raise ValueError(f"probe {int(fraction_used.argmin())} has no labelled row; give every probe at least one")
     weight = torch.zeros(n_features, n_probes * n_classes)
     bias = _descend(
         inputs,
         torch.from_numpy(np.ascontiguousarray(labels)),
-        torch.from_numpy(share_used.astype(np.float32)),
+        torch.from_numpy(fraction_used.astype(np.float32)),
         weight,
         torch.from_numpy(np.asarray(weight_decay, dtype=np.float32)),
-        config.lr / torch.from_numpy(_curvature(inputs, n_features, config.batch_size, share_used, weight_decay)),
+        config.lr / torch.from_numpy(_curvature(inputs, n_features, config.batch_size, fraction_used, weight_decay)),
         config,
         torch.Generator().manual_seed(seed),
     )
@@ -138,7 +138,7 @@ def train_probes(
 
 
 def probes_at_once(n_features: int, n_classes: int, batch_size: int) -> int:
-    """How many probes fit into the memory budget together, at least one."""
+    """Return the number of probes that fit into the memory budget together, at least one."""
     bytes_a_probe = 4 * n_classes * (2 * n_features + 2 * batch_size)
     return max(1, _MEMORY_BUDGET // bytes_a_probe)
 
@@ -146,14 +146,14 @@ def probes_at_once(n_features: int, n_classes: int, batch_size: int) -> int:
 def _descend(
     inputs: Inputs,
     labels: Tensor,
-    share_used: Tensor,
+    fraction_used: Tensor,
     weight: Tensor,
     weight_decay: Tensor,
     step_size: Tensor,
     config: ProbeConfig,
     rng: torch.Generator,
 ) -> Tensor:
-    """SGD with momentum on ``weight`` in place, with a peak step size for each probe; returns the bias.
+    """Train ``weight`` in place by SGD with momentum, with a peak step size for each probe, and return the bias.
 
     Columns of ``weight`` are (probe, class), or (class, probe) where classes are few: torch's softmax is vectorised
     along the last axis, or along the axes behind it, and ten classes fill no vector.
@@ -169,7 +169,7 @@ def _descend(
     decay_of_column, step_of_column = (
         values.unsqueeze(class_axis - 1).expand(columns).reshape(-1) for values in (weight_decay, step_size)
     )
-    everything_used = bool((share_used == 1).all())
+    everything_used = bool((fraction_used == 1).all())
     probe, stride = torch.arange(n_probes), n_probes if class_major else 1
     first_column = probe if class_major else probe * n_classes
     logits = torch.empty(batch_size, n_probes * n_classes)
@@ -183,12 +183,12 @@ def _descend(
             x.times(weight, logits)
             residual = torch.softmax(logits.view(batch_size, *columns).add_(bias), dim=class_axis)
             flat = residual.view(batch_size, -1)
-            given = labels[rows].long()
-            wanted = given.clamp(min=0) * stride + first_column
-            flat.scatter_add_(1, wanted, flat.new_full((1, 1), -1.0).expand_as(wanted))
+            targets = labels[rows].long()
+            target_columns = targets.clamp(min=0) * stride + first_column
+            flat.scatter_add_(1, target_columns, flat.new_full((1, 1), -1.0).expand_as(target_columns))
             if not everything_used:
-                # The expected, not the actual, share of used samples in a batch: unbiased, and never zero.
-                residual.mul_(((given >= 0) / share_used).unsqueeze(class_axis))
+                # The expected, not the actual, fraction of used samples in a batch: unbiased, and never zero.
+                residual.mul_(((targets >= 0) / fraction_used).unsqueeze(class_axis))
             x.add_transposed_product(momentum, flat)
             momentum.addcmul_(weight, decay_of_column)
             bias_momentum.mul_(MOMENTUM).add_(residual.sum(dim=0), alpha=1 / batch_size)
@@ -203,7 +203,7 @@ def _descend(
 
 
 def predict(probes: Probes, features: Codes, chunk: int = 512) -> NDArray[np.int64]:
-    """Classes (N, P) by the largest logit, ``chunk`` rows at a time."""
+    """Return classes (N, P) by the largest logit, ``chunk`` rows at a time."""
     _, n_probes, n_classes = probes.shape
     result = np.empty((features.shape[0], n_probes), dtype=np.int64)
     weight = probes.weight

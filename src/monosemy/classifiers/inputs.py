@@ -15,7 +15,7 @@ from monosemy.functional.consistency import Codes
 
 MOMENTUM = 0.9
 _SAMPLED = 2**24
-"""Numbers of a memory map that its curvature is taken from: 64 MiB, an error of about one part in a hundred."""
+"""Numbers of a memory map that its curvature is estimated from: 64 MiB, an error of about one part in a hundred."""
 _AT_ONCE = 512
 """Rows from all over a map that are read before its pages are given back: with each the system maps 64 kB around it."""
 
@@ -29,7 +29,7 @@ class Inputs(Protocol):
     center: Tensor
     scale: float
     n_sampled: int
-    """Rows that ``matvec`` and ``rmatvec`` speak of: all, or some that stand for them."""
+    """Rows that ``matvec`` and ``rmatvec`` apply to: all, or a sample."""
 
     def matvec(self, vector: Vector) -> Vector: ...
 
@@ -42,7 +42,7 @@ class Batch(Protocol):
     def times(self, weight: Tensor, out: Tensor) -> None: ...
 
     def add_transposed_product(self, momentum: Tensor, right: Tensor) -> None:
-        """momentum <- 0.9 momentum + x^T right / B, in place."""
+        """Set momentum <- 0.9 momentum + x^T right / B, in place."""
         ...
 
 
@@ -162,7 +162,7 @@ def positive(value: float) -> float:
 
 
 def inputs_of(features: Codes) -> Inputs:
-    """Features as the engine takes them: CSR stays sparse, memory maps stay on the disk."""
+    """Return features in the form of the engine: CSR stays sparse, memory maps stay on the disk."""
     if sp.issparse(features):
         return SparseInputs(features)
     values = np.asarray(features)

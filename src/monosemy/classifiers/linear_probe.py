@@ -1,7 +1,4 @@
-"""One linear probe as a scikit-learn classifier.
-
-The exact optimum of one probe, as a cross-check of the many trained together.
-"""
+"""One linear probe as a scikit-learn classifier, and its exact optimum as a cross-check of the engine."""
 
 from typing import Any, Self
 
@@ -14,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from monosemy.classifiers.engine import ProbeConfig, train_probes
-from monosemy.data.memory_map import first_bad_row, memory_map, row_blocks, take_rows
+from monosemy.data.memory_map import check_finite, memory_map, row_blocks, take_rows
 from monosemy.errors import InputError
 from monosemy.functional.consistency import Codes
 
@@ -24,7 +21,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     Args:
         weight_decay: of the mean cross-entropy + weight_decay / 2 |W|^2.
-        epochs, batch_size, lr, min_steps: as in :class:`~monosemy.classifiers.engine.ProbeConfig`.
+        epochs, batch_size, lr, min_steps: as in :class:`~monosemy.classifiers.ProbeConfig`.
         random_state: of the order of the samples.
     """
 
@@ -51,7 +48,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise InputError(f"y holds {len(self.classes_)} class; a classifier needs at least two.")
+            raise InputError(f"y has {len(self.classes_)} class; give at least two.")
         self.probes_ = train_probes(
             X,
             codes[:, None],
@@ -63,7 +60,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         return self
 
     def _checked(self, X: Any, y: Any = None) -> tuple[Any, Any]:
-        """Features and, for a fit, labels as scikit-learn checks them; a memory map without loading it."""
+        """Check features and, for a fit, labels as scikit-learn does; a memory map without loading it."""
         if memory_map(X) is None or X.ndim != 2 or X.dtype.kind not in "fiu":
             if y is None:
                 return validate_data(self, X, dtype=np.float32, accept_sparse="csr", reset=False), None
@@ -71,16 +68,14 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
             return checked
         validate_data(self, X, reset=y is not None, skip_check_array=True)
         for block in row_blocks(X):
-            bad = first_bad_row(take_rows(X, block))
-            if bad is not None:
-                raise InputError(f"X has NaN or infinity in row {block.start + bad}; fill or remove such rows.")
+            check_finite(take_rows(X, block), "X", block)
         if y is not None:
             y = column_or_1d(y, warn=True)
             check_consistent_length(X, y)
         return X, y
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Logits (N, C); for two classes their difference (N,)."""
+        """Return logits (N, C); for two classes their difference (N,)."""
         check_is_fitted(self, "probes_")
         X, _ = self._checked(X)
         weight = self.probes_.weight.numpy()
@@ -88,14 +83,14 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Class probabilities (N, C)."""
+        """Return class probabilities (N, C)."""
         logits = self.decision_function(X)
         if logits.ndim == 1:
             logits = np.stack([np.zeros_like(logits), logits], axis=1)
         return torch.softmax(torch.from_numpy(np.asarray(logits)), dim=1).numpy()
 
     def predict(self, X: ArrayLike) -> NDArray[np.object_]:
-        """The most likely class of each row."""
+        """Return the most likely class of each row."""
         check_is_fitted(self, "probes_")
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
@@ -108,7 +103,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 def exact_probe(
     features: Codes, labels: NDArray[np.integer], weight_decay: float, max_iter: int = 2000
 ) -> LogisticRegression:
-    """L-BFGS on the same objective as the probe engine: mean CE + weight_decay / 2 |W|^2, bias not decayed.
+    """Fit by L-BFGS the same objective as the probe engine: mean CE + weight_decay / 2 |W|^2, bias not decayed.
 
     Features are divided by the root mean square distance to their mean, as in the engine (centring does not change
     the optimum, because the bias takes it up). Labels of -1 leave the sample out. The returned classifier expects

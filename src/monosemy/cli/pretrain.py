@@ -29,7 +29,7 @@ def pretrain(
         str | None,
         typer.Option(
             help="cifar, cifar-small, imagenet100 or digit-pairs; default by the images.",
-            autocompletion=one_of("monosemy.encoders.presets", "PRESETS"),
+            autocompletion=one_of("monosemy.encoders.contrastive", "PRESETS"),
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML with any settings, over the preset.")] = None,

@@ -18,9 +18,8 @@ from monosemy.core.environment import one_thread
 from monosemy.data import digits
 from monosemy.data.dataset import DataConfig
 from monosemy.data.load import UnlabelledImages, load_unlabelled
-from monosemy.encoders.contrastive import PretrainConfig, check_pretraining, pretrain
+from monosemy.encoders.contrastive import IMAGE_SIZES, PRESETS, PretrainConfig, check_pretraining, pretrain
 from monosemy.encoders.image import ENCODER_FILE, ImageEncoder, embed, save_encoder
-from monosemy.encoders.presets import IMAGE_SIZES, PRESETS
 from monosemy.errors import InputError
 from monosemy.metrics.dimensions import feature_statistics
 from monosemy.training.checkpoint import RunFolder, make_trackers

@@ -161,7 +161,7 @@ def _read(path: Path, file_format: str, tensors: bool) -> tuple[dict[str, Any], 
             metadata = json.loads((file.metadata() or {}).get(_KEY, "{}"))
             read = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
     except Exception as error:  # damaged files raise nearly every type; each means just that
-        raise InputError(f"{path} is no readable safetensors file ({reason(error)}); give a saved model.") from error
+        raise InputError(f"{path} is not a readable safetensors file ({reason(error)}); give a saved model.") from error
     if not isinstance(metadata, dict) or metadata.get("format") != file_format:
-        raise InputError(f"{path} is no {file_format} file; give one that monosemy wrote.")
+        raise InputError(f"{path} is not a {file_format} file; give one that monosemy wrote.")
     return metadata, read

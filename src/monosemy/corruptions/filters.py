@@ -19,13 +19,13 @@ Generators = Sequence[Generator]
 
 
 def gaussian_noise(images: Images, rngs: Generators, std: float) -> Images:
-    """x + N(0, std^2), clipped to [0, 1]."""
+    """Return x + N(0, std^2), clipped to [0, 1]."""
     drawn = np.stack([rng.standard_normal(images.shape[1:], dtype=np.float32) for rng in rngs])
     return np.clip(images + np.float32(std) * drawn, 0, 1)
 
 
 def shot_noise(images: Images, rngs: Generators, photons: float) -> Images:
-    """Poisson(photons x) / photons, clipped to [0, 1]: mean x and variance x / photons before clipping."""
+    """Return Poisson(photons x) / photons, clipped to [0, 1]: mean x and variance x / photons before clipping."""
     drawn = np.stack([rng.poisson(photons * image) for image, rng in zip(images, rngs, strict=True)])
     return np.clip(drawn / photons, 0, 1).astype(np.float32)
 
@@ -93,7 +93,7 @@ def motion_path(radius: float, std: float, angle: float) -> tuple[NDArray[np.flo
 
 
 def motion_blur_along(images: Images, radius: float, std: float, angles: NDArray[np.floating]) -> Images:
-    """out(y, x) = sum_t weight_t in((y, x) + offset_t) with an angle for each image; the border repeats its pixel."""
+    """Return sum_t weight_t x((y, x) + offset_t) with an angle for each image; the border repeats its pixel."""
     height, width = images.shape[2:]
     reach = 2 * int(np.ceil(radius))
     padded = np.pad(images, ((0, 0), (0, 0), (reach, reach), (reach, reach)), mode="edge")

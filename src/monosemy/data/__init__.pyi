@@ -1,6 +1,5 @@
 from .dataset import DataConfig as DataConfig
 from .dataset import LabelledData as LabelledData
 from .load import from_arrays as from_arrays
-from .load import load_unlabelled as load_unlabelled
 from .streams import open_stream as open_stream
 from .streams import shuffled as shuffled

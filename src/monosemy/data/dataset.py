@@ -47,6 +47,12 @@ class EncodedImages(Protocol):
         """Yield the images of the given rows, which are in rising order."""
 
 
+def stamp(path: Path) -> str:
+    """Return the name, size and time of change of a file."""
+    status = path.stat()
+    return f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
+
+
 def unit_pixels(images: Images) -> NDArray[np.float32]:
     """Return float32 pixels in [0, 1] of the same shape: uint8 pixels over 255, float32 pixels unchanged."""
     if images.dtype == np.uint8:

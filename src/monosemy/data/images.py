@@ -1,4 +1,4 @@
-"""Images in folders and parquet files, decoded to arrays of one size: in memory, or in mapped files where too large."""
+"""Folders of images, and decoding images to arrays of one size: in memory, or in mapped files where too large."""
 
 import io
 import os
@@ -8,31 +8,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
 from monosemy.core.console import Progress
-from monosemy.core.files import readable
 from monosemy.data import memory_map
-from monosemy.data.dataset import Encoded, EncodedImages, OnBadImage, Rows
+from monosemy.data.dataset import Encoded, EncodedImages, OnBadImage, Rows, stamp
 from monosemy.data.sources import SPLIT_ROLES, read_lines
 from monosemy.errors import InputError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-_BATCH = 256
-"""Rows of parquet in memory at a time."""
-
-
-def stamp(path: Path) -> str:
-    """Return the name, size and time of change of a file."""
-    status = path.stat()
-    return f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
 
 
 class FileImages:
@@ -56,58 +43,6 @@ class FileImages:
 
     def items(self, rows: NDArray[np.int64]) -> Iterator[Encoded]:
         return (self.paths[row] for row in rows)
-
-
-class ParquetImages:
-    """A column of images in one or several parquet files, in Hugging Face's layout {bytes, path} or as plain bytes."""
-
-    def __init__(self, paths: Sequence[Path], column: str) -> None:
-        self.paths, self.column = paths, column
-        self._starts = np.cumsum([0, *(pq.read_metadata(path).num_rows for path in paths)])
-
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    def describe(self, row: int) -> str:
-        file = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return f"Image {row - self._starts[file]} of {self.paths[file]}"
-
-    def stamps(self, rows: NDArray[np.int64]) -> tuple[str, ...]:
-        return (self.column, *map(stamp, self.paths))
-
-    def items(self, rows: NDArray[np.int64]) -> Iterator[Encoded]:
-        for path, start, end in zip(self.paths, self._starts[:-1], self._starts[1:], strict=True):
-            wanted = _between(rows, start, end)
-            if len(wanted):
-                yield from self._of_file(path, wanted)
-
-    def _of_file(self, path: Path, wanted: NDArray[np.int64]) -> Iterator[Encoded]:
-        with readable(path, "a table"), pq.ParquetFile(path) as file:
-            start = 0
-            for group in range(file.num_row_groups):
-                end = start + file.metadata.row_group(group).num_rows
-                if len(_between(wanted, start, end)):  # groups without wanted rows are not read
-                    for batch in file.iter_batches(_BATCH, [group], [self.column]):
-                        inside = _between(wanted, start, start + len(batch))
-                        start += len(batch)
-                        if len(inside):
-                            images = batch.column(0).take(pa.array(inside))
-                            is_struct = pa.types.is_struct(images.type)
-                            yield from (pc.struct_field(images, "bytes") if is_struct else images).to_pylist()
-                start = end
-
-
-def _between(rows: NDArray[np.int64], start: int, end: int) -> NDArray[np.int64]:
-    """Return those of rising rows that are in [start, end), counted from start."""
-    first, last = np.searchsorted(rows, [start, end])
-    return rows[first:last] - start
-
-
-def is_image_type(kind: Any) -> bool:
-    """Return whether an Arrow type is that of encoded images."""
-    if pa.types.is_struct(kind):
-        return any(field.name == "bytes" for field in kind)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def rows_of_folder(folder: Path, classes: Path | None, labelled: bool) -> Rows:
@@ -209,17 +144,17 @@ def decode_parts(
     Raises:
         InputError: an image cannot be read, or none of a part can; or the cache folder is too small.
     """
-    own = common_size(encoded, np.concatenate(list(parts.values()))) if size is None else None
-    if own is not None:
+    common = common_size(encoded, np.concatenate(list(parts.values()))) if size is None else None
+    if common is not None:
         try:
-            return _decode_all(_Job(encoded, own, True, on_bad, on_progress), parts)
+            return _decode_all(_Job(encoded, common, True, on_bad, on_progress), parts)
         except _UnequalSizes:
             pass
     result = _decode_all(_Job(encoded, size or _DEFAULT_SIZE, False, on_bad, on_progress), parts)
     if size is None:
         result.notices.append(
-            f"The images have different sizes; all were made {_DEFAULT_SIZE[0]} x {_DEFAULT_SIZE[1]}, the default of "
-            f"--image-size."
+            f"The images have different sizes; all were resized to {_DEFAULT_SIZE[0]} x {_DEFAULT_SIZE[1]}, the "
+            f"default of --image-size."
         )
     return result
 

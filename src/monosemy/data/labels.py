@@ -86,9 +86,9 @@ def read_noisy_labels(path: Path, wanted: str | None, rows: Rows, development: N
 
     Args:
         wanted: column of the labels; None for the one with a usual name, or the only one.
-        development: the rows that the file labels, train and validation, before any is split off. They are matched by
-            the file's column `index` with the source's own, or with their positions in ``development`` where the
-            source has none; without that column by order.
+        development: the rows that the file labels: train and validation of the source, rising. They are matched by the
+            file's column `index` with the source's own, or with their positions in ``development`` where the source
+            has none; without that column by order.
     """
     numbers = None
     if path.suffix.lower() == ".npy":

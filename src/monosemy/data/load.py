@@ -27,9 +27,8 @@ from monosemy.data.dataset import (
     stratified_split,
 )
 from monosemy.data.digits import digit_pairs
-from monosemy.data.hub import table_of_hub
 from monosemy.data.images import check_class_sizes, rows_of_folder
-from monosemy.data.labels import read_labels
+from monosemy.data.labels import read_labels, read_noisy_labels
 from monosemy.data.sources import (
     ARRAY_SUFFIXES,
     DIGIT_PAIRS,
@@ -50,7 +49,7 @@ from monosemy.data.splits import (
     shifted_split,
     source_splits,
 )
-from monosemy.data.tables import Table, inputs_of, read_table, read_tables, rows_of_table
+from monosemy.data.tables import Table, inputs_of, read_table, read_tables, rows_of_table, table_of_hub
 from monosemy.errors import InputError
 from monosemy.seeding import numpy_rng
 
@@ -75,6 +74,11 @@ def load_data(config: DataConfig, seed: int = 0, on_progress: Progress | None = 
         rows = read_rows(config.source, config)
         check_class_sizes(rows)
         name, vocabulary = source_name(config.source), rows.vocabulary
+        if config.noisy_labels is not None:
+            parts = source_splits(rows, name, [])
+            development = np.sort(np.concatenate([parts["train"], parts.get("validation", parts["train"][:0])]))
+            noisy = read_noisy_labels(config.noisy_labels, config.noisy_label_column, rows, development)
+            rows = replace(rows, noisy_labels=noisy)
         data = labelled_data(name, rows, assign(rows, config, seed, name), config, on_progress)
     return _with_shifts(data, config, vocabulary, on_progress)
 
@@ -409,7 +413,7 @@ def _train_rows(rows: Rows, config: DataConfig, seed: int, name: str, notices: l
     if "test" in parts or config.source == DIGIT_PAIRS or "" in classes or len(classes) < 2:
         notices += messages
         return train
-    assigned = assign(rows, config.model_copy(update={"noisy_labels": None}), seed, name)
+    assigned = assign(rows, config, seed, name)
     notices += assigned.notices
     names = ("train",) if "validation" in parts else ("train", "validation")
     return np.sort(np.concatenate([assigned.parts[part] for part in names]))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monosemy.core.cache import Stage, cache
+from monosemy.data.sources import check_missing
 from monosemy.errors import InputError
 from monosemy.functional.codes import SparseCodes, to_csr
 from monosemy.functional.consistency import Codes
@@ -167,15 +168,20 @@ def row_blocks(*parts: Codes) -> Iterator[slice]:
             forget_pages(part)
 
 
-def first_bad_row(codes: Codes) -> int | None:
-    """Return the first row that holds NaN or infinity; None if there is none."""
+def check_finite(codes: Codes, name: str, block: slice | None = None) -> None:
+    """Raise where codes (N, M) hold NaN or infinity.
+
+    Args:
+        block: the rows that these are of a larger array, for the message.
+    """
     numbers: NDArray[Any] = codes if isinstance(codes, np.ndarray) else codes.data
     # A finite sum proves that all are finite, without a mask of the size of the codes.
     if numbers.dtype.kind != "f" or np.isfinite(numbers.sum(dtype=np.float64)):
-        return None
-    bad = np.flatnonzero(~np.isfinite(numbers.reshape(-1)))
-    if not len(bad):  # finite numbers with an infinite sum
-        return None
+        return
+    bad = np.flatnonzero(~np.isfinite(numbers.reshape(-1)))  # none where finite numbers have an infinite sum
+    missing = np.zeros(codes.shape[0], dtype=bool)
     if isinstance(codes, np.ndarray):
-        return int(bad[0] // codes.shape[1])
-    return int(np.searchsorted(codes.indptr, bad[0], side="right")) - 1
+        missing[bad // codes.shape[1]] = True
+    else:
+        missing[np.searchsorted(codes.indptr, bad, side="right") - 1] = True
+    check_missing(missing, "with NaN or infinity", name, None if block is None else range(block.start, block.stop))

@@ -22,7 +22,6 @@ from monosemy.data.dataset import (
     take,
 )
 from monosemy.data.images import decode_parts
-from monosemy.data.labels import read_noisy_labels
 from monosemy.data.sources import SPLIT_ROLES
 from monosemy.errors import InputError
 from monosemy.seeding import numpy_rng
@@ -48,10 +47,6 @@ def assign(rows: Rows, config: DataConfig, seed: int, name: str) -> Assigned:
     notices: list[str] = []
     texts = rows.needed_labels()
     parts = source_splits(rows, name, notices)
-    development = np.sort(np.concatenate([parts["train"], parts.get("validation", parts["train"][:0])]))
-    noisy_texts = rows.noisy_labels
-    if config.noisy_labels is not None:
-        noisy_texts = read_noisy_labels(config.noisy_labels, config.noisy_label_column, rows, development)
     if "test" not in parts:
         # The classes in alphabetical order: so the draws do not depend on what else is known of them.
         _, codes = np.unique([texts[i] for i in parts["train"]], return_inverse=True)
@@ -72,7 +67,7 @@ def assign(rows: Rows, config: DataConfig, seed: int, name: str) -> Assigned:
         if not known.all():
             notices.append(f"Left out: {int((~known).sum())} {part} rows whose label does not occur in train.")
             parts[part] = members[known]
-    noisy = None if noisy_texts is None else _encode_noisy(noisy_texts, parts, rows, class_names, name)
+    noisy = None if rows.noisy_labels is None else _encode_noisy(rows.noisy_labels, parts, rows, class_names, name)
     return Assigned(parts, labels, noisy, class_names, notices)
 
 

@@ -31,7 +31,7 @@ _EXPECTED = "a .parquet, .safetensors, .npy or .npz file, a folder or pattern of
 
 
 def open_stream(source: Any, column: str | None = None, *, length: int | None = None) -> RowStream:
-    """Open a stream of the rows of a source; see :func:`monosemy.data.streams.shuffled` for random order.
+    """Open a stream of the rows of a source; see :func:`monosemy.data.shuffled` for random order.
 
     Args:
         source: an array, tensor or memory map (N, D); a path of .npy, .npz, .safetensors or .parquet, of a folder of
@@ -52,7 +52,7 @@ def open_stream(source: Any, column: str | None = None, *, length: int | None = 
         table: Table = _mapped_file(source) or MemoryTable(source)
         return TableStream([table], table.name)
     if type(source).__module__.split(".")[0] == "datasets":
-        from monosemy.data.hub import stream_of_dataset
+        from monosemy.data.hub_streams import stream_of_dataset
 
         return stream_of_dataset(source, column)
     if isinstance(source, Iterable) or callable(source):
@@ -76,7 +76,7 @@ def _open_named(name: str | Path, column: str | None) -> RowStream:
     if source.is_folder:
         _check_complete(Path(name))
     if source.kind in ("hub", "dataset"):
-        from monosemy.data.hub import saved_dataset, stream_of_dataset, stream_of_hub
+        from monosemy.data.hub_streams import saved_dataset, stream_of_dataset, stream_of_hub
 
         if source.kind == "hub":
             return stream_of_hub(source.name, column)

@@ -1,9 +1,9 @@
-"""Tables of texts, images or embeddings with labels: parquet, CSV, TSV, JSON and JSON lines; one file or several."""
+"""Tables of texts, images or embeddings with labels: parquet, CSV, TSV, JSON and JSON lines, or of the hub."""
 
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from monosemy.core.files import readable
-from monosemy.data.dataset import DataConfig, EncodedImages, Inputs, Kind, Rows, distinct_names, label_texts, named
-from monosemy.data.images import ParquetImages, is_image_type
+from monosemy.data.dataset import (
+    DataConfig,
+    Encoded,
+    EncodedImages,
+    Inputs,
+    Kind,
+    Rows,
+    distinct_names,
+    label_texts,
+    named,
+    stamp,
+)
 from monosemy.data.safety import check_gzip, check_parquet, checked_batches
 from monosemy.data.sources import SPLIT_ROLES, TABLE_SUFFIXES, USUAL_NAMES, Role, check_missing, choose_column
-from monosemy.errors import InputError, shown
+from monosemy.errors import InputError, needs_extra, reason, shown
 
 _BATCH = 4096
 """Rows of parquet that are read at a time."""
+_IMAGES_AT_ONCE = 256
+"""Encoded images of parquet that are in memory at a time."""
 _KINDS: dict[Kind, Role] = {"embeddings": "embedding", "images": "image", "texts": "text"}
 """Roles of input columns, in the order in which they are looked for."""
 
@@ -104,6 +117,58 @@ def read_parquet_column(path: Path, candidates: Collection[str]) -> pd.Series | 
         return None if name is None else _parquet_frame(path, file, [name])[name]
 
 
+class ParquetImages:
+    """A column of images in one or several parquet files, in Hugging Face's layout {bytes, path} or as plain bytes."""
+
+    def __init__(self, paths: Sequence[Path], column: str) -> None:
+        self.paths, self.column = paths, column
+        self._starts = np.cumsum([0, *(pq.read_metadata(path).num_rows for path in paths)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def describe(self, row: int) -> str:
+        file = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return f"Image {row - self._starts[file]} of {self.paths[file]}"
+
+    def stamps(self, rows: NDArray[np.int64]) -> tuple[str, ...]:
+        return (self.column, *map(stamp, self.paths))
+
+    def items(self, rows: NDArray[np.int64]) -> Iterator[Encoded]:
+        for path, start, end in zip(self.paths, self._starts[:-1], self._starts[1:], strict=True):
+            wanted = _between(rows, start, end)
+            if len(wanted):
+                yield from self._of_file(path, wanted)
+
+    def _of_file(self, path: Path, wanted: NDArray[np.int64]) -> Iterator[Encoded]:
+        with readable(path, "a table"), pq.ParquetFile(path) as file:
+            start = 0
+            for group in range(file.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                if len(_between(wanted, start, end)):  # groups without wanted rows are not read
+                    for batch in file.iter_batches(_IMAGES_AT_ONCE, [group], [self.column]):
+                        inside = _between(wanted, start, start + len(batch))
+                        start += len(batch)
+                        if len(inside):
+                            images = batch.column(0).take(pa.array(inside))
+                            is_struct = pa.types.is_struct(images.type)
+                            yield from (pc.struct_field(images, "bytes") if is_struct else images).to_pylist()
+                start = end
+
+
+def _between(rows: NDArray[np.int64], start: int, end: int) -> NDArray[np.int64]:
+    """Return those of rising rows that are in [start, end), counted from start."""
+    first, last = np.searchsorted(rows, [start, end])
+    return rows[first:last] - start
+
+
+def is_image_type(kind: Any) -> bool:
+    """Return whether an Arrow type is that of encoded images."""
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" for field in kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
 def _class_names(schema: Any) -> dict[str, tuple[str, ...]]:
     """Return the names of classes that Hugging Face's libraries store beside the columns."""
     try:
@@ -153,6 +218,82 @@ def _splits_by_name(paths: Sequence[Path]) -> list[str] | None:
         stem = re.sub(r"-\d+-of-\d+$", "", path.stem)
         splits.append(next((SPLIT_ROLES[word] for word in words if word in SPLIT_ROLES), stem))
     return splits if len(set(splits)) > 1 and set(splits) & set(SPLIT_ROLES.values()) else None
+
+
+class HubImages:
+    """A column of images in the parts of a loaded data set, read from its files when used."""
+
+    def __init__(self, source: str, names: Sequence[str], parts: Sequence[Any], column: str) -> None:
+        self.source, self.names, self.column = source, names, column
+        self._parts = [part.select_columns([column]) for part in parts]
+        self._starts = np.cumsum([0, *map(len, parts)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def describe(self, row: int) -> str:
+        part = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return f"Image {row - self._starts[part]} of {self.names[part]} of {self.source}"
+
+    def stamps(self, rows: NDArray[np.int64]) -> tuple[str, ...]:
+        return (self.source, self.column, *(str(part._fingerprint) for part in self._parts))
+
+    def items(self, rows: NDArray[np.int64]) -> Iterator[Encoded]:
+        parts = np.searchsorted(self._starts, rows, side="right") - 1
+        caches = _cache_folders()
+        for row, part in zip(rows, parts, strict=True):
+            image = self._parts[part][int(row - self._starts[part])][self.column] or {}
+            path = Path(image.get("path") or "").resolve()
+            # A row may name any file of this machine; only those that came with a data set are opened.
+            inside = path.is_file() and any(path.is_relative_to(cache) for cache in caches)
+            yield image.get("bytes") or (path if inside else None)
+
+
+def _cache_folders() -> list[Path]:
+    from datasets import config
+    from huggingface_hub import constants
+
+    return [Path(name).resolve() for name in (config.HF_CACHE_HOME, config.HF_DATASETS_CACHE, constants.HF_HUB_CACHE)]
+
+
+def hub_splits(source: str, streaming: bool = False) -> Any:
+    """Load the splits of a data set by its name.
+
+    Args:
+        streaming: read rows when they are used instead of downloading all before.
+    """
+    with needs_extra("hub", f"{source} is not a local file or folder, and loading it from the Hugging Face Hub"):
+        from datasets import load_dataset
+    try:
+        return load_dataset(source, streaming=streaming)
+    except Exception as error:  # the hub's client raises many types; each means that the data cannot be loaded
+        raise InputError(
+            f"{source} is not a file or folder, and loading it as a Hugging Face data set failed ({reason(error)}); "
+            f"check the name."
+        ) from error
+
+
+def table_of_hub(source: str) -> Table:
+    """Read all splits of a data set by its name; the library caches what it has downloaded."""
+    dataset = hub_splits(source)
+    from datasets import ClassLabel
+    from datasets import Image as HubImage
+
+    names, parts = [str(name) for name in dataset], list(dataset.values())
+    features = parts[0].features
+    image_columns = [name for name, kind in features.items() if isinstance(kind, HubImage)]
+    for name in image_columns:
+        parts = [part.cast_column(name, HubImage(decode=False)) for part in parts]
+    frames = [
+        part.remove_columns(image_columns).to_pandas().assign(split=name)
+        for name, part in zip(names, parts, strict=True)
+    ]
+    return Table(
+        pd.concat(frames, ignore_index=True),
+        source,
+        {name: HubImages(source, names, parts, name) for name in image_columns},
+        {name: distinct_names(kind.names) for name, kind in features.items() if isinstance(kind, ClassLabel)},
+    )
 
 
 def column(table: Table, wanted: str | None, role: Role) -> str:

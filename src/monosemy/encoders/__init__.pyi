@@ -1,9 +1,9 @@
 from .activation_cache import cache_activations as cache_activations
 from .backbones import BackboneConfig as BackboneConfig
+from .contrastive import PRESETS as PRESETS
 from .contrastive import PretrainConfig as PretrainConfig
 from .finetuning import FinetuneConfig as FinetuneConfig
 from .finetuning import finetune as finetune
 from .image import ImageEncoder as ImageEncoder
 from .image import embed as embed
 from .image import save_encoder as save_encoder
-from .presets import PRESETS as PRESETS

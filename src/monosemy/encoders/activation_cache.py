@@ -1,4 +1,4 @@
-"""Activations of a layer of any torch module, kept on disk as a stream of rows."""
+"""Cache of the activations of a layer of any torch module, on disk, as a stream of rows."""
 
 import hashlib
 import json
@@ -41,14 +41,14 @@ def cache_activations(
     device: str = "cpu",
     on_rows: OnRows | None = None,
 ) -> int:
-    """Write the output of a layer, row by row, into safetensors shards that :func:`open_stream` reads; their number.
+    """Write the output of a layer as rows into safetensors shards that ``open_stream`` reads; return their number.
 
-    The model runs in evaluation mode, and only as far as the layer. A call that was killed goes on after the last whole
-    shard; the batches before it are taken from ``batches`` again, compared with those of then, and not computed.
+    The model runs in evaluation mode, and only up to the layer. A call that was killed resumes after the last complete
+    shard: earlier batches are read from ``batches`` again and compared with the first time, but not computed.
 
     Args:
         layer: its name as in ``model.named_modules()``. If it is called several times, the first output counts.
-        batches: what the model is called with: a tensor, a tuple of arguments, or a mapping of keyword arguments (with
+        batches: inputs of the model: a tensor, a tuple of arguments, or a mapping of keyword arguments (with
             ``attention_mask``, padding is left out).
         tokens: of outputs (B, T, D) the rows of all tokens, of each sample's last one, or their mean. Outputs
             (B, C, H, W) count as H W tokens of width C. Outputs (B, D) are rows as they are.
@@ -57,8 +57,8 @@ def cache_activations(
         on_rows: called with (batches done, rows).
 
     Raises:
-        InputError: there is no such layer, its output is no tensor of such a shape, an activation is NaN or infinite,
-            or the folder holds something else. Shards that are whole stay.
+        InputError: the layer does not exist, its output is not a tensor of such a shape, an activation is NaN or
+            infinite, or the folder contains something else. Complete shards stay.
     """
     _check(model, layer, tokens, precision, shard_rows)
     settings = {
@@ -91,7 +91,7 @@ def cache_activations(
 
 
 def layer_names(model: nn.Module) -> list[str]:
-    """Names that a layer can be asked for by."""
+    """Return the names of the layers."""
     return [name for name, _ in model.named_modules() if name]
 
 
@@ -99,7 +99,7 @@ def _check(model: nn.Module, layer: str, tokens: str, precision: str, shard_rows
     names = layer_names(model)
     if layer not in names:
         near = get_close_matches(layer, names, n=1, cutoff=0.0)
-        raise InputError(f"The model has no layer {layer!r}; the nearest name is {near[0] if near else 'none'!r}.")
+        raise InputError(f"layer={layer!r} does not exist; the closest match is {near[0] if near else 'none'!r}.")
     if tokens not in get_args(Tokens):
         raise InputError(f"tokens={tokens!r} is unknown; choose {', '.join(map(repr, get_args(Tokens)))}.")
     if precision not in get_args(Precision):
@@ -109,7 +109,7 @@ def _check(model: nn.Module, layer: str, tokens: str, precision: str, shard_rows
 
 
 def _fingerprint(model: nn.Module) -> str:
-    """Names, shapes and the first numbers of all weights: enough to tell models apart, at no cost in time."""
+    """Return a digest of names, shapes and the first numbers of all weights, which identifies a model quickly."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         digest.update(f"{name} {tuple(value.shape)} {value.dtype};".encode())
@@ -119,7 +119,7 @@ def _fingerprint(model: nn.Module) -> str:
 
 @contextmanager
 def _prepared(model: nn.Module, device: str) -> Iterator[None]:
-    """The model on the device and in evaluation mode; each part's mode is as before afterwards."""
+    """Move the model to the device and into evaluation mode; restore each module's mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.to(device).eval()
     try:
@@ -130,11 +130,11 @@ def _prepared(model: nn.Module, device: str) -> Iterator[None]:
 
 
 def _rows(model: nn.Module, layer: str, batch: Any, tokens: str, device: str, number: int) -> Tensor:
-    """(n, D) rows of one batch."""
-    found: list[Any] = []
+    """Return (n, D) rows of one batch."""
+    outputs: list[Any] = []
 
     def take(module: nn.Module, inputs: Any, output: Any) -> None:
-        found.append(output)
+        outputs.append(output)
         raise _Reached
 
     hook = model.get_submodule(layer).register_forward_hook(take)
@@ -144,18 +144,18 @@ def _rows(model: nn.Module, layer: str, batch: Any, tokens: str, device: str, nu
         pass
     finally:
         hook.remove()
-    if not found:
-        raise InputError(f"The layer {layer!r} is not reached by the model's forward pass; choose another.")
-    output = found[0]
+    if not outputs:
+        raise InputError(f"layer={layer!r} is not reached by the model's forward pass; choose another.")
+    output = outputs[0]
     output = next(iter(output.values())) if isinstance(output, Mapping) else output
     output = output[0] if isinstance(output, tuple | list) and output else output
     if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4) or not output.is_floating_point():
-        about = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
-        raise InputError(f"The layer {layer!r} puts out {about}; choose one with (B, D), (B, T, D) or (B, C, H, W).")
+        kind = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
+        raise InputError(f"layer={layer!r} has output of {kind}; choose one with (B, D), (B, T, D) or (B, C, H, W).")
     mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
     rows = tokens_of(output.float(), None if mask is None else mask.to(output.device), tokens)
     if not torch.isfinite(rows).all():
-        raise InputError(f"The layer {layer!r} puts out NaN or infinity in batch {number}; check its inputs.")
+        raise InputError(f"layer={layer!r} has NaN or infinity in its output of batch {number}; check its inputs.")
     return rows.cpu()
 
 
@@ -169,10 +169,10 @@ def _call(model: nn.Module, batch: Any, device: str) -> None:
 
 
 def tokens_of(output: Tensor, mask: Tensor | None, tokens: str) -> Tensor:
-    """Rows of an output (B, T, D), (B, C, H, W) or (B, D).
+    """Return the rows of an output (B, T, D), (B, C, H, W) or (B, D).
 
     Args:
-        mask: (B, T), 0 where there is padding, on whatever side; None where there is none.
+        mask: (B, T), 0 at padding, on either side; None without padding.
         tokens: "all", "last" or "mean".
     """
     if output.ndim == 2:
@@ -185,7 +185,7 @@ def tokens_of(output: Tensor, mask: Tensor | None, tokens: str) -> Tensor:
     if tokens == "all":
         return output[known]
     if not known.any(dim=1).all():
-        raise InputError("A sample has no token but padding; leave out empty texts.")
+        raise InputError("A sample has only padding; remove empty texts.")
     if tokens == "last":
         places = torch.arange(known.shape[1], device=known.device)
         last = torch.where(known, places, -1).argmax(dim=1)
@@ -195,7 +195,7 @@ def tokens_of(output: Tensor, mask: Tensor | None, tokens: str) -> Tensor:
 
 
 def _add(digest: "hashlib._Hash", batch: Any) -> None:
-    """Let the digest know what the model is called with."""
+    """Update the digest with the inputs of the model."""
     if isinstance(batch, Tensor):
         digest.update(f"{tuple(batch.shape)} {batch.dtype};".encode())
         digest.update(batch.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
@@ -211,11 +211,11 @@ def _add(digest: "hashlib._Hash", batch: Any) -> None:
 
 
 class _Shards:
-    """The folder: shards one after the other, and an index that says what they are."""
+    """A folder of shards, and an index that describes them."""
 
     def __init__(self, folder: Path, settings: dict[str, Any], dtype: torch.dtype) -> None:
         self._folder, self._settings, self._dtype = folder, settings, dtype
-        self._held: list[Tensor] = []
+        self._pending: list[Tensor] = []
         self.rows, self.batches, self._count, self._digest = 0, 0, 0, ""
         known = self._read_index()
         self.finished = known is not None and bool(known.get("finished"))
@@ -225,21 +225,21 @@ class _Shards:
             self._write_index(False)
             return
         while self._path(self._count).exists():
-            about = _about(self._path(self._count))
-            self.rows, self.batches, self._digest = about["rows"], about["batches"], about["digest"]
+            metadata = _metadata(self._path(self._count))
+            self.rows, self.batches, self._digest = metadata["rows"], metadata["batches"], metadata["digest"]
             self._count += 1
 
     def _path(self, number: int) -> Path:
         return self._folder / f"activations-{number:05d}.safetensors"
 
     def _read_index(self) -> dict[str, Any] | None:
-        """What the folder's index says; None for a new folder."""
+        """Read the folder's index; None for a new folder."""
         folder, path = self._folder, self._folder / INDEX_FILE
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file; choose a folder.")
         if not path.exists():
             if folder.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
-                raise InputError(f"The folder {folder} is not empty and holds no activations; choose another.")
+                raise InputError(f"{folder} is not empty and does not contain activations; choose another folder.")
             return None
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
@@ -248,8 +248,8 @@ class _Shards:
         for name, value in self._settings.items():
             if not isinstance(known, dict) or known.get(name) != value:
                 old = known.get(name) if isinstance(known, dict) else None
-                what = "another model" if name == "model" else f"{name} = {shown(old)}, not {value}"
-                raise InputError(f"The folder {folder} holds activations with {what}; choose another.")
+                difference = "another model" if name == "model" else f"{name} = {shown(old)}, not {value}"
+                raise InputError(f"{folder} contains activations with {difference}; choose another folder.")
         return dict(known)
 
     def _write_index(self, finished: bool) -> None:
@@ -257,36 +257,36 @@ class _Shards:
         write_text(self._folder / INDEX_FILE, json.dumps(index, indent=1) + "\n")
 
     def check(self, digest: "hashlib._Hash") -> None:
-        """Raise where the batches behind the shards were others."""
+        """Raise where the batches of the shards were others."""
         if digest.hexdigest() != self._digest:
             raise InputError(
                 f"{self._folder} was made from other batches; give the same ones, or choose another folder."
             )
 
     def add(self, rows: Tensor, batch: int, digest: "hashlib._Hash") -> None:
-        """Take the rows of a batch; write a shard when there are enough."""
+        """Add the rows of a batch; write a shard when there are enough."""
         stored = rows.to(self._dtype)
         if not torch.isfinite(stored).all():
             raise InputError(
                 f"An activation of batch {batch} is too large for {self._settings['precision']}; choose bfloat16 or "
                 f"float32 as precision."
             )
-        self._held.append(stored)
+        self._pending.append(stored)
         self.rows += len(rows)
-        if sum(map(len, self._held)) >= self._settings["shard_rows"]:
+        if sum(map(len, self._pending)) >= self._settings["shard_rows"]:
             self._write(batch, digest)
 
     def _write(self, batch: int, digest: "hashlib._Hash") -> None:
-        about = {"rows": self.rows, "batches": batch, "digest": digest.hexdigest()}
-        write_model_file(self._path(self._count), FORMAT, about, {TENSOR: torch.cat(self._held)})
-        self._held, self.batches, self._count = [], batch, self._count + 1
+        metadata = {"rows": self.rows, "batches": batch, "digest": digest.hexdigest()}
+        write_model_file(self._path(self._count), FORMAT, metadata, {TENSOR: torch.cat(self._pending)})
+        self._pending, self.batches, self._count = [], batch, self._count + 1
 
     def finish(self, batch: int, digest: "hashlib._Hash") -> None:
-        """Write what is left, and say that all is there."""
-        if self._held:
+        """Write the remaining rows, and mark the folder as complete."""
+        if self._pending:
             self._write(batch, digest)
         if self.rows == 0:
-            raise InputError("batches gave no rows; give at least one batch.")
+            raise InputError("batches has no rows; give at least one batch.")
         self._write_index(True)
 
     def __enter__(self) -> Self:
@@ -296,10 +296,14 @@ class _Shards:
         self._lock.release()
 
 
-def _about(path: Path) -> dict[str, Any]:
+def _metadata(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="np") as file:
-            about = json.loads((file.metadata() or {})["monosemy"])
-            return {"rows": int(about["rows"]), "batches": int(about["batches"]), "digest": str(about["digest"])}
+            metadata = json.loads((file.metadata() or {})["monosemy"])
+            return {
+                "rows": int(metadata["rows"]),
+                "batches": int(metadata["batches"]),
+                "digest": str(metadata["digest"]),
+            }
     except Exception as error:  # damaged files raise nearly every type; each means just that
-        raise InputError(f"{path} is no whole shard ({reason(error)}); remove it and all after it.") from error
+        raise InputError(f"{path} is not a complete shard ({reason(error)}); remove it and all after it.") from error

@@ -1,7 +1,4 @@
-"""A view of two handwritten characters side by side.
-
-Recipes: which operations make one view of an image, how strong and how often.
-"""
+"""Augmentations: recipes for one view of an image, their presets, and views of handwritten pairs."""
 
 import math
 from collections.abc import Callable
@@ -25,28 +22,11 @@ from monosemy.encoders.transforms import (
 )
 from monosemy.errors import InputError
 
-
-def handwriting_pair(images: Tensor, rng: Generator) -> Tensor:
-    """Each half is turned by up to 10 degrees, zoomed by up to 30 % and moved by up to 1.5 pixels, by itself.
-
-    Then contrast changes by up to 30 %, and noise of a tenth of the pixel range is added.
-    """
-    n, width = len(images), images.shape[-1] // 2
-    halves = torch.cat([images[..., :width], images[..., width:]])
-    angle = uniform((2 * n,), -math.radians(10), math.radians(10), rng)
-    zoom = uniform((2 * n,), 0.7, 1.3, rng)
-    shift_x, shift_y = (uniform((2 * n,), -1.5, 1.5, rng) for _ in range(2))
-    joined = torch.cat(affine(halves, angle, zoom, shift_x, shift_y).chunk(2), dim=-1)
-    contrast = uniform((n, 1, 1, 1), 0.7, 1.3, rng).to(images.dtype)
-    noise = torch.randn(joined.shape, generator=rng, device=rng.device, dtype=images.dtype)
-    return joined * contrast + 0.1 * noise
-
-
 AugmentationName = Literal["natural", "cifar", "imagenet", "crop-flip", "handwriting-pair"]
 Augmentation = Callable[[Tensor, Generator], Tensor]
 
 Probability = Annotated[float, Ge(0), Le(1)]
-Share = Annotated[float, Gt(0), Le(1)]
+Fraction = Annotated[float, Gt(0), Le(1)]
 Positive = Annotated[float, Gt(0)]
 Strength = Annotated[float, Ge(0)]
 
@@ -66,14 +46,14 @@ class AugmentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    crop_area: tuple[Share, Share] = (0.2, 1.0)
-    """Smallest and largest share of the image's area that is cut out."""
+    crop_area: tuple[Fraction, Fraction] = (0.2, 1.0)
+    """Smallest and largest fraction of the image's area that is cropped."""
     crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
-    """Smallest and largest width / height of what is cut out."""
+    """Smallest and largest width / height of the crop."""
     output_size: Annotated[int, Ge(1)] | None = None
     """Height and width of the view; None: those of the image."""
     flip_probability: Probability = 0.5
-    """Of mirroring left to right."""
+    """Probability of mirroring left to right."""
     brightness: Strength = 0.4
     """Brightness, contrast and saturation are changed by a factor of U[max(0, 1 - strength), 1 + strength]."""
     contrast: Strength = 0.4
@@ -81,7 +61,7 @@ class AugmentConfig(BaseModel):
     hue: Annotated[float, Ge(0), Le(0.5)] = 0.0
     """The hue is turned by U[-hue, hue] of a full circle."""
     jitter_probability: Probability = 1.0
-    """Of changing brightness, contrast, saturation and hue, in a random order."""
+    """Probability of changing brightness, contrast, saturation and hue, in a random order."""
     grey_probability: Probability = 0.2
     blur_probability: Probability = 0.0
     blur_kernel: Annotated[int, Ge(3)] | None = None
@@ -89,7 +69,7 @@ class AugmentConfig(BaseModel):
     blur_sigma: tuple[Positive, Positive] = (0.1, 2.0)
     """In pixels."""
     solarize_probability: Probability = 0.0
-    """Of inverting the pixels from 0.5 up."""
+    """Probability of inverting the pixels from 0.5 up."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -103,10 +83,10 @@ class AugmentConfig(BaseModel):
 
 
 class Draws(NamedTuple):
-    """What was drawn for each of N images; every tensor has N rows."""
+    """Random draws for each of N images; every tensor has N rows."""
 
     top: Tensor
-    """With the next three the box that is cut out, in whole pixels."""
+    """With the next three the cropped box, in whole pixels."""
     left: Tensor
     height: Tensor
     width: Tensor
@@ -114,7 +94,7 @@ class Draws(NamedTuple):
     """(N,) bool, as are the other decisions."""
     jitter: Tensor
     order: Tensor
-    """(N, 4): which operation of JITTER an image meets first, second, third and fourth."""
+    """(N, 4): the order of the operations of JITTER."""
     amount: Tensor
     """(N, 4): factors of brightness, contrast and saturation; the hue's shift."""
     grey: Tensor
@@ -124,7 +104,7 @@ class Draws(NamedTuple):
     solarize: Tensor
 
     def part(self, rows: slice) -> Self:
-        """The draws for some of the images."""
+        """Return the draws for some of the images."""
         return type(self)(*(values[rows] for values in self))
 
 
@@ -152,31 +132,35 @@ def draw(config: AugmentConfig, n: int, image_size: tuple[int, int], rng: Genera
 
 
 def apply(config: AugmentConfig, images: Tensor, draws: Draws) -> Tensor:
-    """One view of each image, as drawn."""
-    size = _output_size(config, images)
+    """Return one view of each image, as drawn."""
+    size = (config.output_size or int(images.shape[2]), config.output_size or int(images.shape[3]))
     views = resized_crop(images, draws.top, draws.left, draws.height, draws.width, size, draws.flip)
     for turn in draws.order.unbind(dim=1):
         for k, (name, adjust) in enumerate(JITTER.items()):
             if config.jitter_probability > 0 and getattr(config, name) > 0:
                 views = _on_chosen(views, draws.jitter & (turn == k), adjust, draws.amount[:, k])
     if config.grey_probability > 0:
-        views = _on_chosen(views, draws.grey, _to_grey)
+        views = _on_chosen(views, draws.grey, lambda x: transforms.rgb_to_grayscale(x).expand_as(x))
     if config.blur_probability > 0:
-        kernel_size = _blur_kernel(config, size)
+        kernel_size = config.blur_kernel or max(3, 2 * (min(size) // 20) + 1)
+        if kernel_size // 2 >= min(size):
+            raise InputError(
+                f"blur_kernel={kernel_size} exceeds views of {size[0]} x {size[1]} pixels; choose a smaller one."
+            )
         views = _on_chosen(views, draws.blur, lambda x, sigma: gaussian_blur(x, sigma, kernel_size), draws.sigma)
     if config.solarize_probability > 0:
-        views = _on_chosen(views, draws.solarize, _solarize_half)
+        views = _on_chosen(views, draws.solarize, lambda x: transforms.solarize(x, x.new_full((len(x),), 0.5)))
     return views
 
 
 def _on_chosen(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *parameters: Tensor) -> Tensor:
-    """Images with the operation done to the chosen ones; may write into ``images``.
+    """Apply the operation to the chosen images; may write into ``images``.
 
-    A processor works on the chosen ones alone. On a GPU that would make the host wait for their number, which costs
-    more than doing all of them.
+    A CPU transforms the chosen ones alone. On a GPU that would make the host wait for their number, which costs more
+    than transforming all of them.
     """
-    way = _by_mask if images.is_cuda else _by_rows
-    return way(images, chosen, operation, *parameters)
+    apply_to = _by_mask if images.is_cuda else _by_rows
+    return apply_to(images, chosen, operation, *parameters)
 
 
 def _by_rows(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *parameters: Tensor) -> Tensor:
@@ -191,44 +175,23 @@ def _by_mask(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *
     return torch.where(chosen.view(-1, 1, 1, 1), operation(images, *parameters), images)
 
 
-def _to_grey(images: Tensor) -> Tensor:
-    return transforms.rgb_to_grayscale(images).expand_as(images)
-
-
-def _solarize_half(images: Tensor) -> Tensor:
-    return transforms.solarize(images, images.new_full((len(images),), 0.5))
-
-
-def _output_size(config: AugmentConfig, images: Tensor) -> tuple[int, int]:
-    if config.output_size is not None:
-        return config.output_size, config.output_size
-    return int(images.shape[2]), int(images.shape[3])
-
-
-def _blur_kernel(config: AugmentConfig, size: tuple[int, int]) -> int:
-    kernel_size = config.blur_kernel or max(3, 2 * (min(size) // 20) + 1)
-    if kernel_size // 2 >= min(size):
-        raise InputError(f"blur_kernel is {kernel_size}; views of {size[0]} x {size[1]} pixels need a smaller one.")
-    return kernel_size
-
-
 def make_augmentation(recipe: AugmentationName | AugmentConfig) -> Augmentation:
-    """A function that makes one view of each image, from a preset's name or a configuration.
+    """Return a function that makes one view of each image, from a preset's name or a configuration.
 
-    It takes images (N, C, H, W) in [0, 1], C = 1 or 3, and a generator on their device.
+    The function takes images (N, C, H, W) in [0, 1], C = 1 or 3, and a generator on their device.
 
     Raises:
-        InputError: there is no preset of that name.
+        InputError: the name is not that of a preset.
     """
     if isinstance(recipe, AugmentConfig):
         return partial(augment, recipe)
     if recipe not in AUGMENTATIONS:
-        raise InputError(f"There is no augmentation {recipe!r}; take one of {', '.join(AUGMENTATIONS)}.")
+        raise InputError(f"augmentation={recipe!r} is unknown; choose one of {', '.join(AUGMENTATIONS)}.")
     return AUGMENTATIONS[recipe]
 
 
 def augment(config: AugmentConfig, images: Tensor, rng: Generator) -> Tensor:
-    """One view of each image by a recipe; see :func:`make_augmentation`."""
+    """Return one view of each image by a recipe; see :func:`make_augmentation`."""
     _check_images(images)
     draws = draw(config, len(images), (images.shape[2], images.shape[3]), rng)
     if images.is_cuda:
@@ -239,7 +202,7 @@ def augment(config: AugmentConfig, images: Tensor, rng: Generator) -> Tensor:
 
 
 def crop_flip(images: Tensor, rng: Generator) -> Tensor:
-    """The usual augmentation of supervised training on small images: moved by up to 4 pixels a side, and mirrored.
+    """Move images by up to 4 pixels a side and mirror them, as usual in supervised training on small images.
 
     Equals padding with 4 zeros on each side, a random crop of the old size, and a flip for one image in two.
     """
@@ -247,6 +210,22 @@ def crop_flip(images: Tensor, rng: Generator) -> Tensor:
     top, left = (torch.randint(-4, 5, (n,), generator=rng, device=rng.device) for _ in range(2))
     heights, widths = torch.full_like(top, height), torch.full_like(left, width)
     return resized_crop(images, top, left, heights, widths, (height, width), chance(n, 0.5, rng))
+
+
+def handwriting_pair(images: Tensor, rng: Generator) -> Tensor:
+    """Turn each half by up to 10 degrees, zoom it by up to 30 % and move it by up to 1.5 pixels, independently.
+
+    Then change the contrast by up to 30 %, and add noise of a tenth of the pixel range.
+    """
+    n, width = len(images), images.shape[-1] // 2
+    halves = torch.cat([images[..., :width], images[..., width:]])
+    angle = uniform((2 * n,), -math.radians(10), math.radians(10), rng)
+    zoom = uniform((2 * n,), 0.7, 1.3, rng)
+    shift_x, shift_y = (uniform((2 * n,), -1.5, 1.5, rng) for _ in range(2))
+    joined = torch.cat(affine(halves, angle, zoom, shift_x, shift_y).chunk(2), dim=-1)
+    contrast = uniform((n, 1, 1, 1), 0.7, 1.3, rng).to(images.dtype)
+    noise = torch.randn(joined.shape, generator=rng, device=rng.device, dtype=images.dtype)
+    return joined * contrast + 0.1 * noise
 
 
 _PAPER = AugmentConfig(

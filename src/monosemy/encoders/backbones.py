@@ -1,9 +1,4 @@
-"""A small convolutional backbone for images from 8x8 pixels up.
-
-MLP-Mixer: alternately mixes the patches of an image and the channels of a patch.
-
-The networks between normalised images and a projector: convolutional ones, a transformer, an MLP-Mixer.
-"""
+"""Backbones, the networks between normalised images and a projector: convolutional ones, ViT, MLP-Mixer."""
 
 from typing import Annotated, Any, Literal
 
@@ -15,10 +10,10 @@ from monosemy.errors import InputError, needs_extra
 
 
 class GridConvNet(nn.Module):
-    """Convolutions with stride 2, and a coarse grid of what they saw.
+    """Convolutions with stride 2 and a coarse grid, for images from 8 x 8 pixels up.
 
-    The grid (2 rows, as many columns as keep the aspect ratio) keeps where things are; global pooling would forget
-    it. Each convolution has twice as many channels as the one before, from ``width`` on.
+    The grid (2 rows, as many columns as keep the aspect ratio) retains positions, which global pooling would discard.
+    Each convolution has twice as many channels as the one before, from ``width`` on.
     """
 
     def __init__(self, image_shape: tuple[int, int, int], width: int) -> None:
@@ -43,13 +38,14 @@ class GridConvNet(nn.Module):
         self.n_outputs = before * grid[0] * grid[1]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, C, H, W) to (N, n_outputs): the grid's cells of each channel side by side."""
+        """Map normalised images (N, C, H, W) to (N, n_outputs): the grid's cells of each channel side by side."""
         features: Tensor = self.layers(images)
         return features
 
 
 def _after_strides(pixels: int, n_stages: int) -> int:
-    """Side length after ``n_stages`` convolutions of size 3, stride 2 and padding 1: each halves, rounding up."""
+    """Return the side length after ``n_stages`` convolutions of size 3, stride 2 and padding 1: each halves, rounding
+    up."""
     return -(-pixels // 2**n_stages)
 
 
@@ -77,7 +73,7 @@ class MixerBlock(nn.Module):
 
 
 class Mixer(nn.Module):
-    """Patches, linear embedding, mixer blocks, LayerNorm, and the mean over the patches.
+    """MLP-Mixer: patches, linear embedding, mixer blocks, LayerNorm, and the mean over the patches.
 
     Weights are drawn from a truncated normal distribution with variance 1 / inputs, biases are 0, as in the authors'
     code.
@@ -96,7 +92,7 @@ class Mixer(nn.Module):
         self.apply(_initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, C, H, W) to (N, n_outputs)."""
+        """Map normalised images (N, C, H, W) to (N, n_outputs)."""
         patches = self.embedding(images).flatten(2).transpose(1, 2)
         features: Tensor = self.norm(self.blocks(patches)).mean(dim=1)
         return features
@@ -123,7 +119,7 @@ _MOST_PATCHES = 1024
 
 
 class BackboneConfig(BaseModel):
-    """A backbone; what is left open follows from its name and the images' size."""
+    """A backbone; settings that are None follow from its name and the images' size."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -143,15 +139,17 @@ class BackboneConfig(BaseModel):
     to 16 that leaves at least 7 patches a side."""
 
     @model_validator(mode="after")
-    def _check_what_it_takes(self) -> "BackboneConfig":
+    def _check_applicable(self) -> "BackboneConfig":
         for setting, takers in _TAKERS.items():
             if getattr(self, setting) is not None and self.name not in takers:
-                raise ValueError(f"the backbone {self.name} has no {setting}; leave it out")
+                raise ValueError(
+                    f"{setting}={getattr(self, setting)!r} does not apply to the backbone {self.name}; leave it out"
+                )
         return self
 
 
 class _Pooled(nn.Module):
-    """A model of transformers as a plain map from images to one vector each."""
+    """A model of transformers as a map from images to one vector each."""
 
     def __init__(self, model: Any, n_outputs: int) -> None:
         super().__init__()
@@ -159,7 +157,7 @@ class _Pooled(nn.Module):
         self.n_outputs = n_outputs
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (N, C, H, W) to (N, n_outputs)."""
+        """Map normalised images (N, C, H, W) to (N, n_outputs)."""
         output = self.model(images)
         # A ViT is made without the pooling layer of transformers, which no paper has: its class token is the output.
         pooled: Tensor = output.last_hidden_state[:, 0] if output.pooler_output is None else output.pooler_output
@@ -167,7 +165,8 @@ class _Pooled(nn.Module):
 
 
 def make_backbone(config: BackboneConfig, image_shape: ImageShape) -> nn.Module:
-    """A backbone with random weights, drawn from torch's global generator; ``n_outputs`` is the width of its output.
+    """Return a backbone with random weights, drawn from torch's global generator; ``n_outputs`` is the width of its
+    output.
 
     ResNets (He et al., arXiv 1512.03385), ViT (Dosovitskiy et al., arXiv 2010.11929) and ConvNeXt (Liu et al., arXiv
     2201.03545) are those of transformers.
@@ -210,7 +209,8 @@ def _resnet(config: BackboneConfig, image_shape: ImageShape) -> nn.Module:
         layer_type="bottleneck" if bottleneck else "basic",
     )
     model = lib.ResNetModel(settings)
-    stem = config.stem or _stem(min(image_shape[1:]))
+    side = min(image_shape[1:])
+    stem = config.stem or ("cifar" if side < 64 else "stride2" if side < 128 else "imagenet")
     if stem != "imagenet":
         first = nn.Conv2d(image_shape[0], width, 3, 2 if stem == "stride2" else 1, padding=1, bias=False)
         nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
@@ -222,17 +222,11 @@ def _resnet(config: BackboneConfig, image_shape: ImageShape) -> nn.Module:
     return _Pooled(model, widths[-1])
 
 
-def _stem(side: int) -> Stem:
-    if side < 64:
-        return "cifar"
-    return "stride2" if side < 128 else "imagenet"
-
-
 def _vit(config: BackboneConfig, image_shape: ImageShape, width: int) -> nn.Module:
     channels, rows, columns = image_shape
     heads = max(1, width // 64)
     if width % heads:
-        raise InputError(f"The width {width} of the ViT is no multiple of its {heads} heads; choose a multiple of 64.")
+        raise InputError(f"width={width} of the ViT is not divisible by its {heads} heads; choose a multiple of 64.")
     patch = _patch(config, image_shape)
     lib = _transformers()
     settings = lib.ViTConfig(
@@ -269,7 +263,7 @@ def _convnext(config: BackboneConfig, image_shape: ImageShape, small: bool) -> n
 
 
 def _patch(config: BackboneConfig, image_shape: ImageShape) -> int:
-    """The side of a patch, which divides both sides of the image."""
+    """Return the side of a patch, which divides both sides of the image."""
     _, rows, columns = image_shape
     if config.patch_size is not None:
         if rows % config.patch_size or columns % config.patch_size:

@@ -1,4 +1,4 @@
-"""Contrastive pretraining: SimCLR and NCL, with and without labels."""
+"""Contrastive pretraining: SimCLR and NCL, with and without labels, and presets of it."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -20,6 +20,7 @@ from monosemy.seeding import derive_seed
 from monosemy.training.batches import image_rows
 from monosemy.training.checkpoint import RunFolder
 from monosemy.training.loop import TrainingConfig, TrainingJob, train
+from monosemy.training.optimizers import OptimizerConfig
 
 Method = Literal["simclr", "ncl", "supcon", "supncl"]
 NON_NEGATIVE_METHODS = ("ncl", "supncl")
@@ -29,7 +30,7 @@ OnFeatures = Callable[[ImageEncoder], dict[str, float]]
 
 
 class PretrainConfig(TrainingConfig):
-    """How an encoder is trained; the methods share all of it but the map s+ and the labels."""
+    """Training of an encoder; the methods share all of it but the map s+ and the labels."""
 
     method: Method = "simclr"
     """`ncl` is `simclr` with a non-negative map on the features; `supcon` and `supncl` are the same with labels."""
@@ -38,7 +39,7 @@ class PretrainConfig(TrainingConfig):
     backbone: BackboneConfig = BackboneConfig()
     projector: ProjectorConfig = ProjectorConfig()
     augmentation: AugmentationName | AugmentConfig = "natural"
-    """What makes two views of one image."""
+    """Recipe for two views of one image."""
     temperature: Annotated[float, Gt(0)] = 0.2
 
     @property
@@ -46,8 +47,57 @@ class PretrainConfig(TrainingConfig):
         return self.method in SUPERVISED_METHODS
 
 
+STUDY_PRETRAINING = PretrainConfig(
+    steps=800,
+    batch_size=128,
+    optimizer=OptimizerConfig(name="sgd", lr=0.25, weight_decay=1e-3, warmup=0.1),
+    backbone=BackboneConfig(name="conv", width=16),
+)
+"""Small enough to train several encoders within a study."""
+_PAPER_OPTIMIZER = OptimizerConfig(
+    name="lars", lr=0.4, weight_decay=1e-4, eta=0.02, clip_lars=True, warmup=0.05, lr_scaling=True
+)
+_PAPER_PROJECTOR = ProjectorConfig(hidden=16384, n_features=2048, hidden_norm=False, norm_before_non_negative=False)
+
+PRESETS: dict[str, PretrainConfig] = {
+    "cifar": PretrainConfig(
+        epochs=200,
+        batch_size=256,
+        optimizer=_PAPER_OPTIMIZER,
+        backbone=BackboneConfig(name="resnet18", stem="cifar"),
+        projector=_PAPER_PROJECTOR,
+        augmentation="cifar",
+        non_negative="rep_relu",
+    ),
+    "cifar-small": PretrainConfig(
+        epochs=20,
+        batch_size=256,
+        optimizer=OptimizerConfig(name="sgd", lr=0.1, weight_decay=5e-4, warmup=0.1),
+        backbone=BackboneConfig(name="resnet18", stem="stride2", width=24),
+        projector=ProjectorConfig(hidden=1024, n_features=1024, norm_before_non_negative=False),
+        augmentation="cifar",
+    ),
+    "imagenet100": PretrainConfig(
+        epochs=200,
+        batch_size=128,
+        optimizer=_PAPER_OPTIMIZER,
+        backbone=BackboneConfig(name="resnet18", stem="imagenet"),
+        projector=_PAPER_PROJECTOR,
+        augmentation="imagenet",
+        non_negative="rep_relu",
+        precision="bfloat16",
+    ),
+    "digit-pairs": STUDY_PRETRAINING.model_copy(update={"augmentation": "handwriting-pair"}),
+}
+"""`cifar` and `imagenet100` are Zhang et al.'s protocol; `cifar-small` is small enough for two CPU cores."""
+
+IMAGE_SIZES = {"imagenet100": 224}
+"""Side that images are resized to where the user names none; other presets take images as they are."""
+
+
 def make_encoder(images: NDArray[Any], config: PretrainConfig) -> ImageEncoder:
-    """A new encoder for these images, its weights drawn from the seed, its pixel statistics those of the images."""
+    """Return a new encoder for these images, its weights drawn from the seed, its pixel statistics those of the
+    images."""
     channels, rows, columns = images.shape[1:]
     spec = EncoderSpec(
         image_shape=(channels, rows, columns),
@@ -65,7 +115,8 @@ def make_encoder(images: NDArray[Any], config: PretrainConfig) -> ImageEncoder:
 
 
 def pixel_statistics(images: NDArray[Any], at_most: int = 50_000) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (C, 1, 1) of the pixels in [0, 1], over evenly spaced images where there are many."""
+    """Return mean and standard deviation (C, 1, 1) of the pixels in [0, 1], over evenly spaced images where there are
+    many."""
     chosen = images[:: -(-len(images) // at_most)]
     n, total, squares = 0, torch.zeros(images.shape[1]).double(), torch.zeros(images.shape[1]).double()
     for start in range(0, len(chosen), 1024):
@@ -79,7 +130,8 @@ def pixel_statistics(images: NDArray[Any], at_most: int = 50_000) -> tuple[Tenso
 
 
 def contrastive_loss(config: PretrainConfig, labels: Tensor | None) -> Callable[..., Tensor]:
-    """The loss of a batch: two augmented views of each image through the network, then NT-Xent or its supervised form.
+    """Return the loss of a batch: two augmented views of each image through the network, then NT-Xent or its supervised
+    form.
 
     Args:
         labels: (N,) on the device, of all images; needed by the supervised methods.
@@ -112,20 +164,20 @@ def pretrain(
     on_step: OnLoss | None = None,
     on_epoch: OnFeatures | None = None,
 ) -> ImageEncoder | None:
-    """Train an encoder and return it in evaluation mode; None where the time was over before the last step.
+    """Train an encoder and return it in evaluation mode; None where the time ended before the last step.
 
     Args:
         images: (N, C, H, W), bytes or floats in [0, 1], N >= 2.
         labels: (N,), for the supervised methods.
         processes: those that train together.
-        folder: where checkpoints and the log go; training goes on from what is there.
+        folder: for checkpoints and the log; training resumes from its last checkpoint.
         minutes: time after which training stops at a checkpoint.
         on_step: called with (steps done, steps in all, loss).
         on_epoch: called with the encoder after each epoch.
 
     Raises:
-        InputError: there is one image, the labels are missing, the loss became infinite or NaN, or the features died
-            out.
+        InputError: there is one image, the labels are missing, the loss became infinite or NaN, or all features
+            became zero.
     """
     check_pretraining(images, config, labels)
     encoder = make_encoder(images, config)
@@ -140,14 +192,19 @@ def pretrain(
             processes=processes,
             folder=folder,
             on_step=on_step,
-            on_epoch=None if on_epoch is None else lambda: _alive(on_epoch(encoder), config),
+            on_epoch=None if on_epoch is None else lambda: _check_collapse(on_epoch(encoder), config),
             minutes=minutes,
         )
     )
     encoder.eval()
     if not finished:
         return None
-    _check_alive(encoder, images[: 4 * config.batch_size], config)
+    silent = float((np.abs(embed(encoder, images[: 4 * config.batch_size])).sum(axis=1) == 0).mean())
+    if silent > 0.01:
+        raise InputError(
+            f"After training, {silent:.0%} of the images have {config.method} features that are all zero (collapse); "
+            f"lower lr ({config.optimizer.lr:g}) or train longer."
+        )
     return encoder
 
 
@@ -158,9 +215,11 @@ def check_pretraining(images: NDArray[Any], config: PretrainConfig, labels: NDAr
         InputError: there is one image, labels are missing, or views have a size that the backbone does not take.
     """
     if len(images) < 2:
-        raise InputError(f"Contrastive training got {len(images)} image; it needs at least two.")
+        raise InputError(f"Contrastive training needs at least two images, but got {len(images)}; give more.")
     if config.supervised and labels is None:
-        raise InputError(f"The method {config.method!r} needs labels, and there are none; choose simclr or ncl.")
+        raise InputError(
+            f"The method {config.method!r} needs labels, but labels=None; give labels, or choose simclr or ncl."
+        )
     views = make_augmentation(config.augmentation)(to_unit(torch.from_numpy(np.array(images[:2]))), torch.Generator())
     if tuple(views.shape[1:]) != tuple(images.shape[1:]):
         raise InputError(
@@ -169,20 +228,11 @@ def check_pretraining(images: NDArray[Any], config: PretrainConfig, labels: NDAr
         )
 
 
-def _alive(found: dict[str, float], config: PretrainConfig) -> dict[str, float]:
-    """Statistics of an epoch; training goes no further once the features have died out."""
-    if found.get("l0") == 0:
+def _check_collapse(statistics: dict[str, float], config: PretrainConfig) -> dict[str, float]:
+    """Return the statistics of an epoch; raise once all features are zero."""
+    if statistics.get("l0") == 0:
         raise InputError(
             f"All {config.method} features are zero (collapse); lower lr ({config.optimizer.lr:g}), or set "
             f"projector.norm_before_non_negative."
         )
-    return found
-
-
-def _check_alive(encoder: ImageEncoder, images: NDArray[Any], config: PretrainConfig) -> None:
-    silent = float((np.abs(embed(encoder, images)).sum(axis=1) == 0).mean())
-    if silent > 0.01:
-        raise InputError(
-            f"After training, {silent:.0%} of the images have {config.method} features that are all zero (collapse); "
-            f"lower lr ({config.optimizer.lr:g}) or train longer."
-        )
+    return statistics

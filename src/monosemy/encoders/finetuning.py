@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from monosemy.core.distributed import single_process
 from monosemy.encoders.augmentation import AugmentationName, AugmentConfig, make_augmentation
-from monosemy.encoders.image import ImageEncoder, Layer, batch_of, to_unit
+from monosemy.encoders.image import ImageEncoder, Layer, default_batch_size, to_unit
 from monosemy.functional.losses import NON_NEGATIVE, NonNegative
 from monosemy.seeding import derive_seed
 from monosemy.training.batches import image_rows
@@ -24,15 +24,15 @@ OnEpoch = Callable[["Classifier"], None]
 
 
 class FinetuneConfig(TrainingConfig):
-    """How an encoder becomes a classifier; CE and NCE share all of it but the map s+."""
+    """Finetuning of an encoder as a classifier; CE and NCE share all of it but the map s+."""
 
     loss: Literal["ce", "nce"] = "ce"
     """`nce` puts s+ between the features and the linear classifier."""
     non_negative: NonNegative = "rep_relu"
     """The map s+ of `nce`."""
     layer: Layer = "features"
-    """What the classifier stands on: the projector's output before s+, or the backbone's. Behind a ReLU and pooling, as
-    in ResNets, the backbone's output is non-negative already, and NCE is CE."""
+    """Input of the classifier: the projector's output before s+, or the backbone's output. After a ReLU and pooling, as
+    in ResNets, the backbone's output is non-negative already, and NCE equals CE."""
     batch_norm: Literal["train", "frozen"] = "train"
     """`frozen` keeps the moments and weights of all BatchNorms as pretraining left them."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
@@ -59,17 +59,17 @@ class Classifier(nn.Module):
                 norm.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits."""
+        """Return logits."""
         return self.head(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
-        """What the linear classifier sees."""
+        """Return the input of the linear classifier."""
         hidden = self.encoder.represent(images)
         z = self.encoder.projector(hidden) if self.config.layer == "features" else hidden
         return NON_NEGATIVE[self.config.non_negative](z) if self.config.loss == "nce" else z
 
     def train(self, mode: bool = True) -> "Classifier":
-        """As for every module; frozen BatchNorms stay in evaluation mode."""
+        """Set the mode as for every module, but keep frozen BatchNorms in evaluation mode."""
         super().train(mode)
         if self.config.batch_norm == "frozen":
             for norm in self._norms():
@@ -81,10 +81,10 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def predict(self, images: NDArray[Any], batch_size: int | None = None) -> NDArray[np.int64]:
-        """The likeliest class (N,) of images, bytes or floats in [0, 1]; call it in evaluation mode."""
+        """Return the likeliest class (N,) of images, bytes or floats in [0, 1]; call it in evaluation mode."""
         device = self.head.weight.device
         pieces = []
-        batch_size = batch_size or batch_of(images)
+        batch_size = batch_size or default_batch_size(images)
         for start in range(0, len(images), batch_size):
             batch = torch.from_numpy(np.require(images[start : start + batch_size], requirements=["C", "W"]))
             pieces.append(self(to_unit(batch.to(device))).argmax(dim=1).cpu().numpy())
@@ -115,13 +115,12 @@ def finetune(
         torch.manual_seed(derive_seed("head", config.seed))
         classifier = Classifier(encoder, n_classes, config)
     processes = single_process(device)
-    where = processes.device
-    targets = torch.from_numpy(labels).to(where)
+    targets = torch.from_numpy(labels).to(processes.device)
     augment = make_augmentation(config.augmentation)
 
     def loss(network: nn.Module, batch: Tensor, rows: Tensor, rng: Generator) -> Tensor:
         views = augment(to_unit(batch), rng)
-        with torch.autocast(where.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = network(views)
         return F.cross_entropy(logits.float(), targets[rows], label_smoothing=config.label_smoothing)
 
@@ -134,7 +133,7 @@ def finetune(
         TrainingJob(
             network=classifier,
             loss_of=loss,
-            images=image_rows(images, where),
+            images=image_rows(images, processes.device),
             config=config,
             name=config.loss,
             processes=processes,

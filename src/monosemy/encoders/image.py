@@ -18,9 +18,9 @@ from monosemy.functional.losses import NON_NEGATIVE, NonNegative
 
 FORMAT = "monosemy.image-encoder.v1"
 ENCODER_FILE = "encoder.safetensors"
-"""Its name in the folder of a training run."""
+"""Name of the encoder's file in the folder of a training run."""
 Layer = Literal["features", "backbone"]
-"""`features`: the projector's output, after s+ where there is one; `backbone`: what the projector takes."""
+"""`features`: the projector's output, after s+ where there is one; `backbone`: its input."""
 
 
 class ProjectorConfig(BaseModel):
@@ -39,7 +39,7 @@ class ProjectorConfig(BaseModel):
 
 
 class EncoderSpec(BaseModel):
-    """All that is needed to build an encoder; its weights come from a file or from training."""
+    """Architecture of an encoder; its weights come from a file or from training."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,18 +67,18 @@ class ImageEncoder(nn.Module):
         self.projector = make_projector(self.n_backbone, spec.projector, spec.non_negative is not None)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features, not L2-normalised."""
+        """Return features, not L2-normalised."""
         z = self.projector(self.represent(images))
         return z if self.spec.non_negative is None else NON_NEGATIVE[self.spec.non_negative](z)
 
     def represent(self, images: Tensor) -> Tensor:
-        """The backbone's output (N, n_outputs)."""
+        """Return the backbone's output (N, n_outputs)."""
         normalised = (images - self.pixel_mean) / self.pixel_std
         return self.backbone(normalised.contiguous(memory_format=torch.channels_last))
 
 
 def make_projector(n_inputs: int, config: ProjectorConfig, non_negative: bool) -> nn.Sequential:
-    """Linear, (BatchNorm,) ReLU, Linear, and a BatchNorm where s+ follows and the configuration has one."""
+    """Return Linear, (BatchNorm,) ReLU, Linear, and a BatchNorm where s+ follows and the configuration has one."""
     layers: list[nn.Module] = [nn.Linear(n_inputs, config.hidden, bias=not config.hidden_norm)]
     if config.hidden_norm:
         layers.append(nn.BatchNorm1d(config.hidden))
@@ -88,13 +88,13 @@ def make_projector(n_inputs: int, config: ProjectorConfig, non_negative: bool) -
     return nn.Sequential(*layers)
 
 
-def batch_of(images: NDArray[Any]) -> int:
-    """How many images go through a network at once: 1,024, or as many as have 16 million values."""
+def default_batch_size(images: NDArray[Any]) -> int:
+    """Return the number of images that pass a network at once: 1,024, or as many as have 16 million values."""
     return max(1, min(1024, 2**24 // max(1, int(np.prod(images.shape[1:])))))
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """Pixels as float32 in [0, 1]; bytes are divided by 255."""
+    """Return pixels as float32 in [0, 1]; bytes are divided by 255."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
@@ -106,7 +106,7 @@ def embed(
     batch_size: int | None = None,
     on_images: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Features (N, M) of images (N, C, H, W), bytes or floats in [0, 1], in batches of a fixed size.
+    """Return features (N, M) of images (N, C, H, W), bytes or floats in [0, 1], in batches of a fixed size.
 
     Args:
         batch_size: default 1,024, or fewer of large images.
@@ -115,7 +115,7 @@ def embed(
     device = encoder.pixel_mean.device
     forward = encoder if layer == "features" else encoder.represent
     pieces = []
-    batch_size = batch_size or batch_of(images)
+    batch_size = batch_size or default_batch_size(images)
     for start in range(0, len(images), batch_size):
         batch = torch.from_numpy(np.require(images[start : start + batch_size], requirements=["C", "W"]))
         pieces.append(forward(to_unit(batch.to(device))).float().cpu().numpy())
@@ -124,29 +124,29 @@ def embed(
     return np.concatenate(pieces)
 
 
-def save_encoder(encoder: ImageEncoder, path: Path, about: dict[str, Any] | None = None) -> None:
-    """Write the weights, how to build the network, and ``about`` to a file that :func:`load_encoder` reads."""
-    note = {"spec": encoder.spec.model_dump(mode="json"), "about": about or {}}
-    write_model_file(path, FORMAT, note, encoder.state_dict())
+def save_encoder(encoder: ImageEncoder, path: Path, metadata: dict[str, Any] | None = None) -> None:
+    """Write the weights, the architecture, and ``metadata`` to a file that :func:`load_encoder` reads."""
+    description = {"spec": encoder.spec.model_dump(mode="json"), "about": metadata or {}}
+    write_model_file(path, FORMAT, description, encoder.state_dict())
 
 
 class Description(NamedTuple):
-    """What an encoder file says of itself."""
+    """Architecture and metadata of an encoder file."""
 
     spec: EncoderSpec
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def describe_encoder(path: Path) -> Description:
-    """What a file that :func:`save_encoder` wrote says of itself; its weights stay on the disk."""
+    """Read the description of a file that :func:`save_encoder` wrote, without its weights."""
     return _description(read_metadata(path, FORMAT), path)
 
 
-def _description(note: dict[str, Any], path: Path) -> Description:
+def _description(values: dict[str, Any], path: Path) -> Description:
     try:
-        return Description(EncoderSpec.model_validate(note.get("spec")), dict(note.get("about") or {}))
+        return Description(EncoderSpec.model_validate(values.get("spec")), dict(values.get("about") or {}))
     except (ValidationError, TypeError, ValueError) as error:
-        raise InputError(f"{path} holds no whole encoder; give a file that `monosemy pretrain` wrote.") from error
+        raise InputError(f"{path} is not a complete encoder; give a file that `monosemy pretrain` wrote.") from error
 
 
 def load_encoder(path: Path) -> ImageEncoder:
@@ -155,21 +155,21 @@ def load_encoder(path: Path) -> ImageEncoder:
     Raises:
         InputError: the file is missing, damaged, of another format, or its weights do not fit its description.
     """
-    note, tensors = read_model_file(path, FORMAT)
-    spec = _description(note, path).spec
+    values, tensors = read_model_file(path, FORMAT)
+    spec = _description(values, path).spec
     try:
-        with torch.device("meta"):  # at no memory: a description may ask for more than the file has weights for
+        with torch.device("meta"):  # without memory: a description may ask for more than the file has weights for
             described = {name: value.shape for name, value in ImageEncoder(spec).state_dict().items()}
         if described != {name: value.shape for name, value in tensors.items()}:
-            raise ValueError("its weights are others than it describes")
+            raise ValueError("its weights do not match its description")
         encoder = ImageEncoder(spec)
         encoder.load_state_dict(tensors)
     except Exception as error:  # networks of impossible shapes raise nearly every type
-        raise InputError(f"{path} holds no whole encoder; give a file that `monosemy pretrain` wrote.") from error
+        raise InputError(f"{path} is not a complete encoder; give a file that `monosemy pretrain` wrote.") from error
     return channels_last(encoder).eval()
 
 
 def channels_last(encoder: ImageEncoder) -> ImageEncoder:
-    """The encoder with its convolutions in the memory order that CPUs and GPUs are faster with."""
+    """Return the encoder with its convolutions in the memory order that is faster on CPUs and GPUs."""
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
     return encoder

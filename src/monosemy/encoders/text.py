@@ -27,9 +27,9 @@ class TextEncoder:
         self._key = fingerprint(local) if local.is_dir() else fingerprint(self._path)
 
     def encode(self, texts: tuple[str, ...], on_texts: OnCount | None = None) -> NDArray[np.float32]:
-        """Embeddings (N, D) of N texts."""
-        about = {"encoder": self.name, "rows": len(texts)}
-        return cached_array(_EMBEDDINGS, (self._key, texts), about, lambda: self._run(texts, on_texts))
+        """Return embeddings (N, D) of N texts."""
+        metadata = {"encoder": self.name, "rows": len(texts)}
+        return cached_array(_EMBEDDINGS, (self._key, texts), metadata, lambda: self._run(texts, on_texts))
 
     def _run(self, texts: tuple[str, ...], on_texts: OnCount | None) -> NDArray[np.float32]:
         if self._model is None:
@@ -62,7 +62,7 @@ def _load(path: str) -> Any:
     logging.disable_progress_bar()  # one display of progress is enough, and it is ours
     try:
         return SentenceTransformer(path)
-    except Exception as error:  # the loader raises many types; each means that there is no such model to be had
+    except Exception as error:  # the loader raises many types; each means that the model is unavailable
         raise InputError(
             f"The encoder {path} cannot be loaded ({reason(error)}); give a model's name or folder."
         ) from error

@@ -1,14 +1,9 @@
-"""Changes of colour of image batches (N, C, H, W) in [0, 1], C = 1 or 3; every image has its own parameter (N,).
+"""Transforms of image batches (N, C, H, W) in [0, 1], C = 1 or 3: colour, random draws, crops, blur and affine maps.
 
-Each equals torchvision's function of the same name on float tensors. Images with one channel have no colour:
-saturation and hue leave them as they are.
-
-What is random in an augmentation: one draw for each image, in torchvision's distributions.
-
-Crops, shifts, blur and turns of image batches (N, C, H, W); every image has its own parameters.
-
-Cropping with resizing is linear and separable: an image X becomes R X S^T with a matrix of weights for its rows and
-one for its columns. Two batched matrix products do it for a batch, without a gather.
+Every image has its own parameters, drawn from torchvision's distributions. Changes of colour equal torchvision's
+functions of the same name on float tensors; saturation and hue leave images with one channel unchanged. Cropping with
+resizing is linear and separable: an image X becomes R X S^T with a matrix of weights for its rows and one for its
+columns. Two batched matrix products do it for a batch, without a gather.
 """
 
 import math
@@ -24,7 +19,7 @@ def _per_image(parameter: Tensor, images: Tensor) -> Tensor:
 
 
 def rgb_to_grayscale(images: Tensor) -> Tensor:
-    """0.2989 R + 0.587 G + 0.114 B, shape (N, 1, H, W)."""
+    """Return 0.2989 R + 0.587 G + 0.114 B, shape (N, 1, H, W)."""
     if images.shape[1] == 1:
         return images
     red, green, blue = images.split(1, dim=1)
@@ -32,18 +27,18 @@ def rgb_to_grayscale(images: Tensor) -> Tensor:
 
 
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """factor x, clipped to [0, 1]."""
+    """Return factor x, clipped to [0, 1]."""
     return (images * _per_image(factor, images)).clamp_(0, 1)
 
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """factor x + (1 - factor) (mean grey of the image), clipped to [0, 1]."""
+    """Return factor x + (1 - factor) (mean grey of the image), clipped to [0, 1]."""
     mean = rgb_to_grayscale(images).mean(dim=(1, 2, 3), keepdim=True)
     return torch.lerp(mean, images, _per_image(factor, images)).clamp_(0, 1)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """factor x + (1 - factor) grey(x), clipped to [0, 1]."""
+    """Return factor x + (1 - factor) grey(x), clipped to [0, 1]."""
     if images.shape[1] == 1:
         return images
     return torch.lerp(rgb_to_grayscale(images), images, _per_image(factor, images)).clamp_(0, 1)
@@ -78,7 +73,7 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
-    """1 - x where x >= threshold, else x."""
+    """Return 1 - x where x >= threshold, else x."""
     return torch.where(images >= _per_image(threshold, images), 1 - images, images)
 
 
@@ -86,7 +81,7 @@ _ATTEMPTS = 10
 
 
 class Boxes(NamedTuple):
-    """Where to cut each image: (N,) whole pixels."""
+    """The crop of each image: (N,) whole pixels."""
 
     top: Tensor
     left: Tensor
@@ -95,12 +90,12 @@ class Boxes(NamedTuple):
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, rng: Generator) -> Tensor:
-    """U[low, high) on the generator's device."""
+    """Return U[low, high) on the generator's device."""
     return torch.rand(shape, generator=rng, device=rng.device).mul_(high - low).add_(low)
 
 
 def chance(n: int, probability: float, rng: Generator) -> Tensor:
-    """(N,) bool, each True with the given probability."""
+    """Return (N,) bool, each True with the given probability."""
     return torch.rand(n, generator=rng, device=rng.device) < probability
 
 
@@ -111,35 +106,35 @@ def random_boxes(
     ratio: tuple[float, float],
     rng: Generator,
 ) -> Boxes:
-    """The boxes of torchvision's ``RandomResizedCrop``.
+    """Return the boxes of torchvision's ``RandomResizedCrop``.
 
-    The share of the image's area is drawn from U[area], width / height from exp U[log ratio]. Of ten attempts the first
-    that fits into the image counts; if none does, the largest central box whose aspect lies in ``ratio``.
+    The fraction of the image's area is drawn from U[area], width / height from exp U[log ratio]. Of ten attempts the
+    first that fits into the image counts; if none does, the largest central box whose aspect lies in ``ratio``.
     """
     rows, columns = image_size
-    share = uniform((n, _ATTEMPTS), *area, rng) * (rows * columns)
+    pixels = uniform((n, _ATTEMPTS), *area, rng) * (rows * columns)
     aspect = uniform((n, _ATTEMPTS), math.log(ratio[0]), math.log(ratio[1]), rng).exp_()
-    widths, heights = (share * aspect).sqrt_().round_(), (share / aspect).sqrt_().round_()
+    widths, heights = (pixels * aspect).sqrt_().round_(), (pixels / aspect).sqrt_().round_()
     fits = (widths > 0) & (widths <= columns) & (heights > 0) & (heights <= rows)
     first = fits.int().argmax(dim=1, keepdim=True)  # of equal values, the first
     central_width = min(columns, max(1, round(rows * ratio[1])))
     central_height = min(rows, max(1, round(columns / ratio[0])))
-    found = fits.any(dim=1)
-    width = widths.gather(1, first).squeeze(1).where(found, central_width)
-    height = heights.gather(1, first).squeeze(1).where(found, central_height)
-    top = _place(rows - height, rng).where(found, (rows - central_height) // 2)
-    left = _place(columns - width, rng).where(found, (columns - central_width) // 2)
+    any_fits = fits.any(dim=1)
+    width = widths.gather(1, first).squeeze(1).where(any_fits, central_width)
+    height = heights.gather(1, first).squeeze(1).where(any_fits, central_height)
+    top = _place(rows - height, rng).where(any_fits, (rows - central_height) // 2)
+    left = _place(columns - width, rng).where(any_fits, (columns - central_width) // 2)
     return Boxes(top, left, height, width)
 
 
 def _place(room: Tensor, rng: Generator) -> Tensor:
-    """A whole number from 0 to ``room``, each as likely."""
+    """Return whole numbers from 0 to ``room``, uniformly distributed."""
     u = torch.rand(room.shape, generator=rng, device=rng.device)
     return torch.minimum((u * (room + 1)).floor_(), room)  # u (room + 1) may round up to room + 1
 
 
 def random_orders(n: int, things: int, rng: Generator) -> Tensor:
-    """(N, things): for each image a permutation, each as likely."""
+    """Return (N, things), a uniformly distributed permutation for each image."""
     return torch.rand((n, things), generator=rng, device=rng.device).argsort(dim=1)
 
 
@@ -176,7 +171,8 @@ def resized_crop(
 
 
 def _resize_weights(start: Tensor, length: Tensor, size_in: int, size_out: int, flip: Tensor) -> Tensor:
-    """Weights (N, size_out, size_in) of PyTorch's antialiased bilinear resizing of pixels start ... start + length - 1.
+    """Return weights (N, size_out, size_in) of PyTorch's antialiased bilinear resizing of pixels start ... start +
+    length - 1.
 
     With s = length / size_out, pixel i of the result lies at c_i = start + s (i + 1/2), and the weight of pixel j is
     proportional to max(0, 1 - |j + 1/2 - c_i| / max(s, 1)) inside the box.
@@ -195,7 +191,7 @@ def _resize_weights(start: Tensor, length: Tensor, size_in: int, size_out: int, 
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
-    """Weights proportional to exp(-t^2 / (2 sigma^2)) along rows and columns, with the edges reflected.
+    """Filter by weights proportional to exp(-t^2 / (2 sigma^2)) along rows and columns, with the edges reflected.
 
     Equals torchvision's ``gaussian_blur`` with one sigma for both axes.
 
@@ -212,7 +208,8 @@ def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
 
 
 def _filter(padded: Tensor, kernel: Tensor, dim: int) -> Tensor:
-    """Sum over t of kernel[n, t] times the images moved by t along an axis; a handful of adds beats a convolution."""
+    """Return the sum over t of kernel[n, t] times the images moved by t along an axis; a handful of adds beats a
+    convolution."""
     size = padded.shape[dim] - kernel.shape[1] + 1
     first, *others = kernel.view(*kernel.shape, 1, 1, 1).unbind(dim=1)
     result = padded.narrow(dim, 0, size) * first

@@ -1,4 +1,4 @@
-"""Independent components as a scikit-learn transformer: the linear way to features with one meaning each."""
+"""Independent components as a scikit-learn transformer: a linear control of monosemantic features."""
 
 import warnings
 from typing import Any, Self
@@ -19,10 +19,10 @@ class IndependentComponents(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     """FastICA on the principal components that hold nearly all variance, each pointing to its longer tail.
 
     The principal components are whitened first: directions of noise alone, scaled up, are what FastICA would find.
-    A component's sign means nothing to ICA; here a positive value is the rarer, larger kind.
+    The sign of a component is arbitrary in ICA; here positive values are the longer tail.
 
     Args:
-        variance: share of the variance that is kept, in (0, 1).
+        variance: fraction of the variance that is retained, in (0, 1).
         max_iter, tol: of FastICA, see scikit-learn.
         max_samples: rows that the directions are found on, drawn at random of more; all rows are transformed.
         random_state: of FastICA's start and of these rows.
@@ -50,20 +50,20 @@ class IndependentComponents(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Find the components of embeddings (N, D); ``y`` is ignored."""
         if not 0 < self.variance < 1:
-            raise InputError(f"variance={self.variance!r} is outside (0, 1); choose a share such as 0.999.")
+            raise InputError(f"variance={self.variance!r} is outside (0, 1); choose a fraction such as 0.999.")
         z = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         rng = check_random_state(self.random_state)
         if len(z) > self.max_samples:
             z = z[np.sort(rng.choice(len(z), self.max_samples, replace=False))]
-        # In float64: in float32 the fixed point stops moving before it is found.
+        # In float64: in float32 the iteration stalls before it converges.
         pca = PCA(n_components=self.variance, whiten=True, svd_solver="full").fit(z.astype(np.float64))
         whitened = pca.transform(z.astype(np.float64))
         ica = FastICA(whiten=False, max_iter=self.max_iter, tol=self.tol, random_state=rng)
         with warnings.catch_warnings():
-            # A direction or two of hundreds often keep turning; n_iter_ says that it was so.
+            # One or two directions of hundreds often do not converge; n_iter_ reports it.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            found = ica.fit_transform(whitened)
-        towards_tail = np.where((found**3).mean(axis=0) < 0, -1.0, 1.0)
+            components = ica.fit_transform(whitened)
+        towards_tail = np.where((components**3).mean(axis=0) < 0, -1.0, 1.0)
         rotation = ica.components_ * towards_tail[:, None]
         lengths = np.sqrt(pca.explained_variance_)
         self.mean_ = pca.mean_
@@ -77,20 +77,20 @@ class IndependentComponents(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return len(self.components_)
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
-        """Components (N, M) of embeddings, each of variance 1 on the rows of ``fit``."""
+        """Return components (N, M) of embeddings, each of variance 1 on the rows of ``fit``."""
         check_is_fitted(self, "components_")
         z = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return np.asarray((z - self.mean_) @ self.components_.T, dtype=z.dtype)
 
     def inverse_transform(self, components: ArrayLike) -> NDArray[Any]:
-        """Embeddings (N, D) of components (N, M)."""
+        """Return embeddings (N, D) of components (N, M)."""
         check_is_fitted(self, "components_")
-        given = np.asarray(components)
-        dtype = np.float32 if given.dtype == np.float32 else np.float64
-        return np.asarray(given @ self.mixing_.T + self.mean_, dtype=dtype)
+        values = np.asarray(components)
+        dtype = np.float32 if values.dtype == np.float32 else np.float64
+        return np.asarray(values @ self.mixing_.T + self.mean_, dtype=dtype)
 
     def score(self, X: ArrayLike, y: object = None) -> float:
-        """Explained variance of what the components give back: 1 is perfect, 0 is no better than the mean."""
+        """Return the explained variance of the reconstruction: 1 is perfect, 0 is no better than the mean."""
         z = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return streamed_explained_variance(reconstruction_moments(self.inverse_transform(self.transform(z)), z))
 

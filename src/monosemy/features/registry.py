@@ -97,21 +97,12 @@ def _ica(settings: SaeConfig, seed: int) -> IndependentComponents:
 
 
 def _dense_autoencoder(settings: SaeConfig, seed: int) -> SparseAutoencoder:
-    """The autoencoder of the study in all but sparsity: width, start, loss and training, without selection or penalty.
+    """Return the autoencoder of the study in all but sparsity: width, start, loss and training, without selection or
+    penalty.
 
-    As many latents, because a bottleneck would take away width too, and two differences at once explain nothing.
+    As many latents, because a bottleneck would change the width too, and two differences at once explain nothing.
     """
-    return SparseAutoencoder(
-        settings.n_latents,
-        settings.n_latents,
-        activation="relu",
-        sparsity_weight=0.0,
-        center=settings.center,
-        n_epochs=settings.n_epochs,
-        batch_size=settings.batch_size,
-        lr=settings.lr,
-        random_state=seed,
-    )
+    return _autoencoder(settings, seed, settings.n_latents, "relu", sparsity_weight=0.0)
 
 
 def _random_topk(settings: SaeConfig, seed: int) -> RandomDictionary:
@@ -119,16 +110,20 @@ def _random_topk(settings: SaeConfig, seed: int) -> RandomDictionary:
 
 
 def _sae(settings: SaeConfig, seed: int, activation: ActivationName | None = None) -> SparseAutoencoder:
+    return _autoencoder(settings, seed, settings.k, activation or settings.activation, output="sparse")
+
+
+def _autoencoder(settings: SaeConfig, seed: int, k: int, activation: ActivationName, **more: Any) -> SparseAutoencoder:
     return SparseAutoencoder(
         settings.n_latents,
-        settings.k,
-        activation=activation or settings.activation,
+        k,
+        activation=activation,
         center=settings.center,
         n_epochs=settings.n_epochs,
         batch_size=settings.batch_size,
         lr=settings.lr,
-        output="sparse",
         random_state=seed,
+        **more,
     )
 
 

@@ -7,6 +7,7 @@ from .firing import hoyer_sparsity as hoyer_sparsity
 from .geometry import effective_rank as effective_rank
 from .geometry import feature_decorrelation as feature_decorrelation
 from .geometry import orthogonality_error as orthogonality_error
+from .lora import low_rank_update as low_rank_update
 from .losses import nt_xent as nt_xent
 from .losses import rep_relu as rep_relu
 from .losses import supervised_contrastive as supervised_contrastive

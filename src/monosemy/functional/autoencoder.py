@@ -225,7 +225,7 @@ def _dense_branch_gradient(weights: Weights, code: Tensor, centered: Tensor, d_r
 
 
 def rectangle(u: Tensor) -> Tensor:
-    """K(u) = 1 where |u| < 1/2, else 0: the kernel of the straight-through gradients below."""
+    """Return K(u) = 1 where |u| < 1/2, else 0: the kernel of the straight-through gradients below."""
     return (u.abs() < 0.5).to(u.dtype)
 
 

@@ -32,7 +32,7 @@ def _product_kernel(  # type: ignore[no-untyped-def]
     starts, columns, values, dense, out, width,
     ENTRIES: tl.constexpr, COLUMNS: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
-    """One row of the result, one block of its columns."""
+    """Compute one row of the result, one block of its columns."""
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside = at < width
@@ -54,7 +54,7 @@ def _sampled_kernel(  # type: ignore[no-untyped-def]
     starts, columns, left, right, out, width,
     ENTRIES: tl.constexpr, COLUMNS: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
-    """All entries of one row."""
+    """Compute all entries of one row."""
     row = tl.program_id(0).to(tl.int64)
     first = tl.load(starts + row)
     end = tl.load(starts + row + 1)
@@ -107,7 +107,7 @@ def _blocks(dense: Tensor) -> dict[str, object]:
 
 
 def _launch(kernel: Any, grid: tuple[int, ...], arrays: tuple[Tensor, ...], blocks: dict[str, object]) -> None:
-    """Start a kernel on arrays of which the last takes the result, and the one before gives the width."""
+    """Start a kernel on arrays of which the last takes the result, and the one before has its width."""
     *inputs, out = (array.contiguous() for array in arrays)
     if out.numel() > 0:
         with torch.cuda.device_of(out):  # Triton starts kernels on the current GPU, wherever the tensors lie

@@ -1,5 +1,6 @@
 from .adapter_training import load_adapter as load_adapter
 from .adapter_training import train_adapter as train_adapter
+from .adapter_units import adapter_activations as adapter_activations
 from .adapter_units import describe_adapter as describe_adapter
 from .config import AdapterConfig as AdapterConfig
 from .config import AlignmentConfig as AlignmentConfig

@@ -1,9 +1,4 @@
-"""What is trained, and how.
-
-What trainings by the libraries' own trainers share: silence, checkpoints to go on from, progress.
-
-Training by the libraries' own trainers; they bring several GPUs, accelerate and checkpoints along.
-"""
+"""Training of adapters by the trainers of transformers and TRL, which bring checkpoints and several GPUs."""
 
 import math
 import os
@@ -26,11 +21,8 @@ from monosemy.lm.prompts import Row
 from monosemy.seeding import derive_seed
 
 
-def adapter_settings(config: AdapterConfig, task: Task) -> Any:
-    """The PEFT configuration of an adapter.
-
-    A classifier's head is trained and saved with the adapter.
-    """
+def peft_config(config: AdapterConfig, task: Task) -> Any:
+    """Return the PEFT configuration of an adapter; the head of a classifier is trained and saved with it."""
     with needs_extra("lm", "monosemy.lm"):
         from peft import LoraConfig
 
@@ -49,12 +41,9 @@ def adapter_settings(config: AdapterConfig, task: Task) -> Any:
     return LoraConfig(**shared)
 
 
-_STATE = "trainer_state.json"
-
-
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """The libraries' own bars and hints stay silent: a caller shows progress, and faults are raised."""
+    """Silence the libraries' progress bars and hints: the caller shows progress, and errors are raised."""
     with needs_extra("lm", "monosemy.lm"):
         from datasets.utils import logging as datasets_logging
         from transformers.utils import logging
@@ -74,40 +63,40 @@ def quiet_libraries() -> Iterator[None]:
 
 
 @contextmanager
-def checkpoint_folder(named: Path | None) -> Iterator[Path]:
-    """A folder for a training's checkpoints, which is removed when the training is done; a temporary one for None."""
-    if named is None:
+def checkpoint_folder(folder: Path | None) -> Iterator[Path]:
+    """Yield the folder of a training's checkpoints, removed after the training; a temporary one for None."""
+    if folder is None:
         with TemporaryDirectory() as temporary:
             yield Path(temporary)
         return
-    yield named
-    shutil.rmtree(named, ignore_errors=True)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end: the trainer's state is its last file."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / _STATE).is_file()]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+def last_complete_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint that is complete: the trainer's state is written last."""
+    complete = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def train_to_end(trainer: Any, folder: Path, on_step: OnCount | None = None) -> None:
-    """Train, from the last whole checkpoint in the folder where there is one; progress is told, not printed."""
+    """Train, from the last complete checkpoint in the folder if there is one; report progress to ``on_step`` only."""
     with needs_extra("lm", "monosemy.lm"):
         from transformers import PrinterCallback, TrainerCallback
 
-    class Tell(TrainerCallback):
+    class ReportStep(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if on_step is not None:
                 on_step(state.global_step, state.max_steps)
 
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Tell())
-    last = last_whole_checkpoint(folder)
+    trainer.add_callback(ReportStep())
+    last = last_complete_checkpoint(folder)
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
 
 
 _CHECKPOINT_EVERY = 200
-"""Steps."""
+"""Steps between checkpoints."""
 
 
 def train_adapter(
@@ -118,26 +107,26 @@ def train_adapter(
     checkpoints: Path | None = None,
     on_step: OnCount | None = None,
 ) -> LoadedModel:
-    """Train an adapter on rows; it is put into the model that is given.
+    """Train an adapter on rows; it is inserted into the given model.
 
     Rows with `text` and `label` train a classifier, by transformers' Trainer; rows with `prompt` and `completion` (loss
     on the completion alone), `messages` (loss on the last answer), or `text` train a causal model by TRL's SFTTrainer.
     Batches hold rows of similar length.
 
     Args:
-        checkpoints: folder from which a killed training goes on; it is removed when the training is done.
+        checkpoints: folder from which an interrupted training resumes; removed after the training.
 
     Returns: the model with its adapter, in eval mode.
 
     Raises:
-        InputError: the model has none of the target modules, there are no rows, or the batch cannot be shared out
-            among the processes.
+        InputError: the model has none of the target modules, there are no rows, or the batch cannot be divided among
+            the processes.
     """
     if not rows:
         raise InputError("There are no rows to train on; give at least one.")
     task = task_of(rows[0])
     with quiet_libraries(), checkpoint_folder(checkpoints) as folder:
-        model = put_adapter(loaded, config, task)
+        model = insert_adapter(loaded, config, task)
         make = _classifier_trainer if task == "classification" else _language_trainer
         trainer = make(model, loaded, rows, config, _arguments(config, len(rows), folder, loaded))
         train_to_end(trainer, folder, on_step)
@@ -147,10 +136,10 @@ def train_adapter(
 
 
 def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
-    """The model with an adapter that was saved, in eval mode; it is put into the model that is given.
+    """Load a saved adapter into the given model; return it in eval mode.
 
     Raises:
-        InputError: the folder holds no adapter, or one of another model.
+        InputError: the folder has no adapter, or one of another model.
     """
     with needs_extra("lm", "monosemy.lm"):
         from peft import PeftModel
@@ -171,18 +160,24 @@ def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
 
 
 def task_of(row: Row) -> Task:
-    """What a row trains."""
+    """Return the task that a row trains."""
     return "classification" if {"text", "label"} <= row.keys() and "prompt" not in row else "generation"
 
 
-def put_adapter(loaded: LoadedModel, config: AdapterConfig, task: Task) -> nn.Module:
-    """The model with a new adapter in it, or with only its head to train.
+def insert_adapter(loaded: LoadedModel, config: AdapterConfig, task: Task) -> nn.Module:
+    """Insert a new adapter into a model, or freeze all but its head.
 
     Raises:
         InputError: the model has none of the target modules.
     """
     if config.method == "head":
-        return _with_trained_head(loaded, task)
+        if task != "classification":
+            raise InputError("method='head' trains the head of a classifier, not of a language model; choose lora.")
+        for name, parameter in loaded.model.named_parameters():
+            # PEFT trains modules of these names beside an adapter, too.
+            parameter.requires_grad_(name.split(".")[0] in ("classifier", "score"))
+        head_only: nn.Module = loaded.model
+        return head_only
     with needs_extra("lm", "monosemy.lm"):
         from peft import get_peft_model
 
@@ -190,27 +185,13 @@ def put_adapter(loaded: LoadedModel, config: AdapterConfig, task: Task) -> nn.Mo
     with quiet_libraries(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive_seed("adapter", config.seed))
         try:
-            model: nn.Module = get_peft_model(loaded.model, adapter_settings(config, task))
+            model: nn.Module = get_peft_model(loaded.model, peft_config(config, task))
         except ValueError as error:
             named = ", ".join(config.target_modules or ("PEFT's choice",))
             raise InputError(
-                f"{config.method} cannot be put into {loaded.name} with target_modules={named} ({reason(error)}); name "
-                f"layers that it has."
+                f"{config.method} cannot be inserted into {loaded.name} with target_modules={named} ({reason(error)}); "
+                f"name layers of this model."
             ) from error
-    return model
-
-
-def _with_trained_head(loaded: LoadedModel, task: Task) -> nn.Module:
-    model: nn.Module = loaded.model
-    if task != "classification":
-        raise InputError("method='head' trains a classifier's head, and a language model has none; choose lora.")
-    # What transformers calls its heads, and PEFT therefore trains beside an adapter.
-    heads = [child for name, child in model.named_children() if name in ("classifier", "score")]
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    for head in heads:
-        for parameter in head.parameters():
-            parameter.requires_grad_(True)
     return model
 
 
@@ -219,7 +200,7 @@ def _arguments(config: AdapterConfig, n_rows: int, folder: Path, loaded: LoadedM
     parts = world * config.accumulation
     if config.batch_size % parts:
         raise InputError(
-            f"batch_size={config.batch_size} cannot be shared out among {world} processes in {config.accumulation} "
+            f"batch_size={config.batch_size} cannot be divided among {world} processes with {config.accumulation} "
             f"parts each; choose a multiple of {parts}."
         )
     steps = max(math.ceil(n_rows / config.batch_size) * config.epochs, config.min_steps)
@@ -281,7 +262,7 @@ def _language_trainer(
 
 
 def _language_row(row: Row) -> Row:
-    """The columns that TRL takes: a dialogue is what was said before, and its last answer."""
+    """Return the columns that TRL takes; the last message of a dialogue is its completion."""
     if "messages" in row:
         return {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]}
     return {name: row[name] for name in ("prompt", "completion", "text") if name in row}

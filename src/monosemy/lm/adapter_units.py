@@ -179,7 +179,7 @@ def describe_adapter(
     text. One pass; memory does not grow with the number of texts.
 
     Args:
-        model, kind, adapter: as in :func:`~monosemy.lm.adapter_units.adapter_activations`.
+        model, kind, adapter: as in :func:`~monosemy.lm.adapter_activations`.
         batches: tokenized texts.
         labels: the class of each text, in the order of the batches.
         n_top: number of top-activating texts of each unit.

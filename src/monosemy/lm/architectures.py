@@ -1,7 +1,4 @@
-"""Where the layers of a causal language model are, and in them the projections of the MLP.
-
-Activations of a model's layers: which modules' outputs, and which of their tokens.
-"""
+"""Module names of the layers and MLPs of known architectures, and the activations of modules by token."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,11 +16,11 @@ class MlpNames(NamedTuple):
     """Dotted names of modules."""
 
     layers: str
-    """The list of layers, in the causal model."""
+    """Name of the list of layers in the causal model."""
     up: str
-    """The projection to the neurons, in a layer. For a gated MLP the one that is not gated."""
+    """Name of the projection to the neurons in a layer; for a gated MLP the one that is not gated."""
     down: str
-    """The projection back, in a layer. Its input is the neurons' activation: act(up(x)), or for a gated MLP
+    """Name of the projection back in a layer. Its input is the neurons' activation: act(up(x)), or for a gated MLP
     act(gate(x)) * up(x)."""
 
 
@@ -32,28 +29,11 @@ _GPT2 = MlpNames("transformer.h", "mlp.c_fc", "mlp.c_proj")
 _GPTJ = MlpNames("transformer.h", "mlp.fc_in", "mlp.fc_out")
 _BLOOM = MlpNames("transformer.h", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h")
 
+_GATED_MODELS = """cohere cohere2 gemma gemma2 gemma3_text granite helium llama mistral olmo olmo2 qwen2 qwen3 smollm3
+stablelm"""
+
 ARCHITECTURES: dict[str, MlpNames] = {
-    # gated
-    **dict.fromkeys(
-        [
-            "cohere",
-            "cohere2",
-            "gemma",
-            "gemma2",
-            "gemma3_text",
-            "granite",
-            "helium",
-            "llama",
-            "mistral",
-            "olmo",
-            "olmo2",
-            "qwen2",
-            "qwen3",
-            "smollm3",
-            "stablelm",
-        ],
-        _GATED,
-    ),
+    **dict.fromkeys(_GATED_MODELS.split(), _GATED),
     # not gated
     "biogpt": MlpNames("biogpt.layers", "fc1", "fc2"),
     "bloom": _BLOOM,
@@ -71,7 +51,7 @@ ARCHITECTURES: dict[str, MlpNames] = {
     "starcoder2": MlpNames("model.layers", "mlp.c_fc", "mlp.c_proj"),
     "xglm": MlpNames("model.layers", "fc1", "fc2"),
 }
-"""By ``config.model_type``."""
+"""Module names by ``config.model_type``."""
 
 
 class Mlp(NamedTuple):
@@ -80,51 +60,51 @@ class Mlp(NamedTuple):
     up: nn.Module
     down: nn.Module
     up_name: str
-    """In the causal model."""
+    """Name of the up-projection in the causal model."""
 
 
 def causal_model(model: nn.Module) -> nn.Module:
-    """The transformers model, also of one that PEFT wraps; an adapter's layers stay in it."""
+    """Return the transformers model, unwrapped from PEFT; an adapter's layers stay in it."""
     base = getattr(model, "get_base_model", None)
-    found: nn.Module = base() if base is not None else model
-    return found
+    unwrapped: nn.Module = base() if base is not None else model
+    return unwrapped
 
 
 def mlp_names(model: nn.Module) -> MlpNames:
-    """What :data:`ARCHITECTURES` says of a model.
+    """Return the module names of a model from :data:`ARCHITECTURES`.
 
     Raises:
-        InputError: its architecture is not there.
+        InputError: the architecture is unknown.
     """
     kind = model_type(model)
     if kind not in ARCHITECTURES:
         raise InputError(
-            f"The architecture {kind!r} is not one whose layers are known ({', '.join(sorted(ARCHITECTURES))}); name "
-            f"the modules yourself{_linear_examples(model)}."
+            f"The architecture {kind!r} is not one of those with known layers ({', '.join(sorted(ARCHITECTURES))}); "
+            f"name the modules yourself{_linear_examples(model)}."
         )
     return ARCHITECTURES[kind]
 
 
 def model_type(model: nn.Module) -> str:
-    """``config.model_type`` of the language model, in a model of images and text that of its text part."""
+    """Return ``config.model_type`` of the language model; of a multimodal model that of its text part."""
     config: Any = getattr(causal_model(model), "config", None)
     return str(config.get_text_config().model_type) if config is not None else type(model).__name__
 
 
 def mlps(model: nn.Module, names: MlpNames | None = None) -> list[Mlp]:
-    """The MLP of every layer, in order.
+    """Return the MLP of every layer, in order.
 
     Args:
-        names: where they are; default by the architecture.
+        names: module names. Default: those of the architecture.
 
     Raises:
-        InputError: the architecture is not known, or there are no such modules.
+        InputError: the architecture is unknown, or the modules do not exist.
     """
     base = causal_model(model)
     names = names or mlp_names(base)
     layers = module_named(base, names.layers, "layers")
     if not isinstance(layers, nn.ModuleList | nn.Sequential) or len(layers) == 0:
-        raise InputError(f"layers={names.layers!r} is no list of layers but a {type(layers).__name__}; name the list.")
+        raise InputError(f"layers={names.layers!r} is a {type(layers).__name__}, not a list of layers; name the list.")
     return [
         Mlp(
             module_named(base, f"{names.layers}.{number}.{names.up}", "up"),
@@ -136,10 +116,10 @@ def mlps(model: nn.Module, names: MlpNames | None = None) -> list[Mlp]:
 
 
 def module_named(model: nn.Module, name: str, argument: str) -> nn.Module:
-    """The module of that dotted name.
+    """Return the module of a dotted name.
 
     Raises:
-        InputError: there is none; the nearest name is said.
+        InputError: it does not exist; the message suggests the closest name.
     """
     modules = dict(causal_model(model).named_modules())
     if name and name in modules:
@@ -151,29 +131,29 @@ def module_named(model: nn.Module, name: str, argument: str) -> nn.Module:
 
 
 def up_projection(model: nn.Module, layer: str, argument: str) -> tuple[str, nn.Module]:
-    """The name and module of a layer that is named by its module, or by its number: then its MLP's up-projection.
+    """Return name and module of a layer, given by its module name or by its number for its MLP's up-projection.
 
     Negative numbers count from the last layer.
 
     Raises:
-        InputError: there is no such layer.
+        InputError: the layer does not exist.
     """
     try:
         number = int(layer)
     except ValueError:
         return layer, module_named(model, layer, argument)
-    found = mlps(model)
-    if not -len(found) <= number < len(found):
+    layers = mlps(model)
+    if not -len(layers) <= number < len(layers):
         raise InputError(
-            f"{argument} names layer {number}, but the model has {len(found)}; choose one of 0 to {len(found) - 1}."
+            f"{argument} names layer {number}, but the model has {len(layers)}; choose one of 0 to {len(layers) - 1}."
         )
-    return found[number].up_name, found[number].up
+    return layers[number].up_name, layers[number].up
 
 
 def input_weights(projection: nn.Module) -> Tensor | None:
-    """(M, D), the input weights of one neuron a row; None where the module has none of its own.
+    """Return the input weights (M, D), one neuron a row; None if the module has no weight matrix.
 
-    A linear layer keeps them so, transformers' ``Conv1D`` (of GPT-2) the other way round.
+    transformers' ``Conv1D`` (of GPT-2) stores the transpose of a linear layer's weights.
     """
     weight = getattr(projection, "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim != 2:
@@ -191,33 +171,33 @@ def _linear_examples(model: nn.Module) -> str:
 def first_outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """Collect the first output of each module, with its gradient and before other hooks, while the block runs.
 
-    Only the first, because the pass of the policy comes before that of the reference, which with PEFT runs through
-    the same modules, and because gradient checkpointing runs them again.
+    Later outputs are ignored: the pass of the policy precedes that of the reference, which with PEFT runs through the
+    same modules, and gradient checkpointing runs them again.
     """
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Any:
+    def record_first(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            found.setdefault(name, output[0] if isinstance(output, tuple) else output)
+            outputs.setdefault(name, output[0] if isinstance(output, tuple) else output)
 
         return hook
 
     with ExitStack() as hooks:
         for name, module in modules.items():
-            hooks.callback(module.register_forward_hook(keep(name), prepend=True).remove)
-        yield found
+            hooks.callback(module.register_forward_hook(record_first(name), prepend=True).remove)
+        yield outputs
 
 
 def token_rows(activations: Tensor, inputs: Mapping[str, Any], tokens: Tokens, name: str) -> Tensor:
-    """The activations (n, d) of the tokens that count.
+    """Return the activations (n, d) of the selected tokens.
 
     Args:
-        activations: (S, T, d) or (S T, d) of S sequences; what a prompt-tuning adapter puts before the tokens is cut.
+        activations: (S, T, d) or (S T, d) of S sequences; rows of a prompt-tuning adapter before them are cut.
         inputs: ``attention_mask`` (S, L), and for ``completion`` TRL's ``completion_mask`` (S, L).
         name: the layer, for the message.
 
     Raises:
-        InputError: the layer does not have one row of features for every token.
+        InputError: the layer has not one row of activations for every token.
     """
     attended = inputs["attention_mask"].bool()
     s, length = attended.shape
@@ -225,8 +205,8 @@ def token_rows(activations: Tensor, inputs: Mapping[str, Any], tokens: Tokens, n
         activations = activations.view(s, -1, activations.shape[-1])
     if activations.ndim != 3 or len(activations) != s or activations.shape[1] < length:
         raise InputError(
-            f"The layer {name} gives activations of shape {tuple(activations.shape)} for {s} sequences of {length} "
-            f"tokens; choose a layer that gives a row for each token."
+            f"The layer {name} has activations of shape {tuple(activations.shape)} for {s} sequences of {length} "
+            f"tokens; choose a layer with a row for each token."
         )
     activations = activations[:, -length:]
     if tokens == "last":

@@ -1,21 +1,17 @@
-"""Labelled texts for language models, as classification and as generation, with label noise and few labels."""
+"""Labelled texts for language models, as classification and as generation."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from monosemy.corruptions.labels import few_labels, pair_noise, symmetric_noise
 from monosemy.data.dataset import DataConfig, LabelledData, Split, subsample
 from monosemy.data.load import load_data
-from monosemy.errors import InputError, needs_extra
-from monosemy.lm.prompts import Form, Row, pair_row
+from monosemy.errors import InputError
+from monosemy.lm.prompts import PromptTemplate, Row, pair_row
 from monosemy.lm.texts import TextData
-from monosemy.seeding import numpy_rng
 
-NoiseKind = Literal["symmetric", "pair"]
-_NOISE = {"symmetric": symmetric_noise, "pair": pair_noise}
 _SST_WORDS = ("negative", "positive")
 PROMPT = "{text}\nSentiment:"
 """The prompt of a text; the completion is a space and the class's word. Published (A): the sentence, then its sentiment
@@ -36,7 +32,7 @@ def load_classification(
     A column `split` with train, validation and test is used; a missing split is split off class by class.
 
     Raises:
-        InputError: as :func:`monosemy.data.load.load_data`, and where the table holds no texts.
+        InputError: as :func:`monosemy.load_data`, and where the table holds no texts.
     """
     config = DataConfig(
         source=source,
@@ -70,40 +66,6 @@ def _words(text: Any) -> str:
     return " ".join(str(text).split())
 
 
-def with_label_noise(data: LabelledData, rate: float, seed: int = 0, kind: NoiseKind = "symmetric") -> LabelledData:
-    """Return the data with noisy labels in train and validation, drawn independently; texts and test are unchanged.
-
-    Raises:
-        InputError: the rate leaves no information about the classes.
-    """
-    if rate == 0:
-        return data
-
-    def noisy(name: str, split: Split) -> Split:
-        rng = numpy_rng("label-noise", seed, name, rate)
-        return Split(split.inputs, _NOISE[kind](split.labels, rate, data.n_classes, rng))
-
-    return replace(data, train=noisy("train", data.train), validation=noisy("validation", data.validation))
-
-
-def with_few_labels(data: LabelledData, fraction: float, seed: int = 0) -> LabelledData:
-    """Return the data with a stratified fraction of its train rows; the subsets of one seed are nested."""
-    mask = few_labels(data.train.labels, fraction, numpy_rng("few-labels", seed))
-    return replace(data, train=data.train.take(np.flatnonzero(mask)))
-
-
-def classification_datasets(data: LabelledData) -> dict[str, Any]:
-    """Return train, validation and test as `datasets.Dataset` with the columns `text` and `label`."""
-    with needs_extra("lm", "monosemy.lm"):
-        from datasets import ClassLabel, Dataset, Features, Value
-
-    features = Features({"text": Value("string"), "label": ClassLabel(names=list(data.class_names))})
-    return {
-        name: Dataset.from_dict({"text": list(split.inputs), "label": split.labels.tolist()}, features=features)
-        for name, split in data.splits().items()
-    }
-
-
 def label_words(data: LabelledData, words: Sequence[str] | None = None) -> tuple[str, ...]:
     """Return the words that stand for the classes in an answer: the user's, or the names of the classes.
 
@@ -123,7 +85,7 @@ def label_words(data: LabelledData, words: Sequence[str] | None = None) -> tuple
 def prompt_splits(
     data: LabelledData,
     words: Sequence[str] | None = None,
-    form: Form = "plain",
+    template: PromptTemplate = "plain",
     *,
     seed: int = 0,
     max_rows: int | None = None,
@@ -134,7 +96,7 @@ def prompt_splits(
     def rows(split: Split) -> list[Row]:
         texts = [PROMPT.format(text=str(text).strip()) for text in split.inputs]
         return [
-            pair_row(text, f" {completions[label]}", form) | {"label": int(label)}
+            pair_row(text, f" {completions[label]}", template) | {"label": int(label)}
             for text, label in zip(texts, split.labels, strict=True)
         ]
 

@@ -9,7 +9,6 @@ from typing import Annotated, Literal, get_args
 from annotated_types import Ge, Gt, Le, Len, Lt
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from monosemy.encoders.text import MINILM
 from monosemy.errors import InputError
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -195,7 +194,7 @@ class JudgeConfig(_Settings):
     """Label of a `classifier` that means unsafe. Default: the first usual name, such as `toxic`."""
     policies: tuple[Policy, ...] = _POLICIES
     """Policies that `shieldgemma` checks."""
-    encoder: str = MINILM
+    encoder: str = "all-MiniLM-L6-v2"
     """Text encoder of `toxicity`."""
     dtype: Dtype = "auto"
     """Type of the model's weights; `auto` is the type in its files."""

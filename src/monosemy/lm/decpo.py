@@ -1,11 +1,4 @@
-"""What DecPO does to activations beside measuring them: dropout as an ablation, and rows of all processes.
-
-The settings of DecPO: TRL's of DPO, and the regulariser's.
-
-Preference data that nothing can be learned from.
-
-DPO with a regulariser on activations, as TRL's trainer with one method more.
-"""
+"""DecPO: TRL's DPOTrainer with a regulariser on activations."""
 
 import math
 import textwrap
@@ -32,26 +25,26 @@ with needs_extra("lm", "monosemy.lm"):
     from trl import DPOConfig, DPOTrainer
 
 
-def add_dropout(modules: Mapping[str, nn.Module], share: float) -> None:
-    """Drop a share of the modules' outputs from now on: in training, and not in passes without a gradient.
+def add_dropout(modules: Mapping[str, nn.Module], rate: float) -> None:
+    """Apply dropout to the modules' outputs from now on: in training, except in passes without gradients.
 
-    The reference's pass is one without, also where it runs through the same modules. The recomputation of gradient
-    checkpointing restores the state of the random numbers, and drops the same again.
+    The pass of the reference has no gradients, even if it runs through the same modules. The recomputation of gradient
+    checkpointing restores the random state, and drops the same activations again.
     """
 
     def drop(module: nn.Module, _inputs: Any, output: Any) -> Any:
         if not (module.training and torch.is_grad_enabled()):
             return None
         if isinstance(output, tuple):
-            return (F.dropout(output[0], share), *output[1:])
-        return F.dropout(output, share)
+            return (F.dropout(output[0], rate), *output[1:])
+        return F.dropout(output, rate)
 
     for module in modules.values():
         module.register_forward_hook(drop)
 
 
-def gathered_rows(rows: Tensor) -> Tensor:
-    """The rows of all processes, each with as many as it has; with their gradient as :func:`all_gather`'s."""
+def gather_rows(rows: Tensor) -> Tensor:
+    """Return the rows of all processes, whose numbers may differ; with gradients as in :func:`all_gather`."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return rows
     counts = all_gather(torch.tensor([len(rows)], device=rows.device)).tolist()
@@ -62,33 +55,35 @@ def gathered_rows(rows: Tensor) -> Tensor:
 
 @dataclass
 class DecPOConfig(DPOConfig):
-    """Settings of :class:`DecPOTrainer`; everything that :class:`trl.DPOConfig` has stays as it is.
+    """Settings of :class:`DecPOTrainer`: those of :class:`trl.DPOConfig`, and the regulariser's.
 
     Args:
-        decpo_weight: lambda; 0 is DPO, bit for bit. With ``decpo_regularizer="dropout"`` the share of activations
-            that is dropped.
-        decpo_layers: which activations: module names such as ``model.layers.2.mlp.down_proj``, or numbers of layers
-            (negative from the end), whose MLP's up-projection is then meant. Default the up-projection of the middle
-            layer, number L // 2 of 0 to L - 1. Of several layers the mean of their terms counts.
+        decpo_weight: lambda; 0 is DPO, bit for bit. With ``decpo_regularizer="dropout"`` the dropout rate.
+        decpo_layers: regularised activations: module names such as ``model.layers.2.mlp.down_proj``, or layer numbers
+            (negative from the end), which stand for the up-projections of their MLPs. Default: the up-projection of
+            the middle layer, number L // 2 of 0 to L - 1. The terms of several layers are averaged.
         decpo_tokens: rows of Z, of chosen and rejected answers together: ``all`` (with the prompts, without the
             padding), ``completion``, or the ``last`` of each sequence.
         decpo_regularizer: ``decorrelation``, |Z^T Z - I|_F^2; or for ablations ``l1``, the activations' L1 norm,
             mean over tokens; or ``dropout`` on them.
-        decpo_normalize_columns: divide each feature by its length over the tokens first.
-        decpo_gather: with several processes, one term over the tokens of all of them, as one process with the whole
-            batch has it; otherwise each has a term of its own tokens and the gradients are averaged.
+        decpo_normalize_columns: divide each feature by its norm over the tokens first.
+        decpo_gather: compute one term over the tokens of all processes, as a single process with the whole batch
+            would; otherwise each process has a term of its own tokens and the gradients are averaged.
     """
 
     decpo_weight: float = field(default=1e-4, metadata={"help": "Weight of the regulariser; 0 is DPO."})
     decpo_layers: list[str] | None = field(
         default=None,
-        metadata={"help": "Module names, or numbers of layers for their MLP's up-projection; default the middle one."},
+        metadata={
+            "help": "Module names, or layer numbers for the up-projections of their MLPs; default: the middle one."
+        },
     )
     decpo_tokens: str = field(default="all", metadata={"help": "Tokens that count.", "choices": list(get_args(Tokens))})
     decpo_regularizer: str = field(
-        default="decorrelation", metadata={"help": "What is added to DPO.", "choices": list(get_args(Regularizer))}
+        default="decorrelation",
+        metadata={"help": "Regulariser that is added to DPO.", "choices": list(get_args(Regularizer))},
     )
-    decpo_normalize_columns: bool = field(default=True, metadata={"help": "Divide each feature by its length."})
+    decpo_normalize_columns: bool = field(default=True, metadata={"help": "Divide each feature by its norm."})
     decpo_gather: bool = field(default=False, metadata={"help": "One term over the tokens of all processes."})
 
     def __post_init__(self) -> None:
@@ -97,13 +92,13 @@ class DecPOConfig(DPOConfig):
         if layers is not None:
             self.decpo_layers = [str(layer) for layer in (layers if isinstance(layers, list | tuple) else [layers])]
         if self.decpo_layers == []:
-            raise InputError("decpo_layers=[] names no layer; name one, or leave it out for the middle one.")
+            raise InputError("decpo_layers=[] names no layer; name one, or omit it for the middle one.")
         for name, choices in (("decpo_tokens", Tokens), ("decpo_regularizer", Regularizer)):
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"{name}={getattr(self, name)!r} is not one of {', '.join(get_args(choices))}.")
         self.decpo_weight = float(self.decpo_weight)
         if not (math.isfinite(self.decpo_weight) and self.decpo_weight >= 0):
-            raise InputError(f"decpo_weight={self.decpo_weight:g} is no weight; choose 0 or a positive number.")
+            raise InputError(f"decpo_weight={self.decpo_weight:g} is not a weight; choose 0 or a positive number.")
         if self.decpo_regularizer == "dropout" and self.decpo_weight >= 1:
             raise InputError(
                 f"decpo_weight={self.decpo_weight:g} would drop every activation; with dropout choose one below 1."
@@ -111,16 +106,14 @@ class DecPOConfig(DPOConfig):
         self._check_paths()
 
     def _check_paths(self) -> None:
-        """Refuse what keeps a layer's activations, or their gradient, from the regulariser."""
+        """Reject options that keep a layer's activations, or their gradients, from the regulariser."""
         if self.use_liger_kernel:
-            raise InputError(
-                "use_liger_kernel=True replaces the forward pass whose activations DecPO reads; leave it out."
-            )
+            raise InputError("use_liger_kernel=True replaces the forward pass whose activations DecPO reads; omit it.")
         if self.padding_free:
-            raise InputError("padding_free=True joins sequences, so that DecPO cannot tell their tokens; leave it out.")
+            raise InputError("padding_free=True joins sequences, whose tokens DecPO cannot separate; omit it.")
         if self.torch_compile:
             raise InputError(
-                "torch_compile=True skips the hooks by which DecPO reads activations; leave it out, or use DPOTrainer."
+                "torch_compile=True skips the hooks by which DecPO reads activations; omit it, or use DPOTrainer."
             )
         if self.gradient_checkpointing and (self.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
             raise InputError(
@@ -133,16 +126,16 @@ _ROWS = 1000
 
 
 def check_answers(dataset: Any, name: str) -> None:
-    """Refuse pairs with an empty answer: with an end-of-text token behind it TRL would train on them.
+    """Reject pairs with an empty answer: TRL would append an end-of-text token and train on them.
 
-    Data that cannot be looked through beforehand (streams) and data that is tokenised already is left alone.
+    Streams, which cannot be read beforehand, and data that is already tokenized are not checked.
 
     Raises:
-        InputError: some chosen or rejected answers are empty; they are counted.
+        InputError: some chosen or rejected answers are empty.
     """
     if not isinstance(dataset, Dataset) or not {"chosen", "rejected"} <= set(dataset.column_names):
         return
-    pairs = dataset.select_columns(["chosen", "rejected"])  # images, where there are some, stay encoded
+    pairs = dataset.select_columns(["chosen", "rejected"])  # images, if there are any, stay encoded
     bad = [
         start + row
         for start in range(0, len(pairs), _ROWS)
@@ -157,7 +150,7 @@ def check_answers(dataset: Any, name: str) -> None:
 
 
 def is_empty(answer: Any) -> bool:
-    """Whether a text, or the last message of a conversation, says nothing."""
+    """Return whether a text, or the last message of a conversation, is empty."""
     if isinstance(answer, str):
         return not answer.strip()
     if not answer:
@@ -178,12 +171,12 @@ _TITLE = "Encourage or Inhibit Monosemanticity? Revisit Monosemanticity from a F
 class DecPOTrainer(DPOTrainer):
     """:class:`trl.DPOTrainer` with ``loss = DPO's loss + decpo_weight * regulariser``, in training and evaluation.
 
-    The arguments are those of :class:`trl.DPOTrainer`, with a :class:`DecPOConfig`. Beneath may be any loss that TRL
-    has. With gradient accumulation each batch has a term of its own tokens.
+    The arguments are those of :class:`trl.DPOTrainer`, with a :class:`DecPOConfig`; any of TRL's losses can be
+    regularised. With gradient accumulation each batch has a term of its own tokens.
 
-    Logged beside TRL's metrics, in evaluation with ``eval_`` before them: ``decpo/decorrelation`` (|Z^T Z - I|_F^2,
-    mean over the layers, measured whatever the regulariser is and also at weight 0; with several layers also
-    ``decpo/decorrelation/NAME``), ``decpo/penalty`` (what was added to the loss) and ``decpo/loss`` (the loss beneath).
+    Logged in addition to TRL's metrics, in evaluation with the prefix ``eval_``: ``decpo/decorrelation``
+    (|Z^T Z - I|_F^2, mean over the layers, for every regulariser and also at weight 0; with several layers also
+    ``decpo/decorrelation/NAME``), ``decpo/penalty`` (the weighted term) and ``decpo/loss`` (the loss without it).
 
     Source: Yan et al. (arXiv 2406.17969).
     """
@@ -214,12 +207,12 @@ class DecPOTrainer(DPOTrainer):
         **named: Any,
     ) -> None:
         if args is None:
-            given = model if isinstance(model, str) else model.config._name_or_path
-            args = DecPOConfig(f"{Path(given).name or 'model'}-DecPO")
+            name = model if isinstance(model, str) else model.config._name_or_path
+            args = DecPOConfig(f"{Path(name).name or 'model'}-DecPO")
         if not isinstance(args, DecPOConfig):
             raise InputError(f"args is a {type(args).__name__}; give DecPOTrainer a DecPOConfig.")
         if isinstance(model, nn.Module):
-            regularized_layers(model, args.decpo_layers)  # before data is prepared, if it can be said
+            regularized_layers(model, args.decpo_layers)  # fail before data is prepared, if possible
         check_answers(train_dataset, "train_dataset")
         for name, dataset in (eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}).items():
             check_answers(dataset, f"eval_dataset {name}".strip())
@@ -232,7 +225,7 @@ class DecPOTrainer(DPOTrainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """TRL's loss, with the weighted regulariser added.
+        """Compute TRL's loss, with the weighted regulariser added.
 
         Raises:
             InputError: a loss is not finite, an answer has no tokens, or a layer's activations cannot be used.
@@ -242,8 +235,8 @@ class DecPOTrainer(DPOTrainer):
                 "A batch holds an answer without tokens; drop pairs with an empty chosen or rejected answer."
             )
         with first_outputs(self._decpo_layers) as outputs:
-            found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss: Tensor = found[0] if return_outputs else found
+            result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss: Tensor = result[0] if return_outputs else result
         penalty = self._penalty(outputs, inputs)
         mode = "train" if self.model.training else "eval"
         self._log_metric(mode, "loss", loss)
@@ -253,13 +246,13 @@ class DecPOTrainer(DPOTrainer):
         if self.model.training and not torch.isfinite(loss):
             raise InputError(
                 f"The loss is {loss.item():g} at step {self.state.global_step + 1} (decorrelation weight "
-                f"{self.args.decpo_weight:g}, learning rate {self._get_learning_rate():g}); {self._kept()}, lower the "
-                f"learning rate or decpo_weight."
+                f"{self.args.decpo_weight:g}, learning rate {self._get_learning_rate():g}); lower the learning rate or "
+                f"decpo_weight ({self._last_checkpoint()})."
             )
-        return (loss, found[1]) if return_outputs else loss
+        return (loss, result[1]) if return_outputs else loss
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As TRL's, but weights that are not finite are never written over good ones.
+        """Save like TRL, but never overwrite good weights with weights that are not finite.
 
         Raises:
             InputError: a trained weight is NaN or infinite.
@@ -268,27 +261,27 @@ class DecPOTrainer(DPOTrainer):
             if weight.requires_grad and not torch.isfinite(weight).all():
                 raise InputError(
                     f"The weights {name} are not finite after step {self.state.global_step} and were not saved; "
-                    f"{self._kept()}, lower the learning rate or decpo_weight."
+                    f"lower the learning rate or decpo_weight ({self._last_checkpoint()})."
                 )
         super().save_model(output_dir, _internal_call)
 
     def _penalty(self, outputs: Mapping[str, Tensor], inputs: Any) -> Tensor:
-        """Weight x regulariser, mean over the layers; the decorrelation of each is logged."""
+        """Return weight x regulariser, mean over the layers; log the decorrelation of each."""
         args: DecPOConfig = self.args
         learns = args.decpo_weight > 0 and torch.is_grad_enabled()
         terms: list[Tensor] = []
         measured: dict[str, Tensor] = {}
         for name in self._decpo_layers:
             if name not in outputs:
-                raise InputError(f"The layer {name} took no part in the forward pass; choose another by decpo_layers.")
+                raise InputError(f"The layer {name} did not run in the forward pass; choose another by decpo_layers.")
             rows = token_rows(outputs[name], inputs, args.decpo_tokens, name)  # type: ignore[arg-type]
             if learns and args.decpo_regularizer != "dropout" and not rows.requires_grad:
                 raise InputError(
-                    f"The activations of {name} carry no gradient, so the regulariser would do nothing; train "
-                    f"something at or below that layer, without reentrant gradient checkpointing."
+                    f"The activations of {name} have no gradient, so the regulariser would have no effect; train "
+                    f"weights at or below that layer, without reentrant gradient checkpointing."
                 )
             if args.decpo_gather:
-                rows = gathered_rows(rows)
+                rows = gather_rows(rows)
             with torch.set_grad_enabled(learns and args.decpo_regularizer == "decorrelation"):
                 measured[name] = decorrelation(rows, args.decpo_normalize_columns)
             if args.decpo_regularizer == "l1":
@@ -311,24 +304,24 @@ class DecPOTrainer(DPOTrainer):
         layout = getattr(self.accelerator, "parallelism_config", None)
         if any(getattr(layout, f"{kind}_enabled", False) for kind in ("cp", "sp", "tp")):
             raise InputError(
-                "parallelism_config splits sequences or layers among processes, so that none has the activations of "
-                "whole tokens; use data parallelism (DDP, FSDP, DeepSpeed) with DecPO."
+                "parallelism_config splits sequences or layers among processes, so that none has complete activations; "
+                "use data parallelism (DDP, FSDP, DeepSpeed) with DecPO."
             )
 
-    def _kept(self) -> str:
+    def _last_checkpoint(self) -> str:
         folder = self.args.output_dir
         last = get_last_checkpoint(folder) if folder and Path(folder).is_dir() else None
-        return f"the last checkpoint, {last}, is kept: go on from it" if last else "no checkpoint was saved before"
+        return f"the last checkpoint to resume from is {last}" if last else "no checkpoint was saved"
 
 
 def regularized_layers(model: nn.Module, layers: list[str] | None) -> dict[str, nn.Module]:
-    """The modules that ``decpo_layers`` names, by their names; for None the middle MLP's up-projection.
+    """Return the modules that ``decpo_layers`` names, by name; for None the up-projection of the middle MLP.
 
     Raises:
-        InputError: there is no such layer.
+        InputError: a layer does not exist.
     """
     if layers is not None:
         return dict(up_projection(model, layer, "decpo_layers") for layer in layers)
-    found = mlps(model)
-    middle = found[len(found) // 2]
+    layer_mlps = mlps(model)
+    middle = layer_mlps[len(layer_mlps) // 2]
     return {middle.up_name: middle.up}

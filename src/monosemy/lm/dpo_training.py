@@ -1,9 +1,4 @@
-"""What is optimised from preferences, and how.
-
-Training from preferences, by TRL's trainer and by DecPO's.
-
-Models to begin with: of another width, and finetuned on what is to be preferred.
-"""
+"""Training from preferences by the trainers of TRL and DecPO, supervised warm-up, and base models of other widths."""
 
 import math
 from collections.abc import Sequence
@@ -17,8 +12,8 @@ from monosemy.core.console import OnCount
 from monosemy.data.dataset import subsample
 from monosemy.errors import InputError, needs_extra, reason
 from monosemy.lm.adapter_training import (
-    adapter_settings,
     checkpoint_folder,
+    peft_config,
     quiet_libraries,
     train_to_end,
 )
@@ -28,7 +23,9 @@ from monosemy.lm.prompts import Row
 from monosemy.seeding import derive_seed
 
 _CHECKPOINT_EVERY = 200
+"""Steps between checkpoints."""
 _WARM_UP = 0.1
+"""Fraction of the steps during which the learning rate rises."""
 
 
 def align(
@@ -45,22 +42,23 @@ def align(
     """Train a model on preference pairs, in place.
 
     Args:
-        reference: what the model is kept near; None for an adapter: the model with the adapter switched off.
+        reference: the reference model; None for an adapter: the model with the adapter disabled.
         rows: `prompt`, `chosen`, `rejected`; all of them fit into the context.
-        seed: of the order of the pairs, the adapter's first weights and dropout.
-        checkpoints: folder from which a killed training goes on; it is removed when the training is done.
+        seed: seed of the order of the pairs, the adapter's first weights and dropout.
+        checkpoints: folder from which an interrupted training resumes; removed after the training.
 
     Returns: the trained model, in eval mode.
 
     Raises:
-        InputError: there are no pairs or no such layer, or the loss or a weight stops being finite.
+        InputError: there are no pairs, a layer does not exist, or the loss or a weight is not finite.
     """
     if not rows:
         raise InputError("There are no pairs to train on; give at least one.")
     if (reference is None) != (config.method != "full"):
         raise InputError(
-            f"method={config.method!r} {'needs a' if reference is None else 'is its own'} reference; "
-            f"{'give one' if reference is None else 'give none'}."
+            f"method={config.method!r} requires a reference model; give one."
+            if reference is None
+            else f"method={config.method!r} has its base model as reference; give reference=None."
         )
     with quiet_libraries(), checkpoint_folder(checkpoints) as folder:
         trainer = _trainer(loaded, reference, rows, config, objective, seed, folder)
@@ -76,7 +74,7 @@ def align(
 
 
 def n_steps(n_rows: int, config: AlignmentConfig) -> int:
-    """Steps of a training: the last one of an epoch may have fewer pairs."""
+    """Return the number of steps of a training; the last one of an epoch may have fewer pairs."""
     return math.ceil(n_rows / config.batch_size) * config.epochs
 
 
@@ -111,19 +109,19 @@ def _trainer(
             loaded.model,
             None if reference is None else reference.model,
             arguments,
-            train_dataset=Dataset.from_list([{name: row[name] for name in _COLUMNS} for row in rows]),
+            train_dataset=Dataset.from_list(
+                [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in rows]
+            ),
             processing_class=loaded.tokenizer,
-            peft_config=_adapter(config),
+            peft_config=None if config.method == "full" else peft_config(_adapter_config(config), "generation"),
         )
     except InputError:
         raise
-    except ValueError as error:  # PEFT and TRL, of settings that do not fit the model
+    except ValueError as error:  # PEFT and TRL reject settings that do not fit the model
         raise InputError(
-            f"{loaded.name} cannot be trained so ({reason(error)}); change the method, its target modules or the loss."
+            f"{loaded.name} cannot be trained with these settings ({reason(error)}); change the method, its target "
+            f"modules or the loss."
         ) from error
-
-
-_COLUMNS = ("prompt", "chosen", "rejected")
 
 
 def _settings(
@@ -156,28 +154,18 @@ def _settings(
     }
 
 
-def _adapter(config: AlignmentConfig) -> Any:
-    if config.method == "full":
-        return None
-    return adapter_settings(
-        AdapterConfig(
-            method=config.method,
-            placement=config.placement,
-            rank=config.rank,
-            alpha=config.alpha,
-            dropout=0.0,
-            target_modules=config.target_modules,
-        ),
-        "generation",
-    )
+def _adapter_config(config: AlignmentConfig) -> AdapterConfig:
+    """Return the settings of the adapter, which has no dropout."""
+    shared = config.model_dump(include={"method", "placement", "rank", "alpha", "target_modules"})
+    return AdapterConfig(dropout=0.0, **shared)
 
 
 def warm_up(
     loaded: LoadedModel, rows: Sequence[Row], config: WarmUp, *, seed: int = 0, on_step: OnCount | None = None
 ) -> LoadedModel:
-    """Train all weights of a model on the prompts and chosen answers of pairs, in place; by TRL's SFTTrainer.
+    """Train all weights of a model on the prompts and chosen answers of pairs, in place, by TRL's SFTTrainer.
 
-    The loss counts on all tokens: a model with random weights has the prompts to learn as well.
+    All tokens count in the loss: a model with random weights has to learn the prompts as well.
     """
     with needs_extra("lm", "monosemy.lm"):
         from datasets import Dataset
@@ -189,8 +177,8 @@ def warm_up(
     with quiet_libraries(), checkpoint_folder(None) as folder:
         settings = SFTConfig(
             output_dir=str(folder), per_device_train_batch_size=config.batch_size, max_steps=steps,
-            learning_rate=config.lr, warmup_steps=math.ceil(0.1 * steps), completion_only_loss=False, packing=False,
-            max_length=loaded.context, seed=seed, use_cpu=loaded.device.type != "cuda", bf16=False,
+            learning_rate=config.lr, warmup_steps=math.ceil(_WARM_UP * steps), completion_only_loss=False,
+            packing=False, max_length=loaded.context, seed=seed, use_cpu=loaded.device.type != "cuda", bf16=False,
             gradient_checkpointing=False, save_strategy="no", logging_steps=max(1, steps // 10), report_to=[],
             disable_tqdm=True,
         )  # fmt: skip
@@ -203,10 +191,10 @@ def warm_up(
 
 
 def resized(loaded: LoadedModel, width: int, seed: int = 0) -> LoadedModel:
-    """A model of the same architecture and depth with another hidden width and random weights.
+    """Return a model of the same architecture and depth with another hidden width and random weights.
 
     Raises:
-        InputError: as :func:`resized_config`.
+        InputError: as in :func:`resized_config`.
     """
     with needs_extra("lm", "monosemy.lm"):
         from transformers import AutoModelForCausalLM
@@ -219,34 +207,31 @@ def resized(loaded: LoadedModel, width: int, seed: int = 0) -> LoadedModel:
 
 
 def resized_config(loaded: LoadedModel, width: int) -> Any:
-    """A model's configuration with another hidden width: a head's width and the MLP's ratio to the whole stay.
+    """Return a model's configuration with another hidden width; the width of a head and the MLP's ratio stay.
 
     Raises:
-        InputError: the width is no multiple of a head's, or the architecture does not name its sizes as usual.
+        InputError: the width is not a multiple of a head's, or the architecture has unusual names for its sizes.
     """
     config = deepcopy(loaded.model.config)
     try:
         hidden, heads = int(config.hidden_size), int(config.num_attention_heads)
     except AttributeError as error:
-        raise InputError(f"{loaded.name} does not say its width; leave --widths out for it.") from error
+        raise InputError(f"The configuration of {loaded.name} has no hidden_size; omit widths for it.") from error
     head = hidden // heads
     if width < head or width % head:
         raise InputError(
-            f"The width {width} is no multiple of {head}, the width of a head of {loaded.name}; correct it."
+            f"width={width} is not a multiple of {head}, the width of a head of {loaded.name}; choose a multiple."
         )
-    _resize(config, width, hidden, heads, width // head)
-    return config
-
-
-def _resize(config: Any, width: int, hidden: int, heads: int, n_heads: int) -> None:
+    n_heads = width // head
     config.hidden_size, config.num_attention_heads = width, n_heads
     for name in ("intermediate_size", "n_inner", "ffn_dim"):
         inner = getattr(config, name, None)
         if inner is not None:
             setattr(config, name, max(1, round(inner * width / hidden)))
-    shared = getattr(config, "num_key_value_heads", None)
-    if shared is not None:
-        group = heads // shared
+    key_value_heads = getattr(config, "num_key_value_heads", None)
+    if key_value_heads is not None:
+        group = heads // key_value_heads
         config.num_key_value_heads = n_heads // group if n_heads % group == 0 else n_heads
     if getattr(config, "word_embed_proj_dim", None) is not None:
         config.word_embed_proj_dim = width
+    return config

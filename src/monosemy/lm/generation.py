@@ -1,4 +1,4 @@
-"""Answers of a model to prompts, in batches."""
+"""Generation of answers to prompts, in batches."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,9 +23,9 @@ def generate(
     batch_size: int = 16,
     on_texts: OnCount | None = None,
 ) -> list[str]:
-    """What the model writes after each prompt, without the prompt and without special tokens.
+    """Generate an answer to each prompt; return it without the prompt and without special tokens.
 
-    For a seed and a batch size the draws repeat. Prompts that leave no room for the answer lose their beginning.
+    The same seed and batch size give the same answers. Prompts that leave no room for the answer lose their beginning.
     """
     tokens = tokenize_prompts(loaded.tokenizer, prompts)
     return generate_from_tokens(
@@ -42,7 +42,7 @@ def generate_from_tokens(
     batch_size: int = 16,
     on_texts: OnCount | None = None,
 ) -> list[str]:
-    """:func:`generate` for prompts that are token numbers already."""
+    """Generate as :func:`generate`, from the token ids of the prompts."""
     with needs_extra("lm", "monosemy.lm"):
         from transformers import GenerationConfig
 
@@ -73,14 +73,14 @@ def generate_from_tokens(
 
 
 def _continuation(tokenizer: Any, prompt: list[int], new: list[int]) -> str:
-    """New tokens as the text that follows the prompt; by themselves they would lose a space at their beginning."""
+    """Decode new tokens as the text that follows the prompt; decoded alone they would lose a leading space."""
     before = tokenizer.decode(prompt, skip_special_tokens=True)
     whole = tokenizer.decode([*prompt, *new], skip_special_tokens=True)
     return str(whole.removeprefix(before))
 
 
 def _end_tokens(loaded: LoadedModel) -> list[int]:
-    """What ends an answer: the model's own end tokens (chat models have several) and the tokenizer's."""
-    own = loaded.model.generation_config.eos_token_id
-    ends = own if isinstance(own, list) else [own]
+    """Return the ids that end an answer: the model's end tokens (chat models have several) and the tokenizer's."""
+    ids = loaded.model.generation_config.eos_token_id
+    ends = ids if isinstance(ids, list) else [ids]
     return sorted({end for end in (*ends, loaded.tokenizer.eos_token_id) if end is not None})

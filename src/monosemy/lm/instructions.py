@@ -12,7 +12,7 @@ from monosemy.data.tables import Table
 from monosemy.errors import InputError
 from monosemy.lm.classification import load_classification, prompt_splits
 from monosemy.lm.prompts import (
-    Form,
+    PromptTemplate,
     Row,
     cell_text,
     checked_text,
@@ -43,7 +43,7 @@ class InstructionConfig(BaseModel):
     """Table (JSON lines, JSON, CSV, parquet; gzip too), pattern of such files, or name of a Hugging Face data set."""
     format: InstructionFormat | None = None
     """Format of the source. By default it is recognised by its columns."""
-    form: Form = "plain"
+    template: PromptTemplate = "plain"
     """Prompt template: plain text, alpaca, or the chat template of the tokenizer."""
     prompt_column: str = "prompt"
     """Column of the prompts of prompt-completion data."""
@@ -64,7 +64,7 @@ class InstructionConfig(BaseModel):
 def load_instructions(config: InstructionConfig, seed: int = 0) -> TextData:
     """Read instruction data as rows for TRL's SFTTrainer.
 
-    Dolly, Alpaca and prompt/completion data give `prompt` and `completion`; messages stay `messages` in the form
+    Dolly, Alpaca and prompt/completion data give `prompt` and `completion`; messages stay `messages` with the template
     `chat`, and give the dialogue before the last answer as `prompt` and that answer as `completion` else; plain texts
     give `text`; a classification table gives the prompts of :func:`monosemy.lm.classification.prompt_splits`.
     Rows without an answer or a prompt, and rows that repeat another, are left out and counted.
@@ -76,14 +76,14 @@ def load_instructions(config: InstructionConfig, seed: int = 0) -> TextData:
     chosen = config.format or _recognised(table, config)
     if chosen == "classification":
         data = load_classification(config.source, seed, test_fraction=config.test_fraction or 0.1)
-        return prompt_splits(data, config.label_words, config.form, seed=seed, max_rows=config.max_rows)
+        return prompt_splits(data, config.label_words, config.template, seed=seed, max_rows=config.max_rows)
     check_columns(table, _needed(chosen, config), chosen, get_args(InstructionFormat))
 
     def convert(cells: Row, where: str) -> Iterator[Row | str]:
         row = _READERS[chosen](cells, config, where)
         yield _fault(row) or row
 
-    as_messages = chosen == "messages" and config.form == "chat"
+    as_messages = chosen == "messages" and config.template == "chat"
     return text_data(
         table,
         config.source,
@@ -120,12 +120,12 @@ def _needed(name: InstructionFormat, config: InstructionConfig) -> tuple[str, ..
 
 def _dolly(cells: Row, config: InstructionConfig, where: str) -> Row:
     question, context, answer = (cell_text(cells, column, where) for column in ("instruction", "context", "response"))
-    return instruction_row(question, context, answer, config.form)
+    return instruction_row(question, context, answer, config.template)
 
 
 def _alpaca(cells: Row, config: InstructionConfig, where: str) -> Row:
     question, context, answer = (cell_text(cells, column, where) for column in ("instruction", "input", "output"))
-    return instruction_row(question, context, answer, config.form)
+    return instruction_row(question, context, answer, config.template)
 
 
 def _messages(cells: Row, config: InstructionConfig, where: str) -> Row:
@@ -134,7 +134,7 @@ def _messages(cells: Row, config: InstructionConfig, where: str) -> Row:
         raise InputError(f"{where} holds text in the column messages; give a list of messages.")
     while messages and messages[-1]["role"] != "assistant":  # a question without an answer teaches nothing
         messages = messages[:-1]
-    if config.form == "chat":
+    if config.template == "chat":
         return {"messages": messages}
     if not messages:
         return {"prompt": "", "completion": ""}
@@ -145,7 +145,7 @@ def _pair(cells: Row, config: InstructionConfig, where: str) -> Row:
     prompt, completion = (
         checked_text(cells[column], f"{where}, {column},") for column in _needed("prompt-completion", config)
     )
-    return pair_row(prompt, completion, config.form)
+    return pair_row(prompt, completion, config.template)
 
 
 def _plain(cells: Row, config: InstructionConfig, where: str) -> Row:

@@ -1,4 +1,4 @@
-"""Models and tokenizers of transformers, by folder or name, loaded in one place and under one set of rules."""
+"""Models and tokenizers of transformers, loaded by folder or name."""
 
 import socket
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from monosemy.seeding import derive_seed
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _NO_LIMIT = 1_000_000
-"""Tokenizers without a limit of their own say a number above this."""
+"""Tokenizers without a limit report a number above this."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class LoadedModel:
 
     @property
     def context(self) -> int:
-        """The number of tokens that the model can read at once."""
+        """Return the number of tokens that the model can read at once."""
         return context_length(self.model, self.tokenizer)
 
 
 def load_causal_model(name: str, *, dtype: Dtype = "auto", device: str | None = None) -> LoadedModel:
-    """A causal language model by folder or name; on the GPU where there is one, unless a device is named.
+    """Load a causal language model by folder or name; by default onto the GPU if there is one.
 
     Raises:
-        InputError: it is not there, cannot be fetched, has pickled weights only, or is no causal language model.
+        InputError: the model is missing, cannot be fetched, has only pickled weights, or is of another kind.
     """
     with needs_extra("lm", "monosemy.lm"):
         from transformers import AutoModelForCausalLM
@@ -51,10 +51,10 @@ def load_causal_model(name: str, *, dtype: Dtype = "auto", device: str | None = 
 
 
 def load_any_model(name: str, *, dtype: Dtype = "auto", device: str | None = None) -> LoadedModel:
-    """A causal language model, or any other text model without its head, by folder or name.
+    """Load a causal language model, or any other text model without its head, by folder or name.
 
     Raises:
-        InputError: as :func:`load_causal_model`.
+        InputError: as in :func:`load_causal_model`.
     """
     with needs_extra("lm", "monosemy.lm"):
         from transformers import AutoConfig, AutoModel
@@ -73,14 +73,14 @@ def load_classifier(
     device: str | None = None,
     seed: int = 0,
 ) -> LoadedModel:
-    """A sequence classifier by folder or name.
+    """Load a sequence classifier by folder or name.
 
     Args:
-        class_names: for a classifier that is still to be trained: its head is new, drawn by the seed. None for a
-            trained one, which needs a head of its own.
+        class_names: classes of a classifier that is still to be trained: its head is new, drawn with the seed. None for
+            a trained one, which must have a head.
 
     Raises:
-        InputError: as :func:`load_causal_model`.
+        InputError: as in :func:`load_causal_model`.
     """
     with needs_extra("lm", "monosemy.lm"):
         from transformers import AutoModelForSequenceClassification
@@ -100,7 +100,7 @@ def load_classifier(
 
 
 def load_tokenizer(name: str) -> Any:
-    """A tokenizer with a pad token: its own, else its unknown token, else its end-of-text token."""
+    """Load a tokenizer with a pad token: its own, else its unknown token, else its end-of-text token."""
     with needs_extra("lm", "monosemy.lm"):
         from transformers import AutoTokenizer
 
@@ -113,13 +113,13 @@ def load_tokenizer(name: str) -> Any:
 
 
 def model_fingerprint(name: str) -> str:
-    """What tells models apart in a cache: a folder by its files, any other by its name."""
+    """Return the key of a model in caches: a fingerprint of the files of a folder, or of the name of any other."""
     folder = Path(name)
     return fingerprint(folder) if folder.is_dir() else fingerprint(name)
 
 
 def context_length(model: Any, tokenizer: Any) -> int:
-    """The smaller of what the model's positions and its tokenizer allow; 2048 where neither says."""
+    """Return the smaller limit of the model's positions and its tokenizer; 2048 if neither has one."""
     config = model.config.get_text_config()
     limits = [getattr(config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None)]
     known = [int(limit) for limit in limits if limit is not None and 0 < limit < _NO_LIMIT]
@@ -128,13 +128,13 @@ def context_length(model: Any, tokenizer: Any) -> int:
 
 def _load(loader: Any, name: str, dtype: Dtype, device: str | None, head: str | None, **options: Any) -> LoadedModel:
     tokenizer = load_tokenizer(name)
-    model, about = _pretrained(
+    model, report = _pretrained(
         loader, name, "model", use_safetensors=True, dtype=dtype, output_loading_info=True, **options
     )
-    missing = sorted(about["missing_keys"])
+    missing = sorted(report["missing_keys"])
     if head is not None and missing:
         raise InputError(
-            f"{name} has no trained {head} head (its files lack {missing[0]}); give a model that was trained as one."
+            f"{name} has no trained {head} head (its files lack {missing[0]}); give a model that was trained with one."
         )
     model.config.pad_token_id = tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None:
@@ -146,31 +146,33 @@ def _load(loader: Any, name: str, dtype: Dtype, device: str | None, head: str | 
 
 
 def default_device() -> str:
-    """The first GPU, else the CPU."""
+    """Return the first GPU if there is one, else the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _pretrained(loader: Any, name: str, what: str, **options: Any) -> Any:
-    """Load by folder or name; whatever goes wrong is said in one sentence."""
+    """Load by folder or name; turn every failure into an InputError."""
     with needs_extra("lm", "monosemy.lm"):
         from transformers.utils import logging
 
-    logging.disable_progress_bar()  # one display of progress is enough, and it is ours
+    logging.disable_progress_bar()  # the command line has its own
     folder = Path(name)
     if folder.is_dir():
         _refuse_pickled(folder)
+        if (folder / "adapter_config.json").is_file():  # transformers loads the adapter through PEFT
+            import monosemy.lm.monolora  # noqa: F401  registers MonoLoRA
     elif name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise InputError(f"The folder {name} does not exist; give a model's folder or its name.")
     offline = not folder.is_dir() and not _hub_answers()
     level = logging.get_verbosity()
-    logging.set_verbosity_error()  # what a loader warns of is either an error of ours or of no use to the user
+    logging.set_verbosity_error()  # a loader's warnings are either errors of ours or irrelevant to the user
     try:
         return loader.from_pretrained(name, local_files_only=offline, trust_remote_code=False, **options)
-    except Exception as error:  # the loaders raise many types; each means that there is no such model to be had
+    except Exception as error:  # the loaders raise many types; each means that the model cannot be loaded
         if offline:
             raise InputError(
-                f"The {what} {name} is no folder here, was never fetched before, and there is no connection to fetch "
-                f"it; give the folder of a model, or fetch it where there is one."
+                f"The {what} {name} is neither a folder nor in the cache, and there is no connection to the hub; give "
+                f"the folder of a model, or download it first."
             ) from error
         raise InputError(
             f"The {what} {name} cannot be loaded ({reason(error)}); give the folder or name of a model with "
@@ -186,13 +188,13 @@ def _refuse_pickled(folder: Path) -> None:
     pickled = next((file for pattern in _PICKLED for file in sorted(folder.glob(pattern))), None)
     if pickled is not None:
         raise InputError(
-            f"{folder} has its weights only in the pickled file {pickled.name}, which can run any code when it is "
-            f"opened; save the model as safetensors where you trust it."
+            f"{folder} has its weights only in the pickled file {pickled.name}, which can execute any code when it is "
+            f"loaded; save the model as safetensors on a machine where you trust it."
         )
 
 
 def _hub_answers() -> bool:
-    """Whether the hub's host has an address: without one, its client would try for most of a minute."""
+    """Return whether the hub's host has an address; without one, its client would try for most of a minute."""
     with needs_extra("lm", "monosemy.lm"):
         from huggingface_hub import constants
 

@@ -1,10 +1,7 @@
-"""What a MonoLoRA adapter is; saved beside its weights as LoRA's configuration is.
+"""MonoLoRA as a PEFT type: LoRA whose updates pass a non-negative map s+.
 
-The factors of an adapted layer, and the variant by which PEFT's LoRA layers use them.
-
-The factors stay modules that are called, never bare weights: what wraps or hooks them (FSDP, ZeRO) goes on working.
-
-MonoLoRA as a PEFT type of its own: LoRA with s+ in every layer, and refusals where LoRA's ways are wrong.
+The factors of an adapted layer stay modules that are called, so that wrappers and hooks (FSDP, ZeRO) keep working.
+Operations of LoRA that are wrong for MonoLoRA are rejected. Importing the chapter registers the type with PEFT.
 """
 
 from collections.abc import Iterator
@@ -29,12 +26,12 @@ with needs_extra("lm", "monosemy.lm"):
     from transformers.pytorch_utils import Conv1D
 
 INITIALISATIONS = (True, "gaussian", "eva")
-"""Those that start with B = 0 and leave the base weights alone."""
+"""Initialisations with B = 0 that leave the base weights unchanged."""
 _NOT_TOGETHER = ("use_qalora", "lora_bias", "target_parameters")
 
 
 class MonoLoraType(StrEnum):
-    """MonoLoRA's own PEFT type: without this package an adapter does not load at all, rather than as plain LoRA."""
+    """MonoLoRA's PEFT type: without this package an adapter fails to load, instead of loading as plain LoRA."""
 
     MONOLORA = "MONOLORA"
 
@@ -43,10 +40,10 @@ class MonoLoraType(StrEnum):
 class MonoLoraConfig(LoraConfig):
     """LoRA whose update passes a non-negative map s+; all of ``LoraConfig``'s fields, with the paper's defaults.
 
-    Dropout and scaling stand where LoRA has them: dropout on x alone, scaling on the finished update.
+    Dropout and scaling are LoRA's: dropout on x, scaling on the finished update.
 
     Raises:
-        InputError: a setting that has no meaning for MonoLoRA.
+        InputError: a setting does not apply to MonoLoRA.
 
     Source: Zhang et al. (arXiv 2410.21331), section 3.3: rank 8, alpha 4, dropout 0.1.
     """
@@ -56,7 +53,7 @@ class MonoLoraConfig(LoraConfig):
     placement: Placement = field(
         default="output",
         metadata={
-            "help": "Where s+ stands: 'output' s+(B A x), 'hidden' B s+(A x), 'both' s+(B s+(A x)), "
+            "help": "Placement of s+: 'output' s+(B A x), 'hidden' B s+(A x), 'both' s+(B s+(A x)), "
             "'weights' s+(B) s+(A) x"
         },
     )
@@ -79,13 +76,13 @@ class MonoLoraConfig(LoraConfig):
             if getattr(self, name):
                 raise InputError(
                     f"{name}={getattr(self, name)!r} changes the update itself and cannot be combined with MonoLoRA; "
-                    f"leave it out, or use peft.LoraConfig."
+                    f"omit it, or use peft.LoraConfig."
                 )
 
 
 def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     if value not in allowed:
-        raise InputError(f"{name}={value!r} is not known to MonoLoRA; choose one of {', '.join(map(repr, allowed))}.")
+        raise InputError(f"{name}={value!r} is unknown to MonoLoRA; choose one of {', '.join(map(repr, allowed))}.")
 
 
 class NonNegativeFactor(nn.Linear):
@@ -98,19 +95,19 @@ class NonNegativeFactor(nn.Linear):
 
 
 class NonNegativeUp(nn.Linear):
-    """B of the other placements: adds the whole update to what the frozen layer gives."""
+    """B of the other placements: adds the whole update to the output of the frozen layer."""
 
     non_negative: NonNegative
     placement: Placement
 
     def forward(self, hidden: Tensor, result: Tensor, scaling: float) -> Tensor:  # type: ignore[override]
-        # Under autocast A x comes in the lower precision; elsewhere both are of one type.
+        # Under autocast A x has the lower precision; otherwise both have the same type.
         weight = self.weight.to(hidden.dtype)
         return add_update(result, hidden, weight, scaling, self.placement, self.non_negative)
 
 
 class MonoVariant(LoraVariant):
-    """s+ in one adapter of a LoRA layer."""
+    """The LoRA variant that applies s+ in one adapter of a layer."""
 
     def __init__(self, placement: Placement, non_negative: NonNegative) -> None:
         self.placement = placement
@@ -120,16 +117,16 @@ class MonoVariant(LoraVariant):
         return False
 
     def init(self, module: LoraLayer, adapter_name: str, **_: Any) -> None:
-        """Put the factors in place; PEFT calls this again whenever it makes new ones (EVA does)."""
+        """Replace the factors; PEFT calls this again whenever it makes new ones (EVA does)."""
         if self.placement == "weights":
-            module.lora_A[adapter_name] = self._of(NonNegativeFactor, module.lora_A[adapter_name])
-            module.lora_B[adapter_name] = self._of(NonNegativeFactor, module.lora_B[adapter_name])
+            module.lora_A[adapter_name] = self._factor(NonNegativeFactor, module.lora_A[adapter_name])
+            module.lora_B[adapter_name] = self._factor(NonNegativeFactor, module.lora_B[adapter_name])
         else:
-            module.lora_B[adapter_name] = self._of(NonNegativeUp, module.lora_B[adapter_name])
+            module.lora_B[adapter_name] = self._factor(NonNegativeUp, module.lora_B[adapter_name])
             module.lora_B[adapter_name].placement = self.placement
 
-    def _of(self, kind: type[NonNegativeFactor | NonNegativeUp], linear: nn.Linear) -> nn.Linear:
-        # On the meta device no memory is taken and no random number is drawn: seeds mean the same as with LoRA.
+    def _factor(self, kind: type[NonNegativeFactor | NonNegativeUp], linear: nn.Linear) -> nn.Linear:
+        # The meta device takes no memory and draws no random numbers: seeds give the same factors as with LoRA.
         factor = kind(linear.in_features, linear.out_features, bias=False, device="meta")
         factor.weight = linear.weight
         factor.non_negative = self.non_negative
@@ -162,7 +159,7 @@ class MonoVariant(LoraVariant):
 
 
 def check_mergeable(adapter_name: str, placement: Placement) -> None:
-    """Only an update that is linear in x is a matrix that can be added to the base weight."""
+    """Reject merging unless the update is linear in x, and so a matrix that can be added to the base weight."""
     if placement != "weights":
         raise InputError(
             f"The adapter {adapter_name!r} cannot be merged, because placement={placement!r} makes its update "
@@ -171,30 +168,30 @@ def check_mergeable(adapter_name: str, placement: Placement) -> None:
 
 
 ADAPTABLE = ("Linear", "Linear8bitLt", "Linear4bit", "GPTQLoraLinear", "HqqLoraLinear")
-"""PEFT's layers that ask the variant for their output; every other kind would train and run as plain LoRA."""
+"""PEFT's layers that call the variant; every other kind would train and run as plain LoRA."""
 _NO_MIXED_BATCHES = ("GPTQLoraLinear", "HqqLoraLinear")
 
 
 class MonoLoraModel(LoraModel):
-    """A model with MonoLoRA adapters; made by ``peft.get_peft_model`` and all of PEFT's loaders."""
+    """A model with MonoLoRA adapters, made by ``peft.get_peft_model`` and all of PEFT's loaders."""
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
-        """As PEFT's, but a refused adapter leaves the model as it was.
+        """Inject like PEFT, but leave the model unchanged if the adapter is rejected.
 
         Raises:
-            InputError: no target module is there, or one is of a kind that s+ cannot be put into.
+            InputError: no target module exists, or one is of a kind that s+ cannot be applied to.
         """
         before = {name: module for name, module in model.named_modules() if not isinstance(module, LoraLayer)}
         try:
             super().inject_adapter(model, adapter_name, *args, **kwargs)
         except Exception as error:
             targets = self.peft_config[adapter_name].target_modules
-            self._withdraw(model, adapter_name, before)
+            self._restore(model, adapter_name, before)
             if isinstance(error, NoMatchingPeftModuleError):
                 raise InputError(_no_target(model, targets)) from error
             raise
 
-    def _withdraw(self, model: nn.Module, adapter_name: str, before: dict[str, nn.Module]) -> None:
+    def _restore(self, model: nn.Module, adapter_name: str, before: dict[str, nn.Module]) -> None:
         for name, module in before.items():  # outer modules come first
             if name and model.get_submodule(name) is not module:
                 model.set_submodule(name, module)
@@ -207,7 +204,7 @@ class MonoLoraModel(LoraModel):
         if peft_config.target_modules is None and model_config["model_type"] not in self.target_module_mapping:
             raise InputError(
                 f"target_modules is not given, and the model type {model_config['model_type']!r} has no default; "
-                f"choose among {_listed(_linear_names(self.model))}, or 'all-linear'."
+                f"choose among {_abridged(_linear_names(self.model))}, or 'all-linear'."
             )
         return super()._prepare_adapter_config(peft_config, model_config)
 
@@ -233,7 +230,7 @@ class MonoLoraModel(LoraModel):
         variant.init(layer, adapter_name)
 
     def merge_adapter(self, adapter_names: list[str] | None = None, safe_merge: bool = False) -> None:
-        """As PEFT's; refused before any layer is touched unless every adapter has the placement ``weights``."""
+        """Merge like PEFT, but fail before any layer is changed unless every adapter has the placement ``weights``."""
         self._check_mergeable(adapter_names)
         super().merge_adapter(adapter_names=adapter_names, safe_merge=safe_merge)
 
@@ -255,14 +252,14 @@ class MonoLoraModel(LoraModel):
                 check_mergeable(name, self.peft_config[name].placement)
 
     def add_weighted_adapter(self, *_: Any, **__: Any) -> None:
-        """Refused: s+ of a sum of adapters is not the sum of their updates."""
+        """Reject the call: s+ of a sum of adapters is not the sum of their updates."""
         raise InputError(
-            "add_weighted_adapter mixes the factors of adapters, which says nothing about MonoLoRA's updates; "
+            "add_weighted_adapter mixes the factors of adapters, which does not mix MonoLoRA's updates; "
             "activate several adapters at once by base_model.set_adapter([...]) instead."
         )
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
-        """No: PEFT would convert B A, which is not the update."""
+        """Return False: PEFT would convert B A, which is not the update."""
         return False
 
     @contextmanager
@@ -272,7 +269,7 @@ class MonoLoraModel(LoraModel):
             if kinds:
                 raise InputError(
                     f"adapter_names is given, but {kinds.pop()} computes mixed batches as plain LoRA; run the rows of "
-                    f"each adapter by themselves after set_adapter."
+                    f"each adapter separately after set_adapter."
                 )
         with super()._enable_peft_forward_hooks(*args, **kwargs):
             yield
@@ -281,28 +278,28 @@ class MonoLoraModel(LoraModel):
     def _remap_adapter_state_dict_for_load(
         cls, model: nn.Module, config: MonoLoraConfig, adapter_name: str, state_dict: dict[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """As PEFT's, and what it would load in part, or with a page of shapes, is refused in a sentence."""
+        """Remap like PEFT, but reject an adapter that PEFT would load in part or with a page of error messages."""
         remapped: dict[str, torch.Tensor] = super()._remap_adapter_state_dict_for_load(
             model, config, adapter_name, state_dict
         )
-        given = {name: tuple(value.shape) for name, value in remapped.items() if _is_factor(name)}
-        wanted = {
+        saved = {name: tuple(value.shape) for name, value in remapped.items() if _is_factor(name)}
+        expected = {
             name: tuple(value.shape)
             for name, value in model.state_dict().items()
             if _is_factor(name) and f".{adapter_name}." in name
         }
-        for name in sorted(given.keys() | wanted.keys()):
-            if given.get(name) != wanted.get(name):
+        for name in sorted(saved.keys() | expected.keys()):
+            if saved.get(name) != expected.get(name):
                 raise InputError(
                     f"The adapter is of another base model: {name.removeprefix('base_model.model.')} is "
-                    f"{given.get(name, 'missing')} in its file and {wanted.get(name, 'missing')} here; load it onto "
+                    f"{saved.get(name, 'missing')} in its file and {expected.get(name, 'missing')} here; load it onto "
                     f"the model it was trained on ({config.base_model_name_or_path or 'not named in its file'})."
                 )
         return remapped
 
 
 def register() -> None:
-    """Make MonoLoRA known to PEFT, and so to ``from_pretrained`` everywhere."""
+    """Register MonoLoRA with PEFT, and so with every ``from_pretrained``."""
     PEFT_TYPE_TO_CONFIG_MAPPING[MonoLoraType.MONOLORA] = MonoLoraConfig
     PEFT_TYPE_TO_TUNER_MAPPING[MonoLoraType.MONOLORA] = MonoLoraModel
     PEFT_TYPE_TO_PREFIX_MAPPING[MonoLoraType.MONOLORA] = MonoLoraModel.prefix
@@ -313,27 +310,24 @@ def _is_factor(name: str) -> bool:
 
 
 def _linear_names(model: nn.Module) -> list[str]:
-    """Last names of the linear layers, each once, in the order of the model."""
-    names = (
-        name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)
-    )
-    return list(dict.fromkeys(names))
+    """Return the distinct last names of the linear layers, in the order of the model."""
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    return list(dict.fromkeys(name.rpartition(".")[2] for name in linear))
 
 
 def _no_target(model: nn.Module, targets: Any) -> str:
-    there = _linear_names(model)
-    given = [targets] if isinstance(targets, str) else sorted(targets or ())
-    near = [close for name in given for close in get_close_matches(name.rpartition(".")[2], there, n=3, cutoff=0.5)]
-    nearest = f" (nearest: {_listed(list(dict.fromkeys(near)))})" if near else ""
+    known = _linear_names(model)
+    names = [targets] if isinstance(targets, str) else sorted(targets or ())
+    near = [close for name in names for close in get_close_matches(name.rpartition(".")[2], known, n=3, cutoff=0.5)]
+    nearest = f" (nearest: {_abridged(list(dict.fromkeys(near)))})" if near else ""
     return (
-        f"target_modules={', '.join(given)!r} matches no module of {type(model).__name__}; choose among "
-        f"{_listed(there)}{nearest}."
+        f"target_modules={', '.join(names)!r} matches no module of {type(model).__name__}; choose among "
+        f"{_abridged(known)}{nearest}."
     )
 
 
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:8])
-    return shown + (", ..." if len(names) > 8 else "")
+def _abridged(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 register()

@@ -13,8 +13,8 @@ from monosemy.errors import InputError
 from monosemy.lm.prompts import (
     ASSISTANT,
     HUMAN,
-    Form,
     Message,
+    PromptTemplate,
     Row,
     Text,
     as_messages,
@@ -43,7 +43,7 @@ class PreferenceConfig(BaseModel):
     """Table (JSON lines, JSON, CSV, parquet; gzip too), pattern of such files, or name of a Hugging Face data set."""
     format: PreferenceFormat | None = None
     """Format of the source. By default it is recognised by its columns."""
-    form: Form = "plain"
+    template: PromptTemplate = "plain"
     """Prompt template: plain text, or the chat template of the tokenizer; alpaca is the same as plain here."""
     safer: bool = True
     """PKU-SafeRLHF: prefer the safer answer (safer_response_id) instead of the better one."""
@@ -84,7 +84,7 @@ def load_preferences(config: PreferenceConfig, seed: int = 0) -> TextData:
 
     def convert(cells: Row, where: str) -> Iterator[Row | str]:
         for pair in _CONVERTERS[chosen](cells, config, where):
-            yield pair if isinstance(pair, str) else _fault(pair) or _row(pair, config.form)
+            yield pair if isinstance(pair, str) else _fault(pair) or _row(pair, config.template)
 
     return text_data(
         table,
@@ -138,9 +138,9 @@ def _fault(pair: _Pair) -> str | None:
     return "equal" if same else None
 
 
-def _row(pair: _Pair, form: Form) -> Row:
+def _row(pair: _Pair, template: PromptTemplate) -> Row:
     """Return a pair as messages for a chat, as text otherwise."""
-    if form == "chat":
+    if template == "chat":
         prompt: Text = as_messages(pair.prompt, "user")
         return {"prompt": prompt} | {
             name: as_messages(text, "assistant")
@@ -163,8 +163,8 @@ def _hh_rlhf(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair
         yield "no shared prompt"
     else:
         end += len(ASSISTANT)
-        # Texts stay as they are in the form `plain`; a chat's prompt is the dialogue's turns.
-        prompt = dialogue_messages(chosen[:end]) if config.form == "chat" else chosen[:end]
+        # Texts stay as they are with the template `plain`; a chat's prompt is the dialogue's turns.
+        prompt = dialogue_messages(chosen[:end]) if config.template == "chat" else chosen[:end]
         yield _Pair(prompt, chosen[end:], rejected[end:])
 
 
@@ -195,7 +195,7 @@ def _pku_saferlhf(cells: Row, config: PreferenceConfig, where: str) -> Iterator[
     prompt, *answers = (
         content_text(checked_text(cells[name], f"{where}, {name},")) for name in ("prompt", "response_0", "response_1")
     )
-    if config.form == "chat":
+    if config.template == "chat":
         yield _Pair(prompt, answers[first], answers[1 - first])
     else:
         dialogue = dialogue_prompt([{"role": "user", "content": prompt.strip()}]) if prompt.strip() else ""

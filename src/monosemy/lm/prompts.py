@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from monosemy.errors import InputError
 
-Form = Literal["plain", "alpaca", "chat"]
+PromptTemplate = Literal["plain", "alpaca", "chat"]
 """A prompt template: `plain` is bare text, `alpaca` the published template of Stanford Alpaca, `chat` lists of messages
 for models whose tokenizer has a chat template."""
 Message = dict[str, str]
@@ -24,15 +24,15 @@ _ALPACA = (
 _PAIRED = ", paired with an input that provides further context"
 
 
-def instruction_row(instruction: str, context: str, response: str, form: Form) -> Row:
+def instruction_row(instruction: str, context: str, response: str, template: PromptTemplate) -> Row:
     """Return `prompt` and `completion` of an instruction, its context ("" for none), and its answer.
 
     Source of the template `alpaca`: Taori et al., "Stanford Alpaca" (2023), the template of its training data.
     """
-    if form == "chat":
+    if template == "chat":
         question = f"{instruction}\n\n{context}" if context else instruction
         return {"prompt": [_message("user", question)], "completion": [_message("assistant", response)]}
-    if form == "alpaca":
+    if template == "alpaca":
         paired, extra = (_PAIRED, f"### Input:\n{context}\n\n") if context else ("", "")
         prompt = _ALPACA.format(paired=paired, instruction=instruction, context=extra)
     else:
@@ -40,9 +40,9 @@ def instruction_row(instruction: str, context: str, response: str, form: Form) -
     return {"prompt": prompt, "completion": response}
 
 
-def pair_row(prompt: Text, completion: Text, form: Form) -> Row:
+def pair_row(prompt: Text, completion: Text, template: PromptTemplate) -> Row:
     """Return `prompt` and `completion`: strings become messages for a chat, messages become text otherwise."""
-    if form == "chat":
+    if template == "chat":
         return {"prompt": as_messages(prompt, "user"), "completion": as_messages(completion, "assistant")}
     if isinstance(prompt, str) and isinstance(completion, str):
         return {"prompt": prompt, "completion": completion}

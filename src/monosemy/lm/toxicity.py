@@ -1,10 +1,9 @@
-"""A small judge of toxicity that needs no download: logistic regression over sentence embeddings.
+"""A small judge of toxicity that needs no download: logistic regression on sentence embeddings.
 
-Its limits. It learns from ParaDetox, single English sentences of social media, rude ones and their polite rewrites: it
-knows rude words and insults, not harm politely put, and it does not look at the prompt. Longer texts, stories and
-dialogues are unlike what it learned from. It is a stand-in where no moderation model can be had, to compare models with
-each other; its numbers are no safety measurement. A model that was trained on ParaDetox pairs is judged by what it
-learned from.
+Limitations: it is trained on ParaDetox, single English sentences of social media and their polite rewrites. It detects
+rude words and insults, but not politely phrased harm, and ignores the prompt. Longer texts, stories and dialogues are
+out of its distribution. It replaces a moderation model when models are compared with each other; its scores are not a
+safety evaluation. For models that were trained on ParaDetox pairs, judge and training data are the same.
 """
 
 from collections.abc import Sequence
@@ -29,29 +28,28 @@ _FORMAT = "toxicity-judge"
 _FILE = "judge.safetensors"
 _JUDGES = Stage("judges", 1, ("scikit-learn", "sentence-transformers"), __name__)
 _COSTS = (0.1, 1.0, 10.0, 100.0)
-"""Inverse strengths of the penalty, of which the validation part chooses."""
+"""Inverse strengths of the penalty; the best one on validation is chosen."""
 _TEST_FRACTION = 0.1
-"""As :class:`PreferenceConfig` has it: with equal seeds, pairs to train a model on and to test it on are also the
-judge's."""
+"""Equal to the default of :class:`PreferenceConfig`: with the same seed, models and judge have the same splits."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """How the judge does on sentences of pairs that it has not seen."""
+    """Metrics of the judge on the sentences of held-out pairs."""
 
     accuracy: float
     balanced_accuracy: float
-    """Mean of the shares of toxic and of neutral sentences that it knows."""
+    """Mean of the recalls of toxic and neutral sentences."""
     auc: float
     pair_accuracy: float
-    """Share of pairs whose toxic sentence has the higher score."""
+    """Fraction of pairs whose toxic sentence has the higher score."""
     n_toxic: int
     n_neutral: int
 
 
 @dataclass(frozen=True)
 class ToxicityJudge:
-    """P(toxic) = sigmoid(w . e(answer) + b), with e the sentence embedding. See the module for its limits."""
+    """P(toxic) = sigmoid(w . e(answer) + b), with e the sentence embedding. See the module for its limitations."""
 
     weight: NDArray[np.float32]
     """(D,)."""
@@ -61,7 +59,7 @@ class ToxicityJudge:
 
     @property
     def name(self) -> str:
-        """What tables call the judge."""
+        """Return the name of the judge in tables."""
         return f"toxicity ({self.encoder}, ParaDetox)"
 
     @cached_property
@@ -71,21 +69,21 @@ class ToxicityJudge:
     def score(
         self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None
     ) -> NDArray[np.float32]:
-        """Probability (N,) that the answer is toxic; the prompts are not looked at. Embeddings are cached."""
+        """Return the probability (N,) that the answer is toxic; prompts are ignored, and embeddings are cached."""
         embeddings = self._encoder.encode(tuple(map(_plain, answers)), on_texts)
         if embeddings.shape[1] != len(self.weight):
             raise InputError(
-                f"The encoder {self.encoder} gives {embeddings.shape[1]} dimensions, the judge has {len(self.weight)}; "
-                f"give the encoder that it was fitted with."
+                f"The encoder {self.encoder} has {embeddings.shape[1]} dimensions, the judge {len(self.weight)}; give "
+                f"the encoder that the judge was fitted with."
             )
         scores: NDArray[np.float32] = (1 / (1 + np.exp(-(embeddings @ self.weight + self.bias)))).astype(np.float32)
         return scores
 
     def save(self, path: Path) -> None:
         """Write the judge as safetensors with JSON."""
-        about = {"encoder": self.encoder, "held_out": asdict(self.held_out)}
+        metadata = {"encoder": self.encoder, "held_out": asdict(self.held_out)}
         tensors = {"weight": torch.from_numpy(self.weight), "bias": torch.tensor([self.bias], dtype=torch.float64)}
-        write_model_file(path, _FORMAT, about, tensors)
+        write_model_file(path, _FORMAT, metadata, tensors)
 
     @classmethod
     def load(cls, path: Path) -> "ToxicityJudge":
@@ -94,18 +92,18 @@ class ToxicityJudge:
         Raises:
             InputError: the file is missing, damaged, or of another format.
         """
-        about, tensors = read_model_file(path, _FORMAT)
+        metadata, tensors = read_model_file(path, _FORMAT)
         try:
             weight, bias = tensors["weight"].numpy(), float(tensors["bias"])
-            return cls(weight, bias, str(about["encoder"]), HeldOut(**about["held_out"]))
+            return cls(weight, bias, str(metadata["encoder"]), HeldOut(**metadata["held_out"]))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path} holds no whole judge ({reason(error)}); fit it again.") from error
+            raise InputError(f"{path} does not hold a complete judge ({reason(error)}); fit it again.") from error
 
 
 def toxicity_judge(source: str, *, encoder: str = MINILM, seed: int = 0) -> ToxicityJudge:
-    """A judge fitted on ParaDetox, or on any preference data whose rejected answers are the toxic ones.
+    """Fit a judge on ParaDetox, or on any preference data whose rejected answers are the toxic ones; cached.
 
-    Fitted once and kept in the cache. A file that :meth:`ToxicityJudge.save` wrote is read.
+    A file that :meth:`ToxicityJudge.save` wrote is loaded instead.
 
     Raises:
         InputError: the source cannot be read as preference data.
@@ -116,9 +114,9 @@ def toxicity_judge(source: str, *, encoder: str = MINILM, seed: int = 0) -> Toxi
     data = load_preferences(config, seed)
     texts = [tuple(row[name] for row in rows) for rows in data.splits().values() for name in ("chosen", "rejected")]
     name = _JUDGES.entry(encoder, *texts)
-    kept = cache().find(name)
-    if kept is not None:
-        return ToxicityJudge.load(kept / _FILE)
+    cached = cache().find(name)
+    if cached is not None:
+        return ToxicityJudge.load(cached / _FILE)
     judge = fit_toxicity_judge(data, encoder=encoder)
     with cache().new(name, _JUDGES.metadata(encoder=encoder, pairs=sum(map(len, data.splits().values())))) as folder:
         judge.save(folder / _FILE)
@@ -126,10 +124,10 @@ def toxicity_judge(source: str, *, encoder: str = MINILM, seed: int = 0) -> Toxi
 
 
 def fit_toxicity_judge(data: TextData, *, encoder: str = MINILM) -> ToxicityJudge:
-    """Fit on the train pairs, choose the penalty on validation, report on test; classes weigh the same.
+    """Fit on the train pairs, choose the penalty on validation, measure on test; classes are weighted equally.
 
     Args:
-        data: preference data in the form `plain`, with the three splits.
+        data: preference data with the prompt template `plain`, and the three splits.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score, roc_auc_score
@@ -165,12 +163,12 @@ def fit_toxicity_judge(data: TextData, *, encoder: str = MINILM) -> ToxicityJudg
 
 
 def _sentences(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """The distinct sentences of pairs, and whether each is toxic; a sentence that is both is toxic."""
+    """Return the distinct sentences of pairs, and whether each is toxic; a sentence that is both counts as toxic."""
     toxic = dict.fromkeys(_plain(row["rejected"]) for row in rows)
     neutral = [text for text in dict.fromkeys(_plain(row["chosen"]) for row in rows) if text not in toxic]
     return (*toxic, *neutral), np.array([1] * len(toxic) + [0] * len(neutral), dtype=np.int64)
 
 
 def _plain(text: str) -> str:
-    """Lower case, single spaces, no closing marks: ParaDetox' rewrites are tidier, which is not what is judged."""
+    """Normalise case, spaces and final punctuation, in which ParaDetox' rewrites are tidier than their originals."""
     return " ".join(text.lower().split()).rstrip(" .!?") or "."

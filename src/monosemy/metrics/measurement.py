@@ -19,7 +19,7 @@ from monosemy.core.files import atomic_path
 from monosemy.corruptions.labels import check_symmetric_rate, informative_limit
 from monosemy.data.codes import load_codes
 from monosemy.data.dataset import DataConfig
-from monosemy.data.memory_map import as_codes, first_bad_row, row_blocks, take_rows
+from monosemy.data.memory_map import as_codes, check_finite, row_blocks, take_rows
 from monosemy.errors import InputError
 from monosemy.functional.consistency import Codes
 from monosemy.functional.geometry import effective_rank
@@ -116,13 +116,9 @@ def measure(
     n_classes = 0 if labels is None else len(class_names)
     if labels is not None and n_classes < 2:
         raise InputError(f"{source} has {n_classes} class, but metrics compare classes; give rows of at least two.")
-    if label_noise is not None and not separability:
-        raise InputError("label_noise applies to separability, which is not measured; add --separability.")
-    if separability and labels is None:
-        raise InputError(f"{source} has no labels, but separability compares classes; give labels.")
     if reconstruction is not None and reference_embeddings is None:
         raise InputError("reconstruction needs the embeddings that it approximates; give reference_embeddings as well.")
-    noises = _noises(label_noise, n_classes) if separability else []
+    noises = _label_noises(separability, label_noise, n_classes, source)
     codes = as_codes(embeddings)
     reference = None if reference_embeddings is None else as_codes(reference_embeddings)
     decoded = None if reconstruction is None else as_codes(reconstruction)
@@ -285,8 +281,14 @@ def _compute(accumulator: Any) -> Any:
     return None if accumulator.moments is None else accumulator.compute()
 
 
-def _noises(rates: Sequence[float] | None, n_classes: int) -> list[float]:
-    """Return the rates in rising order, no noise first."""
+def _label_noises(separability: bool, rates: Sequence[float] | None, n_classes: int, source: str) -> list[float]:
+    """Return the rates for separability in rising order, no noise first; none without separability."""
+    if not separability:
+        if rates is not None:
+            raise InputError("label_noise applies to separability, which is not measured; add --separability.")
+        return []
+    if n_classes == 0:
+        raise InputError(f"{source} has no labels, but separability compares classes; give labels.")
     if rates is None:
         rates = [eta for eta in LABEL_NOISES if eta < informative_limit(n_classes)]
     return sorted({0.0, *(float(eta) for eta in check_symmetric_rate(rates, n_classes))})
@@ -304,9 +306,7 @@ def _check_shapes(codes: Codes, reference: Codes | None, reconstruction: Codes |
 
 def _finite_rows(codes: Codes, block: slice, name: str) -> Codes:
     rows = take_rows(codes, block)
-    bad = first_bad_row(rows)
-    if bad is not None:
-        raise InputError(f"{name} has NaN or infinity in row {block.start + bad}; remove or repair that row.")
+    check_finite(rows, name, block)
     return rows
 
 

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from monosemy.data.memory_map import as_codes, first_bad_row, row_blocks, take_rows
+from monosemy.data.memory_map import as_codes, check_finite, row_blocks, take_rows
 from monosemy.errors import InputError
 from monosemy.functional.consistency import Codes
 from monosemy.functional.geometry import unit_rows
@@ -127,9 +127,7 @@ def activation_stability(codes: Any, other: Any, threshold: float = THRESHOLD, s
             f"codes has shape {one.shape} and other {two.shape}; give codes of the same samples, at least two of them."
         )
     for name, part in (("codes", one), ("other", two)):
-        bad = first_bad_row(part)
-        if bad is not None:
-            raise InputError(f"{name} has NaN or infinity in row {bad}; remove or repair that row.")
+        check_finite(part, name)
     sizes = [min(part.shape[1], _LARGEST_CHANCE) for part in (one, two)]
     order = numpy_rng(seed, "stability").permutation(two.shape[0])
     _, by_chance = match_latents(correlations(one[:, : sizes[0]], two[order][:, : sizes[1]]))

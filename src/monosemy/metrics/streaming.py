@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from monosemy.data.memory_map import as_codes, first_bad_row, row_blocks, take_rows
+from monosemy.data.memory_map import as_codes, check_finite, row_blocks, take_rows
 from monosemy.errors import InputError
 from monosemy.functional.consistency import (
     Codes,
@@ -100,11 +100,7 @@ class Accumulator(Generic[Moments, Result]):
         for block in row_blocks(*parts):
             rows = [take_rows(part, block) for part in parts]
             for name, part in zip(names, rows, strict=True):
-                bad = first_bad_row(part)
-                if bad is not None:
-                    raise InputError(
-                        f"{name} has NaN or infinity in row {block.start + bad}; remove or repair that row."
-                    )
+                check_finite(part, name, block)
             result = self._together(result, self._compute_moments(*rows, *(() if labels is None else (labels[block],))))
         self.moments = result
         return self

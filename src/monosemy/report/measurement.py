@@ -18,7 +18,7 @@ from monosemy.report.tables import NOTHING, percent
 
 if TYPE_CHECKING:
     from monosemy.metrics.measurement import Measurement, Separability
-    from monosemy.sae.evaluation import Evaluated, Evaluation
+    from monosemy.sae.evaluation import Evaluation, ModelEvaluation
 
 _MOST_ROWS = 10
 _MOST_NOISES = 4
@@ -234,6 +234,6 @@ def evaluation_json(found: "Evaluation") -> str:
     return json_text(answer)
 
 
-def _about(model: "Evaluated") -> str:
+def _about(model: "ModelEvaluation") -> str:
     active = "" if model.k is None else f", k={model.k}"
     return f"{model.activation}{active}, {model.n_latents} latents of {model.n_inputs} numbers"

@@ -1,6 +1,6 @@
-"""When a latent is active: the part in which the variants of the sparse autoencoder differ.
+"""Activations: the part in which the variants of the sparse autoencoder differ, which decides when a latent is active.
 
-All see the pre-activations a = W_e (x - b) + c, on the scale where x about its mean has a mean squared length of D.
+All take the pre-activations a = W_e (x - b) + c, on the scale where x about its mean has a mean squared length of D.
 """
 
 import math
@@ -18,61 +18,61 @@ _STEERING = 0.02
 """Power of L0 / k by which a steered weight changes each step: slow beside Adam, fast beside a training."""
 _LEAST_WEIGHT = 1e-6
 _THRESHOLD_RATE = 10
-"""How much faster than the other weights the logarithms of thresholds learn: they have to cover decades, and with Adam
-every weight moves by about the learning rate a step."""
+"""Factor by which the logarithms of thresholds learn faster than the other weights: they have to cover decades, and
+with Adam every weight moves by about the learning rate a step."""
 _RECENT = 0.05
-"""Share of a new batch in BatchTopK's running threshold."""
+"""Weight of a new batch in BatchTopK's running threshold."""
 
 
 class Activation(nn.Module):
-    """From pre-activations to codes, in training and after it; with the penalty that makes the codes sparse."""
+    """A map from pre-activations to codes, in training and after it, with the penalty that makes the codes sparse."""
 
     name: ClassVar[str]
     aux_reaches_dead: ClassVar[bool]
     """Whether dead latents have positive pre-activations, so that AuxK has something to work with."""
     new_length: ClassVar[float]
-    """Encoder length of a resampled latent, as a share of the living ones' mean."""
+    """Encoder length of a resampled latent, as a fraction of the living ones' mean."""
 
     def __init__(self, n_latents: int, k: int) -> None:
         super().__init__()
         if not 1 <= k <= n_latents:
-            raise InputError(f"k={k} is outside [1, n_latents={n_latents}]; choose k below the number of latents.")
+            raise InputError(f"k={k} is outside [1, n_latents={n_latents}]; choose k <= n_latents.")
         self.k = k
 
     processes: Processes = SINGLE_PROCESS
-    """Those that hold a share of the batch each, in training; set by the trainer."""
+    """Processes that hold a part of the batch each, in training; set by the trainer."""
 
     def settings(self) -> dict[str, Any]:
-        """What the constructor takes beside ``n_latents``; it stands in the model's file."""
+        """Return the arguments of the constructor beside ``n_latents``, which are part of the model's file."""
         return {"k": self.k}
 
     def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
-        """Codes of (N, M) pre-activations after training; a sample's code does not depend on the others."""
+        """Return the codes of (N, M) pre-activations after training; a sample's code does not depend on the others."""
         raise NotImplementedError
 
     def training_code(self, pre: Tensor, weights: Weights) -> Tensor:
-        """The dense (B, M) code that the loss is taken of, differentiable."""
+        """Return the dense (B, M) code for the loss, differentiable."""
         raise NotImplementedError
 
     def penalty(self, pre: Tensor, x: Tensor, weights: Weights) -> Tensor:
-        """What is added to the squared error of the batch (B, D)."""
+        """Return the penalty that is added to the squared error of the batch (B, D)."""
         return pre.new_zeros(())
 
     def after_step(self, codes: SparseCodes) -> None:
-        """Take note of the codes of a training step."""
+        """Update the state from the codes of a training step."""
 
     def reset(self, latents: Tensor) -> None:
-        """Set own weights of these latents back to their start."""
+        """Reset the activation's weights of these latents to their start."""
 
 
 class Selecting(Activation):
-    """Keeps some of the largest entries: sparse by selection, so the gradient has a closed, sparse form."""
+    """An activation that selects some of the largest entries, so that the gradient has a closed, sparse form."""
 
     aux_reaches_dead = True
     new_length = 1.0  # a shorter one would be among the largest of no sample, and dead again
 
     def select(self, pre: Tensor) -> SparseCodes:
-        """Codes in training."""
+        """Return codes in training."""
         raise NotImplementedError
 
     def training_code(self, pre: Tensor, weights: Weights) -> Tensor:
@@ -80,7 +80,7 @@ class Selecting(Activation):
 
 
 class TopK(Selecting):
-    """The k largest of each sample; see :func:`monosemy.functional.codes.top_k`."""
+    """The k largest of each sample; see :func:`monosemy.functional.top_k`."""
 
     name = "topk"
 
@@ -92,9 +92,9 @@ class TopK(Selecting):
 
 
 class BatchTopK(Selecting):
-    """In training the B k largest of the batch; afterwards all above a threshold that was learned alongside.
+    """The B k largest of the batch in training; afterwards all above a threshold that is learned alongside.
 
-    The threshold is the running mean of each batch's smallest activation kept.
+    The threshold is the running mean of each batch's smallest selected activation.
 
     Source: Bussmann et al. (arXiv 2412.06410), section 3.
     """
@@ -122,16 +122,16 @@ class BatchTopK(Selecting):
         return above(pre, self.threshold)
 
     def after_step(self, codes: SparseCodes) -> None:
-        kept = codes.values[codes.values > 0]
-        smallest = self.processes.min(kept.min() if len(kept) else self.threshold.new_full((), math.inf))
+        active = codes.values[codes.values > 0]
+        smallest = self.processes.min(active.min() if len(active) else self.threshold.new_full((), math.inf))
         if smallest < math.inf:
             self.n_seen += 1
-            # The plain mean first, so that the start at 0 leaves no trace.
+            # The plain mean first, so that the start at 0 has no effect.
             self.threshold += (smallest - self.threshold) * max(_RECENT, 1 / int(self.n_seen))
 
 
 class Penalised(Activation):
-    """Sparse by a penalty. Its weight is given, or steered so that k latents are active on average."""
+    """An activation that is sparse by a penalty, whose weight is fixed or steered to k active latents on average."""
 
     start_weight: ClassVar[float]
     weight: Tensor
@@ -139,7 +139,7 @@ class Penalised(Activation):
     def __init__(self, n_latents: int, k: int, sparsity_weight: float | None = None) -> None:
         super().__init__(n_latents, k)
         if sparsity_weight is not None and not 0 <= sparsity_weight < math.inf:
-            raise InputError(f"sparsity_weight={sparsity_weight!r} is no weight; give a number of at least 0, or None.")
+            raise InputError(f"sparsity_weight={sparsity_weight!r} is not a finite number >= 0; give one, or None.")
         self.sparsity_weight = sparsity_weight
         self.register_buffer("weight", torch.tensor(self.start_weight if sparsity_weight is None else sparsity_weight))
 
@@ -203,7 +203,7 @@ class JumpReLU(Penalised):
         return (_THRESHOLD_RATE * self.log_threshold).exp()
 
     def set_threshold(self, threshold: Tensor) -> None:
-        """Take thresholds (M,), all positive."""
+        """Set thresholds (M,), all positive."""
         with torch.no_grad():
             self.log_threshold.copy_(threshold.double().log() / _THRESHOLD_RATE)
 

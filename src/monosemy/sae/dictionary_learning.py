@@ -1,12 +1,10 @@
 """The layout of dictionary_learning: a folder with ``config.json`` and ``ae.pt``, or ``ae.safetensors`` in its place.
 
-Read and written without the library. ``ae.pt`` is a torch file: only tensors are read from it, and nothing is executed.
+Read and written without the library. ``ae.pt`` is a torch file: only tensors are read from it; nothing is executed.
 The test files were written by dictionary-learning 0.1.0, and their codes recorded from it.
 """
 
-import json
-from collections.abc import Callable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,16 +13,39 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from monosemy.core.files import atomic_path, write_text
+from monosemy.core.files import atomic_path
 from monosemy.errors import InputError, reason
 from monosemy.functional.autoencoder import Weights
-from monosemy.sae.activations import BatchTopK, Gated, JumpReLU, ReLU, TopK
-from monosemy.sae.interop import Tensors, assemble, gated, jump_relu, plain, read_json, shift, whole_number
+from monosemy.sae.activations import Activation, BatchTopK, Gated, JumpReLU, ReLU, TopK
+from monosemy.sae.interop import (
+    Tensors,
+    assemble,
+    batch_top_k,
+    centred,
+    check_kind,
+    gated,
+    jump_relu,
+    plain,
+    read_json,
+    relu,
+    shift,
+    whole_number,
+    write_json,
+)
 from monosemy.sae.module import Autoencoder
 
 CONFIG, WEIGHTS = "config.json", ("ae.safetensors", "ae.pt")
 _UNTRAINED = -1.0
-"""What the library writes as the threshold of a model that has none yet."""
+"""The library's threshold of a model that has none yet."""
+_CLASSES = (
+    "AutoEncoder",
+    "AutoEncoderNew",
+    "AutoEncoderTopK",
+    "BatchTopKSAE",
+    "MatryoshkaBatchTopKSAE",
+    "JumpReluAutoEncoder",
+    "GatedAutoEncoder",
+)
 
 
 def from_dictionary_learning(folder: Path) -> Autoencoder:
@@ -34,21 +55,40 @@ def from_dictionary_learning(folder: Path) -> Autoencoder:
     GatedAutoEncoder. Latents keep the scale that they have in the file.
 
     Raises:
-        InputError: a file is missing or damaged, holds more than tensors, or is of another class.
+        InputError: a file is missing or damaged, contains more than tensors, or is of another class.
     """
     config = read_json(folder / CONFIG)
     trainer = config.get("trainer")
     settings: dict[str, Any] = trainer if isinstance(trainer, dict) else {}
-    kind = settings.get("dict_class")
-    reader = _READERS.get(kind) if isinstance(kind, str) else None
-    if reader is None:
-        raise InputError(
-            f"{folder / CONFIG} names the dict_class {kind!r}, which cannot be read; give one of {', '.join(_READERS)}."
-        )
+    kind = check_kind(settings.get("dict_class"), _CLASSES, "dict_class", folder / CONFIG)
     path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if path is None:
         raise InputError(f"{folder} has none of {' and '.join(WEIGHTS)}; give the folder as it was saved.")
-    return reader(Tensors(_tensors(path), str(path)), settings)
+    tensors = Tensors(_read_tensors(path), str(path))
+    weights = (
+        _matrix_weights(tensors)
+        if kind in ("MatryoshkaBatchTopKSAE", "JumpReluAutoEncoder")
+        else (_linear_weights(tensors, kind))
+    )
+    n_latents, widths = len(weights.encoder), None
+    activation: Activation
+    match kind:
+        case "AutoEncoder" | "AutoEncoderNew":
+            activation = relu(n_latents)
+        case "AutoEncoderTopK":
+            activation = TopK(n_latents, _k(tensors, settings))
+        case "BatchTopKSAE":
+            activation = batch_top_k(n_latents, _k(tensors, settings), tensors.take("threshold"))
+        case "MatryoshkaBatchTopKSAE":
+            activation = batch_top_k(n_latents, _k(tensors, settings), tensors.take("threshold"))
+            widths = list(accumulate(int(size) for size in tensors.take("group_sizes", None)))
+        case "JumpReluAutoEncoder":
+            activation = jump_relu(tensors.take("threshold", n_latents))
+        case _:
+            activation = gated(tensors.take("r_mag", n_latents), tensors.take("mag_bias", n_latents))
+    if kind in ("AutoEncoderNew", "JumpReluAutoEncoder"):  # these do not subtract b from the inputs
+        weights = centred(weights, activation)
+    return assemble(weights, activation, widths)
 
 
 def to_dictionary_learning(model: Autoencoder, folder: Path) -> None:
@@ -96,29 +136,31 @@ def to_dictionary_learning(model: Autoencoder, folder: Path) -> None:
         settings["k"] = activation.k
     with atomic_path(folder / WEIGHTS[1]) as temporary:
         torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
-    write_text(folder / CONFIG, json.dumps({"trainer": {"dict_class": kind} | settings}, indent=2) + "\n")
+    write_json(folder / CONFIG, {"trainer": {"dict_class": kind} | settings})
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name; whatever else it holds is refused, and nothing is executed."""
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file by name; other contents are refused, and nothing is executed."""
     try:
-        found: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        tensors: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # damaged files raise nearly every type; each means just that
-        why = "it is damaged or holds more than tensors" if isinstance(error, UnpicklingError) else reason(error)
+        why = "it is damaged or contains more than tensors" if isinstance(error, UnpicklingError) else reason(error)
         raise InputError(
             f"{path} cannot be read as tensors ({why}); give the weights as a .safetensors file."
         ) from error
-    sound = isinstance(found, dict) and all(
+    sound = isinstance(tensors, dict) and all(
         isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
-        for name, value in found.items()
+        for name, value in tensors.items()
     )
     if not sound:
-        raise InputError(f"{path} is no plain dictionary of dense tensors; give a state_dict or a .safetensors file.")
-    return dict(found)
+        raise InputError(
+            f"{path} is not a plain dictionary of dense tensors; give a state_dict or a .safetensors file."
+        )
+    return dict(tensors)
 
 
 def _linear(weights: Weights) -> dict[str, Tensor]:
-    """As the library's classes with linear layers hold it."""
+    """Return the tensors of the library's classes with linear layers."""
     return {
         "encoder.weight": weights.encoder,
         "encoder.bias": weights.encoder_bias,
@@ -127,7 +169,7 @@ def _linear(weights: Weights) -> dict[str, Tensor]:
 
 
 def _matrices(weights: Weights) -> dict[str, Tensor]:
-    """As its classes with plain matrices hold it."""
+    """Return the tensors of its classes with plain matrices."""
     return {"W_enc": weights.encoder.T, "b_enc": weights.encoder_bias, "W_dec": weights.decoder}
 
 
@@ -136,14 +178,15 @@ def _selecting(parts: dict[str, Tensor], weights: Weights, k: int, threshold: Te
     return parts | more
 
 
-def _linear_weights(tensors: Tensors, decoder_bias: str, encoder_bias: str = "encoder.bias") -> Weights:
+def _linear_weights(tensors: Tensors, kind: str) -> Weights:
+    decoder_bias = {"AutoEncoder": "bias", "AutoEncoderNew": "decoder.bias", "GatedAutoEncoder": "decoder_bias"}
     encoder = tensors.take("encoder.weight", None, None)
     n_latents, n_inputs = encoder.shape
     return Weights(
         encoder,
-        tensors.take(encoder_bias, n_latents),
+        tensors.take("gate_bias" if kind == "GatedAutoEncoder" else "encoder.bias", n_latents),
         tensors.take("decoder.weight", n_inputs, n_latents).T.contiguous(),
-        tensors.take(decoder_bias, n_inputs),
+        tensors.take(decoder_bias.get(kind, "b_dec"), n_inputs),
     )
 
 
@@ -158,71 +201,7 @@ def _matrix_weights(tensors: Tensors) -> Weights:
     )
 
 
-def _relu(n_latents: int) -> ReLU:
-    return ReLU(n_latents, n_latents, sparsity_weight=ReLU.start_weight)
-
-
-def _auto_encoder(tensors: Tensors, settings: dict[str, Any]) -> Autoencoder:
-    weights = _linear_weights(tensors, "bias")
-    return assemble(weights, _relu(len(weights.encoder)))
-
-
-def _auto_encoder_new(tensors: Tensors, settings: dict[str, Any]) -> Autoencoder:
-    weights = _linear_weights(tensors, "decoder.bias")
-    return assemble(_subtracting(weights), _relu(len(weights.encoder)))
-
-
-def _auto_encoder_topk(tensors: Tensors, settings: dict[str, Any]) -> Autoencoder:
-    weights = _linear_weights(tensors, "b_dec")
-    return assemble(weights, TopK(len(weights.encoder), _k(tensors, settings)))
-
-
-def _batch_topk(tensors: Tensors, settings: dict[str, Any]) -> Autoencoder:
-    weights = _linear_weights(tensors, "b_dec")
-    return assemble(weights, _with_threshold(tensors, settings, len(weights.encoder)))
-
-
-def _matryoshka(tensors: Tensors, settings: dict[str, Any]) -> Autoencoder:
-    weights = _matrix_weights(tensors)
-    sizes = [int(size) for size in tensors.take("group_sizes", None)]
-    widths = [sum(sizes[: number + 1]) for number in range(len(sizes))]
-    return assemble(weights, _with_threshold(tensors, settings, len(weights.encoder)), widths)
-
-
-def _jumprelu(tensors: Tensors, settings: dict[str, Any]) -> Autoencoder:
-    weights = _matrix_weights(tensors)
-    return assemble(_subtracting(weights), jump_relu(tensors.take("threshold", len(weights.encoder))))
-
-
-def _gated(tensors: Tensors, settings: dict[str, Any]) -> Autoencoder:
-    weights = _linear_weights(tensors, "decoder_bias", "gate_bias")
-    n_latents = len(weights.encoder)
-    return assemble(weights, gated(tensors.take("r_mag", n_latents), tensors.take("mag_bias", n_latents)))
-
-
-_READERS: dict[str, Callable[[Tensors, dict[str, Any]], Autoencoder]] = {
-    "AutoEncoder": _auto_encoder,
-    "AutoEncoderNew": _auto_encoder_new,
-    "AutoEncoderTopK": _auto_encoder_topk,
-    "BatchTopKSAE": _batch_topk,
-    "MatryoshkaBatchTopKSAE": _matryoshka,
-    "JumpReluAutoEncoder": _jumprelu,
-    "GatedAutoEncoder": _gated,
-}
-
-
 def _k(tensors: Tensors, settings: dict[str, Any]) -> int:
-    """Of the weights, or of the configuration where older weights have none."""
+    """Return k of the weights, or of the configuration where older weights have none."""
     k = float(tensors.take("k")) if "k" in tensors.tensors else settings.get("k")
     return whole_number(k, "k", tensors.where)
-
-
-def _with_threshold(tensors: Tensors, settings: dict[str, Any], n_latents: int) -> BatchTopK:
-    activation = BatchTopK(n_latents, _k(tensors, settings))
-    activation.threshold.copy_(tensors.take("threshold"))
-    return activation
-
-
-def _subtracting(weights: Weights) -> Weights:
-    """The same pre-activations where b is subtracted from the inputs first; these classes do not."""
-    return weights._replace(encoder_bias=weights.encoder_bias + shift(weights))

@@ -1,4 +1,4 @@
-"""Features as scikit-learn transformers: the sparse autoencoder, and the random dictionary it must beat."""
+"""Features as scikit-learn transformers: the sparse autoencoder, and the random dictionary, its control."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, Self, get_args
@@ -16,7 +16,7 @@ from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.errors import InputError
 from monosemy.functional.codes import SparseCodes, stack_codes, to_csr, to_dense
 from monosemy.functional.reconstruction import explained_variance
-from monosemy.sae.activations import ACTIVATIONS, Activation, TopK
+from monosemy.sae.activations import ACTIVATIONS, TopK
 from monosemy.sae.module import Autoencoder, Center, initialise
 from monosemy.sae.training import Dead, Trainer, TrainingConfig, train
 
@@ -27,7 +27,7 @@ ActivationName = Literal["topk", "batchtopk", "relu", "jumprelu", "gated", "matr
 
 
 class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """What both dictionaries share: from data to ``autoencoder_``, and from there to codes."""
+    """Base of both dictionaries: from data to ``autoencoder_``, and from there to codes."""
 
     n_latents: int
     k: int
@@ -37,14 +37,14 @@ class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     autoencoder_: Autoencoder
 
     def _make(self, n_inputs: int) -> Autoencoder:
-        """The autoencoder that the arguments ask for."""
+        """Return an autoencoder by the arguments."""
         raise NotImplementedError
 
     def _start(self, z: torch.Tensor) -> torch.Generator:
-        """Set up ``autoencoder_`` before its first step; what is drawn afterwards comes from the generator returned."""
+        """Set up ``autoencoder_`` before its first step, and return the generator of all later draws."""
         for name, value in (("n_latents", self.n_latents), ("k", self.k)):
             if not isinstance(value, int | np.integer) or value < 1:
-                raise InputError(f"{name}={value!r} is no positive whole number; choose one of at least 1.")
+                raise InputError(f"{name}={value!r} is not a positive whole number; choose one of at least 1.")
         if self.output not in ("dense", "sparse"):
             raise InputError(f"output={self.output!r} is unknown; choose 'dense' or 'sparse'.")
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -55,7 +55,7 @@ class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return rng
 
     def _checked(self, X: ArrayLike, *, first: bool) -> torch.Tensor:
-        """The inputs as a tensor of their own, (N, D) float32."""
+        """Return a copy of the inputs as a tensor, (N, D) float32."""
         checked = validate_data(self, X, dtype=np.float32, order="C", copy=True, reset=first, ensure_all_finite=False)
         bad = np.flatnonzero(~np.isfinite(checked).all(axis=1))
         if len(bad):
@@ -72,13 +72,13 @@ class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return self.n_latents
 
     def encode(self, X: ArrayLike) -> SparseCodes:
-        """Codes as :class:`monosemy.functional.codes.SparseCodes` of tensors."""
+        """Return codes as :class:`monosemy.functional.SparseCodes` of tensors."""
         check_is_fitted(self, "autoencoder_")
         z = self._checked(X, first=False)
         return stack_codes([self.autoencoder_.encode(rows) for rows in z.split(_CHUNK)])
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32] | sp.csr_array:
-        """Codes (N, n_latents), as an array or, with ``output="sparse"``, as a CSR array."""
+        """Return codes (N, n_latents), as an array or, with ``output="sparse"``, as a CSR array."""
         codes = self.encode(X)
         return to_csr(codes) if self.output == "sparse" else to_dense(codes).numpy()
 
@@ -106,13 +106,13 @@ class SparseAutoencoder(_Dictionary):
             with matryoshka for a sixteenth, an eighth, a quarter, half and all of the latents.
         sparsity_weight: fixed weight of the penalty of relu, jumprelu and gated, with inputs that are scaled to a mean
             squared length of 1; None to steer it to k.
-        center: where the bias starts, the geometric "median" or the "mean" of the inputs.
+        center: start of the bias, the geometric "median" or the "mean" of the inputs.
         n_epochs, batch_size, lr: of the training with Adam.
         aux_weight: weight of AuxK; 0 switches it off.
         mono_weight: weight of 1 - the mean MonoScore of the batch, which draws latents to samples that look alike.
         dead: "aux" (AuxK), "resample" or "none"; None for AuxK where it reaches dead latents, else resampling.
         dead_after: a latent is dead when it has not fired for this many samples.
-        output: what ``transform`` returns, "dense" or "sparse" (SciPy CSR).
+        output: form of the codes of ``transform``, "dense" or "sparse" (SciPy CSR).
         random_state: of the initialisation and the order of the samples.
         on_epoch: called with (epochs done, epochs in all, mean loss).
 
@@ -168,22 +168,19 @@ class SparseAutoencoder(_Dictionary):
         widths = self.widths
         if widths is not None and not selecting:
             raise InputError(
-                f"widths={widths!r} go with 'topk', 'batchtopk' and 'matryoshka', not with "
+                f"widths={widths!r} apply to 'topk', 'batchtopk' and 'matryoshka', not with "
                 f"activation={self.activation!r}; leave them out."
             )
         if selecting and self.sparsity_weight is not None:
             raise InputError(
-                f"sparsity_weight={self.sparsity_weight!r} goes with 'relu', 'jumprelu' and 'gated'; "
+                f"sparsity_weight={self.sparsity_weight!r} applies to 'relu', 'jumprelu' and 'gated'; "
                 f"activation={self.activation!r} is made sparse by k alone: leave it out."
             )
         if self.activation == "matryoshka" and widths is None:
             widths = sorted({max(1, self.n_latents // part) for part in (16, 8, 4, 2, 1)})
-        return Autoencoder(n_inputs, self.n_latents, self._activation(selecting), widths)
-
-    def _activation(self, selecting: bool) -> Activation:
         kind = ACTIVATIONS["batchtopk" if self.activation == "matryoshka" else self.activation]
         settings = {} if selecting else {"sparsity_weight": self.sparsity_weight}
-        return kind(self.n_latents, self.k, **settings)
+        return Autoencoder(n_inputs, self.n_latents, kind(self.n_latents, self.k, **settings), widths)
 
     def _config(self) -> TrainingConfig:
         return TrainingConfig(
@@ -205,7 +202,7 @@ class SparseAutoencoder(_Dictionary):
         return self
 
     def begin(self, sample: ArrayLike, *, steps: int | None = None, processes: Processes = SINGLE_PROCESS) -> Trainer:
-        """Set up ``autoencoder_`` from a sample of the embeddings; its trainer, which has done no step yet.
+        """Set up ``autoencoder_`` from a sample of the embeddings, and return its trainer before the first step.
 
         Args:
             sample: (N, D).
@@ -219,10 +216,10 @@ class SparseAutoencoder(_Dictionary):
         return Trainer(self.autoencoder_, config, rng, steps=steps, processes=processes)
 
     def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
-        """One pass over further embeddings (N, D) at a constant learning rate; ``y`` is ignored.
+        """Train for one pass over further embeddings (N, D) at a constant learning rate; ``y`` is ignored.
 
-        The first call sets the scale and the bias from its embeddings, so it should be given a good sample. After
-        ``fit``, it goes on from there.
+        The first call sets the scale and the bias from its embeddings, so give it a good sample. After ``fit``,
+        training continues from there.
         """
         first = not hasattr(self, "autoencoder_")
         z = self._checked(X, first=first)
@@ -238,14 +235,14 @@ class SparseAutoencoder(_Dictionary):
         return self
 
     def inverse_transform(self, codes: NDArray[np.floating] | sp.csr_array) -> NDArray[np.float32]:
-        """Reconstructions (N, D) of codes (N, n_latents)."""
+        """Return reconstructions (N, D) of codes (N, n_latents)."""
         check_is_fitted(self, "autoencoder_")
         weights = self.autoencoder_.weights
         scale = float(self.autoencoder_.scale)
         return np.asarray((codes @ weights.decoder.numpy() + weights.decoder_bias.numpy()) * scale, dtype=np.float32)
 
     def score(self, X: ArrayLike, y: object = None) -> float:
-        """Explained variance of the reconstruction: 1 is perfect, 0 is no better than the mean."""
+        """Return the explained variance of the reconstruction: 1 is perfect, 0 is no better than the mean."""
         codes = self.encode(X)
         return explained_variance(self.autoencoder_.decode(codes), self._checked(X, first=False))
 

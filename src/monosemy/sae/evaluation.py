@@ -1,4 +1,4 @@
-"""Sparse autoencoders measured side by side on one reading of the data."""
+"""Evaluation of several sparse autoencoders on one reading of the data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,20 +15,21 @@ from monosemy.errors import InputError
 from monosemy.functional.codes import to_csr
 from monosemy.functional.consistency import Codes
 from monosemy.functional.geometry import Orthogonality, orthogonality_error
+from monosemy.metrics.dimensions import format_metrics
 from monosemy.metrics.measurement import MAX_DIMENSIONS, RunningMetrics, probed_rows, recovered_accuracies
 from monosemy.sae.activations import Selecting
 from monosemy.sae.module import Autoencoder
 
 _BLOCK = 2**24
-"""Pre-activations that are in memory at a time."""
-_MOST_ROWS = 4096
-MOST_ANGLES = 16_384
+"""Pre-activations in memory at a time."""
+_MAX_ROWS = 4096
+MAX_ANGLES = 16_384
 """Latents up to which the angles between decoder rows are measured: their number is the square."""
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """What was found of one autoencoder."""
+@dataclass(frozen=True, repr=False)
+class ModelEvaluation:
+    """Metrics of one autoencoder."""
 
     activation: str
     n_inputs: int
@@ -36,38 +37,47 @@ class Evaluated:
     k: int | None
     """Active latents a row, where the activation selects them."""
     metrics: dict[str, float]
-    """Over all latents; what could not be measured is NaN, and what nothing was given for is not there."""
+    """Metrics over all latents: NaN where one cannot be measured, absent where its inputs were not given."""
     latents: pd.DataFrame
     """Tidy: dimension, label_noise, metric, value."""
 
+    def __repr__(self) -> str:
+        k = "" if self.k is None else f", k={self.k}"
+        return f"{self.activation} autoencoder, {self.n_latents} latents{k}\n{format_metrics(self.metrics)}"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Evaluation:
-    """Several autoencoders on the same rows."""
+    """Metrics of several autoencoders on the same rows."""
 
     source: str
     n_rows: int
     class_names: tuple[str, ...]
     """Empty where there are no labels."""
-    models: dict[str, Evaluated]
+    models: dict[str, ModelEvaluation]
+
+    def __repr__(self) -> str:
+        classes = f", {len(self.class_names)} classes" if self.class_names else ""
+        models = "\n".join(f"{name}: {model!r}" for name, model in self.models.items())
+        return f"Evaluation on {self.source}: {self.n_rows:,} rows{classes}\n{models}"
 
 
 class _Model:
-    """A model with what is accumulated of it."""
+    """A model with its running metrics."""
 
     def __init__(self, model: Autoencoder, n_classes: int) -> None:
         self.model = model
         self.state = RunningMetrics(n_classes, rank=model.n_latents <= MAX_DIMENSIONS)
-        self.kept: list[Codes] = []
+        self.probed: list[Codes] = []
         """Codes of the rows that probes are trained on."""
 
-    def update(self, rows: torch.Tensor, labels: NDArray[np.int64] | None, kept: NDArray[np.int64]) -> None:
+    def update(self, rows: torch.Tensor, labels: NDArray[np.int64] | None, probed: NDArray[np.int64]) -> None:
         codes = self.model.encode(rows)
         decoded = self.model.decode(codes)
         csr = to_csr(codes)
         self.state.update(csr, labels, rows.numpy(), decoded.numpy())
-        if len(kept):
-            self.kept.append(csr[kept])
+        if len(probed):
+            self.probed.append(csr[probed])
 
 
 def evaluate(
@@ -77,11 +87,11 @@ def evaluate(
     class_names: tuple[str, ...] = (),
     on_rows: OnCount | None = None,
 ) -> Evaluation:
-    """All metrics of several autoencoders by their names, on rows that are read once.
+    """Return all metrics of several autoencoders by their names, on rows that are read once.
 
     Args:
         models: on one device, the CPU; all of the rows' width.
-        labels: (N,) positions in ``class_names``; without them what compares classes is left out.
+        labels: (N,) positions in ``class_names``; without them metrics that compare classes are left out.
         on_rows: called with (rows done, rows in all).
 
     Raises:
@@ -100,12 +110,12 @@ def evaluate(
     while len(rows := reader.read(step)):
         if labels is not None and n + len(rows) > len(labels):
             raise InputError(f"{stream.name} has more rows than the {len(labels)} labels; give one for each.")
-        kept = probed[slice(*np.searchsorted(probed, [n, n + len(rows)]))] - n
-        if len(kept):
-            embeddings.append(rows.numpy()[kept])
-        own = None if labels is None else labels[n : n + len(rows)]
+        local = probed[slice(*np.searchsorted(probed, [n, n + len(rows)]))] - n
+        if len(local):
+            embeddings.append(rows.numpy()[local])
+        classes = None if labels is None else labels[n : n + len(rows)]
         for state in states.values():
-            state.update(rows, own, kept)
+            state.update(rows, classes, local)
         n += len(rows)
         if on_rows is not None:
             on_rows(n, stream.length or n)
@@ -113,23 +123,23 @@ def evaluate(
         raise InputError(f"{stream.name} has {n} row, and metrics compare rows; give at least two.")
     if labels is not None and n != len(labels):
         raise InputError(f"{stream.name} has {n} rows but {len(labels)} labels; give one for each.")
-    found = {name: _evaluated(state) for name, state in states.items()}
+    evaluations = {name: _evaluation(state) for name, state in states.items()}
     if labels is not None:
-        codes = [sp.vstack(state.kept, format="csr") for state in states.values()]
+        codes = [sp.vstack(state.probed, format="csr") for state in states.values()]
         accuracies = recovered_accuracies(codes, np.concatenate(embeddings), labels[probed], len(class_names))
-        for one, accuracy in zip(found.values(), accuracies, strict=True):
+        for one, accuracy in zip(evaluations.values(), accuracies, strict=True):
             one.metrics.update(accuracy.metrics())
-    return Evaluation(stream.name, n, () if labels is None else class_names, found)
+    return Evaluation(stream.name, n, () if labels is None else class_names, evaluations)
 
 
 def check_widths(models: Mapping[str, Autoencoder], stream: RowStream) -> None:
-    """Every model takes the rows of the stream.
+    """Check that every model takes the rows of the stream.
 
     Raises:
-        InputError: one does not, or there is none.
+        InputError: one does not, or there are no models.
     """
     if not models:
-        raise InputError("models holds no autoencoder; give at least one.")
+        raise InputError("models is empty; give at least one autoencoder.")
     for name, model in models.items():
         if model.n_inputs != stream.width:
             raise InputError(
@@ -139,24 +149,24 @@ def check_widths(models: Mapping[str, Autoencoder], stream: RowStream) -> None:
 
 
 def rows_at_a_time(models: Mapping[str, Autoencoder]) -> int:
-    """So few that the pre-activations of the widest model stay small."""
-    return max(1, min(_MOST_ROWS, _BLOCK // max(model.n_latents for model in models.values())))
+    """Return the number of rows for which the pre-activations of the widest model fit into the budget."""
+    return max(1, min(_MAX_ROWS, _BLOCK // max(model.n_latents for model in models.values())))
 
 
-def _evaluated(found: _Model) -> Evaluated:
-    model = found.model
-    metrics, parts = found.state.summary()
+def _evaluation(running: _Model) -> ModelEvaluation:
+    model = running.model
+    metrics, parts = running.state.summary()
     angles = decoder_angles(model)
     metrics |= {"decoder_cosine": angles.mean, "decoder_cosine_rms": angles.rms, "decoder_cosine_max": angles.largest}
     k = model.activation.k if isinstance(model.activation, Selecting) else None
     table = pd.concat(parts, ignore_index=True)
-    return Evaluated(model.activation.name, model.n_inputs, model.n_latents, k, metrics, table)
+    return ModelEvaluation(model.activation.name, model.n_inputs, model.n_latents, k, metrics, table)
 
 
 def decoder_angles(model: Autoencoder) -> Orthogonality:
-    """Orthogonality error of the decoder rows that have a direction; NaN above ``MOST_ANGLES`` latents."""
+    """Return the orthogonality error of the decoder rows that have a direction; NaN above ``MAX_ANGLES`` latents."""
     rows = model.decoder.numpy()
     rows = rows[np.linalg.norm(rows, axis=1) > 0]
-    if not 2 <= len(rows) <= MOST_ANGLES:
+    if not 2 <= len(rows) <= MAX_ANGLES:
         return Orthogonality(*(float("nan"),) * 4)
     return orthogonality_error(rows)

@@ -1,11 +1,10 @@
-"""A sparse autoencoder from whatever file or folder it is in.
-
-Models as folders and on the Hugging Face hub: weights, a configuration that people read, and a model card.
-"""
+"""Sparse autoencoders in files, folders and on the Hugging Face hub: weights, a readable configuration, a model
+card."""
 
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,65 +14,6 @@ from monosemy.core.files import read_metadata, write_text
 from monosemy.errors import InputError, needs_extra, reason
 from monosemy.sae import dictionary_learning, saelens
 from monosemy.sae.module import FORMAT, Autoencoder
-
-
-def load_autoencoder(path: str | Path) -> Autoencoder:
-    """A model of monosemy, SAELens or dictionary_learning; which one is recognised by the names of its files.
-
-    Args:
-        path: a file that :meth:`Autoencoder.save` wrote, or a folder with one; or a folder of SAELens (cfg.json,
-            sae_weights.safetensors) or dictionary_learning (config.json, ae.pt or ae.safetensors), or its weights.
-
-    Raises:
-        InputError: there is no such file, none of these formats, or several models in the folder.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"There is no file or folder {path}; give a model, or a folder with one.")
-    folder = path if path.is_dir() else path.parent
-    named = None if path.is_dir() else path.name
-    if named in (None, saelens.WEIGHTS, saelens.CONFIG) and _has(folder, saelens.CONFIG, saelens.WEIGHTS):
-        return saelens.from_saelens(folder)
-    for weights in dictionary_learning.WEIGHTS:
-        if named in (None, weights) and _has(folder, dictionary_learning.CONFIG, weights):
-            return dictionary_learning.from_dictionary_learning(folder)
-    if named is None:
-        own = own_models(path)
-        if len(own) > 1:
-            raise InputError(
-                f"{path} holds {len(own)} sparse autoencoders ({', '.join(p.name for p in own)}); name one."
-            )
-        if own:
-            return Autoencoder.load(own[0])
-        raise InputError(
-            f"{path} holds no sparse autoencoder; give a folder with a .safetensors file of monosemy, with "
-            f"{saelens.CONFIG} and {saelens.WEIGHTS} (SAELens), or with {dictionary_learning.CONFIG} and "
-            f"{' or '.join(dictionary_learning.WEIGHTS)} (dictionary_learning)."
-        )
-    if path.suffix != ".safetensors":
-        raise InputError(
-            f"{path} is no sparse autoencoder that can be read; give a .safetensors file of monosemy, or a folder of "
-            f"SAELens or dictionary_learning."
-        )
-    return Autoencoder.load(path)
-
-
-def own_models(folder: Path) -> list[Path]:
-    """The files of our sparse autoencoders in a folder, by name; checkpoints and other people's files are none."""
-    return [path for path in sorted(folder.glob("*.safetensors")) if _is_own(path)]
-
-
-def _is_own(path: Path) -> bool:
-    try:
-        read_metadata(path, FORMAT)
-    except InputError:
-        return False
-    return True
-
-
-def _has(folder: Path, *names: str) -> bool:
-    return all((folder / name).is_file() for name in names)
-
 
 MODEL_FILE, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 _TITLES = {
@@ -85,14 +25,69 @@ _TITLES = {
 }
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*(?<!\.safetensors)(?<!\.pt)")
 _READ = ("*.safetensors", "*.json", "ae.pt")
-"""What a model may consist of; nothing else is fetched."""
+"""Files of a model; no others are downloaded."""
+
+
+def load_autoencoder(path: str | Path) -> Autoencoder:
+    """Load a model of monosemy, SAELens or dictionary_learning, recognised by the names of its files.
+
+    Args:
+        path: a file that :meth:`Autoencoder.save` wrote, or a folder with one; or a folder of SAELens (cfg.json,
+            sae_weights.safetensors) or dictionary_learning (config.json, ae.pt or ae.safetensors), or its weights.
+
+    Raises:
+        InputError: the file does not exist, has none of these formats, or the folder contains several models.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give a model, or a folder with one.")
+    folder = path if path.is_dir() else path.parent
+    named = None if path.is_dir() else path.name
+
+    def has(*names: str) -> bool:
+        return all((folder / name).is_file() for name in names)
+
+    if named in (None, saelens.WEIGHTS, saelens.CONFIG) and has(saelens.CONFIG, saelens.WEIGHTS):
+        return saelens.from_saelens(folder)
+    for weights in dictionary_learning.WEIGHTS:
+        if named in (None, weights) and has(dictionary_learning.CONFIG, weights):
+            return dictionary_learning.from_dictionary_learning(folder)
+    if named is None:
+        models = own_models(path)
+        if len(models) > 1:
+            names = ", ".join(model.name for model in models)
+            raise InputError(f"{path} contains {len(models)} sparse autoencoders ({names}); name one.")
+        if models:
+            return Autoencoder.load(models[0])
+        raise InputError(
+            f"{path} does not contain a sparse autoencoder; give a folder with a .safetensors file of monosemy, with "
+            f"{saelens.CONFIG} and {saelens.WEIGHTS} (SAELens), or with {dictionary_learning.CONFIG} and "
+            f"{' or '.join(dictionary_learning.WEIGHTS)} (dictionary_learning)."
+        )
+    if path.suffix != ".safetensors":
+        raise InputError(
+            f"{path} is not a sparse autoencoder that can be read; give a .safetensors file of monosemy, or a folder "
+            f"of SAELens or dictionary_learning."
+        )
+    return Autoencoder.load(path)
+
+
+def own_models(folder: Path) -> list[Path]:
+    """Return the sparse autoencoders of monosemy in a folder by name, without checkpoints and files of other
+    formats."""
+    models = []
+    for path in sorted(folder.glob("*.safetensors")):
+        with suppress(InputError):
+            read_metadata(path, FORMAT)
+            models.append(path)
+    return models
 
 
 def save_pretrained(model: Autoencoder, folder: str | Path, *, metrics: Mapping[str, float] | None = None) -> None:
     """Write model.safetensors, config.json and a model card, README.md, into a folder, which is made if missing.
 
     Args:
-        metrics: measured numbers by name, for the card: of :func:`monosemy.sae.evaluation.evaluate`, or others.
+        metrics: measured numbers by name, for the card: of :func:`monosemy.sae.evaluate`, or others.
     """
     folder = Path(folder)
     model.save(folder / MODEL_FILE)
@@ -137,9 +132,9 @@ def push_to_hub(
 def from_pretrained(
     source: str | Path, *, subfolder: str | None = None, revision: str | None = None, token: str | None = None
 ) -> Autoencoder:
-    """The model of a folder, or of a repository of the hub; what was fetched before is not fetched again.
+    """Load the model of a folder, or of a repository of the hub; downloads are cached.
 
-    Layouts of SAELens and dictionary_learning serve too, see :func:`load_autoencoder`.
+    Layouts of SAELens and dictionary_learning are read as well, see :func:`load_autoencoder`.
 
     Args:
         source: a folder or file here, else a repository ``owner/name``.
@@ -148,26 +143,26 @@ def from_pretrained(
         token: None for the one that ``hf auth login`` keeps.
 
     Raises:
-        InputError: there is neither, or it holds no model.
+        InputError: neither exists, or it does not contain a model.
     """
     if Path(source).exists():
         return load_autoencoder(Path(source) if subfolder is None else Path(source) / subfolder)
     if not _REPOSITORY.fullmatch(str(source)):
-        return load_autoencoder(source)  # which says that there is none
+        return load_autoencoder(source)  # which raises that it does not exist
     hub = _hub()
     patterns = [pattern if subfolder is None else f"{subfolder}/{pattern}" for pattern in _READ]
     try:
         folder = hub.snapshot_download(str(source), revision=revision, token=token, allow_patterns=patterns)
     except Exception as error:  # as above
         raise InputError(
-            f"{source} is no file or folder here and no repository of the hub that can be fetched ({reason(error)}); "
-            f"check the name."
+            f"{source} is neither a local path nor a repository of the hub that can be read ({reason(error)}); check "
+            f"the name."
         ) from error
     return load_autoencoder(Path(folder) if subfolder is None else Path(folder) / subfolder)
 
 
 def model_card(model: Autoencoder, metrics: Mapping[str, float]) -> str:
-    """What the model is, how it is loaded, and what was measured, as the hub's Markdown."""
+    """Return the model card as the hub's Markdown: model, loading, settings, metrics."""
     prefixes = "" if len(model.widths) == 1 else f" Its prefixes {list(model.widths)} reconstruct by themselves."
     lines = [
         "---",
@@ -188,7 +183,7 @@ def model_card(model: Autoencoder, metrics: Mapping[str, float]) -> str:
         "Give inputs as they come out of the encoder that the model was trained on; the scale is part of the model.",
         "",
         "```python",
-        "from monosemy.features import from_pretrained",
+        "from monosemy.sae import from_pretrained",
         "",
         'model = from_pretrained("this repository")',
         "codes = model.encode(embeddings)  # (N, " + str(model.n_inputs) + ") float32; codes.values, codes.indices",
@@ -208,7 +203,7 @@ def _table(values: Mapping[str, Any]) -> list[str]:
 
 
 def _configuration(model: Autoencoder) -> dict[str, Any]:
-    """For people and other programs; the model itself is read from its weights' file alone."""
+    """Return the configuration for people and other programs; models are loaded from their weights' file alone."""
     return {
         "model_type": "sparse-autoencoder",
         "activation": model.activation.name,

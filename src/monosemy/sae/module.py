@@ -1,7 +1,4 @@
-"""The sparse autoencoder as a torch module, and its files.
-
-The autoencoder before its first step.
-"""
+"""The sparse autoencoder as a torch module, its files, and its initialisation."""
 
 import warnings
 from collections.abc import Sequence
@@ -41,7 +38,7 @@ class Autoencoder(nn.Module):
     ) -> None:
         super().__init__()
         if n_inputs < 1:
-            raise InputError(f"n_inputs={n_inputs} is no width; give inputs of at least one column.")
+            raise InputError(f"n_inputs={n_inputs} is below 1; give inputs of at least one column.")
         self.widths = (n_latents,) if widths is None else tuple(int(width) for width in widths)
         if any(a >= b for a, b in pairwise((0, *self.widths))) or self.widths[-1:] != (n_latents,):
             raise InputError(
@@ -69,7 +66,7 @@ class Autoencoder(nn.Module):
         return Weights(self.encoder, self.encoder_bias, self.decoder, self.decoder_bias)
 
     def scaled(self, z: Tensor) -> Tensor:
-        """x of inputs z (N, D), in the module's precision."""
+        """Return x of inputs z (N, D), in the module's precision."""
         if z.ndim != 2 or z.shape[1] != self.n_inputs:
             raise InputError(
                 f"Inputs of shape {tuple(z.shape)} do not fit the autoencoder; give (N, {self.n_inputs}) numbers."
@@ -77,53 +74,54 @@ class Autoencoder(nn.Module):
         return z.to(self.scale.dtype) / self.scale
 
     def encode(self, z: Tensor) -> SparseCodes:
-        """Codes of inputs (N, D) on their original scale."""
+        """Return the codes of inputs (N, D) on their original scale."""
         return self.activation.codes(pre_activations(self.weights, self.scaled(z)), self.weights)
 
     def decode(self, codes: SparseCodes) -> Tensor:
-        """Reconstructions (N, D) on the original scale."""
+        """Return reconstructions (N, D) on the original scale."""
         return decode(self.weights, codes) * self.scale
 
     def forward(self, z: Tensor) -> Tensor:
-        """Reconstructions (N, D) of inputs (N, D)."""
+        """Return reconstructions (N, D) of inputs (N, D)."""
         return self.decode(self.encode(z))
 
     def save(self, path: Path) -> None:
         """Write a safetensors file that :meth:`load` reads."""
-        about = {
+        metadata = {
             "activation": self.activation.name,
             "settings": self.activation.settings(),
             "widths": list(self.widths),
         }
-        write_model_file(path, FORMAT, about, self.state_dict())
+        write_model_file(path, FORMAT, metadata, self.state_dict())
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a file that :meth:`save` wrote."""
-        about, tensors = read_model_file(path, FORMAT)
+        metadata, tensors = read_model_file(path, FORMAT)
         try:
-            model = cls._of_file(about, tensors)
+            model = cls._from_file(metadata, tensors)
             model.load_state_dict(tensors)
-        except Exception as error:  # what a stranger wrote there is wrong in nearly every way
+        except Exception as error:  # an untrusted file may be wrong in nearly every way
             raise InputError(
                 f"{path} does not describe a sparse autoencoder ({reason(error)}); give one that monosemy wrote."
             ) from error
         return model
 
     @classmethod
-    def _of_file(cls, about: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+    def _from_file(cls, metadata: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
         n_latents, n_inputs = tensors["encoder"].shape
         if 0 in (n_latents, n_inputs):
             raise InputError(f"its encoder has the shape {n_latents} x {n_inputs}")  # of any length, and no bytes
-        activation = ACTIVATIONS[about["activation"]](n_latents, **about["settings"])
-        return cls(n_inputs, n_latents, activation, about["widths"])
+        activation = ACTIVATIONS[metadata["activation"]](n_latents, **metadata["settings"])
+        return cls(n_inputs, n_latents, activation, metadata["widths"])
 
 
 Center = Literal["median", "mean"]
 
 
 def initialise(model: Autoencoder, z: Tensor, rng: torch.Generator, center: Center = "median") -> None:
-    """Scale to unit variance a dimension, bias at the centre, decoder rows random of length 1, encoder tied to them.
+    """Set the scale to unit variance a dimension, the bias to the centre, decoder rows to random ones of length 1, and
+    the encoder to the decoder.
 
     Args:
         z: (N, D), on the original scale.
@@ -136,7 +134,7 @@ def initialise(model: Autoencoder, z: Tensor, rng: torch.Generator, center: Cent
     mean = z.mean(dim=0)
     variance = (z - mean).pow(2).sum(dim=1).mean() / z.shape[1]
     if variance == 0:
-        warnings.warn("The inputs do not vary at all; the autoencoder can only learn their one value.", stacklevel=2)
+        warnings.warn("All inputs are equal; the autoencoder can only learn their one value.", stacklevel=2)
     model.scale.copy_(variance.sqrt() if variance > 0 else torch.ones(()))
     rows = torch.randn(model.decoder.shape, generator=rng).to(model.decoder)
     model.decoder.copy_(nn.functional.normalize(rows, dim=1))

@@ -1,25 +1,35 @@
 """The layout of SAELens: a folder with ``cfg.json`` and ``sae_weights.safetensors``.
 
-Read and written without the library. What it computes from the inputs of a hook this module computes too, to rounding:
-the test files were written by sae-lens 6.54.12, and their codes recorded from it.
+Read and written without the library. Codes of the inputs of a hook equal the library's to rounding: the test files were
+written by sae-lens 6.54.12, and their codes recorded from it.
 """
 
-import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from monosemy import __version__
-from monosemy.core.files import atomic_path, write_text
+from monosemy.core.files import atomic_path
 from monosemy.errors import InputError, reason
 from monosemy.functional.autoencoder import Weights
 from monosemy.sae.activations import Activation, BatchTopK, Gated, JumpReLU, ReLU, TopK
-from monosemy.sae.interop import Tensors, assemble, gated, jump_relu, plain, read_json, shift, whole_number
+from monosemy.sae.interop import (
+    Tensors,
+    assemble,
+    batch_top_k,
+    centred,
+    check_kind,
+    gated,
+    jump_relu,
+    plain,
+    read_json,
+    relu,
+    whole_number,
+    write_json,
+)
 from monosemy.sae.module import Autoencoder
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -31,35 +41,25 @@ _UNFOLDED = {
 }
 """Ways to normalise that SAELens can fold into the weights."""
 _PER_ROW = ("layer_norm", "constant_norm_rescale")
-
-
-class _Found(NamedTuple):
-    """What a reader of an architecture makes of the tensors."""
-
-    encoder_bias: Tensor
-    activation: Activation
-    widths: Sequence[int] | None = None
+_ARCHITECTURES = ("standard", "topk", "batchtopk", "jumprelu", "gated", "matryoshka_batchtopk")
+_RESCALED = ("topk", "batchtopk", "matryoshka_batchtopk")
+"""Architectures that may scale activations by the length of their decoder row."""
 
 
 def from_saelens(folder: Path) -> Autoencoder:
     """Read a folder that SAELens wrote: standard, topk, batchtopk, jumprelu, gated or matryoshka_batchtopk.
 
-    Configurations from before SAELens 6 serve as well. Heads of attention (``hook_z``) are expected side by side in one
-    row. A batchtopk or matryoshka checkpoint of a training gets the threshold that SAELens itself would save with it.
+    Configurations from before SAELens 6 are read as well. Heads of attention (``hook_z``) are expected side by side in
+    one row. A batchtopk or matryoshka checkpoint of a training gets the threshold that SAELens itself would save with
+    it.
 
     Raises:
-        InputError: a file is missing or damaged, or the model does more than an autoencoder here can (another
+        InputError: a file is missing or damaged, or the model has a feature that is not supported (another
             architecture, inputs normalised row by row, a normalisation that was not folded into the weights).
     """
     config = _modern(read_json(folder / CONFIG))
     where = str(folder / WEIGHTS)
-    architecture = config.get("architecture", "standard")
-    reader = _READERS.get(architecture) if isinstance(architecture, str) else None
-    if reader is None:
-        raise InputError(
-            f"{folder / CONFIG} describes the architecture {architecture!r}, which cannot be read; give one of "
-            f"{', '.join(_READERS)}."
-        )
+    architecture = check_kind(config.get("architecture", "standard"), _ARCHITECTURES, "architecture", folder / CONFIG)
     _check_inputs(config, folder)
     try:
         tensors = Tensors(load_file(folder / WEIGHTS), where)
@@ -74,13 +74,20 @@ def from_saelens(folder: Path) -> Autoencoder:
         decoder=tensors.take("W_dec", n_latents, n_inputs),
         decoder_bias=tensors.take("b_dec", n_inputs),
     )
-    found = reader(tensors, config, n_latents)
-    weights = weights._replace(encoder_bias=found.encoder_bias)
+    activation, widths = _activation(architecture, tensors, config, n_latents)
+    bias = "b_gate" if architecture == "gated" else "b_enc"
+    weights = weights._replace(encoder_bias=tensors.take(bias, n_latents))
     if not config.get("apply_b_dec_to_input", True):
-        weights = _subtracting(weights, found.activation)
+        weights = centred(weights, activation)
     if config.get("rescale_acts_by_decoder_norm") and architecture in _RESCALED:
-        weights = _rescaled(weights)
-    return assemble(weights, found.activation, found.widths)
+        lengths = weights.decoder.norm(dim=1)
+        weights = Weights(
+            weights.encoder * lengths[:, None],
+            weights.encoder_bias * lengths,
+            weights.decoder / lengths.clamp(min=torch.finfo(torch.float32).tiny)[:, None],
+            weights.decoder_bias,
+        )
+    return assemble(weights, activation, widths)
 
 
 def to_saelens(model: Autoencoder, folder: Path) -> None:
@@ -130,11 +137,11 @@ def to_saelens(model: Autoencoder, folder: Path) -> None:
     } | more  # fmt: skip
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file({name: tensor.float().cpu() for name, tensor in tensors.items()}, temporary)
-    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+    write_json(folder / CONFIG, config)
 
 
 def _modern(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration in the terms of SAELens 6."""
+    """Return a configuration in the terms of SAELens 6."""
     config = dict(config)
     kind = config.get("activation_fn_str", config.get("activation_fn"))
     if kind == "topk" and config.get("architecture", "standard") == "standard":
@@ -148,88 +155,48 @@ def _modern(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_inputs(config: dict[str, Any], folder: Path) -> None:
-    """Refuse what is done to the inputs beside subtracting the bias."""
+    """Raise where inputs are changed by more than subtracting the bias."""
     normalised = config["normalize_activations"]
     if normalised in _UNFOLDED:
         raise InputError(
-            f"{folder / CONFIG} says normalize_activations={normalised!r}: inputs need {_UNFOLDED[normalised]} that "
-            f"the weights do not hold; fold it in with SAELens and save the model again."
+            f"{folder / CONFIG} has normalize_activations={normalised!r}: inputs need {_UNFOLDED[normalised]} that "
+            f"is not part of the weights; fold it in with SAELens and save the model again."
         )
     if normalised != "none":
         how = "row by row" if normalised in _PER_ROW else "in an unknown way"
         raise InputError(
-            f"{folder / CONFIG} says normalize_activations={normalised!r}, so inputs are normalised {how}, which an "
+            f"{folder / CONFIG} has normalize_activations={normalised!r}, so inputs are normalised {how}, which an "
             f"autoencoder here cannot do; use SAELens for this model."
         )
 
 
-def _standard(tensors: Tensors, config: dict[str, Any], n_latents: int) -> _Found:
-    activation = ReLU(n_latents, n_latents, sparsity_weight=ReLU.start_weight)
-    kind = config.get("activation_fn_str", config.get("activation_fn", "relu"))
-    if kind != "relu":
-        raise InputError(f"{tensors.where} has the activation {kind!r}, which cannot be read; give one with relu.")
-    return _Found(tensors.take("b_enc", n_latents), activation)
-
-
-def _topk(tensors: Tensors, config: dict[str, Any], n_latents: int) -> _Found:
-    k = whole_number(config.get("k"), "k", tensors.where)
-    return _Found(tensors.take("b_enc", n_latents), TopK(n_latents, k))
-
-
-def _batchtopk(tensors: Tensors, config: dict[str, Any], n_latents: int) -> _Found:
-    k = config.get("k")  # a mean, so it need not be whole
+def _activation(
+    architecture: str, tensors: Tensors, config: dict[str, Any], n_latents: int
+) -> tuple[Activation, list[int] | None]:
+    """Return the activation of an architecture, and its prefix widths."""
+    match architecture:
+        case "standard":
+            kind = config.get("activation_fn_str", config.get("activation_fn", "relu"))
+            if kind != "relu":
+                raise InputError(
+                    f"{tensors.where} has the activation {kind!r}, which cannot be read; give one with relu."
+                )
+            return relu(n_latents), None
+        case "topk":
+            return TopK(n_latents, whole_number(config.get("k"), "k", tensors.where)), None
+        case "jumprelu":
+            return jump_relu(tensors.take("threshold", n_latents)), None
+        case "gated":
+            return gated(tensors.take("r_mag", n_latents), tensors.take("b_mag", n_latents)), None
+    sizes: list[int] | None = None
+    if architecture == "matryoshka_batchtopk":
+        widths = config.get("matryoshka_widths")
+        if not isinstance(widths, list) or not widths:
+            raise InputError(f"{tensors.where} has matryoshka_widths={widths!r}; give a list of prefix widths.")
+        sizes = [whole_number(width, "matryoshka_widths", tensors.where) for width in widths]
+        if sizes[-1] != n_latents:
+            sizes.append(n_latents)  # as SAELens does
+    k = config.get("k")  # a mean, so it may be fractional
     if isinstance(k, float) and 0 < k <= n_latents:
         k = max(1, round(k))
-    activation = BatchTopK(n_latents, whole_number(k, "k", tensors.where))
-    activation.threshold.copy_(tensors.take("topk_threshold"))
-    return _Found(tensors.take("b_enc", n_latents), activation)
-
-
-def _matryoshka(tensors: Tensors, config: dict[str, Any], n_latents: int) -> _Found:
-    widths = config.get("matryoshka_widths")
-    if not isinstance(widths, list) or not widths:
-        raise InputError(f"{tensors.where} has matryoshka_widths={widths!r}, which are no widths; check the file.")
-    sizes = [whole_number(width, "matryoshka_widths", tensors.where) for width in widths]
-    if sizes[-1] != n_latents:
-        sizes.append(n_latents)  # SAELens does so too
-    return _batchtopk(tensors, config, n_latents)._replace(widths=sizes)
-
-
-def _jumprelu(tensors: Tensors, config: dict[str, Any], n_latents: int) -> _Found:
-    return _Found(tensors.take("b_enc", n_latents), jump_relu(tensors.take("threshold", n_latents)))
-
-
-def _gated(tensors: Tensors, config: dict[str, Any], n_latents: int) -> _Found:
-    activation = gated(tensors.take("r_mag", n_latents), tensors.take("b_mag", n_latents))
-    return _Found(tensors.take("b_gate", n_latents), activation)
-
-
-_READERS: dict[str, Callable[[Tensors, dict[str, Any], int], _Found]] = {
-    "standard": _standard,
-    "topk": _topk,
-    "batchtopk": _batchtopk,
-    "jumprelu": _jumprelu,
-    "gated": _gated,
-    "matryoshka_batchtopk": _matryoshka,
-}
-_RESCALED = ("topk", "batchtopk", "matryoshka_batchtopk")
-
-
-@torch.no_grad()
-def _subtracting(weights: Weights, activation: Activation) -> Weights:
-    """The same pre-activations where b is subtracted from the inputs first."""
-    moved = shift(weights)
-    if isinstance(activation, Gated):  # its magnitude path does without the encoder's bias
-        activation.magnitude_bias.add_(activation.log_scale.exp() * moved)
-    return weights._replace(encoder_bias=weights.encoder_bias + moved)
-
-
-def _rescaled(weights: Weights) -> Weights:
-    """With activations times the length of their decoder row, which is 1 then."""
-    lengths = weights.decoder.norm(dim=1)
-    return Weights(
-        weights.encoder * lengths[:, None],
-        weights.encoder_bias * lengths,
-        weights.decoder / lengths.clamp(min=torch.finfo(torch.float32).tiny)[:, None],
-        weights.decoder_bias,
-    )
+    return batch_top_k(n_latents, whole_number(k, "k", tensors.where), tensors.take("topk_threshold")), sizes

@@ -1,4 +1,4 @@
-"""Several sparse autoencoders trained on rows that need not fit into memory, at the cost of reading them once."""
+"""Training of several sparse autoencoders on a stream that need not fit into memory and is read once for all."""
 
 import json
 import math
@@ -33,7 +33,7 @@ OnLog = Callable[[dict[str, float]], None]
 
 
 def names_of(saes: Sequence[SparseAutoencoder]) -> tuple[str, ...]:
-    """A name of each, such as `topk-4096-k32-seed0`, which is that of its file."""
+    """Return a name for each, such as `topk-4096-k32-seed0`, which is that of its file."""
     names: list[str] = []
     for sae in saes:
         name = f"{sae.activation}-{sae.n_latents}-k{sae.k}-seed{sae.random_state}"
@@ -55,21 +55,21 @@ def train_on_stream(
     """Fit sparse autoencoders on one stream; each becomes, bit for bit, what it would be if fitted on it alone.
 
     Scale and bias start from the first 8,192 rows, so shuffle rows that come in a meaningful order
-    (:func:`monosemy.data.streams.shuffled`). Rows at the end of a pass that fill no batch are left out.
+    (:func:`monosemy.data.shuffled`). Rows at the end of a pass that fill no batch are left out.
 
     Args:
         saes: of one ``n_epochs`` and one ``batch_size``, each with a whole number as ``random_state``.
         steps: in all, instead of ``n_epochs`` passes.
         folder: takes checkpoints, the log and at the end ``NAME.safetensors`` of each autoencoder, see
-            :func:`names_of`. A training that was killed goes on from its last checkpoint, to the same weights on a CPU.
-        minutes: stop at a checkpoint after this time; a further call goes on.
+            :func:`names_of`. A killed training resumes from its last checkpoint, to the same weights on a CPU.
+        minutes: stop at a checkpoint after this time; a further call resumes.
         processes: those that share each batch.
 
-    Returns: False where the time was over before the last step.
+    Returns: False where the time ended before the last step.
 
     Raises:
-        InputError: the autoencoders differ in how they read the stream, the stream is too short or holds bad rows, a
-            loss became infinite, or the folder holds another training. The last good state stays in the folder.
+        InputError: the autoencoders differ in how they read the stream, the stream is too short or has bad rows, a loss
+            became infinite, or the folder contains another training. The last good state stays in the folder.
     """
     work = _Work(tuple(saes), stream, steps, minutes, processes, on_step, on_log)
     _check(work)
@@ -118,7 +118,7 @@ def _check(work: _Work) -> None:
                 f"batches; make them equal."
             )
         if not isinstance(values[0], int) or values[0] < 1:
-            raise InputError(f"{name}={values[0]!r} is no positive whole number; choose one of at least 1.")
+            raise InputError(f"{name}={values[0]!r} is not a positive whole number; choose one of at least 1.")
     for sae in work.saes:
         if not isinstance(sae.random_state, int):
             raise InputError(f"random_state={sae.random_state!r} cannot be repeated; give a whole number.")
@@ -134,7 +134,7 @@ def _check(work: _Work) -> None:
 
 
 def _settings(work: _Work) -> dict[str, Any]:
-    """All that the result depends on beside the rows, as plain values."""
+    """Return all that the result depends on beside the rows, as plain values."""
     saes = {
         name: {key: value for key, value in sae.get_params().items() if key not in ("on_epoch", "output")}
         for name, sae in zip(names_of(work.saes), work.saes, strict=True)
@@ -184,19 +184,19 @@ class _Run:
         return True
 
     def _next_rows(self) -> Tensor | None:
-        """This process' share of the next batch; None after the last pass.
+        """Return the local part of the next batch; None after the last pass.
 
-        Where the stream fails, what was learned so far is saved first.
+        Where the stream fails, the state so far is saved first.
         """
         place = self.epoch, self.reader.state()
-        rows, problem = self._share_of_batch()
+        rows, problem = self._read_part()
         if problem is None and rows is None:
             if self.step > 0:
                 self.epoch += 1
                 if self.epoch >= self.work.n_epochs:
                     return None
                 self.reader = self.work.stream.open(self.epoch)
-                rows, problem = self._share_of_batch()
+                rows, problem = self._read_part()
             if problem is None and rows is None:
                 problem = (
                     f"{self.work.stream.name} ended before one batch of {self.work.batch} rows; give more rows or "
@@ -205,19 +205,19 @@ class _Run:
         if problem is not None:
             if self.folder is not None and self.step > 0 and self.work.processes.is_main:
                 self._save(self.folder, place)
-            raise InputError(f"{problem} {self._kept()}".rstrip())
+            raise InputError(f"{problem} {self._saved_state()}".rstrip())
         return rows
 
-    def _share_of_batch(self) -> tuple[Tensor | None, str | None]:
-        """This process' rows of the next batch, None where no whole batch is left; and what went wrong, anywhere."""
+    def _read_part(self) -> tuple[Tensor | None, str | None]:
+        """Return the local rows of the next batch, None after the last whole batch; and the problem of any process."""
         work, processes = self.work, self.work.processes
-        share = work.batch // processes.world_size
+        n_rows = work.batch // processes.world_size
         rows, problem = None, None
         try:
-            self.reader.skip(processes.rank * share)
-            rows = self.reader.read(share)
-            self.reader.skip((processes.world_size - 1 - processes.rank) * share)
-            code = int(len(rows) < share)
+            self.reader.skip(processes.rank * n_rows)
+            rows = self.reader.read(n_rows)
+            self.reader.skip((processes.world_size - 1 - processes.rank) * n_rows)
+            code = int(len(rows) < n_rows)
         except InputError as error:
             problem, code = str(error), 2
         worst = -int(processes.min(torch.tensor(-code, device=processes.device)))
@@ -232,15 +232,15 @@ class _Run:
             try:
                 losses.append(trainer.step(trainer.model.scaled(rows)))
             except InputError as error:
-                raise InputError(f"{name}: {error} {self._kept()}") from error
+                raise InputError(f"{name}: {error} {self._saved_state()}") from error
         self.step += 1
         if self.work.processes.is_main:
             self.since_log.append(losses)
         if self.work.on_step is not None:
             self.work.on_step(self.step, self.work.n_steps, sum(losses) / len(losses))
 
-    def _measured(self, rows: Tensor) -> dict[str, float]:
-        """How the autoencoders do on the batch of the last step."""
+    def _batch_metrics(self, rows: Tensor) -> dict[str, float]:
+        """Return metrics of the autoencoders on the batch of the last step."""
         z = rows.to(self.work.processes.device)
         row: dict[str, float] = {}
         for name, trainer in zip(self.names, self.trainers, strict=True):
@@ -251,7 +251,7 @@ class _Run:
         return row
 
     def _log(self, rows: Tensor, began: float) -> float:
-        """Tell how far the training is; the time when that was said."""
+        """Log the progress, and return the time."""
         now = time.monotonic()
         rate = len(self.since_log) * self.work.batch / max(now - began, 1e-9)
         means = torch.tensor(self.since_log, dtype=torch.float64).mean(dim=0).tolist()
@@ -260,42 +260,42 @@ class _Run:
         self.since_log = []
         row: dict[str, float] = {"step": self.step, "epoch": self.epoch + 1, "rows_per_second": rate}
         row |= {f"{name}/loss": mean for name, mean in zip(self.names, means, strict=True)}
-        row |= self._measured(rows)
+        row |= self._batch_metrics(rows)
         if self.folder is not None:
             self.folder.log(row)
         if self.work.on_log is not None:
             self.work.on_log(row)
         return now
 
-    def _kept(self) -> str:
-        """What is left of the training, as a sentence."""
+    def _saved_state(self) -> str:
+        """Describe the saved state in a sentence."""
         if self.folder is None:
             return ""
-        kept = self.folder.describe_checkpoint()
-        return kept[0].upper() + kept[1:] + "."
+        saved = self.folder.describe_checkpoint()
+        return saved[0].upper() + saved[1:] + "."
 
     def _save(self, folder: RunFolder, place: tuple[int, State] | None = None) -> None:
-        """Write a checkpoint; the stream is where its reader is, if no other place is given."""
+        """Write a checkpoint; the position in the stream is by default that of its reader."""
         tensors: dict[str, Tensor] = {}
         for name, trainer in zip(self.names, self.trainers, strict=True):
             if not all(bool(torch.isfinite(parameter).all()) for parameter in trainer.parameters):
                 raise InputError(f"{name}: a weight became infinite or NaN; {folder.describe_checkpoint()}; lower lr.")
             tensors |= {f"{name}/{key}": value for key, value in trainer.state_dict().items()}
         epoch, reader = place or (self.epoch, self.reader.state())
-        about = {"step": self.step, "epoch": epoch, "reader": reader}
-        write_model_file(folder.checkpoint, FORMAT, about, tensors)
+        metadata = {"step": self.step, "epoch": epoch, "reader": reader}
+        write_model_file(folder.checkpoint, FORMAT, metadata, tensors)
         folder.mark_saved(self.step)
 
     def _restore(self, folder: RunFolder) -> None:
         path = folder.checkpoint
         if not path.exists():
             return
-        about, tensors = read_model_file(path, FORMAT)
+        metadata, tensors = read_model_file(path, FORMAT)
         try:
             for name, trainer in zip(self.names, self.trainers, strict=True):
-                own = {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
-                trainer.load_state_dict(own)
-            self.step, self.epoch, place = int(about["step"]), int(about["epoch"]), about["reader"]
+                state = {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
+                trainer.load_state_dict(state)
+            self.step, self.epoch, place = int(metadata["step"]), int(metadata["epoch"]), metadata["reader"]
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"{path} is the state of another training; choose another folder.") from error
         folder.mark_saved(self.step)
@@ -312,5 +312,5 @@ class _Run:
 
 
 def trained_files(folder: Path, saes: Sequence[SparseAutoencoder]) -> dict[str, Path]:
-    """The file of each autoencoder that :func:`train_on_stream` has written into a folder."""
+    """Return the file of each autoencoder that :func:`train_on_stream` has written into a folder."""
     return {name: folder / f"{name}.safetensors" for name in names_of(saes)}

@@ -1,7 +1,4 @@
-"""The loss of a batch and its gradient: densely by autograd, or in closed form where the code is sparse enough.
-
-Training of the autoencoder.
-"""
+"""Training of the autoencoder: loss and gradient of a batch, densely or in closed form, and Adam step by step."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,7 +21,7 @@ from monosemy.sae.module import Autoencoder
 
 
 class Step(NamedTuple):
-    """What a batch says."""
+    """Loss, gradients and codes of a batch."""
 
     loss: float
     gradients: Sequence[Tensor | None]
@@ -33,13 +30,13 @@ class Step(NamedTuple):
 
 
 def is_sparse(model: Autoencoder) -> bool:
-    """Whether the closed form is used: the code is sparse by selection, and sparse enough for the device."""
+    """Return whether the closed form is used: the code is sparse by selection, and sparse enough for the device."""
     activation, device = model.activation, model.encoder.device
     return isinstance(activation, Selecting) and sparse_pays(model.n_latents, activation.k, device)
 
 
-def evaluate(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:
-    """Loss and gradient of a batch.
+def loss_step(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:
+    """Return loss and gradient of a batch, in closed form or by autograd.
 
     Args:
         x: (B, D), scaled.
@@ -49,7 +46,7 @@ def evaluate(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:
 
 
 def sparse_step(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:
-    """In closed form; for activations that select."""
+    """Return loss and gradient in closed form; for activations that select."""
     assert isinstance(model.activation, Selecting)
     pre = pre_activations(model.weights, x)
     codes = model.activation.select(pre)
@@ -58,7 +55,7 @@ def sparse_step(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> St
 
 
 def dense_step(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:
-    """By autograd on dense matrices; for every activation."""
+    """Return loss and gradient by autograd on dense matrices; for every activation."""
     parameters = list(model.parameters())
     model.requires_grad_(True)
     try:
@@ -71,7 +68,8 @@ def dense_step(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Ste
 
 
 def dense_loss(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> tuple[Tensor, Tensor]:
-    """The loss as :func:`monosemy.functional.autoencoder.loss_and_gradient` defines it, with the activation's penalty.
+    """Return the loss as :func:`monosemy.functional.autoencoder.loss_and_gradient` defines it, with the activation's
+    penalty.
 
     loss = (sum_p |r_p - x|^2 + penalty) / |x|^2 + AuxK + MonoScore's term.
 
@@ -96,9 +94,9 @@ def dense_loss(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> tup
     if terms.aux_weight > 0 and n_dead > 0:
         among_dead = to_dense(top_k(pre[:, dead], min(terms.aux_latents, n_dead)))
         error = x - recon
-        own = error.detach().pow(2).sum()
-        share = own / terms.total(own).clamp(min=1e-30)
-        loss = loss + terms.aux_weight * share * aux_k(error, among_dead @ weights.decoder[dead])
+        local = error.detach().pow(2).sum()
+        fraction = local / terms.total(local).clamp(min=1e-30)
+        loss = loss + terms.aux_weight * fraction * aux_k(error, among_dead @ weights.decoder[dead])
     return loss, code
 
 
@@ -107,11 +105,11 @@ Dead = Literal["aux", "resample", "none"]
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How the autoencoder is trained.
+    """Settings of the training.
 
     Args:
         batch_size, lr: of Adam.
-        dead: what is done about dead latents: AuxK, resampling, nothing. None for AuxK where it reaches them (TopK,
+        dead: treatment of dead latents: AuxK, resampling, none. None for AuxK where it reaches them (TopK,
             BatchTopK, JumpReLU), else resampling.
         dead_after: a latent is dead when it has not fired for this many samples.
         aux_weight: weight of AuxK.
@@ -131,13 +129,13 @@ class TrainingConfig:
                 raise InputError(f"{name}={value!r} is not positive; choose a value above 0.")
         for name, value in (("aux_weight", self.aux_weight), ("mono_weight", self.mono_weight)):
             if not 0 <= value < math.inf:
-                raise InputError(f"{name}={value!r} is no weight; choose a number of at least 0.")
+                raise InputError(f"{name}={value!r} is not a finite number >= 0; choose one.")
         if self.dead is not None and self.dead not in get_args(Dead):
             raise InputError(f"dead={self.dead!r} is unknown; choose {', '.join(map(repr, get_args(Dead)))} or None.")
 
 
 class Trainer:
-    """Adam with the decoder's rows kept at length 1, step by step; it holds all state of a training.
+    """Adam with the decoder's rows kept at length 1, step by step; the object contains all state of a training.
 
     The gradient's component along each decoder row is removed before the step and the rows are set to length 1 after.
 
@@ -188,24 +186,24 @@ class Trainer:
         )
 
     def step(self, x: Tensor) -> float:
-        """One step on a batch (B, D), or this process' share of it, scaled; returns the loss of the whole batch.
+        """Take a step on a batch (B, D), or the local part of it, scaled; return the loss of the whole batch.
 
-        One that is not finite leaves the model as it was.
+        A loss that is not finite leaves the model unchanged.
         """
         model = self.model
-        own = evaluate(model, x, self.silent_for > self.config.dead_after, self._terms)
-        loss, gradients, codes = own if self.processes.world_size == 1 else self._of_whole_batch(own)
+        local = loss_step(model, x, self.silent_for > self.config.dead_after, self._terms)
+        loss, gradients, codes = local if self.processes.world_size == 1 else self._whole_batch(local)
         if not math.isfinite(loss):
             raise InputError(
                 f"The autoencoder's loss became {loss} at step {self.done + 1}; lower lr ({self.config.lr:g})."
             )
-        for parameter, slope in zip(self.parameters, gradients, strict=True):
-            parameter.grad = slope
-        slope = model.decoder.grad
-        if slope is not None:
-            along = (slope * model.decoder).sum(dim=1, keepdim=True)
-            slope.addcmul_(model.decoder, along, value=-1)
-        self.optimizer.param_groups[0]["lr"] = self.config.lr * self._share_of_lr()
+        for parameter, grad in zip(self.parameters, gradients, strict=True):
+            parameter.grad = grad
+        grad = model.decoder.grad
+        if grad is not None:
+            along = (grad * model.decoder).sum(dim=1, keepdim=True)
+            grad.addcmul_(model.decoder, along, value=-1)
+        self.optimizer.param_groups[0]["lr"] = self.config.lr * self._lr_factor()
         self.optimizer.step()
         self.optimizer.zero_grad()
         model.decoder.div_(model.decoder.norm(dim=1, keepdim=True))
@@ -214,33 +212,34 @@ class Trainer:
         self.silent_for += len(x) * self.processes.world_size
         self.silent_for[self._fired(codes)] = 0
         if self.dead == "resample":
-            self._resample_in_time(x)
+            self._resample_when_due(x)
         return loss
 
     def epoch(self, x: Tensor) -> float:
-        """One pass over (N, D), scaled, in random order; returns the mean loss. What fills no batch is left out."""
+        """Train for one pass over (N, D), scaled, in random order; return the mean loss. An incomplete batch is left
+        out."""
         batch_size = min(self.config.batch_size, len(x))
         n_batches = len(x) // batch_size
         order = torch.randperm(len(x), generator=self.rng)[: n_batches * batch_size].to(x.device)
         return sum(self.step(x[rows]) for rows in order.view(n_batches, batch_size)) / n_batches
 
-    def _of_whole_batch(self, own: Step) -> Step:
-        """Loss and gradients summed over the processes, at once."""
-        known = [slope for slope in own.gradients if slope is not None]
-        flat = torch.cat([known[0].new_tensor([own.loss]), *(slope.reshape(-1) for slope in known)])
-        loss, *sums = self.processes.sum(flat).split([1, *(slope.numel() for slope in known)])
-        whole = iter([total.view_as(slope) for total, slope in zip(sums, known, strict=True)])
-        return Step(loss.item(), [None if slope is None else next(whole) for slope in own.gradients], own.codes)
+    def _whole_batch(self, local: Step) -> Step:
+        """Return loss and gradients summed over the processes, at once."""
+        known = [grad for grad in local.gradients if grad is not None]
+        flat = torch.cat([known[0].new_tensor([local.loss]), *(grad.reshape(-1) for grad in known)])
+        loss, *sums = self.processes.sum(flat).split([1, *(grad.numel() for grad in known)])
+        whole = iter([total.view_as(grad) for total, grad in zip(sums, known, strict=True)])
+        return Step(loss.item(), [None if grad is None else next(whole) for grad in local.gradients], local.codes)
 
     def _fired(self, codes: SparseCodes) -> Tensor:
-        """The latents that are active anywhere in the batch, as indices or a mask."""
-        own = codes.indices[codes.values > 0]
+        """Return the latents that are active anywhere in the batch, as indices or a mask."""
+        local = codes.indices[codes.values > 0]
         if self.processes.world_size == 1:
-            return own
-        return self.processes.sum(torch.zeros_like(self.silent_for).index_fill_(0, own, 1)) > 0
+            return local
+        return self.processes.sum(torch.zeros_like(self.silent_for).index_fill_(0, local, 1)) > 0
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that the next step depends on, as tensors."""
+        """Return all that the next step depends on, as tensors."""
         state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for number, parameter in enumerate(self.parameters):
             for name, value in self.optimizer.state[parameter].items():
@@ -249,7 +248,7 @@ class Trainer:
         return state | {"silent_for": self.silent_for, "counts": counts, "rng": self.rng.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state of :meth:`state_dict`, as if nothing had been between.
+        """Restore a state of :meth:`state_dict`.
 
         Raises:
             RuntimeError, KeyError: the state is another model's.
@@ -264,13 +263,13 @@ class Trainer:
         self.done, self._since_resampling = state["counts"].tolist()
         self.rng.set_state(state["rng"].cpu())
 
-    def _share_of_lr(self) -> float:
+    def _lr_factor(self) -> float:
         if self.steps is None:
             return 1.0
         return min(1.0, (self.done + 1) / max(1, self.steps // 20), 3 * (self.steps - self.done) / self.steps)
 
-    def _resample_in_time(self, x: Tensor) -> None:
-        """Each time that every latent has had its chance to fire; not when the learning rate falls: no time is left."""
+    def _resample_when_due(self, x: Tensor) -> None:
+        """Resample once every latent has had its chance to fire; not while the learning rate falls: no time is left."""
         self._since_resampling += len(x) * self.processes.world_size
         falling = self.steps is not None and 3 * self.done >= 2 * self.steps
         if self._since_resampling >= self.config.dead_after and not falling:
@@ -278,7 +277,7 @@ class Trainer:
             self._resample(all_gather(x) if self.processes.world_size > 1 else x)
 
     def _resample(self, x: Tensor) -> None:
-        """Dead latents take the directions of samples that are badly reconstructed, drawn by their squared loss.
+        """Give dead latents the directions of samples that are badly reconstructed, drawn by their squared loss.
 
         Source: Bricken et al., "Towards monosemanticity" (2023), appendix on neuron resampling.
         """

@@ -1,1 +1,1 @@
-"""What every training of a network needs: optimisers, schedules, batch normalisation over processes."""
+"""Training of networks: the loop, its batches, optimisers and run folders."""

@@ -1,4 +1,4 @@
-"""Which images a step sees, and how they come to the device in time."""
+"""Batches of a training: which images a step sees, and how they reach the device in time."""
 
 import queue
 import threading
@@ -18,19 +18,19 @@ _BLOCK = 4096
 _SMALL = 2**31
 """Bytes up to which images of a file are read into memory whole."""
 _AHEAD = 4
-"""Batches that wait ready where the images do not live on the device."""
+"""Number of batches that are read ahead if the images are not on the device."""
 
 
 def steps_in_epoch(n: int, batch_size: int) -> int:
-    """Whole batches in n samples; the rest is left out, other samples each epoch. One where n is smaller."""
+    """Return the number of whole batches in n samples, at least one; each epoch leaves out other samples."""
     return max(1, n // batch_size)
 
 
 def row_batches(n: int, batch_size: int, seed: int, steps: range, processes: Processes) -> Iterator[Tensor]:
-    """Rows of each step's batch, or this process's share of it: epoch by epoch a permutation of all rows.
+    """Yield the rows of each step's batch, or this process's part of it: a permutation of all rows an epoch.
 
-    The order depends on the seed and the epoch alone, so training goes on exactly from any step, and the processes'
-    shares put together are the batch of one process.
+    The order depends on the seed and the epoch alone, so training resumes exactly from any step, and the parts of all
+    processes together are the batch of one process.
     """
     per_epoch, taken = steps_in_epoch(n, batch_size), min(batch_size, n)
     epoch, order = -1, torch.empty(0, dtype=torch.long)
@@ -43,17 +43,17 @@ def row_batches(n: int, batch_size: int, seed: int, steps: range, processes: Pro
 
 
 class ImageRows(Protocol):
-    """Images that batches are taken from."""
+    """Images to take batches from."""
 
     def __len__(self) -> int: ...
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """(rows, images) for each batch of rows, images on the device."""
+        """Yield (rows, images) for each batch of rows, images on the device."""
         ...
 
 
 class ResidentImages:
-    """Images that live on the device whole: a batch costs one gather."""
+    """Images that are all on the device: a batch costs one gather."""
 
     def __init__(self, images: NDArray[Any], device: torch.device) -> None:
         self._images = torch.empty(images.shape, dtype=_TORCH[images.dtype.name], device=device)
@@ -98,7 +98,7 @@ class MappedImages:
                         return
                     hand_over((batch, self._read(batch)))
                 hand_over(None)
-            except BaseException as error:  # raised again where the batches are used
+            except BaseException as error:  # raised again in the thread that uses the batches
                 hand_over(error)
 
         reader = threading.Thread(target=read, daemon=True)
@@ -123,7 +123,7 @@ class MappedImages:
 
 
 def image_rows(images: NDArray[Any], device: torch.device) -> ImageRows:
-    """Images on the device whole where they fit into half of its free memory, else read ahead from their file."""
+    """Return the images on the device if they fit into half of its free memory, else read ahead from their file."""
     fits = not isinstance(images, np.memmap) or images.nbytes < _SMALL
     if device.type == "cuda" and not fits:
         fits = images.nbytes < torch.cuda.mem_get_info(device)[0] / 2

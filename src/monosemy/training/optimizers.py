@@ -1,4 +1,4 @@
-"""Optimisers and their schedule: LARS as contrastive pretraining uses it, SGD, AdamW."""
+"""Optimisers and their schedule: SGD, AdamW, and LARS as contrastive pretraining uses it."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -27,28 +27,28 @@ class OptimizerConfig(BaseModel):
 
     name: OptimizerName = "lars"
     lr: Annotated[float, Gt(0)] = 0.4
-    """Peak learning rate; where none is given, 0.4 for lars, 0.1 for sgd, 0.001 for adamw."""
+    """Peak learning rate; default 0.4 for lars, 0.1 for sgd, 0.001 for adamw."""
     lr_scaling: bool = False
     """Multiply lr by batch size / 256."""
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
-    """Of SGD (Nesterov's) and LARS; the first beta of AdamW, whose second is 0.999."""
+    """Momentum of SGD (Nesterov's) and LARS; the first beta of AdamW, whose second is 0.999."""
     weight_decay: Annotated[float, Ge(0)] = 1e-4
-    """Where none is given, 0.0001 for lars, 0.0005 for sgd, 0.05 for adamw (there decoupled)."""
+    """Weight decay; default 0.0001 for lars, 0.0005 for sgd, 0.05 for adamw (decoupled)."""
     eta: Annotated[float, Gt(0)] = 0.02
-    """Trust coefficient of LARS: the step's share of a weight's norm, before lr."""
+    """Trust coefficient of LARS: the step as a fraction of a weight's norm, before lr."""
     clip_lars: bool = True
-    """Whether LARS only ever makes steps smaller than SGD's."""
+    """Clip the trust ratio of LARS, so that it only makes steps smaller than SGD's."""
     warmup: Annotated[float, Ge(0), Lt(1)] = 0.05
-    """Share of the steps in which lr rises linearly; then it falls to 0 by a cosine."""
+    """Fraction of the steps in which lr rises linearly; then it falls to 0 by a cosine."""
     grad_clip: Annotated[float, Gt(0)] | None = None
-    """Largest norm of the whole gradient."""
+    """Maximum norm of the whole gradient."""
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_by_name(cls, given: Any) -> Any:
-        if isinstance(given, dict) and isinstance(given.get("name"), str):
-            return _BY_NAME.get(given["name"], {}) | given
-        return given
+    def _fill_by_name(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("name"), str):
+            return _BY_NAME.get(values["name"], {}) | values
+        return values
 
 
 class LARS(Optimizer):
@@ -78,7 +78,7 @@ class LARS(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # as torch's
-        """One step; ``closure`` recomputes the loss first, as for every torch optimiser."""
+        """Do one step; ``closure`` recomputes the loss first, as for every torch optimiser."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -111,7 +111,7 @@ class LARS(Optimizer):
 
 
 def _trust(weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> tuple[Any, Any]:
-    """r and r b of each weight."""
+    """Return r and r b of each weight."""
     w, g = torch.stack(torch._foreach_norm(weights)), torch.stack(torch._foreach_norm(gradients))
     decay = group["weight_decay"]
     ratio = group["eta"] * w / (g + decay * w + _EPS)
@@ -122,13 +122,13 @@ def _trust(weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]
 
 
 def make_optimizer(module: nn.Module, config: OptimizerConfig, batch_size: int) -> Optimizer:
-    """The optimiser of a module's trainable parameters, at its peak learning rate.
+    """Return the optimiser of a module's trainable parameters, at its peak learning rate.
 
     Args:
         batch_size: rows of a step over all processes, for ``lr_scaling``.
 
     Raises:
-        InputError: nothing in the module is trainable.
+        InputError: the module has no trainable parameters.
     """
     trainable = [p for p in module.parameters() if p.requires_grad]
     if not trainable:
@@ -146,7 +146,7 @@ def make_optimizer(module: nn.Module, config: OptimizerConfig, batch_size: int) 
 
 
 def warmup_cosine(step: int, n_steps: int, warmup_steps: int) -> float:
-    """Multiplier of the learning rate: linear up to 1, then half a cosine down.
+    """Return the multiplier of the learning rate: linear up to 1, then half a cosine down.
 
     With W = warmup_steps, N = n_steps: (step + 1) / W for step < W, then (1 + cos(pi (step - W) / (N - W))) / 2. So
     the first step is above 0, steps W - 1 and W have 1, and the last one is just above 0.

@@ -225,7 +225,7 @@ def test_a_senseless_recipe_is_refused(change: dict[str, object]) -> None:
         (torch.zeros(2, 4, 8, 8), "4 channels"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "uint8"),
         (torch.zeros(3, 8, 8), r"\(3, 8, 8\)"),
-        (torch.zeros(2, 3, 8, 1), "blur_kernel is 3"),
+        (torch.zeros(2, 3, 8, 1), "blur_kernel=3 exceeds views of 8 x 1"),
     ],
 )
 def test_wrong_images_are_refused_in_a_sentence(x: Tensor, message: str) -> None:
@@ -234,5 +234,5 @@ def test_wrong_images_are_refused_in_a_sentence(x: Tensor, message: str) -> None
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="'simclr'; take one of natural, cifar"):
+    with pytest.raises(InputError, match="augmentation='simclr' is unknown; choose one of natural, cifar"):
         make_augmentation("simclr")  # type: ignore[arg-type]

@@ -145,7 +145,7 @@ def test_another_width(kind: str) -> None:
         assert (config.num_key_value_heads, config.intermediate_size) == (2, 48)
     assert loaded.model.config.to_dict() == before
     assert same(weights(wide), weights(resized(loaded, 32)))
-    with pytest.raises(InputError, match="no multiple of 8"):
+    with pytest.raises(InputError, match="not a multiple of 8"):
         resized(loaded, 20)
 
 

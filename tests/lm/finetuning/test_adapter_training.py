@@ -11,7 +11,7 @@ from processes import in_processes
 from tiny_models import CHAT_TEMPLATE, save_causal, save_classifier, tiny_tokenizer
 
 from monosemy.lm import adapter_training as module
-from monosemy.lm.adapter_training import adapter_settings, load_adapter, task_of, train_adapter
+from monosemy.lm.adapter_training import load_adapter, peft_config, task_of, train_adapter
 from monosemy.lm.config import AdapterConfig
 from monosemy.lm.models import LoadedModel, load_causal_model, load_classifier
 from monosemy.lm.tokenization import padded_batches, tokenize, tokenize_answers
@@ -112,10 +112,10 @@ def test_settings_reach_the_adapter() -> None:
         method="monolora", placement="both", non_negative="rep_relu", rank=3, alpha=6, dropout=0.2,
         target_modules=("query", "key"),
     )  # fmt: skip
-    found = adapter_settings(config, "classification")
+    found = peft_config(config, "classification")
     assert (found.r, found.lora_alpha, found.lora_dropout, found.placement) == (3, 6, 0.2, "both")
     assert (found.non_negative, found.target_modules, found.task_type) == ("rep_relu", {"query", "key"}, "SEQ_CLS")
-    assert adapter_settings(AdapterConfig(target_modules=("all-linear",)), "generation").target_modules == "all-linear"
+    assert peft_config(AdapterConfig(target_modules=("all-linear",)), "generation").target_modules == "all-linear"
     assert AdapterConfig().model_dump(include={"rank", "alpha", "dropout", "lr", "batch_size", "epochs"}) == {
         "rank": 8, "alpha": 4, "dropout": 0.1, "lr": 1e-4, "batch_size": 16, "epochs": 20,
     }  # fmt: skip

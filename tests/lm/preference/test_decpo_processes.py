@@ -11,7 +11,7 @@ from processes import in_processes
 from torch import Tensor
 
 from monosemy.core.distributed import all_gather
-from monosemy.lm.decpo import gathered_rows
+from monosemy.lm.decpo import gather_rows
 
 SETTINGS: dict[str, Any] = {"decpo_weight": 0.02, "optim": "sgd", "learning_rate": 1e-2, "max_steps": 3}
 
@@ -19,7 +19,7 @@ SETTINGS: dict[str, Any] = {"decpo_weight": 0.02, "optim": "sgd", "learning_rate
 def rows_of_unequal_number() -> dict[str, Any]:
     rank = torch.distributed.get_rank()
     own = torch.arange(3.0 * (rank + 1)).view(-1, 3).requires_grad_()
-    everyone = gathered_rows(own)
+    everyone = gather_rows(own)
     (everyone * torch.arange(1.0, 4.0)[:, None]).sum().backward()  # row i counts i + 1 times
     return {"rows": everyone.detach(), "slope": own.grad}
 

@@ -179,12 +179,12 @@ def changed(folder: Path, to: Path, change: dict | None = None, tensors: dict | 
     ("variant", "change", "tensors", "says"),
     [
         ("topk", {"k": 13}, {}, r"k=13 is outside \[1, n_latents=12\]"),
-        ("topk", {"k": 0}, {}, "k=0, which is no positive whole number"),
-        ("topk", {"k": None}, {}, "k=None, which is no positive"),
-        ("topk", {"k": float("inf")}, {}, "k=inf, which is no positive"),
+        ("topk", {"k": 0}, {}, "k=0, which is not a positive whole number"),
+        ("topk", {"k": None}, {}, "k=None, which is not a positive"),
+        ("topk", {"k": float("inf")}, {}, "k=inf, which is not a positive"),
         ("topk", {"d_in": 6}, {}, r"'W_enc' of shape \(5, 12\) where \(6, 12\) is needed"),
-        ("topk", {"d_sae": "many"}, {}, "d_sae='many', which is no positive"),
-        ("topk", {"architecture": "temporal"}, {}, "architecture 'temporal', which cannot be read; give one of"),
+        ("topk", {"d_sae": "many"}, {}, "d_sae='many', which is not a positive"),
+        ("topk", {"architecture": "temporal"}, {}, "architecture='temporal', which cannot be read; give one of"),
         ("topk", {"architecture": ["topk"]}, {}, "which cannot be read"),
         ("topk", {"normalize_activations": "layer_norm"}, {}, "normalised row by row"),
         ("topk", {"normalize_activations": "expected_average_only_in"}, {}, "fold it in with SAELens"),
@@ -194,7 +194,7 @@ def changed(folder: Path, to: Path, change: dict | None = None, tensors: dict | 
         ("topk", {}, {"scaling_factor": torch.full((12,), 2.0)}, "scaling factor"),
         ("standard", {"activation_fn": "tanh-relu"}, {}, "activation 'tanh-relu', which cannot be read"),
         ("jumprelu", {}, {"threshold": torch.zeros(())}, r"'threshold' of shape \(\) where \(12\) is needed"),
-        ("matryoshka_training", {"matryoshka_widths": None}, {}, "matryoshka_widths=None, which are no widths"),
+        ("matryoshka_training", {"matryoshka_widths": None}, {}, "matryoshka_widths=None; give a list"),
         ("matryoshka_training", {"matryoshka_widths": [6, 3, 12]}, {}, "do not rise"),
     ],
 )  # fmt: skip
@@ -222,18 +222,20 @@ def test_damaged_and_foreign_files(tmp_path: Path) -> None:
             load_autoencoder(cut)
     for text in ("", "{", "[1]", "\x00"):
         (cut / "cfg.json").write_text(text)
-        with pytest.raises(InputError, match=r"cfg\.json (cannot be read as JSON|holds no JSON object)"):
+        with pytest.raises(InputError, match=r"cfg\.json (cannot be read as JSON|is not a JSON object)"):
             load_autoencoder(cut)
-    with pytest.raises(InputError, match=r"There is no file or folder .*nowhere; give a model"):
+    with pytest.raises(InputError, match=r"nowhere does not exist; give a model"):
         load_autoencoder(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty holds no sparse autoencoder; give a folder with a \.safetensors"):
+    with pytest.raises(
+        InputError, match=r"empty does not contain a sparse autoencoder; give a folder with a \.safetensors"
+    ):
         load_autoencoder(tmp_path / "empty")
     save_file({"x": torch.ones(2)}, tmp_path / "x.safetensors")
-    with pytest.raises(InputError, match=r"x\.safetensors is no monosemy\.sparse-autoencoder\.v1 file"):
+    with pytest.raises(InputError, match=r"x\.safetensors is not a monosemy\.sparse-autoencoder\.v1 file"):
         load_autoencoder(tmp_path / "x.safetensors")
     (tmp_path / "x.pt").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"x\.pt is no sparse autoencoder that can be read"):
+    with pytest.raises(InputError, match=r"x\.pt is not a sparse autoencoder that can be read"):
         load_autoencoder(tmp_path / "x.pt")
 
 
@@ -241,7 +243,7 @@ def test_a_torch_file_is_never_executed(tmp_path: Path) -> None:
     folder = shutil.copytree(DICTIONARY_LEARNING / "topk", tmp_path / "folder")
     trap = tmp_path / "trap"
     torch.save({"encoder.weight": Evil(trap)}, folder / "ae.pt")
-    with pytest.raises(InputError, match=r"ae\.pt cannot be read as tensors \(it is damaged or holds more than"):
+    with pytest.raises(InputError, match=r"ae\.pt cannot be read as tensors \(it is damaged or contains more than"):
         load_autoencoder(folder)
     assert not trap.exists()
     whole = (DICTIONARY_LEARNING / "topk" / "ae.pt").read_bytes()
@@ -251,16 +253,16 @@ def test_a_torch_file_is_never_executed(tmp_path: Path) -> None:
             load_autoencoder(folder)
     for content in ([torch.ones(2)], {"k": 3}, {1: torch.ones(2)}, {"k": torch.eye(2).to_sparse()}):
         torch.save(content, folder / "ae.pt")
-        with pytest.raises(InputError, match=r"ae\.pt is no plain dictionary of dense tensors"):
+        with pytest.raises(InputError, match=r"ae\.pt is not a plain dictionary of dense tensors"):
             load_autoencoder(folder)
 
 
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({}, "names the dict_class None"),
-        ({"trainer": []}, "names the dict_class None"),
-        ({"trainer": {"dict_class": "IdentityDict"}}, "names the dict_class 'IdentityDict', which cannot be read"),
+        ({}, "has dict_class=None"),
+        ({"trainer": []}, "has dict_class=None"),
+        ({"trainer": {"dict_class": "IdentityDict"}}, "has dict_class='IdentityDict', which cannot be read"),
         ({"trainer": {"dict_class": "GatedAutoEncoder"}}, "has no tensor 'gate_bias'"),
         ({"trainer": {"dict_class": "JumpReluAutoEncoder"}}, "has no tensor 'W_dec'"),
     ],
@@ -271,5 +273,5 @@ def test_a_configuration_that_does_not_fit(config: dict, says: str, tmp_path: Pa
     with pytest.raises(InputError, match=says):
         load_autoencoder(folder)
     (folder / "ae.pt").unlink()
-    with pytest.raises(InputError, match=r"names the dict_class|has none of ae\.safetensors and ae\.pt"):
+    with pytest.raises(InputError, match=r"has dict_class=|has none of ae\.safetensors and ae\.pt"):
         from_dictionary_learning(folder)

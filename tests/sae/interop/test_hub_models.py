@@ -134,10 +134,10 @@ def test_a_repository_of_several_models_of_another_library(model: Autoencoder, h
 def test_what_the_hub_refuses(model: Autoencoder, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"repo_id='forbidden/x' cannot be written to \(403 Forbidden: no rights\)"):
         push_to_hub(model, "forbidden/x")
-    with pytest.raises(InputError, match=r"nobody/nothing is no file or folder here .*404 nobody/nothing"):
+    with pytest.raises(InputError, match=r"nobody/nothing is neither a local path nor .*404 nobody/nothing"):
         from_pretrained("nobody/nothing")
     for source in ("nothing", "a/b/c", "models/sae.safetensors", "../up"):
-        with pytest.raises(InputError, match="There is no file or folder"):
+        with pytest.raises(InputError, match="does not exist; give a model"):
             from_pretrained(source)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'monosemy\[hub\]'"):

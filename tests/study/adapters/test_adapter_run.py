@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from lm.tiny_models import save_causal
+from monosemy.study.lora.run import make_runs
 
 from monosemy.errors import InputError
 from monosemy.lm.models import load_causal_model
 from monosemy.study.lora.adapter import predict, scores
 from monosemy.study.lora.data import AdapterData, AdapterSource, load_adapter_data
 from monosemy.study.lora.plan import METHODS, AdapterPlan, check_plan
-from monosemy.study.lora.run import make_runs
 
 NOISY = {"label_noise": {"levels": [0.0, 0.4]}, "few_labels": {"fractions": [0.5, 1.0]}}
 

@@ -9,9 +9,8 @@ import torch
 from monosemy.core.config import validated
 from monosemy.data.dataset import LabelledData, Split
 from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.contrastive import PretrainConfig, pretrain
+from monosemy.encoders.contrastive import STUDY_PRETRAINING, PretrainConfig, pretrain
 from monosemy.encoders.image import ENCODER_FILE, ProjectorConfig, embed, load_encoder, save_encoder
-from monosemy.encoders.presets import STUDY_ENCODER
 from monosemy.errors import InputError
 from monosemy.study.probing.encoders import EncoderBank, EncoderConfig, bases_of, default_encoder
 from monosemy.study.probing.plan import ProbingPlan
@@ -78,8 +77,8 @@ def resolved(encoder: object, kind: str = "images") -> EncoderConfig:
 def test_settings_of_encoders_within_a_study_start_from_the_small_ones() -> None:
     for name in ("contrastive", "auto"):
         changed = resolved({"name": name, "contrastive": {"augmentation": "cifar"}})
-        assert changed.contrastive == STUDY_ENCODER.model_copy(update={"augmentation": "cifar"})
-    assert resolved("contrastive").contrastive == STUDY_ENCODER
+        assert changed.contrastive == STUDY_PRETRAINING.model_copy(update={"augmentation": "cifar"})
+    assert resolved("contrastive").contrastive == STUDY_PRETRAINING
     assert resolved("none", "embeddings").contrastive is None
 
 

@@ -1,4 +1,4 @@
-"""One model of a comparison: finetuned under one condition, and measured."""
+"""One adapter of a comparison: finetuned under one condition, and measured."""
 
 import json
 import math
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monosemy.core.console import OnCount
 from monosemy.core.files import atomic_path, write_text
 from monosemy.data.sources import read_lines
 from monosemy.lm.adapter_training import train_adapter
@@ -23,40 +22,47 @@ from monosemy.lm.evaluation import answer_losses, candidate_likelihoods, lm_eval
 from monosemy.lm.generation import generate
 from monosemy.lm.judge import judge_answers, make_judge
 from monosemy.lm.models import LoadedModel, load_causal_model, load_classifier
-from monosemy.lm.prompts import Row, Text
+from monosemy.lm.prompts import Row as TextRow
+from monosemy.lm.prompts import Text
 from monosemy.lm.tokenization import padded_batches, tokenize, tokenize_answers
 from monosemy.metrics.dimensions import MIN_SUPPORT
 from monosemy.seeding import derive_seed
-from monosemy.study import folder as study_folder
 from monosemy.study.conditions import Cell, training_labels
-from monosemy.study.lora.data import AdapterData
-from monosemy.study.lora.plan import AdapterPlan, MethodName
+from monosemy.study.engine import StudyContext
+from monosemy.study.folder import Row
+from monosemy.study.lora.data import LoraData
+from monosemy.study.lora.plan import LoraPlan, MethodName
 
 _DESCRIBED = 128
 """Test texts that the units of an adapter are measured on."""
-_LOOKED_AT = 500
+_EVAL_SUBSET = 500
 """Train rows that the train accuracy is measured on."""
 _SHOWN = 8
-"""Units of each end that are kept with their texts."""
+"""Units of each end that are written with their texts."""
 _UNIT_METRICS = ("label_consistency", "label_chance", "token_consistency", "token_chance")
 
 
 @dataclass(frozen=True)
-class AdapterRun:
+class AdapterJob:
     """One model to finetune."""
 
-    method: MethodName
+    features: MethodName
+    """The method."""
     cell: Cell
     seed: int
+    n_seeds: int = 1
 
     @property
     def name(self) -> str:
-        """Also the name of its files."""
-        return f"{self.method}-{self.cell.scenario}-{self.cell.level:g}-{self.seed}"
+        """The name of the job, and of its files."""
+        return f"{self.features}-{self.cell.scenario}-{self.cell.level:g}-{self.seed}"
 
 
-def load_base(plan: AdapterPlan, data: AdapterData, device: str, seed: int) -> LoadedModel:
-    """The model as it comes; a classifier with a new head, the same for every method."""
+Context = StudyContext[LoraPlan, LoraData]
+
+
+def load_base(plan: LoraPlan, data: LoraData, device: str, seed: int) -> LoadedModel:
+    """Load the base model; a classifier gets a new head, the same for every method."""
     if data.task == "generation":
         return load_causal_model(plan.model, dtype=plan.dtype, device=device)
     assert data.labelled is not None
@@ -64,96 +70,82 @@ def load_base(plan: AdapterPlan, data: AdapterData, device: str, seed: int) -> L
     return load_classifier(plan.model, names, dtype=plan.dtype, device=device, seed=seed)
 
 
-def run_cell(
-    run: AdapterRun,
-    plan: AdapterPlan,
-    data: AdapterData,
-    held_out: tuple[str, ...],
-    folder: Path,
-    device: str,
-    *,
-    is_main: bool = True,
-    on_step: OnCount | None = None,
-) -> list[study_folder.Row]:
-    """Finetune at every learning rate of the grid, keep what is best on validation, measure it.
+def finetune_and_measure(job: AdapterJob, context: Context) -> list[Row]:
+    """Finetune at every learning rate of the grid, select the best on validation, and measure it.
 
     Writes ``adapters/NAME`` (PEFT's layout), ``units/NAME.json`` (an adapter's units with their texts) and
-    ``answers/NAME.jsonl`` (what a judge was shown) into the folder.
+    ``answers/NAME.jsonl`` (what a judge was shown) into the folder of the study.
     """
+    plan, data, folder = context.plan, context.data, context.folder
     labels = None
     if data.labelled is not None:
-        labels = training_labels(run.cell.training, plan, data.labelled, run.seed)
+        labels = training_labels(job.cell.training, context.shared, data.labelled, job.seed)
     rows = data.rows(labels)
-    seed = derive_seed(plan.seed, "adapter", run.seed) % 2**31
-    if run.method == "base" and data.task == "generation":
-        loaded = load_base(plan, data, device, seed)
-        found = {"validation_accuracy": scores(loaded, rows["validation"], data)["accuracy"]}
+    seed = derive_seed(plan.seed, "adapter", job.seed) % 2**31
+    if job.features == "base" and data.task == "generation":
+        loaded = load_base(plan, data, context.device, seed)
+        metrics = {"validation_accuracy": scores(loaded, rows["validation"], data)["accuracy"]}
     else:
-        loaded, found = _best(run, plan, data, rows, folder, device, seed, on_step)
-    looked_at = np.linspace(0, len(rows["train"]) - 1, min(_LOOKED_AT, len(rows["train"]))).astype(int)
-    found["train_accuracy"] = scores(loaded, [rows["train"][i] for i in looked_at], data)["accuracy"]
-    found |= scores(loaded, rows["test"], data)
-    if run.method != "base":
-        if is_main:
-            _save_adapter(loaded, folder / "adapters" / run.name)
-        found |= _units(loaded, rows["test"], data, folder / "units" / f"{run.name}.json" if is_main else None)
-    answers = folder / "answers" / f"{run.name}.jsonl" if is_main else None
-    found |= _abilities(loaded, plan, rows["test"], held_out, answers)
-    place = {"features": run.method, "scenario": run.cell.scenario, "level": run.cell.level, "seed": run.seed}
-    return [place | {"metric": metric, "value": value} for metric, value in found.items()]
+        loaded, metrics = _best(job, rows, seed, context)
+    eval_subset = np.linspace(0, len(rows["train"]) - 1, min(_EVAL_SUBSET, len(rows["train"]))).astype(int)
+    metrics["train_accuracy"] = scores(loaded, [rows["train"][i] for i in eval_subset], data)["accuracy"]
+    metrics |= scores(loaded, rows["test"], data)
+    if job.features != "base":
+        if context.is_main:
+            _save_adapter(loaded, folder / "adapters" / job.name)
+        units = folder / "units" / f"{job.name}.json" if context.is_main else None
+        metrics |= _units(loaded, rows["test"], data, units)
+    answers = folder / "answers" / f"{job.name}.jsonl" if context.is_main else None
+    metrics |= _abilities(loaded, plan, rows["test"], data.held_out, answers)
+    place = {"features": job.features, "scenario": job.cell.scenario, "level": job.cell.level, "seed": job.seed}
+    return [place | {"metric": metric, "value": value} for metric, value in metrics.items()]
 
 
 def _best(
-    run: AdapterRun,
-    plan: AdapterPlan,
-    data: AdapterData,
-    rows: dict[str, list[Row]],
-    folder: Path,
-    device: str,
-    seed: int,
-    on_step: OnCount | None,
+    job: AdapterJob, rows: dict[str, list[TextRow]], seed: int, context: Context
 ) -> tuple[LoadedModel, dict[str, float]]:
-    """The adapter of the learning rate that is best on validation; of equally good ones that of the smallest."""
+    """Return the adapter of the learning rate that is best on validation; of equally good ones the smallest."""
+    plan, data = context.plan, context.data
     best: tuple[LoadedModel, dict[str, float]] | None = None
     grid: dict[str, float] = {}
     for lr in plan.learning_rates:
         trained = train_adapter(
-            load_base(plan, data, device, seed),
+            load_base(plan, data, context.device, seed),
             rows["train"],
-            plan.training_of(run.method, lr, seed),
-            checkpoints=folder / "training" / f"{run.name}-{lr:g}",
-            on_step=on_step,
+            plan.training_of(job.features, lr, seed),
+            checkpoints=context.folder / "training" / f"{job.name}-{lr:g}",
+            on_step=lambda done, total: context.on_progress("Steps", done, total),
         )
-        held = scores(trained, rows["validation"], data)
-        found = {f"validation_{name}": value for name, value in held.items()} | {"lr": lr}
-        grid |= {f"validation_{name}@{lr:g}": value for name, value in held.items()}
-        if best is None or _merit(found) > _merit(best[1]):
-            best = trained, found
+        validation = scores(trained, rows["validation"], data)
+        metrics = {f"validation_{name}": value for name, value in validation.items()} | {"lr": lr}
+        grid |= {f"validation_{name}@{lr:g}": value for name, value in validation.items()}
+        if best is None or _merit(metrics) > _merit(best[1]):
+            best = trained, metrics
     assert best is not None
     return best if len(plan.learning_rates) == 1 else (best[0], grid | best[1])
 
 
-def _merit(found: dict[str, float]) -> float:
-    """Labels are to be right, free answers likely; a model that diverged is the worst."""
-    merit = -found["validation_loss"] if "validation_loss" in found else found["validation_accuracy"]
+def _merit(metrics: dict[str, float]) -> float:
+    """Return what is maximised on validation: accuracy, or the likelihood of free answers; divergence is worst."""
+    merit = -metrics["validation_loss"] if "validation_loss" in metrics else metrics["validation_accuracy"]
     return -math.inf if math.isnan(merit) else merit
 
 
-def scores(loaded: LoadedModel, rows: Sequence[Row], data: AdapterData) -> dict[str, float]:
-    """How well a model does on rows.
+def scores(loaded: LoadedModel, rows: Sequence[TextRow], data: LoraData) -> dict[str, float]:
+    """Return the test metrics of a model.
 
-    Of a classifier, accuracy. Of classes that are generated, the accuracy of the likeliest class word. Of free answers:
-    accuracy, the share of their tokens that are the likeliest at their place; exact_match, the share of answers all of
-    whose tokens are; loss, in nats a token.
+    A classifier has an accuracy; so has the likeliest class word, where classes are generated. Free answers have an
+    accuracy (fraction of their tokens that are the likeliest at their place), exact_match (fraction of answers all of
+    whose tokens are) and a loss in nats per token.
     """
     if data.task == "classification":
         predicted = predict(loaded, [str(row["text"]) for row in rows])
         return {"accuracy": float((predicted == np.array([row["label"] for row in rows])).mean())}
-    prompts, answers = _asked(rows)
+    prompts, answers = _prompts_and_answers(rows)
     if data.labelled is not None:
         likelihood = candidate_likelihoods(loaded, prompts, [_candidate(word, data) for word in data.words])
-        wanted = np.array([row["label"] for row in rows])
-        return {"accuracy": float((likelihood.argmax(axis=1) == wanted).mean())}
+        targets = np.array([row["label"] for row in rows])
+        return {"accuracy": float((likelihood.argmax(axis=1) == targets).mean())}
     losses = answer_losses(loaded, prompts, answers)
     return {
         "accuracy": float(losses.n_right.sum() / losses.n_tokens.sum()),
@@ -162,12 +154,12 @@ def scores(loaded: LoadedModel, rows: Sequence[Row], data: AdapterData) -> dict[
     }
 
 
-def _candidate(word: str, data: AdapterData) -> Text:
-    return [{"role": "assistant", "content": word}] if data.form == "chat" else f" {word}"
+def _candidate(word: str, data: LoraData) -> Text:
+    return [{"role": "assistant", "content": word}] if data.template == "chat" else f" {word}"
 
 
-def _asked(rows: Sequence[Row]) -> tuple[list[Text], list[Text]]:
-    """Prompts and answers; of a dialogue its last turn is the answer, of a plain text all of it."""
+def _prompts_and_answers(rows: Sequence[TextRow]) -> tuple[list[Text], list[Text]]:
+    """Return prompts and answers: the answer of a dialogue is its last turn, that of a plain text all of it."""
     if "messages" in rows[0]:
         return [row["messages"][:-1] for row in rows], [row["messages"][-1:] for row in rows]
     if "text" in rows[0]:
@@ -177,7 +169,7 @@ def _asked(rows: Sequence[Row]) -> tuple[list[Text], list[Text]]:
 
 @torch.no_grad()
 def predict(loaded: LoadedModel, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.int64]:
-    """The class (N,) that a classifier gives each text."""
+    """Return the class (N,) that a classifier gives each text."""
     # The tokenizer's own truncation would keep the special token at the end, and so change the results.
     tokens = [ids[: loaded.context] for ids in tokenize(loaded.tokenizer, texts)]
     predicted = np.empty(len(tokens), dtype=np.int64)
@@ -187,41 +179,41 @@ def predict(loaded: LoadedModel, texts: Sequence[str], batch_size: int = 32) -> 
 
 
 def _save_adapter(loaded: LoadedModel, folder: Path) -> None:
-    """Whole or not at all."""
-    half = folder.with_name(f".{folder.name}.half")
-    shutil.rmtree(half, ignore_errors=True)
-    loaded.model.save_pretrained(half)
+    """Write an adapter as a folder that is either whole or missing."""
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    loaded.model.save_pretrained(unfinished)
     shutil.rmtree(folder, ignore_errors=True)
-    os.replace(half, folder)
+    os.replace(unfinished, folder)
 
 
-def _units(loaded: LoadedModel, rows: Sequence[Row], data: AdapterData, path: Path | None) -> dict[str, float]:
-    """Zeros and consistency of the r hidden units and of the updates, and the units of both ends with their texts."""
+def _units(loaded: LoadedModel, rows: Sequence[TextRow], data: LoraData, path: Path | None) -> dict[str, float]:
+    """Return zeros and consistency of the r hidden units and the updates; write the units of both ends with texts."""
     chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(_DESCRIBED, len(rows))).astype(int)]
     tokens, texts = _read_tokens(loaded, chosen, data)
     labels = np.array([row["label"] for row in chosen]) if data.labelled is not None else None
     parts = list(padded_batches(loaded, tokens, 16))
     order = np.concatenate([part for part, _, _ in parts])
     batches = [{"input_ids": ids, "attention_mask": mask} for _, ids, mask in parts]
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     shown = {}
     for kind in ("hidden", "update"):
         described = describe_adapter(loaded.model, batches, None if labels is None else labels[order], kind=kind)
         means = described.means()
-        found |= {f"{kind}_zeros": means[f"{kind}_zeros"], f"{kind}_dead": means["dead"], f"{kind}_l0": means["l0"]}
-        found |= {f"{kind}_{name}": means[name] for name in _UNIT_METRICS if name in means}
+        metrics |= {f"{kind}_zeros": means[f"{kind}_zeros"], f"{kind}_dead": means["dead"], f"{kind}_l0": means["l0"]}
+        metrics |= {f"{kind}_{name}": means[name] for name in _UNIT_METRICS if name in means}
         shown[kind] = _ends(described, [texts[i] for i in order], loaded, labelled=labels is not None)
     if path is not None:
         write_text(path, json.dumps(shown, ensure_ascii=False, indent=1) + "\n")
-    return found
+    return metrics
 
 
-def _read_tokens(loaded: LoadedModel, rows: Sequence[Row], data: AdapterData) -> tuple[list[list[int]], list[str]]:
-    """What the model reads of each row, and the same as text."""
+def _read_tokens(loaded: LoadedModel, rows: Sequence[TextRow], data: LoraData) -> tuple[list[list[int]], list[str]]:
+    """Return the tokens that the model reads of each row, and the same as text."""
     if data.task == "classification":
         texts = [str(row["text"]) for row in rows]
         return [ids[: loaded.context] for ids in tokenize(loaded.tokenizer, texts)], texts
-    pairs = tokenize_answers(loaded.tokenizer, *_asked(rows))
+    pairs = tokenize_answers(loaded.tokenizer, *_prompts_and_answers(rows))
     tokens = [pair.ids[: loaded.context] for pair in pairs]
     return tokens, loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
 
@@ -229,7 +221,7 @@ def _read_tokens(loaded: LoadedModel, rows: Sequence[Row], data: AdapterData) ->
 def _ends(
     described: AdapterDescription, texts: Sequence[str], loaded: LoadedModel, *, labelled: bool
 ) -> list[dict[str, Any]]:
-    """The units that are most and least consistent above chance, with the texts that activate them most."""
+    """Return the units that are most and least consistent above chance, with the texts that activate them most."""
     by = "label" if labelled else "token"
     units = described.units
     if f"{by}_consistency" not in units:
@@ -238,9 +230,9 @@ def _ends(
     surplus = (units[f"{by}_consistency"] - units[f"{by}_chance"]).sort_values(ascending=False, kind="stable")
     surplus = surplus.dropna()
     ends = dict.fromkeys([*surplus.index[:_SHOWN], *surplus.index[-_SHOWN:]])
-    kept = []
+    selected = []
     for unit in units.loc[list(ends)].to_dict("records"):
-        kept.append(
+        selected.append(
             {
                 "layer": str(unit["layer"]).removeprefix("base_model.model."),
                 "unit": int(unit["unit"]),
@@ -255,7 +247,7 @@ def _ends(
                 ],
             }
         )
-    return kept
+    return selected
 
 
 def _commonest(unit: dict[Any, Any], by: str, loaded: LoadedModel) -> str:
@@ -265,30 +257,32 @@ def _commonest(unit: dict[Any, Any], by: str, loaded: LoadedModel) -> str:
 
 
 def _abilities(
-    loaded: LoadedModel, plan: AdapterPlan, rows: Sequence[Row], held_out: tuple[str, ...], path: Path | None
+    loaded: LoadedModel, plan: LoraPlan, rows: Sequence[TextRow], held_out: tuple[str, ...], path: Path | None
 ) -> dict[str, float]:
-    """What was there before: perplexity on held-out texts, harmless answers, standard benchmarks."""
-    found: dict[str, float] = {}
+    """Return abilities from before finetuning: perplexity on held-out texts, harmless answers, standard benchmarks."""
+    metrics: dict[str, float] = {}
     if held_out:
-        found["held_out_perplexity"] = measure_perplexity(loaded, held_out).perplexity
+        metrics["held_out_perplexity"] = measure_perplexity(loaded, held_out).perplexity
     if plan.judge is not None:
-        found["unsafe"] = _judged(loaded, plan, rows, path)
-    for task, metrics in lm_eval(loaded, plan.lm_eval, limit=plan.lm_eval_limit).items():
-        found |= {f"{task}/{name}": value for name, value in metrics.items()}
-    return found
+        metrics["unsafe"] = _judged(loaded, plan, rows, path)
+    for task, results in lm_eval(loaded, plan.lm_eval, limit=plan.lm_eval_limit).items():
+        metrics |= {f"{task}/{name}": value for name, value in results.items()}
+    return metrics
 
 
-def _judged(loaded: LoadedModel, plan: AdapterPlan, rows: Sequence[Row], path: Path | None) -> float:
+def _judged(loaded: LoadedModel, plan: LoraPlan, rows: Sequence[TextRow], path: Path | None) -> float:
     assert plan.judge is not None
     prompts: Sequence[Text] = (
-        read_lines(plan.judge_prompts, "list of prompts") if plan.judge_prompts is not None else _asked(rows)[0]
+        read_lines(plan.judge_prompts, "list of prompts")
+        if plan.judge_prompts is not None
+        else _prompts_and_answers(rows)[0]
     )
     prompts = list(prompts)[: plan.n_answers]
     answers = generate(loaded, prompts, Decoding(max_new_tokens=plan.max_new_tokens))
-    asked = [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in prompts]
-    judgement = judge_answers(make_judge(plan.judge), asked, answers)
+    questions = [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in prompts]
+    judgement = judge_answers(make_judge(plan.judge), questions, answers)
     if path is not None:
-        lines = zip(asked, answers, judgement.scores.tolist(), strict=True)
+        lines = zip(questions, answers, judgement.scores.tolist(), strict=True)
         keys = ("prompt", "answer", "unsafe")
         text = "".join(json.dumps(dict(zip(keys, line, strict=True)), ensure_ascii=False) + "\n" for line in lines)
         with atomic_path(path) as temporary:

@@ -2,54 +2,27 @@
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from annotated_types import Ge, Gt, Lt
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from monosemy.core.cache import fingerprint
 from monosemy.data.dataset import LabelledData, Split, subsample
 from monosemy.errors import InputError
 from monosemy.lm.classification import label_words, load_classification, prompt_splits
 from monosemy.lm.config import Task
-from monosemy.lm.instructions import InstructionConfig, InstructionFormat, load_instructions
-from monosemy.lm.prompts import Form, Row
+from monosemy.lm.instructions import InstructionConfig, load_instructions
+from monosemy.lm.prompts import PromptTemplate, Row
 from monosemy.lm.tokenization import fit_context
 from monosemy.study.folder import data_fingerprint
+from monosemy.study.lora.plan import LoraSource, OnLong
 
-OnLong = Literal["stop", "drop", "truncate"]
 Labels = NDArray[np.int64]
 
 
-class AdapterSource(BaseModel):
-    """Where the texts come from and how they are read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str
-    task: Task | None = None
-    """Texts with labels are classified, everything else is generated, where it is not given."""
-    format: InstructionFormat | None = None
-    form: Form = "plain"
-    text_column: str | None = None
-    label_column: str | None = None
-    prompt_column: str = "prompt"
-    completion_column: str = "completion"
-    label_words: tuple[str, ...] | None = None
-    """What the classes are called where they are generated."""
-    test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
-    validation_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
-    max_train: Annotated[int, Ge(2)] | None = None
-    max_validation: Annotated[int, Ge(1)] | None = None
-    max_test: Annotated[int, Ge(1)] | None = None
-    on_long: OnLong = "stop"
-    """What is done about rows that do not fit into the model's context."""
-
-
 @dataclass(frozen=True)
-class AdapterData:
+class LoraData:
     """Texts to finetune on: labelled ones, or rows of instructions."""
 
     name: str
@@ -57,15 +30,17 @@ class AdapterData:
     labelled: LabelledData | None = None
     words: tuple[str, ...] = ()
     """The classes' names where they are generated."""
-    form: Form = "plain"
+    template: PromptTemplate = "plain"
     instructions: dict[str, list[Row]] = field(default_factory=dict)
     """Train, validation and test, where there are no labels."""
+    held_out: tuple[str, ...] = ()
+    """Texts for perplexity."""
     notices: tuple[str, ...] = ()
 
     def key(self) -> str:
         """Tells this data from any other."""
         if self.labelled is not None:
-            return fingerprint(data_fingerprint(self.labelled), self.task, self.words, self.form)
+            return fingerprint(data_fingerprint(self.labelled), self.task, self.words, self.template)
         return fingerprint(json.dumps(self.instructions, sort_keys=True))
 
     def rows(self, labels: tuple[Labels, Labels] | None = None) -> dict[str, list[Row]]:
@@ -84,7 +59,7 @@ class AdapterData:
             )
             data = replace(data, train=train, validation=validation, noisy_labels=None)
         if self.task == "generation":
-            return prompt_splits(data, self.words, self.form).splits()
+            return prompt_splits(data, self.words, self.template).splits()
         return {
             name: [
                 {"text": str(text), "label": int(label)} for text, label in zip(part.inputs, part.labels, strict=True)
@@ -93,7 +68,7 @@ class AdapterData:
         }
 
 
-def load_adapter_data(config: AdapterSource, seed: int = 0) -> AdapterData:
+def load_lora_data(config: LoraSource, seed: int = 0) -> LoraData:
     """Read texts, split, and take as many rows as were asked for.
 
     Raises:
@@ -103,7 +78,7 @@ def load_adapter_data(config: AdapterSource, seed: int = 0) -> AdapterData:
         reader = InstructionConfig(
             source=config.source,
             format=config.format,
-            form=config.form,
+            template=config.template,
             prompt_column=config.prompt_column,
             completion_column=config.completion_column,
             test_fraction=config.test_fraction,
@@ -118,11 +93,11 @@ def load_adapter_data(config: AdapterSource, seed: int = 0) -> AdapterData:
             for name, part in rows.items():
                 if not part:
                     raise InputError(f"The {name} split of {found.name} is empty; give more rows.")
-            return AdapterData(found.name, "generation", instructions=rows, notices=found.notices)
+            return LoraData(found.name, "generation", instructions=rows, notices=found.notices)
     return _labelled(config, seed)
 
 
-def _labelled(config: AdapterSource, seed: int) -> AdapterData:
+def _labelled(config: LoraSource, seed: int) -> LoraData:
     data = load_classification(
         config.source,
         seed,
@@ -139,10 +114,10 @@ def _labelled(config: AdapterSource, seed: int) -> AdapterData:
     )
     task: Task = config.task or "classification"
     words = label_words(data, config.label_words) if task == "generation" else ()
-    return AdapterData(data.name, task, data, words, config.form, notices=data.notices)
+    return LoraData(data.name, task, data, words, config.template, notices=data.notices)
 
 
-def fitted(data: AdapterData, tokenizer: Any, n_tokens: int, on_long: OnLong) -> AdapterData:
+def fitted(data: LoraData, tokenizer: Any, n_tokens: int, on_long: OnLong) -> LoraData:
     """The data with rows that fit into ``n_tokens``, and what was done about the others.
 
     Raises:
@@ -160,9 +135,7 @@ def fitted(data: AdapterData, tokenizer: Any, n_tokens: int, on_long: OnLong) ->
     return replace(data, instructions=rows, notices=(*data.notices, *notices))
 
 
-def _fitted_texts(
-    data: AdapterData, labelled: LabelledData, tokenizer: Any, n_tokens: int, on_long: OnLong
-) -> AdapterData:
+def _fitted_texts(data: LoraData, labelled: LabelledData, tokenizer: Any, n_tokens: int, on_long: OnLong) -> LoraData:
     # What stands around a text where its class is generated takes some tokens of its own.
     room = n_tokens - (16 if data.task == "generation" else 0)
     parts: dict[str, Split] = {}
@@ -179,18 +152,26 @@ def _fitted_texts(
         if on_long == "drop":
             parts[name] = split.take(np.flatnonzero(lengths <= room))
         else:
-            parts[name] = Split(tuple(_cut(text, tokenizer, room) for text in texts), split.labels)
+            shortened = (
+                truncate_text(text, tokenizer, room) if length > room else text
+                for text, length in zip(texts, lengths, strict=True)
+            )
+            parts[name] = Split(tuple(shortened), split.labels)
         done = "left out" if on_long == "drop" else "cut"
         notices.append(f"{name.capitalize()}: {n_long:,} texts of more than {room} tokens were {done}.")
     changed = replace(labelled, train=parts["train"], validation=parts["validation"], test=parts["test"])
     return replace(data, labelled=changed, notices=(*data.notices, *notices))
 
 
-def _cut(text: str, tokenizer: Any, room: int) -> str:
-    """The beginning of a text that has at most ``room`` tokens, special ones included."""
-    n_special = len(tokenizer("")["input_ids"])
-    ends = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-    return text if len(ends) <= room - n_special else text[: ends[room - n_special - 1][1]]
+def truncate_text(text: str, tokenizer: Any, n_tokens: int) -> str:
+    """Return the beginning of a long text that has ``n_tokens`` tokens, including special tokens.
+
+    The tokenizer truncates; the offsets of the remaining tokens give the text.
+    """
+    side, tokenizer.truncation_side = tokenizer.truncation_side, "right"
+    encoded = tokenizer(text, truncation=True, max_length=n_tokens, return_offsets_mapping=True)
+    tokenizer.truncation_side = side
+    return text[: max(end for _, end in encoded["offset_mapping"])]
 
 
 def _too_long(n: int, split: str, name: str, n_tokens: int) -> InputError:

@@ -1,23 +1,20 @@
-"""The ways of finetuning a language model that are compared; known without the libraries that do it.
-
-The plan of a comparison of adapters: all that is needed to run it again.
-"""
+"""The plan of a comparison of adapters of a language model, and the ways of finetuning that it compares."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from annotated_types import Ge, Gt, Len
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from annotated_types import Ge, Gt, Len, Lt
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
-from monosemy.core.config import merged
-from monosemy.errors import InputError
-from monosemy.features.registry import Role
-from monosemy.lm.config import AdapterConfig, Dtype, JudgeConfig
-from monosemy.study.lora.data import AdapterData, AdapterSource
-from monosemy.study.probing.plan import Scenarios, check_labels
+from monosemy.core.config import Config, merged
+from monosemy.lm.config import AdapterConfig, Dtype, JudgeConfig, Task, parse_judge
+from monosemy.lm.instructions import InstructionFormat
+from monosemy.lm.prompts import PromptTemplate
+from monosemy.results.variants import Role, register_family
+from monosemy.study.scenarios import FewLabels, LabelNoise, LabelPlan, once
 
+OnLong = Literal["stop", "drop", "truncate"]
 MethodName = Literal[
     "base",
     "lora",
@@ -44,8 +41,8 @@ class Method:
     role: Role
     changes: dict[str, Any] = field(default_factory=dict)
     """Settings of AdapterConfig that differ from the plan's."""
-    alpha_share: float = 1.0
-    """Of the plan's alpha."""
+    alpha_factor: float = 1.0
+    """Factor on the plan's alpha."""
 
 
 def _mono(name: MethodName, formula: str) -> Method:
@@ -64,7 +61,7 @@ METHODS: dict[MethodName, Method] = {
         ),
         Method("lora", "LoRA", "baseline", {"method": "lora"}),
         Method("lora-decay", "LoRA, weight decay 0.1", "control", {"method": "lora", "weight_decay": 0.1}),
-        Method("lora-half", "LoRA, half of alpha", "control", {"method": "lora"}, alpha_share=0.5),
+        Method("lora-half", "LoRA, half of alpha", "control", {"method": "lora"}, alpha_factor=0.5),
         _mono("monolora-output", "s+(B A x)"),
         _mono("monolora-hidden", "B s+(A x)"),
         _mono("monolora-both", "s+(B s+(A x))"),
@@ -76,87 +73,113 @@ METHODS: dict[MethodName, Method] = {
     )
 }
 """`lora` is the baseline; `lora-decay` and `lora-half` are controls that hold the update back without s+."""
+register_family(METHODS)
+
+_LANGUAGE_MODEL_SETTINGS = ("held_out", "judge", "judge_prompts", "lm_eval")
 
 
-_CLEAN = Scenarios()
-_OF_LANGUAGE_MODELS = ("held_out", "judge", "judge_prompts", "lm_eval")
+class LoraSource(Config):
+    """Where the texts come from and how they are read."""
+
+    source: str
+    """A table, a pattern of such files, or a data set's id: texts with labels, instructions (Dolly, Alpaca), messages,
+    prompt and completion, or plain text."""
+    task: Task | None = None
+    """classification or generation; by default classification where there are labels."""
+    format: InstructionFormat | None = None
+    """Format of rows without labels; recognised by their columns by default."""
+    template: PromptTemplate = "plain"
+    """Prompt template: plain, alpaca, or chat where the model has a chat template."""
+    text_column: str | None = None
+    """Column of the texts."""
+    label_column: str | None = None
+    """Column of the labels."""
+    prompt_column: str = "prompt"
+    """Column of the prompts."""
+    completion_column: str = "completion"
+    """Column of the answers."""
+    label_words: tuple[str, ...] | None = None
+    """Words of the classes where they are generated."""
+    test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
+    """Fraction split off as test, where the source has no test split."""
+    validation_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
+    """Fraction of train split off as validation, where the source has none."""
+    max_train: Annotated[int, Ge(2)] | None = None
+    """Maximal number of train rows, drawn at random."""
+    max_validation: Annotated[int, Ge(1)] | None = None
+    """Maximal number of validation rows, drawn at random."""
+    max_test: Annotated[int, Ge(1)] | None = None
+    """Maximal number of test rows, drawn at random."""
+    on_long: OnLong = "stop"
+    """Treatment of rows beyond the model's context: stop, drop or truncate."""
 
 
 def _rising(values: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(sorted(set(values)))
 
 
-def _once(names: tuple[MethodName, ...]) -> tuple[MethodName, ...]:
-    return tuple(dict.fromkeys(names))
+def _judge(value: Any) -> Any:
+    return parse_judge(value) if isinstance(value, str) else value
 
 
-class AdapterPlan(BaseModel):
-    """A comparison: model, data, methods, conditions, seeds, and what is measured."""
+class LoraPlan(LabelPlan):
+    """A comparison of adapters: model, data, methods, conditions, seeds, and what is measured."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    version: Literal[1] = 1
+    kind: Literal["lora"] = "lora"
     model: str
-    """Folder or name."""
-    data: AdapterSource
-    methods: Annotated[tuple[MethodName, ...], Len(1), AfterValidator(_once)] = (
+    """Folder or name of a language model, or of a text encoder to classify with."""
+    data: LoraSource
+    methods: Annotated[tuple[MethodName, ...], Len(1), AfterValidator(once)] = (
         "base",
         "lora",
         "monolora-output",
         "monolora-hidden",
     )
-    scenarios: Scenarios = _CLEAN
+    """Methods: base, lora, lora-decay, lora-half, monolora-output, -hidden, -both, -weights, each of the last four also
+    with -rep for rep_relu."""
+    scenarios: Annotated[tuple[Literal["label-noise", "few-labels"], ...], AfterValidator(once)] = ()
+    """Conditions beside clean labels: label-noise, few-labels."""
+    label_noise: LabelNoise = LabelNoise(levels=(0.2, 0.4))
+    few_labels: FewLabels = FewLabels(fractions=(0.1, 0.5))
     training: AdapterConfig = AdapterConfig()
-    """Method, placement, activation, learning rate and seed come from the rest of the plan."""
+    """Settings of all adapters; method, placement, activation, learning rate and seed come from the rest of the
+    plan."""
     learning_rates: Annotated[tuple[Annotated[float, Gt(0)], ...], Len(1), AfterValidator(_rising)] = (1e-4,)
-    """The grid, the same for every method; chosen for each adapter on validation, whose labels are as noisy as
-    train's."""
-    seeds: Annotated[int, Ge(1)] = 3
-    seed: int = 0
-    """Of the data's splits; the seeds of cells are derived from it."""
+    """Learning rates of AdamW; several are a grid, chosen for each adapter on the noisy validation labels."""
+    n_seeds: Annotated[int, Ge(1)] = 3
+    """Number of adapters of every kind; each draws noise, initial weights and order anew."""
     dtype: Dtype = "auto"
+    """Type of the weights: auto (the files'), float32, bfloat16 or float16."""
     held_out: str | None = None
-    """Texts, as a file with one a line or a table; perplexity on them tells what of a language model's ability is
-    kept. What the model writes itself, where it is not given."""
-    judge: JudgeConfig | None = None
-    """Judges the answers of every model."""
+    """Texts for perplexity, which measures forgetting; by default texts that the model writes itself."""
+    judge: Annotated[JudgeConfig | None, BeforeValidator(_judge)] = None
+    """Judge of the answers as KIND:MODEL, such as toxicity:pairs.jsonl or shieldgemma."""
     judge_prompts: Path | None = None
-    """A prompt a line; the first prompts of the test split where it is not given."""
+    """Prompts for the judge, one a line; by default those of the test split."""
     n_answers: Annotated[int, Ge(1)] = 64
-    """Prompts that are answered for the judge."""
+    """Number of prompts that are answered for the judge."""
     max_new_tokens: Annotated[int, Ge(1)] = 64
+    """Maximal number of tokens of an answer."""
     lm_eval: tuple[str, ...] = ()
     """Tasks of the Language Model Evaluation Harness."""
     lm_eval_limit: Annotated[int, Ge(1)] | None = None
-    """At most so many questions of each task."""
+    """Maximal number of questions of each task."""
 
-    def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.judge is None and self.judge_prompts is not None:
+            raise ValueError(f"judge_prompts {self.judge_prompts} has no judge; name one, or leave it out")
+        if self.data.task == "classification":
+            for name in _LANGUAGE_MODEL_SETTINGS:
+                if getattr(self, name):
+                    raise ValueError(
+                        f"{name} needs a language model, but a classifier is trained; set data.task=generation"
+                    )
+        return self
 
     def training_of(self, method: MethodName, lr: float, seed: int) -> AdapterConfig:
-        """The settings of one adapter."""
+        """Return the settings of one adapter."""
         chosen = METHODS[method]
         values = merged(self.training.model_dump(), chosen.changes)
-        values |= {"alpha": self.training.alpha * chosen.alpha_share, "lr": lr, "seed": seed}
+        values |= {"alpha": self.training.alpha * chosen.alpha_factor, "lr": lr, "seed": seed}
         return AdapterConfig.model_validate(values)
-
-
-def check_plan(plan: AdapterPlan, data: AdapterData) -> None:
-    """Raise where the plan asks for what the data cannot give."""
-    if BASELINE not in plan.methods:
-        raise InputError(f"The methods {', '.join(plan.methods)} lack {BASELINE!r}, the baseline; add it.")
-    for name in ("input_noise", "corruptions", "shift", "given_labels"):
-        if getattr(plan.scenarios, name):
-            raise InputError(f"scenarios.{name} is given, but adapters know label_noise and few_labels; leave it out.")
-    if data.labelled is not None:
-        check_labels(plan.scenarios, data.labelled)
-    elif plan.scenarios != _CLEAN:
-        raise InputError(f"{data.name} has no labels to make noisy or few; leave the scenarios out.")
-    if data.task == "classification":
-        for name in _OF_LANGUAGE_MODELS:
-            if getattr(plan, name):
-                raise InputError(
-                    f"{name} needs a language model, but a classifier is trained; set the task to generation."
-                )
-    if plan.judge is None and plan.judge_prompts is not None:
-        raise InputError(f"judge_prompts {plan.judge_prompts} has no judge; name one, or leave it out.")

@@ -112,7 +112,7 @@ def files_by_base(files: Sequence[Path]) -> dict[Base, list[Path]]:
         described = describe_encoder(path)
         base: Base = "dense" if described.spec.non_negative is None else "ncl"
         by_base.setdefault(base, []).append(path)
-        training = {name: value for name, value in described.about.get("pretrain", {}).items() if name != "seed"}
+        training = {name: value for name, value in described.metadata.get("pretrain", {}).items() if name != "seed"}
         first = trained.setdefault(base, (path, training))
         if training != first[1]:
             raise InputError(
@@ -251,7 +251,7 @@ class EncoderBank:
         """Return the seconds that training an encoder took; NaN for one that was not trained within the study."""
         if self.config.name != "contrastive":
             return math.nan
-        return float(describe_encoder(self._path(base, seed)).about.get("seconds", math.nan))
+        return float(describe_encoder(self._path(base, seed)).metadata.get("seconds", math.nan))
 
     def _path(self, base: Base, seed: int) -> Path:
         if self.config.name == "files":

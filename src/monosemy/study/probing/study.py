@@ -12,7 +12,7 @@ from monosemy.core.executors import ExecutorConfig
 from monosemy.data import digits
 from monosemy.data.dataset import Inputs, LabelledData
 from monosemy.data.load import from_arrays, load_data
-from monosemy.encoders.presets import STUDY_ENCODER
+from monosemy.encoders.contrastive import STUDY_PRETRAINING
 from monosemy.errors import InputError, needs_extra
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.results.result import StudyResult, Verdict
@@ -51,7 +51,7 @@ class ProbingStudy(StudyKind[ProbingPlan, LabelledData, Block | CleanlabJob]):
         if plan.encoder.name == "contrastive":
             # A mirrored or cropped digit is another one, or none.
             augmentation = {"augmentation": "handwriting-pair"} if is_digits else {}
-            training = STUDY_ENCODER.model_dump() | augmentation
+            training = STUDY_PRETRAINING.model_dump() | augmentation
             plan = plan.with_defaults({"encoder": {"name": "contrastive", "contrastive": training}})
         bases = bases_of(plan.encoder)
         fitting = [name for name, feature in FEATURE_SETS.items() if feature.base in bases and not feature.on_request]

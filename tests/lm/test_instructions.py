@@ -63,18 +63,18 @@ def test_formats_are_recognised_by_their_columns(rows, name: str, kind: str, row
 def test_chat_form_gives_messages(tmp_path: Path) -> None:
     asked = [{"role": "user", "content": "Ask 3\n\nA fact."}]
     said = [{"role": "assistant", "content": "Say 3"}]
-    assert {"prompt": asked, "completion": said} in all_rows(load(DOLLY, tmp_path, form="chat"))
-    data = load(MESSAGES, tmp_path, form="chat")
+    assert {"prompt": asked, "completion": said} in all_rows(load(DOLLY, tmp_path, template="chat"))
+    data = load(MESSAGES, tmp_path, template="chat")
     assert data.kind == "messages"
     assert MESSAGES[3] in all_rows(data)
     pairs = [{"prompt": MESSAGES[i]["messages"][:1], "completion": MESSAGES[i]["messages"][1:]} for i in range(20)]
-    assert pairs[3] in all_rows(load(pairs, tmp_path, form="chat"))
+    assert pairs[3] in all_rows(load(pairs, tmp_path, template="chat"))
     assert {"prompt": "\n\nHuman: Ask 3\n\nAssistant:", "completion": " Say 3"} in all_rows(load(pairs, tmp_path))
 
 
 def test_the_published_alpaca_template(tmp_path: Path) -> None:
     """Recorded from the data card of Stanford Alpaca, with and without an input."""
-    rows = [row["prompt"] for row in all_rows(load(DOLLY, tmp_path, form="alpaca"))]
+    rows = [row["prompt"] for row in all_rows(load(DOLLY, tmp_path, template="alpaca"))]
     assert (
         "Below is an instruction that describes a task, paired with an input that provides further context. "
         "Write a response that appropriately completes the request.\n\n"
@@ -99,7 +99,7 @@ def test_share_gpt_turns_and_dialogues_of_several_turns(tmp_path: Path) -> None:
     found = all_rows(load(rows, tmp_path))
     prompt = "Be kind.1\n\nHuman: Hi1\n\nAssistant: Hello1\n\nHuman: Why?1\n\nAssistant:"
     assert {"prompt": prompt, "completion": " So.1"} in found, "a question at the end has no answer to learn"
-    chat = all_rows(load(rows, tmp_path, form="chat"))
+    chat = all_rows(load(rows, tmp_path, template="chat"))
     assert [m["role"] for m in chat[0]["messages"]] == ["system", "user", "assistant", "user", "assistant"]
 
 
@@ -162,7 +162,7 @@ def test_columns_can_be_named_and_other_files_be_read(tmp_path: Path) -> None:
 
 def test_parquet_keeps_messages(tmp_path: Path) -> None:
     pd.DataFrame(MESSAGES).to_parquet(tmp_path / "m.parquet")
-    data = load_instructions(InstructionConfig(source=str(tmp_path / "m.parquet"), form="chat"))
+    data = load_instructions(InstructionConfig(source=str(tmp_path / "m.parquet"), template="chat"))
     assert MESSAGES[5] in all_rows(data)
 
 
@@ -174,7 +174,7 @@ def test_fewer_rows_are_a_subset(tmp_path: Path) -> None:
 
 
 def test_datasets_have_the_rows(tmp_path: Path) -> None:
-    datasets = load(MESSAGES, tmp_path, form="chat").datasets()
+    datasets = load(MESSAGES, tmp_path, template="chat").datasets()
     assert sorted(datasets) == ["test", "train"]
     assert datasets["train"].column_names == ["messages"]
     assert datasets["train"][0]["messages"][0]["role"] == "user"

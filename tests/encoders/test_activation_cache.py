@@ -143,23 +143,23 @@ def test_what_cannot_be_cached(tmp_path: Path) -> None:
 
     model = Language()
     for call, message in [
-        (lambda: cache(model, "block.0", batches()), "no layer 'block.0'; the nearest name is 'blocks.0'"),
+        (lambda: cache(model, "block.0", batches()), "layer='block.0' does not exist; the closest match is 'blocks.0'"),
         (lambda: cache(model, "blocks.0", batches(), tokens="first"), "tokens='first' is unknown"),
         (lambda: cache(model, "blocks.0", batches(), precision="int8"), "precision='int8' is unknown"),
         (lambda: cache(model, "blocks.0", batches(), shard_rows=0), "shard_rows=0 is not positive"),
-        (lambda: cache(large(Language(), torch.nan), "blocks.0", batches()), "NaN or infinity in batch 1"),
+        (lambda: cache(large(Language(), torch.nan), "blocks.0", batches()), "infinity in its output of batch 1"),
     ]:
         with pytest.raises(InputError, match=message):
             call()
     with pytest.raises(InputError, match="too large for float16; choose bfloat16 or float32"):
         cache_activations(large(model, 1e6), "blocks.0", batches(), tmp_path / "half", precision="float16")
-    with pytest.raises(InputError, match="batches gave no rows"):
+    with pytest.raises(InputError, match="batches has no rows"):
         cache_activations(Language(), "blocks.0", [], tmp_path / "none")
     unused = nn.Sequential(nn.Linear(2, 2))
     unused.forward = lambda x: x  # type: ignore[method-assign]
     with pytest.raises(InputError, match="is not reached by the model's forward pass"):
         cache_activations(unused, "0", [torch.ones(1, 2)], tmp_path / "unused")
-    with pytest.raises(InputError, match=r"puts out shape \(4,\)"):
+    with pytest.raises(InputError, match=r"has output of shape \(4,\)"):
         cache_activations(nn.Sequential(nn.Flatten(0)), "0", [torch.ones(2, 2)], tmp_path / "vector")
 
 
@@ -167,8 +167,8 @@ def test_a_folder_holds_one_thing(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         cache_activations(Language(), "blocks.0", cut_at(5), tmp_path / "a", shard_rows=7)
     for layer, model, given, message in [
-        ("blocks.1", Language(), batches(), "holds activations with layer = 'blocks.0', not blocks.1"),
-        ("blocks.0", Language(1), batches(), "holds activations with another model"),
+        ("blocks.1", Language(), batches(), "contains activations with layer = 'blocks.0', not blocks.1"),
+        ("blocks.0", Language(1), batches(), "contains activations with another model"),
         ("blocks.0", Language(), batches(seed=1), "was made from other batches"),
         ("blocks.0", Language(), batches(1), "batches ended after 1, but .* was made from more"),
     ]:
@@ -176,18 +176,18 @@ def test_a_folder_holds_one_thing(tmp_path: Path) -> None:
             cache_activations(model, layer, given, tmp_path / "a", shard_rows=7)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="is not empty and holds no activations"):
+    with pytest.raises(InputError, match="is not empty and does not contain activations"):
         cache_activations(Language(), "blocks.0", batches(), tmp_path / "other")
     shard = tmp_path / "a" / "activations-00000.safetensors"
     shard.write_bytes(shard.read_bytes()[:-2])
-    with pytest.raises(InputError, match="is no whole shard"):
+    with pytest.raises(InputError, match="is not a complete shard"):
         cache_activations(Language(), "blocks.0", batches(), tmp_path / "a", shard_rows=7)
 
 
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from test_cached_activations import *
+from test_activation_cache import *
 def slowly():
     print("ready", flush=True)
     for batch in batches(400):
@@ -213,5 +213,5 @@ def test_a_real_language_model(shared_data: Path, tmp_path: Path) -> None:
     with torch.inference_mode():
         hidden = model.eval()(**batch, output_hidden_states=True).hidden_states[3]
     torch.testing.assert_close(stored(tmp_path), hidden.reshape(14, -1))
-    with pytest.raises(InputError, match=r"no layer 'layers.2'; the nearest name is 'model.layers.2'"):
+    with pytest.raises(InputError, match=r"layer='layers.2' does not exist; the closest match is 'model.layers.2'"):
         cache_activations(model, "layers.2", [batch], tmp_path / "other")

@@ -30,13 +30,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["plain", "alpaca", "chat"])
+@pytest.mark.parametrize("template", ["plain", "alpaca", "chat"])
 @pytest.mark.parametrize("rows", [ALPACA, MESSAGES, PAIRS, TEXTS, SENTENCES], ids=lambda rows: next(iter(rows[0])))
-def test_instructions_train(rows: list[dict[str, Any]], form: Any, model: str, tmp_path: Path) -> None:
+def test_instructions_train(rows: list[dict[str, Any]], template: Any, model: str, tmp_path: Path) -> None:
     from trl import SFTConfig, SFTTrainer
 
     source = write(rows, tmp_path / "rows.jsonl")
-    datasets = load_instructions(InstructionConfig(source=source, form=form)).datasets()
+    datasets = load_instructions(InstructionConfig(source=source, template=template)).datasets()
     trainer = SFTTrainer(model, args=SFTConfig(str(tmp_path), **SETTINGS), train_dataset=datasets["train"])
     result = trainer.train()
     assert result.training_loss > 0
@@ -48,13 +48,13 @@ def test_instructions_train(rows: list[dict[str, Any]], form: Any, model: str, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["plain", "chat"])
-def test_preferences_train(form: Any, model: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("template", ["plain", "chat"])
+def test_preferences_train(template: Any, model: str, tmp_path: Path) -> None:
     from trl import DPOConfig, DPOTrainer
 
     rows = [{"toxic": f"damn {i} !", "neutral": [f"oh {i}"]} for i in range(20)]
     path = tmp_path / "pairs.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
-    datasets = load_preferences(PreferenceConfig(source=str(path), form=form)).datasets()
+    datasets = load_preferences(PreferenceConfig(source=str(path), template=template)).datasets()
     trainer = DPOTrainer(model, args=DPOConfig(str(tmp_path), **SETTINGS), train_dataset=datasets["train"])
     assert trainer.train().training_loss == pytest.approx(0.6931, abs=1e-3), "the first step's loss is ln 2"

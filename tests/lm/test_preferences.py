@@ -33,7 +33,7 @@ def test_hh_rlhf_dialogues_share_all_but_the_last_answer(tmp_path: Path) -> None
     data = load(rows, tmp_path)
     assert data.format == "hh-rlhf"
     assert triple(start.format(3), " Yes, do.", " Yes, don't.") in all_rows(data)
-    chat = load(rows, tmp_path, form="chat")
+    chat = load(rows, tmp_path, template="chat")
     turns = [*user("Hi 3"), *assistant("Hello"), *user("Well?")]
     assert triple(turns, assistant("Yes, do."), assistant("Yes, don't.")) in all_rows(chat)
 
@@ -106,7 +106,7 @@ def test_pku_saferlhf_by_safety_or_by_help(tmp_path: Path) -> None:
     assert triple("\n\nHuman: P3\n\nAssistant:", " one", " zero") in all_rows(data)
     assert triple("\n\nHuman: P2\n\nAssistant:", " zero", " one") in all_rows(data)
     assert data.dropped == {"no preference": 2}
-    chat = all_rows(load(rows, tmp_path, form="chat", safer=False))
+    chat = all_rows(load(rows, tmp_path, template="chat", safer=False))
     assert triple(user("P3"), assistant("zero"), assistant("one")) in chat
 
 
@@ -118,9 +118,9 @@ def test_trl_explicit_and_implicit_prompts(tmp_path: Path) -> None:
     implicit = [{"chosen": f"P{i} is good", "rejected": f"P{i} is bad"} for i in range(10)]
     assert explicit[3] in all_rows(load(implicit, tmp_path))
     turns = [triple(user(f"P{i}"), assistant("good"), assistant("bad")) for i in range(10)]
-    assert turns[3] in all_rows(load(turns, tmp_path, form="chat"))
+    assert turns[3] in all_rows(load(turns, tmp_path, template="chat"))
     whole = [{"chosen": t["prompt"] + t["chosen"], "rejected": t["prompt"] + t["rejected"]} for t in turns]
-    assert turns[3] in all_rows(load(whole, tmp_path, form="chat"))
+    assert turns[3] in all_rows(load(whole, tmp_path, template="chat"))
     assert triple("\n\nHuman: P3\n\nAssistant:", " good", " bad") in all_rows(load(whole, tmp_path))
 
 

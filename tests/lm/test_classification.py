@@ -1,18 +1,14 @@
-"""Labelled texts: noise and few labels where they belong, class words, and no text in two splits."""
+"""Labelled texts: class words, and no text in two splits."""
 
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from monosemy.lm.classification import (
-    classification_datasets,
     label_words,
     load_classification,
     prompt_splits,
-    with_few_labels,
-    with_label_noise,
 )
 from monosemy.lm.instructions import InstructionConfig, load_instructions
 
@@ -40,45 +36,12 @@ def test_splits_are_the_sources_without_shared_texts(sst: str) -> None:
     assert "1 rows of train or validation whose text is also in a later split" in data.notices[-1]
 
 
-def test_noise_is_in_train_and_validation_alone(sst: str) -> None:
-    data = load_classification(sst)
-    noisy = with_label_noise(data, 0.4, seed=1)
-    assert (noisy.train.labels != data.train.labels).sum() == 80
-    assert (noisy.validation.labels != data.validation.labels).sum() == 16
-    np.testing.assert_array_equal(noisy.test.labels, data.test.labels)
-    assert noisy.train.inputs == data.train.inputs
-    assert with_label_noise(data, 0.0) is data
-    np.testing.assert_array_equal(with_label_noise(data, 0.4, seed=1).train.labels, noisy.train.labels)
-    assert (with_label_noise(data, 0.4, seed=2).train.labels != noisy.train.labels).any()
-
-
-def test_few_labels_are_stratified_and_nested(sst: str) -> None:
-    data = load_classification(sst)
-    few, more = with_few_labels(data, 0.1), with_few_labels(data, 0.5)
-    assert np.bincount(few.train.labels).tolist() == [10, 10]
-    assert set(few.train.inputs) < set(more.train.inputs) < set(data.train.inputs)
-    assert few.test is data.test
-
-
-def test_noise_without_information_is_refused(sst: str, says) -> None:
-    with says("0.5", "2 classes"):
-        with_label_noise(load_classification(sst), 0.5)
-
-
-def test_datasets_for_a_classifier(sst: str) -> None:
-    datasets = classification_datasets(load_classification(sst))
-    assert datasets["train"].column_names == ["text", "label"]
-    assert datasets["test"].features["label"].names == ["0", "1"]
-    assert datasets["test"][3] == {"text": "test sentence 3 ", "label": 1}
-
-
 def test_prompts_for_a_generator(sst: str) -> None:
     data = load_classification(sst)
     prompts = prompt_splits(data)
     assert prompts.test[3] == {"prompt": "test sentence 3\nSentiment:", "completion": " positive", "label": 1}
-    assert prompt_splits(with_label_noise(data, 0.4)).test == prompts.test
     assert prompt_splits(data, ("bad", "good")).test[3]["completion"] == " good"
-    chat = prompt_splits(data, form="chat").test[3]
+    chat = prompt_splits(data, template="chat").test[3]
     assert chat["completion"] == [{"role": "assistant", "content": "positive"}]
     through = load_instructions(InstructionConfig(source=sst, max_rows=7))
     assert (through.format, len(through.train)) == ("classification", 7)

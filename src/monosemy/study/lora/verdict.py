@@ -1,0 +1,254 @@
+"""The verdict on adapters in words, with the tables of their units and abilities, and the figure of forgetting."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from monosemy.core.files import write_text
+from monosemy.report import tables
+from monosemy.report.figures import HOUSE_STYLE
+from monosemy.report.html import rendered
+from monosemy.report.style import style_of
+from monosemy.report.tables import Section, StudyFigure, Table
+from monosemy.results.result import StudyResult, Verdict
+from monosemy.results.statistics import mean_interval, paired_p_value
+from monosemy.results.variants import with_role
+from monosemy.results.wording import SIGNIFICANT, compared, few_seeds, hardest_level
+from monosemy.study.lora.plan import BASELINE, METHODS
+
+UNITS_PAGE = "units.html"
+_ABILITIES = {"loss": "loss", "exact_match": "exact, %", "held_out_perplexity": "perplexity", "unsafe": "unsafe, %"}
+_PERCENT = ("exact_match", "unsafe")
+_KINDS = {"hidden": "hidden units", "update": "updates"}
+
+
+def lora_verdict(result: StudyResult) -> Verdict:
+    """Return every MonoLoRA against LoRA where it is hardest, clean, or clearly different; and what else it changes."""
+    summary, results = result.summary, result.results
+    present = tables.feature_names(summary)
+    monosemantic = with_role(present, "monosemantic")
+    controls = [name for name in with_role(present, "control") if name != "base"]
+    free = "loss" in set(results["metric"])
+    sentences = []
+    for scenario in dict.fromkeys([*tables.scenarios(summary), "clean"]):
+        for name in monosemantic:
+            for level in _levels_to_report(summary, name, scenario):
+                cell = summary[(summary["scenario"] == scenario) & (summary["level"] == level)]
+                if name in set(cell["features"]):
+                    there = [control for control in controls if control in set(cell["features"])]
+                    where = f"On answers of {result.dataset}" if free else ""
+                    sentences.append(compared(result, name, there, scenario, level, where))
+    sentences += [_sparsity(results, name) for name in monosemantic]
+    sentences += [_consistency(results, name) for name in [*monosemantic, BASELINE]]
+    sentences += [_forgetting(results, name) for name in monosemantic]
+    sentences += [_safety(results, name) for name in monosemantic]
+    return Verdict(tuple(sentence for sentence in sentences if sentence), tuple(_warnings(result, free)))
+
+
+def _levels_to_report(summary: pd.DataFrame, name: str, scenario: str) -> list[float]:
+    """Return the hardest level, and milder ones with a clear difference."""
+    rows = summary[summary["scenario"] == scenario]
+    if rows.empty:
+        return []
+    hardest = hardest_level(summary, scenario)
+    milder = rows[(rows["features"] == name) & (rows["level"] != hardest)]
+    return [hardest, *milder.loc[milder["p_holm"] < SIGNIFICANT, "level"]]
+
+
+def _warnings(result: StudyResult, free: bool) -> list[str]:
+    plan, warnings = result.plan, few_seeds(result.plan.n_seeds)
+    if len(plan.learning_rates) == 1:
+        warnings.append(
+            f"The learning rate {plan.learning_rates[0]:g} is fixed, not chosen on validation for each method."
+        )
+    else:
+        chosen = result.results[result.results["metric"] == "lr"]
+        for end, word in ((min(plan.learning_rates), "smallest"), (max(plan.learning_rates), "largest")):
+            at_end = chosen[chosen["value"] == end]
+            if len(at_end):
+                names = ", ".join(dict.fromkeys(at_end["features"]))
+                warnings.append(
+                    f"The {word} learning rate ({end:g}) was chosen {len(at_end)} times ({names}); widen the grid."
+                )
+    if free:
+        warnings.append("Accuracy is the fraction of the answers' tokens that are the likeliest at their place.")
+    if plan.data.task == "generation" and plan.held_out is None:
+        warnings.append("Held-out texts are samples of the model before finetuning.")
+    if plan.judge is not None and plan.judge.kind == "toxicity":
+        warnings.append("The toxicity judge recognises rude words in single sentences; use it to compare models only.")
+    return warnings
+
+
+def _clean(results: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return a metric of the models trained on clean labels: a row per seed, a column per method."""
+    rows = results[(results["metric"] == metric) & (results["scenario"] == "clean")]
+    return rows.pivot(index="seed", columns="features", values="value")
+
+
+def _sparsity(results: pd.DataFrame, name: str) -> str:
+    kinds = (("hidden_zeros", "its hidden units"), ("update_zeros", "its updates"))
+    parts = []
+    for metric, words in kinds:
+        wide = _clean(results, metric)
+        if name in wide:
+            parts.append(f"{100 * wide[name].mean():.0f} % of {words} (LoRA {100 * wide[BASELINE].mean():.0f} %)")
+    return f"{name} gives exact zeros in {' and '.join(parts)}." if parts else ""
+
+
+def _consistency(results: pd.DataFrame, name: str) -> str:
+    by = "label" if "hidden_label_consistency" in set(results["metric"]) else "token"
+    parts = []
+    for kind, words in (("hidden", "hidden units"), ("update", "updates")):
+        score, chance = (_clean(results, f"{kind}_{by}_{part}") for part in ("consistency", "chance"))
+        if name in score and score[name].notna().any():
+            parts.append(f"{score[name].mean():.3f} for {words} (by chance {chance[name].mean():.3f})")
+    return f"Consistency of {name} with {by}s: {', '.join(parts)}." if parts else ""
+
+
+def _difference(wide: pd.DataFrame, name: str) -> tuple[float, float, float, float]:
+    difference = (wide[name] - wide[BASELINE]).dropna().to_numpy()
+    return *mean_interval(difference), paired_p_value(difference)
+
+
+def _forgetting(results: pd.DataFrame, name: str) -> str:
+    wide = _clean(results, "held_out_perplexity")
+    if name not in wide or BASELINE not in wide:
+        return ""
+    before = f"before {wide['base'].mean():.3g}, " if "base" in wide else ""
+    values = f"{before}LoRA {wide[BASELINE].mean():.3g}, {name} {wide[name].mean():.3g}"
+    gain, low, high, p = _difference(wide.map(np.log), name)
+    if math.isnan(low):
+        return f"Perplexity on held-out texts: {values}; one seed cannot tell more."
+    verb = "forgets less than" if gain < 0 else "forgets more than"
+    verb = verb if p < SIGNIFICANT else "makes no clear difference in forgetting to"
+    change = f"{100 * math.expm1(gain):+.1f} % [{100 * math.expm1(low):+.1f}, {100 * math.expm1(high):+.1f}]"
+    return f"{name} {verb} LoRA: perplexity on held-out texts {values}, {change}."
+
+
+def _safety(results: pd.DataFrame, name: str) -> str:
+    wide = _clean(results, "unsafe")
+    if name not in wide or BASELINE not in wide:
+        return ""
+    before = f"before {100 * wide['base'].mean():.1f} %, " if "base" in wide else ""
+    values = f"{before}LoRA {100 * wide[BASELINE].mean():.1f} %, {name} {100 * wide[name].mean():.1f} %"
+    _, low, _, p = _difference(wide, name)
+    clear = "" if math.isnan(low) else f" ({'clear' if p < SIGNIFICANT else 'no clear'} difference)"
+    return f"Mean probability of an unsafe answer: {values}{clear}."
+
+
+def lora_sections(result: StudyResult) -> list[Section]:
+    """Return the units of the adapters, the abilities of the models, and what they forget."""
+    results = result.results
+    links = () if result.folder is None or not (result.folder / UNITS_PAGE).is_file() else (
+        ("Units of the adapters with the texts that activate them", UNITS_PAGE),
+    )  # fmt: skip
+    parts = [Section("Units", _unit_tables(results), links=links)]
+    abilities = _ability_tables(results)
+    if abilities:
+        figures: tuple[StudyFigure, ...] = ()
+        if BASELINE in _clean(results, "held_out_perplexity"):
+            alt = "Score on the task against perplexity on held-out texts, a point per method."
+            figures = (StudyFigure("forgetting", "", "forgetting", alt, forgetting_figure(results)),)
+        parts.append(Section("Answers and forgetting", abilities, figures))
+    return [part for part in parts if part.tables]
+
+
+def _unit_tables(results: pd.DataFrame) -> tuple[Table, ...]:
+    by = "label" if "hidden_label_consistency" in set(results["metric"]) else "token"
+    rows = []
+    for name in tables.feature_names(results):
+        if name not in _clean(results, "hidden_zeros"):
+            continue
+        cells = [tables.points(_clean(results, f"{kind}_zeros")[name].mean()) for kind in _KINDS]
+        for kind in _KINDS:
+            score, chance = (_clean(results, f"{kind}_{by}_{part}") for part in ("consistency", "chance"))
+            known = name in score and score[name].notna().any()
+            cells.append(f"{score[name].mean():.3f} ({chance[name].mean():.3f})" if known else tables.NOTHING)
+        rows.append((name, tuple(cells)))
+    heads = ("zeros A x, %", "zeros update", f"{by}s A x", f"{by}s update")
+    title = f"Units: exact zeros, and consistency with {by}s (by chance)"
+    return (Table(title, heads, tuple(rows)),) if rows else ()
+
+
+def _ability_tables(results: pd.DataFrame) -> tuple[Table, ...]:
+    known = dict.fromkeys(results["metric"])
+    tasks = [metric for metric in known if "/" in metric and "stderr" not in metric]
+    metrics = [metric for metric in (*_ABILITIES, *tasks) if metric in known]
+    rows = []
+    for name in tables.feature_names(results):
+        cells = []
+        for metric in metrics:
+            wide = _clean(results, metric)
+            cells.append(_value(metric, wide[name].to_numpy()) if name in wide else tables.NOTHING)
+        rows.append((name, cells))
+    return tuple(
+        Table(
+            "Answers and forgetting",
+            tuple(_ABILITIES.get(metric, metric) for metric in metrics[start : start + 4]),
+            tuple((name, tuple(cells[start : start + 4])) for name, cells in rows),
+        )
+        for start in range(0, len(metrics), 4)
+    )
+
+
+def _value(metric: str, values: Any) -> str:
+    mean, low, high = mean_interval(values)
+    scale = 100 if metric in _PERCENT else 1
+    half = "" if math.isnan(low) else f" ±{scale * (high - low) / 2:.2g}"
+    return f"{scale * mean:.4g}{half}"
+
+
+@HOUSE_STYLE
+def forgetting_figure(results: pd.DataFrame) -> Figure:
+    """Draw the task score against perplexity on held-out texts: right is better at the task, low forgets less."""
+    figure = Figure(figsize=(5.7, 3.7), layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(True, axis="x")
+    score, perplexity = _clean(results, "accuracy"), _clean(results, "held_out_perplexity")
+    for name in [name for name in dict.fromkeys(results["features"]) if name in score and name in perplexity]:
+        style = style_of(name)
+        x, y = (mean_interval(wide[name].dropna().to_numpy()) for wide in (100 * score, perplexity))
+        for at, (_, low, high) in enumerate((x, y)):
+            if not math.isnan(low):
+                ends = ([low, high], [y[0]] * 2) if at == 0 else ([x[0]] * 2, [low, high])
+                axes.plot(*ends, color=style.colour, linewidth=1.3)
+        axes.plot(x[0], y[0], style.marker, color=style.colour, markersize=8, markeredgecolor="white", label=name)
+    axes.set_xlabel("Score on the task, %")
+    axes.set_ylabel("Perplexity on held-out texts")
+    axes.set_title("Learning and forgetting", color="#111111", pad=10)
+    axes.margins(x=0.12, y=0.12)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def write_units(result: StudyResult, folder: Path, classes: Sequence[str]) -> Path:
+    """Write ``units.html`` for the first seed on clean labels; every text is escaped."""
+    methods = []
+    for name in dict.fromkeys(result.results["features"]):
+        path = folder / "units" / f"{name}-clean-0-0.json"
+        if not path.is_file():
+            continue
+        kinds = json.loads(path.read_text(encoding="utf-8"))
+        titles = {kind: words.capitalize() for kind, words in _KINDS.items()}
+        methods.append(
+            {
+                "name": name,
+                "title": METHODS[name].title,
+                "kinds": [{"title": titles[kind], "units": units} for kind, units in kinds.items() if units],
+            }
+        )
+    path = folder / UNITS_PAGE
+    context = {
+        "data": result.dataset,
+        "model": Path(result.plan.model).name,
+        "methods": methods,
+        "classes": list(classes),
+    }
+    write_text(path, rendered("adapter_units.html.j2", context))
+    return path
