@@ -26,13 +26,13 @@ from monosemy.results.result import StudyResult
 from monosemy.results.wording import SIGNIFICANT, kind_in_words
 
 _SMALLEST_SPAN = 0.5
-"""Points at the ends of the colours at least, so that nothing does not look like much."""
+"""Smallest range of the colours in points, so that tiny gains do not look large."""
 _PALER = 2.0
-"""How much further than the largest gain the colours reach: black figures stay legible on them."""
+"""Ratio of the range of the colours to the largest gain, so that black numbers stay legible."""
 
 
 def draw_kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
-    """Accuracy of the baseline and gain of every other feature set on each kind at a level; clear gains are bold."""
+    """Draw accuracy of the baseline and gain of the other feature sets on each kind at a level; clear gains are bold."""
     found = _cells(summary, mean, level)
     rows = [mean, *tables.kinds(summary, mean)]
     baseline = tables.baseline(summary)
@@ -77,7 +77,7 @@ def draw_kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
 
 
 def kinds_alt(summary: pd.DataFrame, mean: str, level: float) -> str:
-    """The same in words, for who cannot see it."""
+    """Return the table of kinds in words, for readers who cannot see it."""
     found = _cells(summary, mean, level)
     parts = []
     for kind in tables.kinds(summary, mean):
@@ -134,7 +134,7 @@ _RC: dict[Any, Any] = {
 FigureKind = Literal["png", "svg", "pdf"]
 HOUSE_STYLE = matplotlib.rc_context(_RC)
 PAGE, COLUMN = 5.5, 3.5
-"""Inches: the text of a page of NeurIPS or ICLR, and a column of two; a telephone shows as much as a column."""
+"""Widths in inches: the text of a page of NeurIPS or ICLR, and one of two columns, which also suits a phone."""
 _AXIS_LABELS = {
     "label-noise": "Share of wrong train labels, %",
     "input-noise": "Level of noise in the test inputs",
@@ -165,7 +165,7 @@ def gain_over(baseline: str) -> Measure:
 
 @HOUSE_STYLE
 def accuracy_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Figure:
-    """Accuracy of every feature set: curves over levels, or a dot plot where the scenario has no levels.
+    """Draw the accuracy of every feature set: curves over levels, or a dot plot for a scenario without levels.
 
     Args:
         width: in inches, of a page or a column.
@@ -178,7 +178,7 @@ def accuracy_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -
 
 @HOUSE_STYLE
 def gain_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Figure:
-    """Paired gain of every feature set over the baseline, in points.
+    """Draw the paired gain of every feature set over the baseline, in points.
 
     Args:
         width: in inches, of a page or a column.
@@ -193,7 +193,7 @@ def gain_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Fi
 
 @HOUSE_STYLE
 def kinds_figure(summary: pd.DataFrame, scenario: str) -> Figure:
-    """What lies behind a mean over kinds of corruption: the gain on every kind at the hardest severity.
+    """Draw the kinds behind a mean over kinds of corruption: the gain on every kind at the hardest severity.
 
     Raises:
         InputError: the summary holds no such mean, or no feature set beside the baseline.
@@ -205,7 +205,7 @@ def kinds_figure(summary: pd.DataFrame, scenario: str) -> Figure:
 
 @HOUSE_STYLE
 def gain_against_monosemanticity_figure(results: pd.DataFrame, summary: pd.DataFrame) -> Figure:
-    """Gain at the hardest level of label noise against semantic consistency above chance, a point a feature set.
+    """Draw the gain at the hardest level of label noise against semantic consistency above chance.
 
     A study without label noise is shown by its first other scenario.
 
@@ -242,7 +242,7 @@ def gain_against_monosemanticity_figure(results: pd.DataFrame, summary: pd.DataF
 
 
 def study_figures(results: pd.DataFrame, summary: pd.DataFrame) -> list[StudyFigure]:
-    """Every figure that a study has something to show for."""
+    """Return every figure that a study has data for."""
     figures: list[StudyFigure] = []
     if "scenario" not in summary:
         return figures
@@ -331,7 +331,7 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _longest_name(figure: Figure) -> int:
-    """Letters of a name that leave room for the axes."""
+    """Return the number of letters of a name that leave room for the axes."""
     return round(LONGEST_NAME * figure.get_figwidth() / PAGE)
 
 
@@ -406,19 +406,19 @@ def _dots(table: pd.DataFrame, scenario: str, measure: Measure, width: float) ->
 
 
 def _reference(cells: Sequence[Cell], measure: Measure) -> float:
-    """Where the baseline stands in a dot plot."""
+    """Return the position of the baseline in a dot plot."""
     if measure is not ACCURACY:
         return 0.0
     return next((100 * cell.accuracy for cell in cells if math.isnan(cell.gain)), math.nan)
 
 
 def _weakest_first(table: pd.DataFrame) -> list[str]:
-    """Drawn last is seen best."""
+    """Return the names in the order of drawing: the last one is on top."""
     return sorted(tables.feature_names(table), key=lambda name: style_of(name).width)
 
 
 def _position(scenario: str, level: float) -> float:
-    """Place of a level on the x axis: harder is further right; fractions of labels on a logarithmic scale."""
+    """Return the position of a level on the x axis: harder is further right; fractions of labels on a log scale."""
     return -math.log10(level) if scenario == "few-labels" else level
 
 
@@ -433,7 +433,7 @@ def _level_axis(axes: Axes, scenario: str, levels: Sequence[float]) -> None:
 
 
 def level_ticks(scenario: str, levels: Sequence[float]) -> dict[float, str]:
-    """Levels that are written at the x axis, with the text; none where it would lie on the one before."""
+    """Return the levels that are labelled on the x axis, with their texts, which do not overlap."""
     places = [_position(scenario, level) for level in levels]
     span = places[-1] - places[0] or 1.0
     shown: list[int] = []
@@ -444,12 +444,12 @@ def level_ticks(scenario: str, levels: Sequence[float]) -> dict[float, str]:
 
 
 def axis_value(scenario: str, level: float) -> float:
-    """A level in the unit of the x axis."""
+    """Return a level in the unit of the x axis."""
     return 100 * level if scenario in ("label-noise", "few-labels") else level
 
 
 def level_axis_title(scenario: str) -> str:
-    """What the x axis of a scenario with levels says."""
+    """Return the title of the x axis of a scenario with levels."""
     return _AXIS_LABELS.get(scenario, "Severity")
 
 
@@ -458,7 +458,7 @@ def _ticks() -> MaxNLocator:
 
 
 def _title(figure: Figure, axes: Axes, title: str, table: pd.DataFrame, left: float = 0.6) -> None:
-    """Title and what the intervals are; ``left`` of the axes there are so many inches."""
+    """Add the title and a note on the intervals; ``left`` is the distance of the axes from the edge in inches."""
     width = figure.get_figwidth()
     size, letters_an_inch = (12.5, 10) if width > COLUMN else (10.5, 12)
     axes.set_title(short(title, round(letters_an_inch * (width - left))), color="#111111", fontsize=size)
@@ -468,7 +468,7 @@ def _title(figure: Figure, axes: Axes, title: str, table: pd.DataFrame, left: fl
 
 
 def _bar(mean: float, low: float, high: float) -> tuple[float, float, float]:
-    """Mean and interval; an interval that is not known has no length."""
+    """Return mean and interval; an unknown interval has no length."""
     return (mean, mean, mean) if math.isnan(low) else (mean, low, high)
 
 
@@ -478,7 +478,7 @@ def place_in_words(scenario: str, level: float) -> str:
 
 
 def _alt(summary: pd.DataFrame, scenario: str, measure: Measure) -> str:
-    """What a figure shows at its hardest level, for who cannot see it."""
+    """Return a description of a figure at its hardest level, for readers who cannot see it."""
     last = tables.hardest(tables.scenario_table(summary, scenario))
     if measure is not ACCURACY:
         last = tables.challengers(last)
@@ -487,7 +487,7 @@ def _alt(summary: pd.DataFrame, scenario: str, measure: Measure) -> str:
 
 
 def _slugs(scenarios: Sequence[str]) -> list[str]:
-    """File names of scenarios: plain letters only, and no two the same."""
+    """Return distinct file names of scenarios in plain letters."""
     slugs: list[str] = []
     for scenario in scenarios:
         slug = re.sub(r"[^a-z0-9]+", "-", scenario.lower()).strip("-")

@@ -146,7 +146,7 @@ class GallerySet:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What the page shows."""
+    """The content of the page."""
 
     title: str
     about: str
@@ -164,7 +164,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class _Shown:
-    """What the samples look like, in the order of their first use."""
+    """The samples as pictures or texts, in the order of their first use."""
 
     kind: str
     """`images`, `texts` or `none`."""

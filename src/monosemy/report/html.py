@@ -47,7 +47,7 @@ _ACROSS = {
 
 
 def chart_data(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
-    """Feature sets with their looks, curves of every scenario, and every cell beside monosemanticity."""
+    """Return the data of the live charts: styles, curves of every scenario, and cells against monosemanticity."""
     names = tables.feature_names(summary)
     shown = tables.scenarios(summary)
     return {
@@ -97,7 +97,7 @@ def _curves(summary: pd.DataFrame, scenario: str, names: list[str]) -> dict[str,
 
 
 def _scattered(summary: pd.DataFrame, scenario: str, names: list[str]) -> list[dict[str, Any]]:
-    """The cells of a scenario, the hardest first: that is where feature sets differ most."""
+    """Return the cells of a scenario, the hardest first: there feature sets differ most."""
     table = tables.scenario_table(summary, scenario)
     found = []
     for level in reversed(tables.levels(table)):
@@ -111,7 +111,7 @@ def _scattered(summary: pd.DataFrame, scenario: str, names: list[str]) -> list[d
 
 
 def _across(results: pd.DataFrame, names: list[str]) -> dict[str, list[list[float | None]]]:
-    """How monosemantic each feature set is, by each measure: mean and interval."""
+    """Return the monosemanticity of each feature set by each measure: mean and interval."""
     consistency = [[_known(100 * value) for value in tables.surplus_consistency(results, name)] for name in names]
     scores = [[_known(value) for value in tables.metric_interval(results, name, "mono_score")] for name in names]
     return {"consistency": consistency, "mono_score": scores}
@@ -134,7 +134,7 @@ def _said(measure: Measure, cell: Cell) -> str:
 
 
 def _known(value: float) -> float | None:
-    """Rounded far below what can be seen: a page must not carry sixteen digits of each number."""
+    """Return a number rounded far below what can be seen, for small pages; None for NaN."""
     return None if math.isnan(value) else round(value, 4)
 
 
@@ -187,11 +187,11 @@ def write_report(
 
 
 def rendered(template: str, context: dict[str, Any], scripts: Sequence[str] = ()) -> str:
-    """A page from a template of this package; every text is escaped.
+    """Return a page from a template of this package; every text is escaped.
 
     Args:
-        scripts: files of this package that the page carries inside; its policy lets no other script run, and nothing in
-            the page ask the network for anything.
+        scripts: files of this package that the page contains; its content security policy allows no other script and
+            no network request.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("monosemy", "report"),
@@ -215,7 +215,7 @@ def _digest(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """With what would be invisible, and could turn the text around it, written out."""
+    """Return a text with invisible characters, which could reverse the text around them, written as escapes."""
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -274,7 +274,7 @@ def _section(section: tables.Section, hero: StudyFigure | None) -> dict[str, Any
 
 
 def image(item: StudyFigure) -> dict[str, Any]:
-    """A figure as a picture inside a page; it follows a dark page unless its own colours carry values."""
+    """Return a figure as a picture inside a page; it follows a dark page unless its own colours carry values."""
     paper = item.kind == "kinds"
     return {"source": _source(item.figure, not paper), "narrow": None, "alt": item.alt, "paper": paper}
 
@@ -286,7 +286,7 @@ def _source(figure: Figure, both_schemes: bool) -> str:
 
 
 def _for_both_schemes(svg: bytes) -> bytes:
-    """With a lighter colour for each colour, where the reader's screen is dark."""
+    """Return a picture that has a lighter colour for each of its colours on dark screens."""
     rules = "".join(
         f'[style*="{what}: {light}"]{{{what}:{dark} !important}}'
         for light, dark in ON_DARK.items()
@@ -355,7 +355,7 @@ def _cost_rows(result: "StudyResult") -> list[dict[str, Any]]:
 
 
 def _all_visible(value: Any) -> Any:
-    """Plain data with every text in it made visible."""
+    """Return plain data with all texts made visible."""
     if isinstance(value, dict):
         return {key: _all_visible(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -364,7 +364,7 @@ def _all_visible(value: Any) -> Any:
 
 
 def row_head(name: str) -> dict[str, str]:
-    """The first column of a row: the line as in the figures, name and title."""
+    """Return the first column of a row: the line as in the figures, name and title."""
     style = style_of(name)
     return {
         "name": name,
@@ -381,5 +381,5 @@ def _minus(text: str) -> str:
 
 
 def unbroken(sentence: str) -> str:
-    """Keeps "95 %" on one line."""
+    """Return a sentence that keeps "95 %" on one line."""
     return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
