@@ -32,7 +32,7 @@ _PALER = 2.0
 
 
 def draw_kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
-    """Draw accuracy of the baseline and gain of the other feature sets on each kind at a level; clear gains are bold."""
+    """Draw accuracy of the baseline and gain of the other sets on each kind at a level; clear gains are bold."""
     found = _cells(summary, mean, level)
     rows = [mean, *tables.kinds(summary, mean)]
     baseline = tables.baseline(summary)

@@ -100,7 +100,7 @@ def short(name: str, longest: int = LONGEST_NAME) -> str:
 
 
 def label_ends(figure: Figure, axes: Axes, ends: Iterable[tuple[str, float, float]], longest: int) -> None:
-    """Write names at the right end of their lines, shortened where too long and moved apart where they would overlap."""
+    """Write names at the right end of their lines, shortened if too long and moved apart where they would overlap."""
     ends = sorted(ends, key=lambda end: end[2])
     figure.draw_without_rendering()  # settles the height of the axes
     low, high = axes.get_ylim()

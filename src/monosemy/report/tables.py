@@ -188,7 +188,7 @@ def metric_interval(results: pd.DataFrame, name: str, metric: str) -> tuple[floa
 
 
 def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
-    """Return the costs of each feature set: seconds of an encoder, a fit, the probes of a seed, and in all; peak memory.
+    """Return the costs of each set: seconds of an encoder, a fit, the probes of a seed, and in all; peak memory.
 
     Returns: a row a feature set; means over what was measured, sums of seconds in all, the largest peak.
     """
