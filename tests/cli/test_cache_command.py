@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from monosemy.cli.cache import ls, rm, verify
 import typer
 
+from monosemy.cli.cache import ls, rm, verify
 from monosemy.core.cache import Stage, cached_array
 from monosemy.core.cache import cache as cache_store
 from monosemy.errors import InputError

@@ -30,8 +30,8 @@ def test_trainings_and_what_is_made_of_them(tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", X_train=images.reshape(64, -1), y_train=np.arange(64) % 4,
              X_test=images.reshape(64, -1), y_test=np.arange(64) % 4)  # fmt: skip
     np.save(tmp_path / "rows.npy", images.reshape(64, -1))
-    run("sae", "train", tmp_path / "rows.npy", "--n-latents", 32, "--k", 4, "--n-seeds", 2, "--set", "seed=1", "--batch-size", 32, "--out",
-        tmp_path / "sae")  # fmt: skip
+    run("sae", "train", tmp_path / "rows.npy", "--n-latents", 32, "--k", 4, "--n-seeds", 2, "--set", "seed=1",
+        "--batch-size", 32, "--out", tmp_path / "sae")  # fmt: skip
     check(tmp_path / "sae", **{"topk-32-k4-seed1": 1, "topk-32-k4-seed2": 2})
     run("sae", "eval", tmp_path / "sae", tmp_path / "rows.npy", "--out", tmp_path / "eval")
     check(tmp_path / "eval")

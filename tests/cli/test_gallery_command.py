@@ -29,7 +29,7 @@ def codes(tmp_path: Path) -> Path:
 
 def test_images_of_class_folders(codes: Path, photos: Path, tmp_path: Path, monosemy, capsys: Said) -> None:
     out = tmp_path / "page.html"
-    assert monosemy("gallery", codes, "--inputs", photos, "--out", out) == 0
+    assert monosemy("gallery", codes, "--data", photos, "--out", out) == 0
     assert capsys.readouterr().out.strip() == str(out)
     values = page_values(out)
     assert values["classes"] == ["blue", "green", "red"]
@@ -42,7 +42,7 @@ def test_the_rest_of_the_page_is_made_without_a_corrupt_image(
 ) -> None:
     (photos / "green" / "05.png").write_bytes(b"no image")
     out = tmp_path / "page.html"
-    assert monosemy("gallery", codes, "--inputs", photos, "--out", out) == 2
+    assert monosemy("gallery", codes, "--data", photos, "--out", out) == 2
     said = capsys.readouterr().err
     assert "green/05.png" in said
     assert "Traceback" not in said
@@ -50,7 +50,7 @@ def test_the_rest_of_the_page_is_made_without_a_corrupt_image(
     assert page_values(out)["kind"] == "images"
     for file in photos.rglob("*.png"):
         file.write_bytes(b"no image")
-    assert monosemy("gallery", codes, "--inputs", photos, "--out", out) == 2
+    assert monosemy("gallery", codes, "--data", photos, "--out", out) == 2
     assert page_values(out)["kind"] == "none"
 
 
@@ -58,7 +58,7 @@ def test_texts_and_labels_of_a_table(codes: Path, tmp_path: Path, monosemy) -> N
     table = tmp_path / "queries.csv"
     table.write_text("text,intent\n" + "".join(f"query {i},{'ab'[i % 2]}\n" for i in range(72)))
     out = tmp_path / "page.html"
-    assert monosemy("gallery", codes, "--inputs", table, "--embeddings", codes, "--out", out) == 0
+    assert monosemy("gallery", codes, "--data", table, "--embeddings", codes, "--out", out) == 0
     assert page_values(out)["kind"] == "texts"
     assert page_values(out)["classes"] == ["a", "b"]
 
@@ -84,11 +84,11 @@ def test_bad_input_is_said_and_nothing_is_written(
     np.save(tmp_path / "nan.npy", values)
     (tmp_path / "labels.csv").write_text("text,label\n" + "a,b\n" * 71 + "a,\n")
     for words, said in (
-        ((tmp_path / "few.npy", "--inputs", photos), "72 images, but"),
+        ((tmp_path / "few.npy", "--data", photos), "72 images, but"),
         ((tmp_path / "nan.npy",), "with NaN or infinity (first: row 13"),
-        ((codes, "--inputs", codes), "holds embeddings"),
-        ((codes, "--inputs", tmp_path / "nothing"), "nothing"),
-        ((codes, "--inputs", tmp_path / "labels.csv"), "rows without a label"),
+        ((codes, "--data", codes), "holds embeddings"),
+        ((codes, "--data", tmp_path / "nothing"), "nothing"),
+        ((codes, "--data", tmp_path / "labels.csv"), "rows without a label"),
         ((codes, "--embeddings", tmp_path / "few.npy"), "70 rows"),
         ((tmp_path / "missing.npy",), "does not exist"),
     ):
@@ -97,7 +97,7 @@ def test_bad_input_is_said_and_nothing_is_written(
         assert said in error, words
         assert "Traceback" not in error
     assert monosemy("gallery", codes, "--out", tmp_path / "page.txt") == 2
-    assert "end in .html" in capsys.readouterr().err
+    assert "ends in .html" in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -117,7 +117,7 @@ def test_a_study_leaves_its_gallery_and_it_is_made_again(
     source = tmp_path / "toy.npz"
     source.write_bytes(embeddings.read_bytes())
     study = tmp_path / "study"
-    words = ("--features", "dense,relu", "--label-noise", "0.3", "--seeds", "2", "--quiet")
+    words = ("--features", "dense,relu", "--label-noise", "0.3", "--n-seeds", "2", "--quiet")
     assert monosemy("study", "--data", source, *words, "--out", study) == 0
     page = study / "gallery.html"
     before = page.read_bytes()
@@ -129,6 +129,9 @@ def test_a_study_leaves_its_gallery_and_it_is_made_again(
     assert page.read_bytes() == before
     assert monosemy("report", study, "--out", tmp_path / "elsewhere") == 0
     assert (tmp_path / "elsewhere" / "gallery.html").read_bytes() == before
+    page.unlink()
+    assert monosemy("gallery", study) == 0
+    assert page.read_bytes() == before
     page.unlink()
     (study / "report.html").unlink()
     np.savez(source, embeddings=np.eye(6, 4, dtype=np.float32), labels=np.arange(6) % 2)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from monosemy.cli.layers import named_models
 
+from monosemy.cli.layers import named_models
 from monosemy.errors import InputError
 
 pytest.importorskip("trl")

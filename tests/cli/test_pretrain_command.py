@@ -14,7 +14,16 @@ from monosemy.encoders.config import PRESETS
 from monosemy.encoders.image import ENCODER_FILE, embed, load_encoder
 from monosemy.training.checkpoint import RunFolder
 
-TINY = ("--preset", "digit-pairs", "--batch-size", 16, "--set", "augmentation=natural", "--set", "projector.n_features=12")
+TINY = (
+    "--preset",
+    "digit-pairs",
+    "--batch-size",
+    16,
+    "--set",
+    "augmentation=natural",
+    "--set",
+    "projector.n_features=12",
+)
 CONFIG = "steps: 6\nprojector: {hidden: 16}\nbackbone: {name: conv, width: 4}\n"
 
 
@@ -42,7 +51,17 @@ def test_an_encoder_comes_out_and_goes_into_a_study(
     settings = yaml.safe_load((tmp_path / "ncl" / "config.yaml").read_text())["pretrain"]
     assert settings["steps"] == 6, "the file's word goes over the preset's"
     words = ("--data", photos, "--encoder", ",".join(folders), "--features", "dense,ncl,ncl-topk", "--n-seeds", 2)
-    small = ("--label-noise", 0.3, "--set", "sae.k=3", "--set", "sae.n_latents=24", "--out", tmp_path / "study", "--quiet")
+    small = (
+        "--label-noise",
+        0.3,
+        "--set",
+        "sae.k=3",
+        "--set",
+        "sae.n_latents=24",
+        "--out",
+        tmp_path / "study",
+        "--quiet",
+    )
     assert monosemy("study", *words, *small) == 0
     results = pd.read_parquet(tmp_path / "study" / "results.parquet")
     assert set(results["features"]) == {"dense", "ncl", "ncl-topk"}
@@ -76,7 +95,18 @@ def test_the_embedded_data_needs_no_option(tmp_path: Path, monosemy) -> None:
 
 
 def test_another_optimiser_or_backbone_starts_from_its_own_defaults(photos: Path, tmp_path: Path, monosemy) -> None:
-    words = ("--set", "optimizer.name=adamw", "--backbone", "mixer", "--epochs", 1, "--batch-size", 8, "--out", tmp_path / "out")
+    words = (
+        "--set",
+        "optimizer.name=adamw",
+        "--backbone",
+        "mixer",
+        "--epochs",
+        1,
+        "--batch-size",
+        8,
+        "--out",
+        tmp_path / "out",
+    )
     assert monosemy("pretrain", "--data", photos, "--preset", "cifar-small", *words, "--quiet") == 0
     kept = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())["pretrain"]
     assert kept["optimizer"]["lr"] == 1e-3

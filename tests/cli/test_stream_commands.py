@@ -25,7 +25,19 @@ def rows(tmp_path: Path) -> Path:
 
 
 def test_several_from_one_file(rows: Path, tmp_path: Path, monosemy: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("sae", "train", rows, "--n-latents", "16,24", "--k", "2", "--activation", "topk,batchtopk", "--n-seeds", "2")
+    words = (
+        "sae",
+        "train",
+        rows,
+        "--n-latents",
+        "16,24",
+        "--k",
+        "2",
+        "--activation",
+        "topk,batchtopk",
+        "--n-seeds",
+        "2",
+    )
     more = ("--batch-size", "20", "--epochs", "2", "--out", tmp_path / "run")
     assert monosemy(*words, *more, "--set", "minutes=0") == 0
     assert f"Stopped after 0 minutes; the same command resumes from {tmp_path / 'run'}" in flat(capsys)

@@ -112,9 +112,7 @@ def _option(model: type[BaseModel], name: str, field: str, group: str, default: 
     kind = config.type_name(model, field)
     if kind == "TRUE|FALSE":
         names = name if config.default_at(model, field) is False else f"{name}/--no-{name.lstrip('-')}"
-        option = typer.Option(
-            names, help=_help(model, field, default), rich_help_panel=group
-        )
+        option = typer.Option(names, help=_help(model, field, default), rich_help_panel=group)
         return _parameter(_identifier(name), Annotated[bool | None, option], None)
     option = typer.Option(
         name,

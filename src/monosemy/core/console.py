@@ -16,8 +16,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 from rich.filesize import pick_unit_and_suffix
-from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBars
+from rich.progress import (
+    BarColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as ProgressBars,
+)
 from rich.table import Column
 from rich.text import Text
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from joblib import parallel_config
 
+from monosemy.core.config import validated
 from monosemy.core.executors import ExecutorConfig
 from monosemy.data.load import from_arrays
 from monosemy.encoders.config import PretrainConfig
@@ -18,8 +19,8 @@ from monosemy.errors import InputError
 from monosemy.study.conditions import Evaluation, evaluation_inputs, make_cells
 from monosemy.study.probing import eval_embeddings
 from monosemy.study.probing.encoders import EncoderBank
-from monosemy.study.probing.eval_embeddings import TestedEmbeddings
-from monosemy.study.probing.plan import Plan, parse_plan
+from monosemy.study.probing.eval_embeddings import EvalEmbeddings
+from monosemy.study.probing.plan import ProbingPlan
 from monosemy.study.probing.study import Study
 
 ARRAYS = (
@@ -31,7 +32,7 @@ SHIFTS = {"dark": (ARRAYS[2] // 2, ARRAYS[3])}
 SCENARIOS = {
     "corruptions": {"kinds": ["fog", "contrast"], "severities": [1, 5]},
     "input_noise": {"kind": "gaussian", "levels": [0.2], "protocol": "paper"},
-    "shift": True,
+    "scenarios": ["corruptions", "input-noise", "shift"],
 }
 
 
@@ -55,9 +56,9 @@ def encoder(tmp_path: Path) -> dict[str, object]:
 
 
 @pytest.fixture
-def plan(encoder) -> Plan:
-    values = {"data": {}, "encoder": encoder, "features": ["dense", "ncl"], "scenarios": SCENARIOS, "seeds": 2}
-    return parse_plan(values, "test")
+def plan(encoder) -> ProbingPlan:
+    values = {"encoder": encoder, "features": ["dense", "ncl"], "n_seeds": 2}
+    return validated(ProbingPlan, values | SCENARIOS, "test")
 
 
 @pytest.fixture
@@ -71,14 +72,14 @@ def bank(plan, data) -> EncoderBank:
 
 
 def test_they_are_those_of_the_images_embedded_at_once(plan, data, bank, tmp_path: Path) -> None:
-    embedded = TestedEmbeddings(tmp_path / "tested")
-    embedded.prepare(plan, data, make_cells(plan, data), ("dense", "ncl"), bank, lambda *_: None, ExecutorConfig())
+    embedded = EvalEmbeddings(tmp_path / "eval_embeddings", plan, data, bank)
+    embedded.prepare(make_cells(plan, data), ("dense", "ncl"), lambda *_: None, ExecutorConfig())
     # 4 corruptions and a shift by 2 x 2 encoders; noise of seed s by the 2 encoders of seed s.
     assert len(list(embedded.folder.rglob("*.safetensors"))) == 5 * 4 + 2 * 2
     for evaluation in (Evaluation("corruption:fog", 5.0), Evaluation("gaussian", 0.2), Evaluation("shift:dark")):
         for base in ("dense", "ncl"):
             inputs, labels = evaluation_inputs(evaluation, plan, data, 1, bank.pixel_std(base, 1))
-            kept, kept_labels = embedded.of(evaluation, 1, base, 1, plan, data, bank)
+            kept, kept_labels = embedded.embeddings_for(evaluation, 1, base, 1)
             np.testing.assert_allclose(kept, bank.embed_images(base, 1, inputs), atol=1e-5)
             np.testing.assert_array_equal(kept_labels, labels)
 
@@ -86,43 +87,46 @@ def test_they_are_those_of_the_images_embedded_at_once(plan, data, bank, tmp_pat
 def test_what_is_kept_is_not_made_again_and_what_is_missing_is(
     plan, data, bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embedded, evaluation = TestedEmbeddings(tmp_path / "tested"), Evaluation("corruption:contrast", 5.0)
-    first, _ = embedded.of(evaluation, 0, "dense", 1, plan, data, bank)
+    embedded, evaluation = (
+        EvalEmbeddings(tmp_path / "eval_embeddings", plan, data, bank),
+        Evaluation("corruption:contrast", 5.0),
+    )
+    first, _ = embedded.embeddings_for(evaluation, 0, "dense", 1)
     monkeypatch.setattr(eval_embeddings, "corrupted", lambda *_: pytest.fail("drawn again"))
-    again, _ = embedded.of(evaluation, 1, "dense", 1, plan, data, bank)
+    again, _ = embedded.embeddings_for(evaluation, 1, "dense", 1)
     np.testing.assert_array_equal(first, again)
     monkeypatch.undo()
     for file in embedded.folder.rglob("*.safetensors"):
         file.write_bytes(b"damaged")
-    np.testing.assert_array_equal(first, embedded.of(evaluation, 0, "dense", 1, plan, data, bank)[0])
+    np.testing.assert_array_equal(first, embedded.embeddings_for(evaluation, 0, "dense", 1)[0])
 
 
 def test_parts_make_the_whole(plan, data, bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluation = Evaluation("corruption:fog", 5.0)
-    whole, _ = TestedEmbeddings(tmp_path / "a").of(evaluation, 0, "dense", 0, plan, data, bank)
+    whole, _ = EvalEmbeddings(tmp_path / "a", plan, data, bank).embeddings_for(evaluation, 0, "dense", 0)
     monkeypatch.setattr(eval_embeddings, "_ROWS", 7)
     monkeypatch.setattr(eval_embeddings, "_VALUES_AT_ONCE", 1)
-    parts, _ = TestedEmbeddings(tmp_path / "b").of(evaluation, 0, "dense", 0, plan, data, bank)
+    parts, _ = EvalEmbeddings(tmp_path / "b", plan, data, bank).embeddings_for(evaluation, 0, "dense", 0)
     np.testing.assert_allclose(whole, parts, atol=1e-5)
 
 
 def test_a_full_disk_is_said_before_the_work(plan, data, bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=20_000))
-    embedded = TestedEmbeddings(tmp_path / "tested")
+    embedded = EvalEmbeddings(tmp_path / "eval_embeddings", plan, data, bank)
     with pytest.raises(InputError, match=r"need 0\.0 GB.*fewer corruptions"):
         # 24 arrays of 30 rows of 8 numbers of 4 bytes are 23,040 bytes.
-        embedded.prepare(plan, data, make_cells(plan, data), ("dense", "ncl"), bank, lambda *_: None, ExecutorConfig())
+        embedded.prepare(make_cells(plan, data), ("dense", "ncl"), lambda *_: None, ExecutorConfig())
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=24_000))
-    embedded.prepare(plan, data, make_cells(plan, data), ("dense", "ncl"), bank, lambda *_: None, ExecutorConfig())
+    embedded.prepare(make_cells(plan, data), ("dense", "ncl"), lambda *_: None, ExecutorConfig())
 
 
 def test_a_study_of_corruptions_leaves_tables_and_no_embeddings(encoder, tmp_path: Path) -> None:
     study = Study(
-        ["dense", "relu", "ncl"], label_noise=None, seeds=2, encoder=encoder,
+        ["dense", "relu", "ncl"], label_noise=None, n_seeds=2, encoder=encoder,
         corruptions={"kinds": ["fog", "contrast"], "severities": [1, 5]},
     )  # fmt: skip
     result = study.run(*ARRAYS, out=tmp_path / "run")
-    assert not (tmp_path / "run" / "tested").exists()
+    assert not (tmp_path / "run" / "eval_embeddings").exists()
     accuracy = result.results[result.results["metric"] == "accuracy"].set_index(
         ["features", "scenario", "level", "seed"]
     )["value"]

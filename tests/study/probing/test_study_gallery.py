@@ -4,17 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from monosemy.study.probing.explanations import explained_cell, explanation_path, read_explained
 
 from monosemy.errors import InputError
 from monosemy.study.conditions import Cell, Evaluation, Training
+from monosemy.study.probing.gallery import explained_cell, explanation_path, read_explained
 from monosemy.study.probing.study import Study
 
 CLEAN = Cell("clean", 0.0, Training(), Evaluation())
 
 
 def cell(scenario: str, level: float) -> Cell:
-    return Cell(scenario, level, Training(), Evaluation())
+    return Cell(scenario, level, Training(), Evaluation(scenario if ":" in scenario else "clean", level))
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def test_the_hardest_cell_of_the_first_scenario(cells: list[Cell], wanted: Cell)
 
 def test_explanations_are_of_the_first_seed_and_of_the_results(digit_arrays, tmp_path: Path) -> None:
     settings = {"label_noise": [0.5], "sae": {"n_latents": 64, "k": 8, "n_epochs": 2}}
-    result = Study(["dense", "sae"], seeds=2, **settings).run(*digit_arrays, out=tmp_path / "two")
-    Study(["dense", "sae"], seeds=1, **settings).run(*digit_arrays, out=tmp_path / "one")
+    result = Study(["dense", "sae"], n_seeds=2, **settings).run(*digit_arrays, out=tmp_path / "two")
+    Study(["dense", "sae"], n_seeds=1, **settings).run(*digit_arrays, out=tmp_path / "one")
     rows = result.results
     for name in ("dense", "sae"):
         path = explanation_path(tmp_path / "two", name)

@@ -68,7 +68,7 @@ def test_the_words_go_by_the_hardest_level_and_by_d() -> None:
     assert "Elsewhere d: at 30 % -1.00. " in sentence, "the other way round where there is less noise"
     assert "weak evidence" in sentence
     (sentence,) = describe_prediction(table(d, -d))
-    assert "predicts the OPPOSITE of" in sentence
+    assert "predicts the opposite of" in sentence
     (sentence,) = describe_prediction(table(d, np.array([2.0, 5.0, 1.0, 4.0, 0.0, 3.0])))
     assert "does not clearly predict" in sentence
 

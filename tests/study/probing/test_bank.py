@@ -6,20 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from monosemy.core.config import validated
 from monosemy.data.dataset import LabelledData, Split
-from monosemy.encoders.config import BackboneConfig, PretrainConfig, ProjectorConfig
+from monosemy.encoders.config import STUDY_PRETRAINING, BackboneConfig, PretrainConfig, ProjectorConfig
 from monosemy.encoders.contrastive import pretrain
 from monosemy.encoders.image import ENCODER_FILE, embed, load_encoder, save_encoder
 from monosemy.errors import InputError
-from monosemy.study.probing.encoders import (
-    STUDY_PRETRAINING,
-    EncoderBank,
-    EncoderConfig,
-    bases_of,
-    default_encoder,
-    layer_of,
-    named_encoder,
-)
+from monosemy.study.probing.encoders import EncoderBank, EncoderConfig, bases_of, default_encoder
+from monosemy.study.probing.plan import ProbingPlan
+from monosemy.study.probing.study import ProbingStudy
 from monosemy.training.config import OptimizerConfig
 
 TINY = PretrainConfig(
@@ -65,15 +60,26 @@ def test_an_encoder_of_another_kind_is_refused(name: str, kind: str, expected: s
     with pytest.raises(InputError) as caught:
         EncoderBank(EncoderConfig(name=name), data(kind))
     message = str(caught.value)
-    for word in (repr(name), expected, kind, "toy", repr(default_encoder(kind))):
+    words = (
+        (repr(name), expected, kind, "toy")
+        if name != "some/model" or kind != "images"
+        else (repr(name), "monosemy pretrain")
+    )
+    for word in (*words, repr(default_encoder(kind))):
         assert word in message
 
 
-def test_settings_of_encoders_on_the_spot_start_from_the_small_ones() -> None:
-    changed = EncoderConfig.model_validate({"name": "contrastive", "contrastive": {"augmentation": "cifar"}})
-    assert changed.contrastive == STUDY_PRETRAINING.model_copy(update={"augmentation": "cifar"})
-    assert EncoderConfig(name="contrastive").contrastive == STUDY_PRETRAINING
-    assert EncoderConfig(name="none").contrastive is None
+def resolved(encoder: object, kind: str = "images") -> EncoderConfig:
+    plan = validated(ProbingPlan, {"encoder": encoder}, "test")
+    return ProbingStudy().resolve(plan, data(kind)).encoder
+
+
+def test_settings_of_encoders_within_a_study_start_from_the_small_ones() -> None:
+    for name in ("contrastive", "auto"):
+        changed = resolved({"name": name, "contrastive": {"augmentation": "cifar"}})
+        assert changed.contrastive == STUDY_PRETRAINING.model_copy(update={"augmentation": "cifar"})
+    assert resolved("contrastive").contrastive == STUDY_PRETRAINING
+    assert resolved("none", "embeddings").contrastive is None
 
 
 def test_embeddings_are_handed_on() -> None:
@@ -192,7 +198,7 @@ def test_several_files_of_a_kind_are_the_seeds_own(tmp_path: Path) -> None:
     for seed in (0, 1):
         np.testing.assert_array_equal(stored.encode("dense", seed, IMAGES), embed(load_encoder(paths[seed]), IMAGES))
         np.testing.assert_array_equal(stored.encode("ncl", seed, IMAGES), embed(load_encoder(paths[2 + seed]), IMAGES))
-    with pytest.raises(InputError, match="There are 2 encoder files for 'dense' but 3 seeds; set seeds to 2"):
+    with pytest.raises(InputError, match="There are 2 encoder files for 'dense' but 3 seeds; set n_seeds to 2"):
         stored.prepare(stored.bases, range(3))
     with pytest.raises(InputError, match="The encoder files are 2 dense and 1 ncl; give equally many of each"):
         EncoderBank(EncoderConfig(name="files", files=paths[:3]), data())
@@ -203,7 +209,7 @@ def test_files_that_differ_in_more_than_their_seed_are_no_repetitions(tmp_path: 
     for path, temperature in zip(paths, (0.2, 0.5), strict=True):
         settings = TINY.model_copy(update={"temperature": temperature})
         save_encoder(load_encoder(path), path, {"pretrain": settings.model_dump(mode="json")})
-    with pytest.raises(InputError, match="were trained by other settings than their seed"):
+    with pytest.raises(InputError, match="differ in more than their seed"):
         EncoderBank(EncoderConfig(name="files", files=paths), data())
 
 
@@ -236,20 +242,20 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
 
 def test_users_name_encoders_by_file_folder_or_name(tmp_path: Path) -> None:
     first, second = files(tmp_path, "simclr", "ncl")
-    assert named_encoder(f"{first},{second}", "images").files == (first, second)
-    assert named_encoder(f"{first.parent}, {second.parent}", "images").files == (first, second)
-    assert named_encoder(None, "images").name == "contrastive"
-    assert named_encoder("some/model", "texts") == EncoderConfig(name="some/model")
-    missing = named_encoder("nowhere/encoder.safetensors", "images")
-    with pytest.raises(InputError, match=r"nowhere/encoder\.safetensors is not a readable safetensors file"):
+    assert EncoderConfig.model_validate(f"{first},{second}").files == (first, second)
+    by_folder = EncoderConfig.model_validate({"name": f"{first.parent}, {second.parent}"})
+    assert (by_folder.name, by_folder.files) == ("files", (first, second))
+    assert resolved("auto").name == "contrastive"
+    assert EncoderConfig.model_validate("some/model") == EncoderConfig(name="some/model")
+    missing = EncoderConfig.model_validate("nowhere/encoder.safetensors")
+    with pytest.raises(InputError, match=r"nowhere/encoder\.safetensors"):
         EncoderBank(missing, data())
 
 
 def test_a_layer_is_one_of_encoder_files(tmp_path: Path) -> None:
     (path,) = files(tmp_path, "simclr")
-    assert named_encoder(str(path), "images", "backbone").layer == "backbone"
-    assert layer_of("backbone") == "backbone"
-    with pytest.raises(InputError, match="The layer 'roof' is unknown; choose features or backbone"):
-        layer_of("roof")
-    with pytest.raises(InputError, match="The layer 'backbone' needs encoder files; name them by --encoder"):
-        named_encoder(None, "images", "backbone")
+    assert resolved({"name": str(path), "layer": "backbone"}).layer == "backbone"
+    with pytest.raises(InputError, match=r"'roof'.*'features' or 'backbone'"):
+        resolved({"name": str(path), "layer": "roof"})
+    with pytest.raises(InputError, match="the layer 'backbone' needs encoder files"):
+        resolved({"layer": "backbone"})

@@ -11,6 +11,9 @@ from joblib import parallel_config
 from PIL import Image
 
 from monosemy import cli
+from monosemy.data.dataset import LabelledData
+from monosemy.study.probing.plan import ProbingPlan
+from monosemy.study.probing.study import ProbingStudy
 
 
 @pytest.fixture
@@ -45,8 +48,9 @@ def plan_file(folder: Path, tmp_path: Path) -> Path:
         "data": {"source": str(folder)},
         "encoder": {"name": "contrastive", "contrastive": encoder},
         "features": ["dense", "relu"],
-        "scenarios": {"corruptions": {"kinds": ["fog", "pixelate", "jpeg_compression"], "severities": [1, 5]}},
-        "seeds": 2,
+        "scenarios": ["corruptions"],
+        "corruptions": {"kinds": ["fog", "pixelate", "jpeg_compression"], "severities": [1, 5]},
+        "n_seeds": 2,
     }
     path.write_text(yaml.safe_dump(plan))
     return path
@@ -68,33 +72,47 @@ def test_a_plan_of_corruptions_runs_and_shows_their_mean(
     }  # fmt: skip
     assert set(results.loc[results["scenario"] == "corruption:mean", "level"]) == {1.0, 5.0}
     assert (out / "figures" / "kinds-corruption-mean.png").is_file()
-    assert not (out / "tested").exists()
+    assert not (out / "eval_embeddings").exists()
 
 
-def test_the_words_of_the_command_become_the_plan(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
-    monkeypatch.setattr("monosemy.commands.study.run_study", lambda plan, *_: seen.append(plan) or sys.exit(0))
-    words = ("--data", folder, "--scenario", "corruptions", "--out", tmp_path / "run")
-    assert run(monkeypatch, *words) == 0
-    assert run(monkeypatch, *words, "--corruptions", "gaussian_noise,fog", "--severities", "3,1") == 0
-    assert len(seen[0].scenarios.corruptions.kinds) == 15
-    assert seen[0].scenarios.corruptions.severities == (1, 3, 5)
-    assert seen[0].scenarios.label_noise is None
-    assert seen[1].scenarios.corruptions.kinds == ("gaussian_noise", "fog")
-    assert seen[1].scenarios.corruptions.severities == (1, 3)
+def test_options_become_the_plan(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = []
+
+    def stop(kind: ProbingStudy, plan: ProbingPlan, data: LabelledData, folder: Path, **_: object) -> None:
+        plans.append(kind.resolve(plan, data))
+        sys.exit(0)
+
+    monkeypatch.setattr("monosemy.study.engine.run_study", stop)
+    options = ("--data", folder, "--scenario", "corruptions", "--out", tmp_path / "run")
+    assert run(monkeypatch, *options) == 0
+    more = ("--set", "corruptions.kinds=gaussian_noise,fog", "--set", "corruptions.severities=3,1")
+    assert run(monkeypatch, *options, *more) == 0
+    assert len(plans[0].corruptions.kinds) == 15
+    assert plans[0].corruptions.severities == (1, 3, 5)
+    assert plans[0].scenarios == ("corruptions",)
+    assert "label_noise" not in plans[0].to_yaml()
+    assert plans[1].corruptions.kinds == ("gaussian_noise", "fog")
+    assert plans[1].corruptions.severities == (1, 3)
+    assert run(monkeypatch, "--n-seeds", 2, "--encoder", "contrastive", "--set", "encoder.contrastive.steps=7") == 0
+    digits = plans[2]
+    assert digits.label_noise.levels == (0.3, 0.6, 0.9)
+    assert (digits.sae.n_epochs, digits.n_seeds) == (15, 2)
+    assert (digits.encoder.contrastive.augmentation, digits.encoder.contrastive.steps) == ("handwriting-pair", 7)
+    assert digits.features == ("dense", "relu", "whitened", "random-topk", "sae", "ncl")
 
 
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("--scenario", "corruptions", "--corruptions", "rain"), "rain"),
-        (("--scenario", "corruptions", "--severities", "0,3"), "severities"),
-        (("--scenario", "corruptions", "--severities", "2.5"), "severities"),
-        (("--scenario", "corruptions", "--severities", "high"), "--severities 'high'"),
-        (("--corruptions", "fog"), "needs the scenario corruptions"),
-        (("--severities", "3"), "needs the scenario corruptions"),
+        (("--scenario", "corruptions", "--set", "corruptions.kinds=rain"), "rain"),
+        (("--scenario", "corruptions", "--set", "corruptions.severities=0,3"), "severities"),
+        (("--scenario", "corruptions", "--set", "corruptions.severities=2.5"), "severities"),
+        (("--scenario", "corruptions", "--set", "corruptions.severities=high"), "'high'"),
+        (("--set", "corruptions.kinds=fog"), "need the scenario corruptions"),
+        (("--scenario", "few-labels", "--label-noise", "0.3"), "need the scenario label-noise"),
+        (("--scenario", "few-label"), "closest match: few-labels"),
+        (("--features", "dense,sea"), "closest match: sae"),
+        (("--encoder", "nowhere"), "not a file or folder of `monosemy pretrain`"),
     ],
 )
 def test_bad_words_are_one_sentence(

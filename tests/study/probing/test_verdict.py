@@ -1,20 +1,18 @@
 import numpy as np
 import pandas as pd
 
+from monosemy.core.config import validated
+from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import summarise, with_means
 from monosemy.results.wording import describe_cell, hardest_level
-from monosemy.study.probing.plan import parse_plan
-from monosemy.study.probing.verdict import make_verdict
+from monosemy.study.probing.plan import ProbingPlan
+from monosemy.study.probing.verdict import probing_verdict
 
-PLAN = parse_plan(
-    {
-        "data": {},
-        "encoder": {"name": "contrastive"},
-        "features": ["dense", "relu", "sae"],
-        "scenarios": {"label_noise": {"levels": [0.9]}},
-    },
-    "test",
-)
+PLAN = validated(ProbingPlan, {"features": ["dense", "relu", "sae"], "label_noise": {"levels": [0.9]}}, "test")
+
+
+def judge(results: pd.DataFrame, plan: ProbingPlan = PLAN) -> Verdict:
+    return probing_verdict(StudyResult(plan, results, summarise(results), Verdict(())))
 
 
 def _verdict(noisy: dict[str, float], clean: dict[str, float], spread: float = 0.01, n_seeds: int = 5):
@@ -27,7 +25,7 @@ def _verdict(noisy: dict[str, float], clean: dict[str, float], spread: float = 0
                 rows.append(place | {"metric": "accuracy", "value": mean + spread * rng.standard_normal()})
                 rows.append(place | {"metric": "weight_decay", "value": 1e-4})
     results = pd.DataFrame(rows)
-    return make_verdict(results, summarise(results), PLAN)
+    return judge(results)
 
 
 CLEAN = {"dense": 0.9, "relu": 0.9, "sae": 0.9}
@@ -35,13 +33,14 @@ CLEAN = {"dense": 0.9, "relu": 0.9, "sae": 0.9}
 
 def test_a_clear_win_over_dense_and_controls() -> None:
     first = _verdict({"dense": 0.3, "relu": 0.4, "sae": 0.6}, CLEAN).sentences[0]
-    assert "Under 90 % label noise, sae wins: +" in first
+    assert "Under 90 % label noise, sae improves on dense: +" in first
+    assert "monosemanticity" not in first
     assert "closest control, relu" in first
 
 
 def test_a_better_control_takes_the_credit_away() -> None:
     first = _verdict({"dense": 0.3, "relu": 0.7, "sae": 0.6}, CLEAN).sentences[0]
-    assert "loses to a control" in first
+    assert "relu, which is better, so monosemanticity is not the reason" in first
 
 
 def test_no_difference_is_called_none() -> None:
@@ -51,7 +50,7 @@ def test_no_difference_is_called_none() -> None:
 
 def test_a_loss_is_called_a_loss() -> None:
     first = _verdict({"dense": 0.6, "relu": 0.5, "sae": 0.3}, CLEAN).sentences[0]
-    assert "LOSES" in first
+    assert "sae is worse than dense: -" in first
 
 
 def test_an_interval_above_zero_is_not_enough_without_holm() -> None:
@@ -72,7 +71,7 @@ def test_an_interval_above_zero_is_not_enough_without_holm() -> None:
     noisy = summary[(summary["features"] == "sae") & (summary["scenario"] == "label-noise")].iloc[0]
     assert noisy["gain_low"] > 0
     assert noisy["p_holm"] > 0.05
-    assert "no clear difference" in make_verdict(results, summary, PLAN).sentences[0]
+    assert "no clear difference" in judge(results).sentences[0]
 
 
 def test_clean_loss_few_seeds_and_grid_edge_are_warned_of() -> None:
@@ -85,8 +84,7 @@ def test_clean_loss_few_seeds_and_grid_edge_are_warned_of() -> None:
         for m, v in (("accuracy", 0.5 + 0.1 * s), ("weight_decay", 1e-3))
     ]
     results = pd.DataFrame(rows)
-    plan = PLAN.model_copy(update={"seeds": 2})
-    warnings = make_verdict(results, summarise(results), plan).warnings
+    warnings = judge(results, PLAN.model_copy(update={"n_seeds": 2})).warnings
     assert any("2 seeds" in w for w in warnings)
     assert any("largest weight decay" in w for w in warnings)
 
@@ -113,8 +111,9 @@ def _corrupted(gains: dict[str, float]):
                     rows.append(place | {"scenario": f"corruption:{kind}", "level": level, "value": value})
                     rows.append(place | {"scenario": f"corruption:{kind}", "level": level, "value": 1e-3} | WEIGHT)
     results = with_means(pd.DataFrame(rows))
-    values = PLAN.model_dump() | {"scenarios": {"corruptions": {"kinds": list(gains), "severities": [1, 5]}}}
-    return make_verdict(results, summarise(results), parse_plan(values, "test"))
+    corruptions = {"kinds": list(gains), "severities": [1, 5]}
+    values = {"features": PLAN.features, "scenarios": ["corruptions"], "corruptions": corruptions}
+    return judge(results, validated(ProbingPlan, values, "test"))
 
 
 WEIGHT = {"metric": "weight_decay"}
@@ -123,9 +122,9 @@ WEIGHT = {"metric": "weight_decay"}
 def test_corruptions_are_judged_by_their_mean_and_every_loss_is_counted() -> None:
     verdict = _corrupted({"fog": 0.3, "gaussian_noise": 0.2, "contrast": -0.1, "snow": 0.0})
     first, milder, kinds = verdict.sentences[:3]
-    assert first.startswith("Under common corruptions of severity 5 (mean over kinds), sae wins: +10.")
+    assert first.startswith("Under common corruptions of severity 5 (mean over kinds), sae improves on dense: +10.")
     assert "common corruptions of severity 1 (mean over kinds)" in milder
-    assert "Of the 4 kinds there, sae: better on 2, WORSE on 1, no clear difference on 1" in kinds
+    assert "Of the 4 kinds there, sae: better on 2, worse on 1, no clear difference on 1" in kinds
     assert "from contrast (-10." in kinds
     assert "to fog (+30." in kinds
     assert sum("fog" in sentence for sentence in verdict.sentences) == 1
@@ -135,7 +134,7 @@ def test_corruptions_are_judged_by_their_mean_and_every_loss_is_counted() -> Non
 
 def test_a_single_kind_is_judged_itself_and_drawn_frost_is_said() -> None:
     verdict = _corrupted({"frost": 0.3})
-    assert verdict.sentences[0].startswith("Under common corruptions of severity 5 (frost), sae wins")
+    assert verdict.sentences[0].startswith("Under common corruptions of severity 5 (frost), sae improves on dense")
     assert not any("kinds" in sentence for sentence in verdict.sentences)
     assert any(warning.startswith("Frost is drawn here") for warning in verdict.warnings)
 
