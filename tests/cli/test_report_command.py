@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from monosemy.study.probing.reading import read_study
+from monosemy.study.registry import read_study
 
-WORDS = ("--features", "dense,relu", "--label-noise", "0.3", "--seeds", "2", "--quiet")
+WORDS = ("--features", "dense,relu", "--label-noise", "0.3", "--n-seeds", "2", "--quiet")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def _changed(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> No
         (lambda path: (path / "results.parquet").unlink(), "is not finished"),
         (lambda path: (path / "results.parquet").write_bytes(b"PAR1 and nothing"), "cannot be read"),
         (lambda path: (path / "summary.csv").rename(path / "results.parquet"), "cannot be read"),
-        (lambda path: _changed(path, lambda rows: pd.concat([rows, rows])), "is no table of a study"),
+        (lambda path: _changed(path, lambda rows: pd.concat([rows, rows])), "is not the table of a study"),
         (lambda path: _changed(path, lambda rows: rows.assign(value="a")), "values of another type"),
     ],
 )
