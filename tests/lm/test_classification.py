@@ -5,11 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from monosemy.lm.classification import (
-    label_words,
-    load_classification,
-    prompt_splits,
-)
+from monosemy.lm.classification import label_words, load_classification, prompt_splits
 from monosemy.lm.instructions import InstructionConfig, load_instructions
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 from monosemy.study.probing.run import StudyResult
 
+from monosemy.results.result import Verdict
 from monosemy.results.statistics import summarise
 from monosemy.study.folder import costs_table
 from monosemy.study.probing.plan import Plan, parse_plan
-from monosemy.study.probing.verdict import Verdict
 
 HOSTILE = "<script>alert(1)</script>"
 HEADLINE = ("sae wins over dense.", "It costs a point on clean data.")

@@ -10,8 +10,8 @@ import pytest
 from made_study import HEADLINE, HOSTILE, make_result
 
 from monosemy.report.html import write_report
+from monosemy.results.result import Verdict
 from monosemy.study.folder import costs_table
-from monosemy.study.probing.verdict import Verdict
 
 VOID = {"meta", "img", "link", "br", "input", "source"}
 

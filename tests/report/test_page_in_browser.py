@@ -9,7 +9,7 @@ from made_study import HOSTILE, make_result
 
 from monosemy.report.html import write_report
 from monosemy.report.latex import write_comparison
-from monosemy.study.probing.verdict import Verdict
+from monosemy.results.result import Verdict
 
 NOT_SHOWN = '() => [...document.querySelectorAll("[data-feature]:not(:checked)")].map(box => box.dataset.feature)'
 LINES = "chart => document.querySelectorAll('.chart')[chart].data.filter(t => t.mode !== 'lines').length"

@@ -11,8 +11,8 @@ from monosemy.study.probing.run import StudyResult
 from rich.console import Console
 
 from monosemy.report.terminal import print_result, result_json
+from monosemy.results.result import Verdict
 from monosemy.results.statistics import summarise
-from monosemy.study.probing.verdict import Verdict
 
 
 def printed(result: StudyResult, width: int = 80) -> str:

@@ -18,8 +18,17 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.filesize import pick_unit_and_suffix
-from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBars
+from rich.progress import (
+    BarColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as ProgressBars,
+)
 from rich.table import Column
 from rich.text import Text
 

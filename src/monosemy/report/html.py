@@ -1,4 +1,4 @@
-"""The report of a study: one page that needs nothing beside itself."""
+"""The report of a study: one page that opens offline, with live charts of the same numbers as its pictures."""
 
 import base64
 import hashlib
@@ -17,13 +17,126 @@ from matplotlib.figure import Figure
 from monosemy import __version__
 from monosemy.core.files import write_text
 from monosemy.report import tables
-from monosemy.report.charts import chart_data
-from monosemy.report.figures import COLUMN, accuracy_figure, study_figures, svg_bytes
-from monosemy.report.style import ON_DARK, style_of
-from monosemy.report.tables import StudyFigure
+from monosemy.report.figures import (
+    ACCURACY,
+    COLUMN,
+    Measure,
+    accuracy_figure,
+    axis_value,
+    gain_over,
+    level_axis_title,
+    level_ticks,
+    place_in_words,
+    study_figures,
+    svg_bytes,
+)
+from monosemy.report.style import ON_DARK, short, style_of
+from monosemy.report.tables import Cell, StudyFigure
 from monosemy.results.result import StudyResult
 from monosemy.results.variants import title_of
 from monosemy.results.wording import SIGNIFICANT
+
+_SYMBOLS = {
+    "o": "circle", "D": "diamond", "s": "square", "^": "triangle-up", "v": "triangle-down", "P": "cross", "X": "x",
+}  # fmt: skip
+_MEASURES = (ACCURACY, gain_over("the baseline"))
+_ACROSS = {
+    "consistency": "Semantic consistency above chance, points",
+    "mono_score": "MonoScore",
+}
+
+
+def chart_data(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
+    """Return the data of the live charts: styles, curves of every scenario, and cells against monosemanticity."""
+    names = tables.feature_names(summary)
+    shown = tables.scenarios(summary)
+    return {
+        "features": [_look(name, tables.baseline(summary)) for name in names],
+        "baseline": tables.baseline(summary),
+        "axes": {measure.name: measure.axis for measure in (ACCURACY, gain_over(tables.baseline(summary)))} | _ACROSS,
+        "scenarios": [_curves(summary, scenario, names) for scenario in shown],
+        "cells": [cell for scenario in shown for cell in _scattered(summary, scenario, names)],
+        "across": _across(results, names),
+    }
+
+
+def _look(name: str, baseline: str) -> dict[str, Any]:
+    style = style_of(name)
+    return {
+        "name": short(name),
+        "light": style.colour,
+        "dark": style.dark_colour,
+        "width": style.width,
+        "dash": ",".join(f"{style.width * dash:g}px" for dash in style.dashes) or "solid",
+        "symbol": _SYMBOLS[style.marker],
+        "strong": style.strong,
+        "baseline": name == baseline,
+    }
+
+
+def _curves(summary: pd.DataFrame, scenario: str, names: list[str]) -> dict[str, Any]:
+    table = tables.scenario_table(summary, scenario)
+    levels = tables.levels(table)
+    levelled = tables.clean_level(scenario) is not None
+    series = []
+    for name in tables.feature_names(table):
+        cells = list(tables.cells(table[table["features"] == name]))
+        series.append(
+            {"feature": names.index(name), "x": [axis_value(scenario, cell.level) for cell in cells]}
+            | {measure.name: [_numbers(measure, cell) for cell in cells] for measure in _MEASURES}
+            | {f"{measure.name}_said": [_said(measure, cell) for cell in cells] for measure in _MEASURES}
+        )
+    ticks = level_ticks(scenario, levels) if levelled else {}
+    return {
+        "levelled": levelled,
+        "falling": scenario == "few-labels",
+        "axis": level_axis_title(scenario),
+        "ticks": [[axis_value(scenario, level), text] for level, text in ticks.items()],
+        "series": series,
+    }
+
+
+def _scattered(summary: pd.DataFrame, scenario: str, names: list[str]) -> list[dict[str, Any]]:
+    """Return the cells of a scenario, the hardest first: there feature sets differ most."""
+    table = tables.scenario_table(summary, scenario)
+    found = []
+    for level in reversed(tables.levels(table)):
+        cells = list(tables.cells(table[table["level"] == level]))
+        found.append(
+            {"title": place_in_words(scenario, level), "features": [names.index(cell.features) for cell in cells]}
+            | {measure.name: [_numbers(measure, cell) for cell in cells] for measure in _MEASURES}
+            | {f"{measure.name}_said": [_said(measure, cell) for cell in cells] for measure in _MEASURES}
+        )
+    return found
+
+
+def _across(results: pd.DataFrame, names: list[str]) -> dict[str, list[list[float | None]]]:
+    """Return the monosemanticity of each feature set by each measure: mean and interval."""
+    consistency = [[_known(100 * value) for value in tables.surplus_consistency(results, name)] for name in names]
+    scores = [[_known(value) for value in tables.metric_interval(results, name, "mono_score")] for name in names]
+    return {"consistency": consistency, "mono_score": scores}
+
+
+def _numbers(measure: Measure, cell: Cell) -> list[float | None]:
+    if measure.name == "gain" and math.isnan(cell.gain):
+        return [0.0, None, None]
+    return [_known(value) for value in measure.of(cell)]
+
+
+def _said(measure: Measure, cell: Cell) -> str:
+    if measure.name == "accuracy":
+        return tables.accuracy_text(cell)
+    if math.isnan(cell.gain):
+        return "0 by definition"
+    return (
+        f"{tables.points(cell.gain, signed=True)} ({tables.gain_interval_text(cell)}), p {tables.p_text(cell.p_holm)}"
+    )
+
+
+def _known(value: float) -> float | None:
+    """Return a number rounded far below what can be seen, for small pages; None for NaN."""
+    return None if math.isnan(value) else round(value, 4)
+
 
 FILE_NAME = "report.html"
 GALLERY = "gallery.html"
@@ -74,11 +187,11 @@ def write_report(
 
 
 def rendered(template: str, context: dict[str, Any], scripts: Sequence[str] = ()) -> str:
-    """A page from a template of this package; every text is escaped.
+    """Return a page from a template of this package; every text is escaped.
 
     Args:
-        scripts: files of this package that the page carries inside; its policy lets no other script run, and nothing in
-            the page ask the network for anything.
+        scripts: files of this package that the page contains; its content security policy allows no other script and
+            no network request.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("monosemy", "report"),
@@ -102,7 +215,7 @@ def _digest(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """With what would be invisible, and could turn the text around it, written out."""
+    """Return a text with invisible characters, which could reverse the text around them, written as escapes."""
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -161,7 +274,7 @@ def _section(section: tables.Section, hero: StudyFigure | None) -> dict[str, Any
 
 
 def image(item: StudyFigure) -> dict[str, Any]:
-    """A figure as a picture inside a page; it follows a dark page unless its own colours carry values."""
+    """Return a figure as a picture inside a page; it follows a dark page unless its own colours carry values."""
     paper = item.kind == "kinds"
     return {"source": _source(item.figure, not paper), "narrow": None, "alt": item.alt, "paper": paper}
 
@@ -173,7 +286,7 @@ def _source(figure: Figure, both_schemes: bool) -> str:
 
 
 def _for_both_schemes(svg: bytes) -> bytes:
-    """With a lighter colour for each colour, where the reader's screen is dark."""
+    """Return a picture that has a lighter colour for each of its colours on dark screens."""
     rules = "".join(
         f'[style*="{what}: {light}"]{{{what}:{dark} !important}}'
         for light, dark in ON_DARK.items()
@@ -242,7 +355,7 @@ def _cost_rows(result: "StudyResult") -> list[dict[str, Any]]:
 
 
 def _all_visible(value: Any) -> Any:
-    """Plain data with every text in it made visible."""
+    """Return plain data with all texts made visible."""
     if isinstance(value, dict):
         return {key: _all_visible(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -251,7 +364,7 @@ def _all_visible(value: Any) -> Any:
 
 
 def row_head(name: str) -> dict[str, str]:
-    """The first column of a row: the line as in the figures, name and title."""
+    """Return the first column of a row: the line as in the figures, name and title."""
     style = style_of(name)
     return {
         "name": name,
@@ -268,5 +381,5 @@ def _minus(text: str) -> str:
 
 
 def unbroken(sentence: str) -> str:
-    """Keeps "95 %" on one line."""
+    """Return a sentence that keeps "95 %" on one line."""
     return sentence.replace(" %", "\N{NO-BREAK SPACE}%")

@@ -91,7 +91,7 @@ def cells(table: pd.DataFrame) -> Iterator[Cell]:
 
 
 def clean_level(scenario: str) -> float | None:
-    """Where clean data stands on a scenario's scale of levels; None for a scenario without a scale."""
+    """Return the level of clean data on the scale of a scenario; None for a scenario without a scale."""
     return 0.0 if family_of(scenario) is not None else _CLEAN_LEVELS.get(scenario)
 
 
@@ -188,7 +188,7 @@ def metric_interval(results: pd.DataFrame, name: str, metric: str) -> tuple[floa
 
 
 def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
-    """What a feature set takes: seconds for an encoder, a fit, the probes of a seed, and in all; peak memory.
+    """Return the costs of each set: seconds of an encoder, a fit, the probes of a seed, and in all; peak memory.
 
     Returns: a row a feature set; means over what was measured, sums of seconds in all, the largest peak.
     """

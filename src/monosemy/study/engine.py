@@ -57,7 +57,7 @@ JobT = TypeVar("JobT", bound=Job)
 
 @dataclass(frozen=True)
 class StudyContext(Generic[PlanT, DataT]):
-    """What every job of a study is given; it travels to worker processes."""
+    """Plan, data and whatever else the jobs of a study share; it travels to worker processes."""
 
     plan: PlanT
     data: DataT

@@ -79,7 +79,7 @@ _LANGUAGE_MODEL_SETTINGS = ("held_out", "judge", "judge_prompts", "lm_eval")
 
 
 class LoraSource(Config):
-    """Where the texts come from and how they are read."""
+    """The source of the texts and how it is read."""
 
     source: str
     """A table, a pattern of such files, or a data set's id: texts with labels, instructions (Dolly, Alpaca), messages,
