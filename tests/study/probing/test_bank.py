@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from monosemy.core.config import validated
+from monosemy.core.console import no_progress
 from monosemy.data.dataset import LabelledData, Split
 from monosemy.encoders.config import STUDY_PRETRAINING, BackboneConfig, PretrainConfig, ProjectorConfig
 from monosemy.encoders.contrastive import pretrain
@@ -39,7 +40,7 @@ def data(kind: str = "images") -> LabelledData:
 
 
 def bank(told: list | None = None) -> EncoderBank:
-    on_progress = None if told is None else lambda *arguments: told.append(arguments)
+    on_progress = no_progress if told is None else lambda *arguments: told.append(arguments)
     return EncoderBank(EncoderConfig(name="contrastive", contrastive=TINY), data(), on_progress)
 
 
