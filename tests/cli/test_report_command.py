@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from monosemy.study.registry import read_study
 
 WORDS = ("--features", "dense,relu", "--label-noise", "0.3", "--n-seeds", "2", "--quiet")
