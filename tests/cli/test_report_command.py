@@ -137,5 +137,5 @@ def test_without_its_environment_a_study_has_a_report_but_no_new_gallery(
     assert (study / "explanations").is_dir()
     (study / "gallery.html").unlink()
     assert monosemy("report", study) == 2
-    assert "The gallery was not made" in capsys.readouterr().err
+    assert "The gallery was not written" in capsys.readouterr().err
     assert (study / "report.html").is_file()

@@ -92,7 +92,7 @@ def read_rows(name: str, config: DataConfig, labelled: bool = True) -> Rows:
     # Images may have array files beside them.
     of_images = source.is_folder and source.kind in ("images", "array")
     if config.classes is not None and not of_images:
-        raise InputError(f"--classes {config.classes} requires a folder of class folders, not {name}; leave it out.")
+        raise InputError(f"data.classes={config.classes} requires a folder of class folders, not {name}; leave it out.")
     table = table_of(source)
     if table is not None:
         rows = rows_of_table(table, config, labelled)

@@ -157,7 +157,7 @@ def check_pretraining(images: NDArray[Any], config: PretrainConfig, labels: NDAr
     if tuple(views.shape[1:]) != tuple(images.shape[1:]):
         raise InputError(
             f"The augmentation makes views of {views.shape[2]}x{views.shape[3]} pixels from images of "
-            f"{images.shape[2]}x{images.shape[3]}; set --image-size {views.shape[2]}, or another --augmentation."
+            f"{images.shape[2]}x{images.shape[3]}; set --image-size {views.shape[2]}, or another augmentation."
         )
 
 

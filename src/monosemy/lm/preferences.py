@@ -6,8 +6,8 @@ from typing import Annotated, Literal, get_args
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
-from pydantic import BaseModel, ConfigDict
 
+from monosemy.core.config import Config
 from monosemy.data.tables import Table
 from monosemy.errors import InputError
 from monosemy.lm.prompts import (
@@ -34,10 +34,8 @@ SYCOPHANCY_PROMPT = "{text}\n\nAnswer:"
 _SYCOPHANCY_SPLITS = {"generate": "train", "dpo_pool": "train", "dpo_eval": "validation"}
 
 
-class PreferenceConfig(BaseModel):
+class PreferenceConfig(Config):
     """The source of preference data and how it is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
     """Table (JSON lines, JSON, CSV, parquet; gzip too), pattern of such files, or name of a Hugging Face data set."""
