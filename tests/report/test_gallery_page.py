@@ -113,7 +113,7 @@ def test_thumbnails_are_the_images_they_stand_for(open_page, tmp_path: Path, mon
     )
     write_gallery(gallery, tmp_path / "gallery.html")
     page = open_page(tmp_path / "gallery.html").page
-    page.wait_for_function("document.readyState === 'complete'")
+    page.wait_for_function("() => document.readyState === 'complete'")
     thumbnails = page.locator("#most .thumbnail")
     assert thumbnails.count() > 0
     for i in range(0, thumbnails.count(), 5):

@@ -50,8 +50,8 @@ class TrainingJob:
 def train(job: TrainingJob) -> bool:
     """Train the network in place; return False if the time ran out before the last step.
 
-    The global random state is restored afterwards. With a folder, training resumes from the last checkpoint and ends
-    with the same weights, bit for bit on a CPU.
+    Global random state is as before afterwards. With a folder training goes on from the last checkpoint, to the same
+    weights bit for bit on the same CPU.
 
     Raises:
         InputError: the loss or a weight became infinite or NaN (the last good checkpoint stays), the batch cannot be
