@@ -11,6 +11,7 @@ from monosemy.core.cache import fingerprint
 from monosemy.core.console import Progress
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import ExecutorConfig
+from monosemy.data.sources import read_lines
 from monosemy.errors import InputError
 from monosemy.lm.adapter_training import insert_adapter
 from monosemy.lm.dpo_evaluation import sample_texts
@@ -37,6 +38,7 @@ class LoraStudy(StudyKind[LoraPlan, LoraData, AdapterJob]):
     jobs_title = "Adapters"
     packages = ("transformers", "peft", "trl")
     baseline = BASELINE
+    distributed = True
 
     def load(self, plan: LoraPlan, on_progress: Progress) -> LoraData:
         """Load the texts."""
@@ -56,6 +58,8 @@ class LoraStudy(StudyKind[LoraPlan, LoraData, AdapterJob]):
             raise InputError(f"{data.name} has no labels to make noisy or few; leave the scenarios out.")
         if plan.judge is not None:
             make_judge(plan.judge)
+        if plan.judge_prompts is not None:
+            read_lines(plan.judge_prompts, "list of prompts")
         texts = [] if plan.held_out is None else held_out_texts(plan.held_out)
         loaded = load_base(plan, data, device, seed=0)
         n_tokens = min(plan.training.max_tokens or loaded.context, loaded.context)
