@@ -157,7 +157,7 @@ def test_a_failed_job_leaves_the_others_and_is_resumed(
     run(calm)
     notes()
     monkeypatch.setenv("TINY_FAIL", "mono-label-noise-0.2-1")
-    with pytest.raises(InputError, match="mono-label-noise-0.2-1 fails"):
+    with pytest.raises(InputError, match=r"mono-label-noise-0\.2-1 fails"):
         run(out)
     kept = cells(out)
     assert len(kept) == 9
@@ -277,7 +277,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_a_plan_that_does_not_fit_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the baseline; add it"):
         run(tmp_path / "out", plan(variants=["mono"]))
-    with pytest.raises(InputError, match="2/3|3 classes"):
+    with pytest.raises(InputError, match="3 classes"):
         run(tmp_path / "out", plan(label_noise={"levels": [0.9]}))
     assert not (tmp_path / "out").exists()
 

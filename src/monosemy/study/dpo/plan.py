@@ -94,7 +94,8 @@ class DpoPlan(Plan):
             raise ValueError("widths make models with random weights, which have no preferences; add a warm_up")
         if self.widths and len(self.models) > 1:
             raise ValueError("widths are those of one model's architecture; give one model")
-        if "rank" in self.training.model_fields_set and self.training.method == "full":
+        # The default is in every plan.yaml, and means nothing there.
+        if self.training.rank != AlignmentConfig().rank and self.training.method == "full":
             raise ValueError("training.rank is that of an adapter; set training.method=lora, or leave it out")
         names = [variant.name for variant in variants(self)]
         repeated = next((name for name in names if names.count(name) > 1), None)

@@ -177,5 +177,5 @@ def truncate_text(text: str, tokenizer: Any, n_tokens: int) -> str:
 def _too_long(n: int, split: str, name: str, n_tokens: int) -> InputError:
     return InputError(
         f"{n:,} {split} rows of {name} are longer than the {n_tokens} tokens that the model reads; leave them out by "
-        f"--on-long drop, or shorten them by --on-long truncate."
+        f"--set data.on_long=drop, or shorten them by --set data.on_long=truncate."
     )

@@ -57,7 +57,7 @@ METHODS: dict[MethodName, Method] = {
     method.name: method
     for method in (
         Method(
-            "base", "the model as it came; of a classifier the head alone is trained", "control", {"method": "head"}
+            "base", "no adapter; a classifier trains its head", "control", {"method": "head"}
         ),
         Method("lora", "LoRA", "baseline", {"method": "lora"}),
         Method("lora-decay", "LoRA, weight decay 0.1", "control", {"method": "lora", "weight_decay": 0.1}),

@@ -16,7 +16,7 @@ from monosemy.errors import InputError
 from monosemy.lm.adapter_training import insert_adapter
 from monosemy.lm.dpo_evaluation import sample_texts
 from monosemy.lm.instructions import held_out_texts
-from monosemy.lm.judge import make_judge
+from monosemy.lm.judge import judge_answers, make_judge
 from monosemy.lm.models import model_fingerprint
 from monosemy.report.tables import Section
 from monosemy.results.result import StudyResult, Verdict
@@ -57,7 +57,9 @@ class LoraStudy(StudyKind[LoraPlan, LoraData, AdapterJob]):
         elif plan.scenarios:
             raise InputError(f"{data.name} has no labels to make noisy or few; leave the scenarios out.")
         if plan.judge is not None:
-            make_judge(plan.judge)
+            judge = make_judge(plan.judge)
+            with one_thread():  # what a judge lacks shows when it first judges
+                judge_answers(judge, ["Hello"], ["Hello."])
         if plan.judge_prompts is not None:
             read_lines(plan.judge_prompts, "list of prompts")
         texts = [] if plan.held_out is None else held_out_texts(plan.held_out)
