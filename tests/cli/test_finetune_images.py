@@ -232,9 +232,7 @@ def test_json_is_all_that_is_printed_and_the_folder_is_reported(
 
 
 @pytest.mark.slow
-def test_processes_and_this_process_give_the_same_bits(
-    photos: Path, encoder: Path, tmp_path: Path, monosemy
-) -> None:
+def test_processes_and_this_process_give_the_same_bits(photos: Path, encoder: Path, tmp_path: Path, monosemy) -> None:
     folders = [tmp_path / name for name in ("in-process", "joblib")]
     for folder in folders:
         words = ("--data", photos, *QUICK, "--variants", "ce,nce-early", "--quiet", "--executor", folder.name)

@@ -19,6 +19,8 @@ class Training(Config):
     of [all] layers."""
     fast: bool = False
     """Hurry."""
+    careful: bool = True
+    """Look twice."""
 
 
 class TinyPlan(Plan):
@@ -42,7 +44,8 @@ called: list[tuple[dict[str, Any], bool]] = []
 @with_settings(
     TinyPlan,
     {"Comparison": {"--methods": "methods", "--n-seeds": "n_seeds"},
-     "Training": {"--lr": "training.lr", "--fast": "training.fast", "--limit": "limit", "--file": "file"}},
+     "Training": {"--lr": "training.lr", "--fast": "training.fast",
+                  "--careful": "training.careful", "--limit": "limit", "--file": "file"}},
     {"model": "model"},
 )  # fmt: skip
 def tiny(settings: dict[str, Any], quiet: Quiet = False) -> None:
@@ -75,10 +78,13 @@ def test_options_are_fields_of_the_model() -> None:
     assert (plan.n_seeds, plan.training.lr, plan.limit, plan.file) == (3, 0.5, None, Path("x.csv"))
 
 
-@pytest.mark.parametrize(("word", "value"), [("--fast", True), ("--no-fast", False)])
-def test_flags(word: str, value: bool) -> None:
-    assert settings(word) == {"training": {"fast": value}}
-    assert settings("--set", f"training.fast={str(value).lower()}") == {"training": {"fast": value}}
+@pytest.mark.parametrize(
+    ("word", "name", "value"),
+    [("--fast", "fast", True), ("--careful", "careful", True), ("--no-careful", "careful", False)],
+)
+def test_flags(word: str, name: str, value: bool) -> None:
+    assert settings(word) == {"training": {name: value}}
+    assert settings("--set", f"training.{name}={str(value).lower()}") == {"training": {name: value}}
 
 
 def test_plan_then_options_then_set(tmp_path: Path) -> None:
@@ -86,8 +92,10 @@ def test_plan_then_options_then_set(tmp_path: Path) -> None:
     path.write_text("model: m\nn_seeds: 2\nlimit: 4\ntraining: {lr: 1, fast: true}\n")
     assert settings("--plan", path) == {"model": "m", "n_seeds": 2, "limit": 4, "training": {"lr": 1, "fast": True}}
     given = settings("--plan", path, "--lr", 2, "--limit", 5, "--n-seeds", 7, "--set", "n_seeds=9", "--set", "limit=6",
-                     "other", "--no-fast")  # fmt: skip
-    assert given == {"model": "other", "n_seeds": "9", "limit": "6", "training": {"lr": "2", "fast": False}}
+                     "other", "--no-careful")  # fmt: skip
+    assert given == {
+        "model": "other", "n_seeds": "9", "limit": "6", "training": {"lr": "2", "fast": True, "careful": False},
+    }  # fmt: skip
     assert settings("--set", "limit=1", "--set", "limit=2") == {"limit": "2"}, "of two, the last"
 
 
@@ -122,8 +130,8 @@ def test_help_is_that_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
         "--methods LIST Methods to compare. [default: plain,mono]",
         "--n-seeds INTEGER Number of repetitions; each draws noise, initial weights and batches anew. [default: 5]",
         "--lr NUMBER Learning rate of [all] layers. [default: 0.1]",
-        "--no-fast",
         "Hurry.",
+        "--no-careful",
         "--limit INTEGER Maximal number of rows.",
         "--file PATH A file.",
         "--plan PATH YAML file of settings; other options override it.",

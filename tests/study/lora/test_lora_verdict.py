@@ -19,7 +19,8 @@ from monosemy.study.lora.study import LoraStudy
 from monosemy.study.lora.verdict import forgetting_figure, write_units
 
 PLAN: dict[str, Any] = {
-    "model": "some/model", "data": {"source": "s", "task": "generation"}, "methods": ["base", "lora", "monolora-output"],
+    "model": "some/model", "data": {"source": "s", "task": "generation"},
+    "methods": ["base", "lora", "monolora-output"],
 }  # fmt: skip
 
 

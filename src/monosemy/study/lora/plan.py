@@ -56,9 +56,7 @@ def _mono(name: MethodName, formula: str) -> Method:
 METHODS: dict[MethodName, Method] = {
     method.name: method
     for method in (
-        Method(
-            "base", "no adapter; a classifier trains its head", "control", {"method": "head"}
-        ),
+        Method("base", "no adapter; a classifier trains its head", "control", {"method": "head"}),
         Method("lora", "LoRA", "baseline", {"method": "lora"}),
         Method("lora-decay", "LoRA, weight decay 0.1", "control", {"method": "lora", "weight_decay": 0.1}),
         Method("lora-half", "LoRA, half of alpha", "control", {"method": "lora"}, alpha_factor=0.5),
