@@ -56,7 +56,8 @@ def _dialogues(folder: Path) -> None:
 
 
 def _read_instructions(folder: Path) -> Any:
-    from monosemy.lm.instructions import InstructionConfig, load_instructions
+    from monosemy.lm.config import InstructionConfig
+    from monosemy.lm.instructions import load_instructions
 
     return load_instructions(InstructionConfig(source=str(folder / "t.jsonl")))
 
@@ -99,7 +100,8 @@ def _safe_rlhf(folder: Path) -> None:
 
 
 def _read_preferences(folder: Path) -> Any:
-    from monosemy.lm.preferences import PreferenceConfig, load_preferences
+    from monosemy.lm.config import PreferenceConfig
+    from monosemy.lm.preferences import load_preferences
 
     return load_preferences(PreferenceConfig(source=str(folder / "t.jsonl"), template="chat"))
 

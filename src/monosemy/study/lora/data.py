@@ -11,8 +11,8 @@ from monosemy.core.cache import fingerprint
 from monosemy.data.dataset import LabelledData, Split, subsample
 from monosemy.errors import InputError
 from monosemy.lm.classification import label_words, load_classification, prompt_splits
-from monosemy.lm.config import Task
-from monosemy.lm.instructions import InstructionConfig, load_instructions
+from monosemy.lm.config import InstructionConfig, Task
+from monosemy.lm.instructions import load_instructions
 from monosemy.lm.prompts import PromptTemplate, Row
 from monosemy.lm.tokenization import fit_context
 from monosemy.study.folder import data_fingerprint
