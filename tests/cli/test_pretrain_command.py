@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from monosemy.encoders.config import PRESETS
-from monosemy.encoders.image import ENCODER_FILE, embed, load_encoder
+from monosemy.encoders.config import ENCODER_FILE, PRESETS
+from monosemy.encoders.image import embed, load_encoder
 from monosemy.training.checkpoint import RunFolder
 
 TINY = (

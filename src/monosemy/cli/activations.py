@@ -69,7 +69,7 @@ def activations(
     # Imported here: `--help` needs none of them.
     from monosemy.core.distributed import resolve_device
     from monosemy.encoders.activation_cache import Precision, Tokens, cache_activations
-    from monosemy.encoders.image import ENCODER_FILE
+    from monosemy.encoders.config import ENCODER_FILE
 
     console, runs_on, path = make_console(quiet, json), resolve_device(device), Path(model)
     encoder_file = path / ENCODER_FILE if (path / ENCODER_FILE).is_file() else path

@@ -62,7 +62,7 @@ def pretrain(
     # Imported here: `--help` needs none of them.
     from monosemy.core.distributed import joined_processes
     from monosemy.data.load import load_unlabelled
-    from monosemy.encoders.image import ENCODER_FILE
+    from monosemy.encoders.config import ENCODER_FILE
     from monosemy.training.checkpoint import RunFolder
 
     data = plan.data.model_copy(update={"image_size": plan.data.image_size or IMAGE_SIZES.get(plan.preset or "")})
@@ -126,8 +126,9 @@ def _train(
     from monosemy import __version__
     from monosemy.core.cache import fingerprint
     from monosemy.core.environment import one_thread
+    from monosemy.encoders.config import ENCODER_FILE
     from monosemy.encoders.contrastive import check_pretraining, pretrain
-    from monosemy.encoders.image import ENCODER_FILE, ImageEncoder, embed, save_encoder
+    from monosemy.encoders.image import ImageEncoder, embed, save_encoder
     from monosemy.metrics.dimensions import feature_statistics
     from monosemy.training.checkpoint import RunFolder, make_trackers
 

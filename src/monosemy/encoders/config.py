@@ -81,7 +81,9 @@ class EncoderSpec(Config):
     image_shape: tuple[int, int, int]
     """(C, H, W)"""
     backbone: BackboneConfig = BackboneConfig()
+    """The network between the normalised images and the projector."""
     projector: ProjectorConfig = ProjectorConfig()
+    """The network between the backbone and the features."""
     non_negative: NonNegative | None = None
     """The map s+ on the features; None leaves them signed."""
 
@@ -102,13 +104,17 @@ class AugmentConfig(Config):
     brightness: Strength = 0.4
     """Brightness, contrast and saturation are changed by a factor of U[max(0, 1 - strength), 1 + strength]."""
     contrast: Strength = 0.4
+    """Strength of the change of contrast."""
     saturation: Strength = 0.4
+    """Strength of the change of saturation."""
     hue: Annotated[float, Ge(0), Le(0.5)] = 0.0
     """The hue is turned by U[-hue, hue] of a full circle."""
     jitter_probability: Probability = 1.0
     """Probability of changing brightness, contrast, saturation and hue, in a random order."""
     grey_probability: Probability = 0.2
+    """Probability of removing the colours."""
     blur_probability: Probability = 0.0
+    """Probability of a Gaussian blur."""
     blur_kernel: Annotated[int, Ge(3)] | None = None
     """Odd; None: a tenth of the view's shorter side, at least 3 (3 for 32 pixels, 23 for 224)."""
     blur_sigma: tuple[Positive, Positive] = (0.1, 2.0)
@@ -135,7 +141,9 @@ class PretrainConfig(TrainingConfig):
     non_negative: NonNegative = "relu"
     """The map s+ of `ncl` and `supncl`."""
     backbone: BackboneConfig = BackboneConfig()
+    """The network between the normalised images and the projector."""
     projector: ProjectorConfig = ProjectorConfig()
+    """The network between the backbone and the features."""
     augmentation: AugmentationName | AugmentConfig = "natural"
     """Recipe for two views of one image."""
     temperature: Annotated[float, Gt(0)] = 0.2
@@ -159,9 +167,13 @@ class FinetuneConfig(TrainingConfig):
     batch_norm: Literal["train", "frozen"] = "train"
     """`frozen` keeps the moments and weights of all BatchNorms as pretraining left them."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Probability mass that the targets spread evenly over all classes."""
     augmentation: AugmentationName | AugmentConfig = "crop-flip"
+    """Recipe for one view of an image, by name or in full."""
     epochs: Annotated[int, Ge(1)] = 20
+    """Passes over the images."""
     optimizer: OptimizerConfig = OptimizerConfig(name="sgd", lr=0.03)
+    """The optimiser and its schedule."""
 
 
 STUDY_PRETRAINING = PretrainConfig(
@@ -224,3 +236,7 @@ class PretrainPlan(PretrainConfig):
     """Write TensorBoard's event files too."""
     wandb: str | None = None
     """Project at Weights & Biases to log to."""
+
+
+ENCODER_FILE = "encoder.safetensors"
+"""Name of the encoder's file in the folder of a training run."""

@@ -17,8 +17,6 @@ from monosemy.errors import InputError
 from monosemy.functional.losses import NON_NEGATIVE
 
 FORMAT = "monosemy.image-encoder.v1"
-ENCODER_FILE = "encoder.safetensors"
-"""Name of the encoder's file in the folder of a training run."""
 
 
 class ImageEncoder(nn.Module):

@@ -4,14 +4,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from annotated_types import Ge, Gt
 from numpy.typing import ArrayLike, NDArray
-from pydantic import model_validator
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.decomposition import PCA, FastICA
 from sklearn.exceptions import ConvergenceWarning
@@ -19,11 +17,10 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from monosemy.core.config import Config
 from monosemy.errors import InputError
 from monosemy.functional.codes import to_csr, top_k
 from monosemy.functional.reconstruction import reconstruction_moments, streamed_explained_variance
-from monosemy.sae.config import ActivationName, Center
+from monosemy.sae.config import ActivationName, SaeConfig
 from monosemy.sae.estimators import RandomDictionary, SparseAutoencoder
 
 
@@ -113,37 +110,6 @@ class IndependentComponents(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
 
 Role = Literal["baseline", "control", "monosemantic"]
-
-
-FeatureName = Literal[
-    "dense", "relu", "whitened", "random-topk", "sae", "ncl", "pca", "ica", "dense-autoencoder", "ncl-topk", "ncl-sae",
-    "sae-batchtopk", "sae-relu", "sae-jumprelu", "sae-gated", "sae-matryoshka",
-]  # fmt: skip
-
-
-class SaeConfig(Config):
-    """The sparse autoencoder of a study; the random dictionary has the same number of latents and the same k."""
-
-    n_latents: Annotated[int, Ge(1)] = 1024
-    """Number of latents."""
-    k: Annotated[int, Ge(1)] = 16
-    """Active latents per sample."""
-    activation: ActivationName = "topk"
-    """Activation of the feature sets that do not name theirs."""
-    center: Center = "mean"
-    """Initial value of the bias before the encoder."""
-    n_epochs: Annotated[int, Ge(1)] = 30
-    """Epochs of training; 15 by default on digit pairs."""
-    batch_size: Annotated[int, Ge(1)] = 512
-    """Rows per step."""
-    lr: Annotated[float, Gt(0)] = 1e-3
-    """Learning rate of Adam."""
-
-    @model_validator(mode="after")
-    def _k_fits(self) -> Self:
-        if self.k > self.n_latents:
-            raise ValueError(f"k={self.k} exceeds n_latents={self.n_latents}; choose k <= n_latents")
-        return self
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,7 @@ def _context(result: StudyResult, title: str, command: str, sections: Sequence[t
     beside = next((image(item) for item in figures if item.kind == "monosemanticity"), None)
     return {
         "dataset": str(result.results["dataset"].iloc[0]),
-        "encoder": str(result.results["encoder"].iloc[0]),
+        "encoders": " and ".join(f"“{name}”" for name in dict.fromkeys(map(str, result.results["encoder"]))),
         "title": title,
         "n_features": result.results["features"].nunique(),
         "seeds": result.plan.n_seeds,
@@ -250,8 +250,7 @@ def _context(result: StudyResult, title: str, command: str, sections: Sequence[t
         "switches_of": [row_head(name) for name in tables.feature_names(summary)] if cells else [],
         "beside": beside,
         "charts": _all_visible(chart_data(result.results, summary)) if cells else None,
-        "cost_heads": list(_COST_HEADS.values()),
-        "costs": _cost_rows(result),
+        **_costs(result),
         "metric_heads": list(_METRIC_HEADS.values()),
         "features": _feature_rows(result.results),
         "plan": result.plan.to_yaml(),
@@ -264,7 +263,11 @@ def _section(section: tables.Section, hero: StudyFigure | None) -> dict[str, Any
     return {
         "title": section.title,
         "tables": [
-            {"title": table.title, "heads": table.heads, "rows": [row_head(n) | {"cells": c} for n, c in table.rows]}
+            {
+                "title": table.title,
+                "heads": table.heads,
+                "rows": [row_head(name) | {"cells": [_signed(cell) for cell in row]} for name, row in table.rows],
+            }
             for table in section.tables
         ],
         "figures": [image(item) for item in section.figures if item is not hero],
@@ -339,19 +342,19 @@ def _feature_rows(results: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _cost_rows(result: "StudyResult") -> list[dict[str, Any]]:
+def _costs(result: StudyResult) -> dict[str, Any]:
+    """Return the table of costs, without columns that a kind of study does not measure."""
     sizes = tables.feature_table(result.results)
-    rows: list[dict[str, Any]] = []
-    if result.costs.empty:
-        return rows
-    for name, values in tables.cost_table(result.costs).iterrows():
-        size = {metric: float(sizes[metric].get(name, math.nan)) for metric in ("n_dimensions", "l0")}
-        rows.append(
-            row_head(str(name))
-            | {"sizes": [tables.metric_text(metric, value) for metric, value in size.items()]}
-            | {"cells": [tables.cost_text(part, float(values[part])) for part in _COST_HEADS]}
-        )
-    return rows
+    heads = {"n_dimensions": "Dimensions", "l0": "Active a sample", **_COST_HEADS}
+    rows: dict[str, list[str]] = {}
+    for name, values in () if result.costs.empty else tables.cost_table(result.costs).iterrows():
+        size = [tables.metric_text(part, float(sizes[part].get(name, math.nan))) for part in ("n_dimensions", "l0")]
+        rows[str(name)] = size + [tables.cost_text(part, float(values[part])) for part in _COST_HEADS]
+    used = [number for number in range(len(heads)) if any(row[number] != tables.NOTHING for row in rows.values())]
+    return {
+        "cost_heads": [list(heads.values())[number] for number in used],
+        "costs": [row_head(name) | {"cells": [row[number] for number in used]} for name, row in rows.items()],
+    }
 
 
 def _all_visible(value: Any) -> Any:
@@ -374,6 +377,11 @@ def row_head(name: str) -> dict[str, str]:
         "width": f"{style.width:g}",
         "dashes": " ".join(f"{style.width * dash:g}" for dash in style.dashes),
     }
+
+
+def _signed(text: str) -> str:
+    """Return a text with a minus sign before its negative numbers; exponents and names stay as they are."""
+    return re.sub(r"(?<![\w.\-])-(?=[\d.])", "−", text)
 
 
 def _minus(text: str) -> str:

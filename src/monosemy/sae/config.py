@@ -4,9 +4,10 @@ The chapter imports no numerical library: the command line reads it to print its
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Gt, Len
+from pydantic import model_validator
 
 from monosemy.core.config import Config
 
@@ -60,3 +61,28 @@ class StreamConfig(Config):
     """Weight of 1 - the mean MonoScore of the batch."""
     minutes: Annotated[float, Ge(0)] = math.inf
     """Minutes after which training stops at a checkpoint; the same command resumes it."""
+
+
+class SaeConfig(Config):
+    """The sparse autoencoder of a study; the random dictionary has the same number of latents and the same k."""
+
+    n_latents: Annotated[int, Ge(1)] = 1024
+    """Number of latents."""
+    k: Annotated[int, Ge(1)] = 16
+    """Active latents per sample."""
+    activation: ActivationName = "topk"
+    """Activation of the feature sets that do not name theirs."""
+    center: Center = "mean"
+    """Initial value of the bias before the encoder."""
+    n_epochs: Annotated[int, Ge(1)] = 30
+    """Epochs of training; 15 by default on digit pairs."""
+    batch_size: Annotated[int, Ge(1)] = 512
+    """Rows per step."""
+    lr: Annotated[float, Gt(0)] = 1e-3
+    """Learning rate of Adam."""
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> Self:
+        if self.k > self.n_latents:
+            raise ValueError(f"k={self.k} exceeds n_latents={self.n_latents}; choose k <= n_latents")
+        return self

@@ -62,6 +62,7 @@ class TrainingConfig(Config):
     batch_size: Annotated[int, Ge(2)] = 256
     """Images per step, over all processes."""
     optimizer: OptimizerConfig = OptimizerConfig()
+    """The optimiser and its schedule."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of matrix products and convolutions (autocast); losses and weights stay float32."""
     compile: bool = False

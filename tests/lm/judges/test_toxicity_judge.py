@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from monosemy.encoders import text as text_module
+from monosemy.lm.config import PreferenceConfig
 from monosemy.lm.judge import judge_answers
-from monosemy.lm.preferences import PreferenceConfig, load_preferences
+from monosemy.lm.preferences import load_preferences
 from monosemy.lm.toxicity import ToxicityJudge, fit_toxicity_judge, toxicity_judge
 
 RUDE = ("damn", "stupid", "ugly")

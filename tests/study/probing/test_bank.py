@@ -9,12 +9,12 @@ import torch
 from monosemy.core.config import validated
 from monosemy.core.console import no_progress
 from monosemy.data.dataset import LabelledData, Split
-from monosemy.encoders.config import STUDY_PRETRAINING, BackboneConfig, PretrainConfig, ProjectorConfig
+from monosemy.encoders.config import ENCODER_FILE, STUDY_PRETRAINING, BackboneConfig, PretrainConfig, ProjectorConfig
 from monosemy.encoders.contrastive import pretrain
-from monosemy.encoders.image import ENCODER_FILE, embed, load_encoder, save_encoder
+from monosemy.encoders.image import embed, load_encoder, save_encoder
 from monosemy.errors import InputError
-from monosemy.study.probing.encoders import EncoderBank, EncoderConfig, bases_of, default_encoder
-from monosemy.study.probing.plan import ProbingPlan
+from monosemy.study.probing.encoders import EncoderBank, bases_of, default_encoder
+from monosemy.study.probing.plan import EncoderConfig, ProbingPlan
 from monosemy.study.probing.study import ProbingStudy
 from monosemy.training.config import OptimizerConfig
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from monosemy.report.figures import HOUSE_STYLE
-from monosemy.report.tables import Section, StudyFigure, Table, p_text
+from monosemy.report.tables import NOTHING, Section, StudyFigure, Table, p_text
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import holm, mean_interval, paired_p_value
 from monosemy.results.variants import register_family
@@ -210,7 +210,7 @@ def _tables(model: str, rows: pd.DataFrame) -> list[Table]:
         lines = []
         for name in [name for name in names if name not in (BASE, BASELINE)]:
             row = _row(rows, name, metric)
-            interval = _interval(row["gain_low"], row["gain_high"]).strip()
+            interval = _interval(row["gain_low"], row["gain_high"]).strip() or NOTHING
             lines.append((name, (f"{row['gain']:+.3g}", interval, p_text(float(row["p_holm"])))))
         if lines:
             heading = f"{model}: difference to dpo, {title}"

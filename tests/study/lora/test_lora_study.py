@@ -7,45 +7,50 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from lm.tiny_models import save_causal
-from monosemy.study.lora.run import make_runs
 
+from monosemy.core.config import validated
 from monosemy.errors import InputError
 from monosemy.lm.models import load_causal_model
 from monosemy.study.lora.adapter import predict, scores
-from monosemy.study.lora.data import AdapterData, AdapterSource, load_adapter_data
-from monosemy.study.lora.plan import METHODS, AdapterPlan, check_plan
+from monosemy.study.lora.data import LoraData, load_lora_data
+from monosemy.study.lora.plan import METHODS, LoraPlan, LoraSource
+from monosemy.study.lora.study import LoraStudy
 
-NOISY = {"label_noise": {"levels": [0.0, 0.4]}, "few_labels": {"fractions": [0.5, 1.0]}}
+NOISY = {
+    "scenarios": ["label-noise", "few-labels"], "label_noise": {"levels": [0.0, 0.4]},
+    "few_labels": {"fractions": [0.5, 1.0]},
+}  # fmt: skip
 
 
 @pytest.fixture
-def labelled(tmp_path: Path) -> AdapterData:
+def labelled(tmp_path: Path) -> LoraData:
     rows = [{"text": f"{'ab'[i % 2]} word {i}", "label": i % 2} for i in range(60)]
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return load_adapter_data(AdapterSource(source=str(path)))
+    return load_lora_data(LoraSource(source=str(path)))
 
 
 @pytest.fixture
-def free() -> AdapterData:
+def free() -> LoraData:
     rows = {name: [{"prompt": "say:", "completion": " yes"}] * 2 for name in ("train", "validation", "test")}
-    return AdapterData("free", "generation", instructions=rows)
+    return LoraData("free", "generation", instructions=rows)
 
 
-def plan(**changes: Any) -> AdapterPlan:
-    return AdapterPlan.model_validate({"model": "m", "data": {"source": "s"}} | changes)
+def plan(**changes: Any) -> LoraPlan:
+    return validated(LoraPlan, {"model": "m", "data": {"source": "s"}} | changes, "The plan")
 
 
-def test_levels_that_train_on_the_same_labels_share_a_model(labelled: AdapterData, free: AdapterData) -> None:
-    runs = make_runs(plan(scenarios=NOISY, seeds=2, methods=("lora", "base")), labelled)
+def test_levels_that_train_on_the_same_labels_share_a_model(labelled: LoraData, free: LoraData) -> None:
+    runs = LoraStudy().jobs(plan(**NOISY, n_seeds=2, methods=("lora", "base")), labelled)
     assert [run.name for run in runs[:6]] == [
         "lora-clean-0-0", "base-clean-0-0", "lora-label-noise-0.4-0", "base-label-noise-0.4-0",
         "lora-few-labels-0.5-0", "base-few-labels-0.5-0",
     ]  # fmt: skip
     assert len(runs) == len({run.name for run in runs}) == 12
     # An untrained model is the same for every seed.
-    names = [run.name for run in make_runs(plan(seeds=2, methods=("base", "lora")), free)]
+    names = [run.name for run in LoraStudy().jobs(plan(n_seeds=2, methods=("base", "lora")), free)]
     assert names == ["base-clean-0-0", "lora-clean-0-0", "lora-clean-0-1"]
 
 
@@ -70,24 +75,36 @@ def test_every_method_is_what_its_name_says() -> None:
     ("changes", "named"),
     [
         ({"methods": ("base",)}, ("'lora'", "add it")),
-        ({"scenarios": {"shift": True}}, ("scenarios.shift",)),
-        ({"scenarios": {"label_noise": {"levels": [0.5]}}}, ("0.5", "2 classes")),
+        ({"scenarios": ["shift"]}, ("scenarios.0", "'shift'", "label-noise")),
+        ({"scenarios": ["label-noise"], "label_noise": {"levels": [0.5]}}, ("0.5", "2 classes")),
+        ({"label_noise": {"levels": [0.2]}}, ("label_noise", "label-noise; add it")),
         ({"held_out": "x.txt"}, ("held_out", "generation")),
         ({"lm_eval": ("arc",)}, ("lm_eval", "generation")),
+        ({"judge_prompts": "p.txt"}, ("judge_prompts p.txt has no judge",)),
     ],
 )
-def test_a_plan_that_does_not_fit_is_one_sentence(labelled: AdapterData, changes: Any, named: Any) -> None:
+def test_a_plan_that_does_not_fit_is_one_sentence(labelled: LoraData, changes: Any, named: Any) -> None:
+    study = LoraStudy()
     with pytest.raises(InputError) as caught:
-        check_plan(plan(**changes), labelled)
+        study.check(study.resolve(plan(**changes), labelled), labelled, "cpu")
+    assert str(caught.value).endswith(".")
     for word in named:
         assert word in str(caught.value)
 
 
-def test_free_answers_have_no_labels_to_change(free: AdapterData) -> None:
+def test_free_answers_have_no_labels_to_change(free: LoraData) -> None:
+    study = LoraStudy()
     with pytest.raises(InputError, match="free has no labels"):
-        check_plan(plan(scenarios=NOISY), free)
-    with pytest.raises(InputError, match=r"judge_prompts p.txt has no judge"):
-        check_plan(plan(judge_prompts="p.txt"), free)
+        study.check(study.resolve(plan(**NOISY), free), free, "cpu")
+
+
+def test_default_rates_are_those_that_leave_information(labelled: LoraData) -> None:
+    resolved = LoraStudy().resolve(plan(scenarios=["label-noise"]), labelled)
+    assert resolved.label_noise.levels == (0.2, 0.4)
+    assert resolved.data.task == "classification"
+    again = validated(LoraPlan, yaml.safe_load(resolved.to_yaml()), "plan.yaml")
+    assert again == resolved
+    assert LoraStudy().resolve(again, labelled) == resolved
 
 
 def test_scores_of_free_answers_are_those_of_one_token_after_the_other(tmp_path: Path) -> None:
@@ -112,7 +129,7 @@ def test_scores_of_free_answers_are_those_of_one_token_after_the_other(tmp_path:
             hits.append(int(logits[place - 1].argmax()) == int(ids[0, place]))
         right += hits
         exact.append(all(hits))
-    found = scores(loaded, rows, AdapterData("free", "generation"))
+    found = scores(loaded, rows, LoraData("free", "generation"))
     assert found["loss"] == pytest.approx(np.mean(nll), rel=1e-4)
     assert found["accuracy"] == np.mean(right)
     assert found["exact_match"] == np.mean(exact)
@@ -120,10 +137,10 @@ def test_scores_of_free_answers_are_those_of_one_token_after_the_other(tmp_path:
     assert sum(exact) == 1
 
 
-def test_a_class_is_chosen_by_its_likelihood(labelled: AdapterData, tmp_path: Path) -> None:
+def test_a_class_is_chosen_by_its_likelihood(labelled: LoraData, tmp_path: Path) -> None:
     loaded = load_causal_model(save_causal(tmp_path / "model"), device="cpu")
     assert labelled.labelled is not None
-    data = AdapterData("texts", "generation", labelled.labelled, ("no", "yes"))
+    data = LoraData("texts", "generation", labelled.labelled, ("no", "yes"))
     rows = data.rows()["test"]
     right = []
     for row in rows:
@@ -138,7 +155,7 @@ def test_a_class_is_chosen_by_its_likelihood(labelled: AdapterData, tmp_path: Pa
     assert scores(loaded, rows, data)["accuracy"] == np.mean(right)
 
 
-def test_predictions_do_not_depend_on_the_batch(labelled: AdapterData, tmp_path: Path) -> None:
+def test_predictions_do_not_depend_on_the_batch(labelled: LoraData, tmp_path: Path) -> None:
     from lm.tiny_models import save_classifier
 
     from monosemy.lm.models import load_classifier

@@ -7,7 +7,7 @@ from scipy import stats
 
 pytest.importorskip("trl")
 
-from monosemy.study.dpo.run import summarise_alignment
+from monosemy.study.dpo.verdict import summarise_alignment
 
 
 def rows(values: dict[tuple[str, str], list[float]], metric: str = "margin") -> list[dict[str, object]]:

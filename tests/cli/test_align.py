@@ -17,7 +17,8 @@ pytest.importorskip("trl")
 from made_preferences import save_tiny, write_pairs
 
 QUICK = (
-    "--test-pairs", 6, "--pairs", 32, "--batch-size", 8, "--lr", 0.01, "--answers", 4, "--max-new-tokens", 4,
+    "--pairs", 32, "--lr", 0.01, "--set", "test_pairs=6", "--set", "training.batch_size=8",
+    "--set", "measuring.answers=4", "--set", "measuring.max_new_tokens=4",
 )  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def test_a_comparison_prints_and_writes_what_it_found(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "out"
-    words = ("--weights", "0,0.01", "--ablations", "l1=0.001", "--losses", "ipo", "--seeds", 2, *QUICK)
+    words = ("--weights", "0,0.01", "--ablations", "l1=0.001", "--set", "losses=ipo", "--n-seeds", 2, *QUICK)
     assert monosemy("align", llama, "--data", pairs, *words, "--out", out) == 0
     said = capsys.readouterr().out
     for sentence in (
@@ -99,14 +100,18 @@ def test_adapters_judges_and_a_file_of_held_out_texts(
     gpt2: Path, pairs: Path, tmp_path: Path, monosemy: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     from monosemy.lm.judge import callable_judge
-    from monosemy.study.dpo import run
+    from monosemy.study.dpo import study
 
     judge = callable_judge(lambda prompts, answers: [len(answer) % 2 for answer in answers])
-    monkeypatch.setattr(run, "make_judge", lambda config: judge)
+    monkeypatch.setattr(study, "make_judge", lambda config: judge)
+    study._judge.cache_clear()
     texts = tmp_path / "texts.txt"
     texts.write_text("w1 w2 w3\n\nw4 w5 w6 w7\n", encoding="utf-8")
-    words = ("--method", "monolora", "--weights", 0.001, "--ablations", "", "--layers", "0,-1", "--seeds", 1)
-    asked = ("--judge", "toxicity:nothing", "--held-out", texts, *QUICK, "--out", tmp_path / "out")
+    words = (
+        "--set", "training.method=monolora", "--weights", 0.001, "--ablations", "", "--set", "training.layers=0,-1",
+        "--n-seeds", 1,
+    )  # fmt: skip
+    asked = ("--judge", "toxicity:nothing", "--set", f"held_out={texts}", *QUICK, "--out", tmp_path / "out")
     assert monosemy("align", gpt2, "--data", pairs, *words, *asked) == 0
     assert "unsafe" in capsys.readouterr().out
     kept = tmp_path / "out" / "models" / "gpt2-decpo-0.001"
@@ -125,20 +130,9 @@ def test_models_of_several_widths(
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "out"
     words = (
-        "--widths",
-        "8,16",
-        "--warm-up",
-        1,
-        "--warm-up-pairs",
-        16,
-        "--weights",
-        "0.001,0.01",
-        "--ablations",
-        "",
-        "--seeds",
-        1,
-        *QUICK,
-    )
+        "--set", "widths=8,16", "--set", "warm_up.epochs=1", "--set", "warm_up.pairs=16", "--weights", "0.001,0.01",
+        "--ablations", "", "--n-seeds", 1, *QUICK,
+    )  # fmt: skip
     assert monosemy("align", llama, "--data", pairs, *words, "--out", out) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Best weight by the margin, and its gain over DPO: llama-w8 (" in said
@@ -151,26 +145,28 @@ def test_models_of_several_widths(
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("--layers", "7"), "layer 7"),
-        (("--layers", "model.layers.1.mlp.up_prj"), "'model.layers.1.mlp.up_proj'"),
-        (("--layers", "some,"), "no such module"),
-        (("--weights", "a,b"), "--weights"),
+        (("--set", "training.layers=7"), "layer 7"),
+        (("--set", "training.layers=model.layers.1.mlp.up_prj"), "'model.layers.1.mlp.up_proj'"),
+        (("--set", "training.layers=some,"), "no such module"),
+        (("--weights", "a,b"), "weights.0 is 'a'"),
         (("--weights", "-1"), "weights"),
         (("--weights", "1,1.0000000001"), "named twice"),
         (("--ablations", "l2=3"), "l2=3"),
         (("--ablations", "dropout=1.5"), "below 1"),
-        (("--losses", "ppo"), "losses"),
-        (("--widths", "24,32"), "warm-up"),
-        (("--widths", "20", "--warm-up", 1), "not a multiple of 8"),
-        (("--warm-up-lr", 1), "--warm-up 1"),
-        (("--rank", 4), "--rank 4"),
+        (("--set", "losses=ppo"), "losses"),
+        (("--set", "widths=24,32"), "warm_up"),
+        (("--set", "widths=20", "--set", "warm_up.epochs=1"), "not a multiple of 8"),
+        (("--set", "warm_up=often"), "warm_up is 'often'"),
+        (("--set", "training.rank=4"), "training.method=lora"),
         (("--judge", "mother"), "mother"),
         (("--judge", "toxicity"), "toxicity"),
-        (("--held-out", "nowhere.txt"), "nowhere.txt"),
-        (("--method", "rlhf"), "rlhf"),
-        (("--format", "hh"), "format"),
-        (("--template", "chat"), "chat template"),
-        (("--seeds", 0), "seeds"),
+        (("--set", "held_out=nowhere.txt"), "nowhere.txt"),
+        (("--set", "training.method=rlhf"), "rlhf"),
+        (("--set", "data.format=hh-rlfh"), "closest match: hh-rlhf"),
+        (("--set", "data.template=chat"), "chat template"),
+        (("--n-seeds", 0), "n_seeds"),
+        (("--set", "pares=3"), "closest match: pairs"),
+        (("--device", "tpu"), "cpu or cuda"),
         (("--plan", "nowhere.yaml"), "nowhere.yaml"),
     ],
 )  # fmt: skip
@@ -186,7 +182,9 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert not out.exists()
 
 
-@pytest.mark.parametrize(("words", "named"), [((), "MODEL is not given"), (("nowhere/",), "--data is not given")])
+@pytest.mark.parametrize(
+    ("words", "named"), [((), "models is missing; give a value"), (("nowhere/",), "data is missing; give it")]
+)
 def test_what_is_missing_is_named(monosemy: Any, capsys: Any, words: tuple[str, ...], named: str) -> None:
     assert monosemy("align", *words) == 2
     assert named in capsys.readouterr().err
@@ -209,7 +207,7 @@ def test_useless_pairs_and_missing_models(llama: Path, tmp_path: Path, monosemy:
 def test_a_loss_that_is_not_finite_stops_and_keeps_what_is_done(
     llama: Path, pairs: Path, tmp_path: Path, monosemy: Any, capsys: Any
 ) -> None:
-    words = ("--weights", "1e38", "--ablations", "", "--seeds", 1, *QUICK, "--out", tmp_path / "out", "--quiet")
+    words = ("--weights", "1e38", "--ablations", "", "--n-seeds", 1, *QUICK, "--out", tmp_path / "out", "--quiet")
     assert monosemy("align", llama, "--data", pairs, *words) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -220,7 +218,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_what_is_done(
 
 @pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_numbers(llama: Path, pairs: Path, tmp_path: Path, monosemy: Any) -> None:
-    words = ("align", llama, "--data", pairs, "--weights", "0.01", "--ablations", "", "--seeds", 2, *QUICK, "--quiet")
+    words = ("align", llama, "--data", pairs, "--weights", "0.01", "--ablations", "", "--n-seeds", 2, *QUICK, "--quiet")
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert monosemy(*words, "--out", whole) == 0
     command = [sys.executable, "-m", "monosemy", *map(str, words), "--out", str(out)]
@@ -239,3 +237,13 @@ def test_killed_it_goes_on_to_the_same_numbers(llama: Path, pairs: Path, tmp_pat
         pd.read_parquet(out / "results.parquet"), pd.read_parquet(whole / "results.parquet"), check_exact=True
     )
     assert yaml.safe_load((out / "plan.yaml").read_text()) == yaml.safe_load((whole / "plan.yaml").read_text())
+
+
+@pytest.mark.parametrize("training", [{}, {"method": "lora"}, {"method": "monolora", "rank": 4}])
+def test_a_written_plan_is_the_plan(training: dict[str, Any]) -> None:
+    from monosemy.core.config import validated
+    from monosemy.study.dpo.plan import DpoPlan
+
+    values = {"models": ["a", "b"], "data": {"source": "s"}, "ablations": ["l1=0.1"], "training": training}
+    plan = validated(DpoPlan, values, "it")
+    assert validated(DpoPlan, yaml.safe_load(plan.to_yaml()), "again") == plan
