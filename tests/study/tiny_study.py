@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from monosemy.core.config import Config
-from monosemy.core.console import Progress
+from monosemy.core.console import Progress, no_progress
 from monosemy.core.executors import ExecutorConfig
 from monosemy.data.dataset import LabelledData, Split
 from monosemy.errors import InputError
@@ -78,7 +78,7 @@ class TinyStudy(StudyKind[TinyPlan, LabelledData, TinyJob]):
     command = "monosemy tiny"
     baseline = "plain"
 
-    def load(self, plan: TinyPlan, on_progress: Progress) -> LabelledData:
+    def load(self, plan: TinyPlan, on_progress: Progress = no_progress) -> LabelledData:
         return tiny_data(plan.data.n_rows)
 
     def resolve(self, plan: TinyPlan, data: LabelledData) -> TinyPlan:

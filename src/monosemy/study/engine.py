@@ -169,7 +169,7 @@ def run_study(
     kind: StudyKind[PlanT, DataT, JobT],
     plan: PlanT,
     data: DataT,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     *,
     on_progress: Progress = no_progress,
     executor: ExecutorConfig | None = None,
@@ -197,6 +197,7 @@ def run_study(
             f"`{kind.command}` computes a job in one process, but torchrun started {processes.world_size}; start it "
             f"without torchrun."
         )
+    folder = None if folder is None else Path(folder)
     plan = kind.resolve(plan, data)
     data = kind.check(plan, data, device)
     executor = (executor or ExecutorConfig()).for_device(device)

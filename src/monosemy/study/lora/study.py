@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from monosemy.core.cache import fingerprint
-from monosemy.core.console import Progress
+from monosemy.core.console import Progress, no_progress
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import ExecutorConfig
 from monosemy.data.sources import read_lines
@@ -40,7 +40,7 @@ class LoraStudy(StudyKind[LoraPlan, LoraData, AdapterJob]):
     baseline = BASELINE
     distributed = True
 
-    def load(self, plan: LoraPlan, on_progress: Progress) -> LoraData:
+    def load(self, plan: LoraPlan, on_progress: Progress = no_progress) -> LoraData:
         """Load the texts."""
         return load_lora_data(plan.data, plan.seed)
 

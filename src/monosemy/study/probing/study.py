@@ -42,7 +42,7 @@ class ProbingStudy(StudyKind[ProbingPlan, LabelledData, Block | CleanlabJob]):
     jobs_title = "Feature sets"
     baseline = BASELINE
 
-    def load(self, plan: ProbingPlan, on_progress: Progress) -> LabelledData:
+    def load(self, plan: ProbingPlan, on_progress: Progress = no_progress) -> LabelledData:
         """Load the data; images in the size that encoder files take, unless the plan names one."""
         size = plan.data.image_size or image_side(plan.encoder.files)
         return load_data(plan.data.model_copy(update={"image_size": size}), plan.seed, on_progress)
