@@ -183,7 +183,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    ("words", "named"), [((), "models is missing; give a value"), (("nowhere/",), "data is missing; give it")]
+    ("words", "named"), [((), "models is missing; give a value"), (("nowhere/",), "data is missing; give a value")]
 )
 def test_what_is_missing_is_named(monosemy: Any, capsys: Any, words: tuple[str, ...], named: str) -> None:
     assert monosemy("align", *words) == 2
