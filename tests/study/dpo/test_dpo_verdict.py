@@ -46,9 +46,7 @@ def made(gains: dict[str, float], seeds: int = 5, models: tuple[str, ...] = ("a"
     return judged(study, StudyResult(plan, results, study.summarise(results), Verdict(())))
 
 
-@pytest.mark.parametrize(
-    ("gain", "verb"), [(0.2, "raises"), (-0.2, "lowers"), (0.0, "makes no clear difference to")]
-)
+@pytest.mark.parametrize(("gain", "verb"), [(0.2, "raises"), (-0.2, "lowers"), (0.0, "makes no clear difference to")])
 def test_margins_are_compared_with_dpo(gain: float, verb: str) -> None:
     sentences = made({"margin": gain}).verdict.sentences
     (sentence,) = [text for text in sentences if text.startswith("a: DecPO") and "reward margin" in text]
