@@ -239,7 +239,7 @@ def _on_submitit(config: ExecutorConfig, job: Job, items: Sequence[Any], shared:
             running = submit(list(islice(waiting, (config.workers or cpu_count()) if local else len(items))))
         except submitit.core.utils.FailedJobError as error:
             last_line = str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ").rstrip(".")
-            raise InputError(f"Slurm rejected the jobs ({last_line}); correct --executor-config.") from error
+            raise InputError(f"Slurm rejected the jobs ({last_line}); correct the executor settings.") from error
         poll = _SUBMITIT_POLL[executor.cluster]
         while running:
             ended = next(submitit.helpers.as_completed(running, poll_frequency=poll))
