@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 KILLS = 20
 SCRIPT = """
 import sys
-import monosemy.cli.study
+import monosemy.cli.studies
 import monosemy.study.probing.study
 from monosemy.cli import main
 print("ready", flush=True)
