@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from made_study import make_result
 from matplotlib.figure import Figure
-from monosemy.study.probing.run import StudyResult
 from rich.console import Console
 
 from monosemy.corruptions.common import KINDS
@@ -19,6 +18,7 @@ from monosemy.report import tables
 from monosemy.report.figures import accuracy_figure, kinds_figure, png_bytes, save_figures, study_figures
 from monosemy.report.html import write_report
 from monosemy.report.terminal import print_result, result_json
+from monosemy.results.result import StudyResult
 from monosemy.results.statistics import summarise, with_means
 
 NAMES = ("dense", "relu", "sae")

@@ -121,7 +121,7 @@ def test_every_picture_is_an_svg_with_its_words(tmp_path: Path) -> None:
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:
-    hostile = Verdict((f"First {HOSTILE}", "Second."), (f"Verdict {HOSTILE}",), (f"Warning {HOSTILE}",))
+    hostile = Verdict((f"Verdict {HOSTILE}",), (f"Warning {HOSTILE}",), (f"First {HOSTILE}", "Second."))
     result = make_result(extra=(HOSTILE, '" onload="alert(2)'), dataset=HOSTILE, source=HOSTILE, verdict=hostile)
     result.summary["scenario"] = result.summary["scenario"].replace({"shift:sketch": f"shift:{HOSTILE}"})
     page = read(write_report(result, tmp_path))

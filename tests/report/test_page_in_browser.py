@@ -153,7 +153,7 @@ TEXTS = (
 
 def test_hostile_texts_are_shown_as_texts(tmp_path: Path, open_page) -> None:
     everything = " ".join(TEXTS)
-    said = Verdict((f"First {everything}", "Second."), TEXTS, TEXTS)
+    said = Verdict(TEXTS, TEXTS, (f"First {everything}", "Second."))
     result = make_result(extra=TEXTS, dataset=everything, source=everything, verdict=said, scenarios=("shift:sketch",))
     result.summary["scenario"] = result.summary["scenario"].replace({"shift:sketch": f"shift:{everything}"})
     watched = open_page(write_report(result, tmp_path), window=PHONE)

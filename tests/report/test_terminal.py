@@ -7,11 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from made_study import HEADLINE, HOSTILE, make_result, tidy
-from monosemy.study.probing.run import StudyResult
 from rich.console import Console
 
 from monosemy.report.terminal import print_result, result_json
-from monosemy.results.result import Verdict
+from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import summarise
 
 
@@ -27,12 +26,12 @@ def with_levels(result: StudyResult, levels: list[float]) -> StudyResult:
     clean, noisy = table[table["scenario"] == "clean"], table[table["level"] == 0.3]
     for level in levels:
         clean = pd.concat([clean, noisy.assign(level=level)], ignore_index=True)
-    return StudyResult(result.plan, clean, summarise(clean), result.verdict, (), None, result.costs)
+    return StudyResult(result.plan, clean, summarise(clean), result.verdict, (), result.costs)
 
 
 @pytest.mark.parametrize("extra", [(), ("a-feature-set-with-a-very-long-name-indeed",)])
 def test_eighty_columns_hold(extra: tuple[str, ...]) -> None:
-    long = Verdict(HEADLINE, ("A sentence that goes on and on. " * 9,), ("A warning that goes on and on. " * 9,))
+    long = Verdict(("A sentence that goes on and on. " * 9,), ("A warning that goes on and on. " * 9,), HEADLINE)
     text = printed(make_result(extra=extra, verdict=long))
     assert max(len(line.rstrip("\n")) for line in text.splitlines()) <= 80
     # Rich shortens what does not fit; nothing may be shortened but long names, which end in three dots.
@@ -79,7 +78,7 @@ def test_one_seed() -> None:
 
 def test_names_are_no_markup() -> None:
     text = printed(
-        make_result(extra=("[red]x[/red]", "[/]"), verdict=Verdict(HEADLINE, ("Sentence [bold]of[/bold] x.",), ()))
+        make_result(extra=("[red]x[/red]", "[/]"), verdict=Verdict(("Sentence [bold]of[/bold] x.",), (), HEADLINE))
     )
     assert "[red]x[/red]" in text
     assert "[/]" in text

@@ -199,7 +199,7 @@ def test_a_folder_holds_one_training(tmp_path: Path) -> None:
         train_on_stream([sae()], stream(), steps=5, folder=tmp_path)
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(InputError, match=r"checkpoint\.safetensors is no readable"):
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors is not a readable"):
         train_on_stream([sae()], stream(), folder=tmp_path)
 
 

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from monosemy.errors import InputError
 from monosemy.results.statistics import MEAN, family_of, is_mean, mean_interval, single_kinds
 from monosemy.results.wording import kind_in_words
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # the terminal's tables need no matplotlib
 
 _CLEAN_LEVELS = {"label-noise": 0.0, "input-noise": 0.0, "few-labels": 1.0}
 FEATURE_METRICS = (
@@ -45,7 +47,7 @@ class StudyFigure:
     scenario: str
     stem: str
     alt: str
-    figure: Figure
+    figure: "Figure"
 
 
 class Table(NamedTuple):
