@@ -112,7 +112,9 @@ def test_json_is_whole_and_without_nan(tmp_path: Path) -> None:
     assert first["seeds"] == 1
     assert first["accuracy_low"] is None
     assert first["gain"] is None
-    assert {row["features"]: row["explained_variance"] for row in answer["features"]}["dense"] is None
+    explained = {row["features"]: row["value"] for row in answer["metrics"] if row["metric"] == "explained_variance"}
+    assert explained["dense"] is None
+    assert explained["sae"] == pytest.approx(0.97)
 
 
 def test_the_terminal_does_not_wait_for_matplotlib() -> None:

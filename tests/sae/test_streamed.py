@@ -179,7 +179,7 @@ def test_a_diverging_one_keeps_the_last_checkpoint(tmp_path: Path) -> None:
         ([], "saes is empty"),
         ([sae(), sae(batch_size=16)], "batch_size=32 and 16, but read the same batches"),
         ([sae(), sae(n_epochs=2)], "n_epochs=3 and 2"),
-        ([sae(batch_size=0)], "batch_size=0 is no positive whole number"),
+        ([sae(batch_size=0)], "batch_size=0 is not a positive whole number"),
         ([sae(seed=None)], "random_state=None cannot be repeated"),
         ([sae(24, 30)], "k=30 is outside"),
     ],
