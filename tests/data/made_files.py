@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from monosemy.data.dataset import DataConfig, LabelledData
+from monosemy.data.config import DataConfig
+from monosemy.data.dataset import LabelledData
 from monosemy.data.load import load_data
 
 N = 40

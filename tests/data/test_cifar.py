@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from made_files import load
 
 from monosemy.data.cifar import read_pickle, rows_of_cifar
-from monosemy.data.dataset import DataConfig
+from monosemy.data.config import DataConfig
 from monosemy.data.images import decode_parts
 from monosemy.data.load import load_unlabelled
 from monosemy.data.sources import classify

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 from monosemy.data.codes import LoadedCodes, load_codes
-from monosemy.data.dataset import DataConfig
+from monosemy.data.config import DataConfig
 
 MATRIX = np.array([[0, 1.5], [2, 0], [0, 0]], dtype=np.float32)
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from monosemy.data.codes import code_writer, load_codes
-from monosemy.data.dataset import DataConfig
+from monosemy.data.config import DataConfig
 from monosemy.errors import InputError
 
 

@@ -136,7 +136,7 @@ DAMAGES = ["truncated", "empty", "foreign", "none"]
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_unreadable_images_are_named(png, refuses, damage: str) -> None:
-    with refuses("Image 1 of a list", "--on-bad-image skip"):
+    with refuses("Image 1 of a list", "data.on_bad_image=skip"):
         decoded([png((1, 2, 3)), damaged(png, damage)])
 
 

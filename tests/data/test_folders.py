@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_files import class_folders, encoded, load, noise_images
 
-from monosemy.data.dataset import DataConfig
+from monosemy.data.config import DataConfig
 from monosemy.data.images import rows_of_folder
 from monosemy.data.load import load_unlabelled
 
@@ -50,13 +50,13 @@ def test_missing_classes_and_bad_lists(animals: Path, tmp_path: Path, refuses) -
     with refuses(tmp_path / "none.txt", "does not exist"):
         load(animals, classes=tmp_path / "none.txt")
     (tmp_path / "t.csv").write_text("text,label\n" + "a,x\nb,y\n" * 8)
-    with refuses("--classes", "t.csv"):
+    with refuses("data.classes", "t.csv"):
         load(tmp_path / "t.csv", classes=listed(tmp_path, "n01\n"))
 
 
 def test_a_class_with_one_image_is_named(animals: Path, refuses) -> None:
     class_folders(animals, {"lonely": 1})
-    with refuses(animals / "lonely", "one image", "--classes"):
+    with refuses(animals / "lonely", "one image", "data.classes"):
         load(animals)
 
 
@@ -88,7 +88,7 @@ def test_flat_split_folders_are_splits_and_no_classes(tmp_path: Path, refuses) -
 
 def test_bad_images_stop_or_are_skipped(animals: Path, refuses) -> None:
     (animals / "n02" / "003.png").write_bytes(b"broken")
-    with refuses("n02/003.png", animals, "--on-bad-image skip"):
+    with refuses("n02/003.png", animals, "data.on_bad_image=skip"):
         load(animals)
     data = load(animals, on_bad_image="skip")
     assert sum(map(len, data.splits().values())) == 23

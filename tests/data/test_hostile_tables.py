@@ -12,7 +12,8 @@ from made_files import EMBEDDINGS, LABELS, TEXTS, load, texts, write
 
 from monosemy.data.arrays import read_arrays, read_npy
 from monosemy.data.codes import load_codes
-from monosemy.data.dataset import DataConfig, label_texts, ordered_classes
+from monosemy.data.config import DataConfig
+from monosemy.data.dataset import label_texts, ordered_classes
 from monosemy.data.labels import read_labels, stored_labels
 from monosemy.data.safety import check_growth
 from monosemy.data.streams import open_stream

@@ -8,7 +8,7 @@ import pytest
 from made_files import class_folders, load, noise_images, pixels_of
 from PIL import Image as PilImage
 
-from monosemy.data.dataset import DataConfig
+from monosemy.data.config import DataConfig
 from monosemy.data.load import load_unlabelled
 from monosemy.errors import MissingExtraError
 

@@ -9,7 +9,8 @@ import pytest
 from made_files import EMBEDDINGS, LABELS, SPLITS, TEXTS, N, load, texts, write
 from safetensors.numpy import save_file
 
-from monosemy.data.dataset import DataConfig, LabelledData, unit_pixels
+from monosemy.data.config import DataConfig
+from monosemy.data.dataset import LabelledData, unit_pixels
 from monosemy.data.load import load_data
 from monosemy.errors import MissingExtraError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_files import image_parquet, load, noise_images, texts, write
 
-from monosemy.data.dataset import DataConfig
+from monosemy.data.config import DataConfig
 from monosemy.data.load import load_unlabelled, source_name
 
 NAMES = ["pear", "apple", "fig"]

@@ -5,20 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_files import (  # fmt: skip
-    EMBEDDINGS,
-    LABELS,
-    class_folders,
-    image_parquet,
-    load,
-    noise_images,
-    pixels_of,
-    texts,
-    write,
-)
+from made_files import EMBEDDINGS, LABELS, class_folders, image_parquet, load, noise_images, pixels_of, texts, write
 from PIL import Image
 
-from monosemy.data.dataset import DataConfig
+from monosemy.data.config import DataConfig
 from monosemy.data.images import fit
 from monosemy.data.load import load_data
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_files import image_parquet, load, noise_images, write
 
-from monosemy.data.dataset import DataConfig
+from monosemy.data.config import DataConfig
 from monosemy.data.load import read_rows
 from monosemy.data.tables import (
     Table,

@@ -8,7 +8,7 @@ from made_files import class_folders, encoded, image_parquet, noise_images, text
 
 from monosemy.data import load as load_module
 from monosemy.data import memory_map
-from monosemy.data.dataset import DataConfig
+from monosemy.data.config import DataConfig
 from monosemy.data.load import UnlabelledImages, load_data, load_unlabelled
 
 IMAGES = noise_images(60)

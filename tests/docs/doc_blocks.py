@@ -111,11 +111,11 @@ def parse(words: list[str]) -> None:
     rest = list(words)
     if rest[:1] in (["--help"], ["--version"], ["--install-completion"]):
         return
-    while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
+    while hasattr(command, "list_commands") and rest and not rest[0].startswith("-"):
         name = rest.pop(0)
-        assert name in command.commands, f"monosemy has no command {name!r}"
-        command = command.commands[name]
-    assert not hasattr(command, "commands") or rest[:1] == ["--help"], f"{words} names no command"
+        assert name in command.list_commands(None), f"monosemy has no command {name!r}"
+        command = command.get_command(None, name)
+    assert not hasattr(command, "list_commands") or rest[:1] == ["--help"], f"{words} names no command"
     if rest[:1] != ["--help"]:
         command.make_context(words[0], rest)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-for room in ("lm", "commands"):
+for room in ("lm", "cli"):
     sys.path.insert(0, str(Path(__file__).parents[1] / room))
 
 N, D, CLASSES = 1280, 24, 20

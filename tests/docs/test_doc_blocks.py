@@ -51,7 +51,7 @@ def test_commands_within_sentences_exist(page: Path) -> None:
     known = get_command(cli.app)
     for text in re.findall(r"`monosemy ([a-z][^`]*)`", prose.replace("\n", " ")):
         words = text.split()
-        command: Any = known.commands.get(words[0])
+        command: Any = known.get_command(None, words[0])
         if hasattr(command, "commands") and len(words) > 1:
             command = command.commands.get(words[1])
         assert command is not None, f"{page.name}: monosemy {text}"
@@ -76,7 +76,8 @@ def _examples() -> Iterator[str]:
     todo: list[Any] = [get_command(cli.app)]
     while todo:
         command = todo.pop()
-        todo += getattr(command, "commands", {}).values()
+        if hasattr(command, "list_commands"):
+            todo += [command.get_command(None, name) for name in command.list_commands(None)]
         yield from re.findall(r"`((?:monosemy|torchrun) [^`]*)`", f"{command.help} {command.epilog}")
 
 

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from monosemy.encoders.backbones import BackboneConfig, make_backbone
+from monosemy.encoders.backbones import make_backbone
+from monosemy.encoders.config import BackboneConfig
 from monosemy.errors import InputError, MissingExtraError
 
 CIFAR, GREY, IMAGENET = (3, 32, 32), (1, 28, 28), (3, 224, 224)

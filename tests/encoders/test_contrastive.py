@@ -7,12 +7,12 @@ from processes import in_processes
 
 from monosemy.core.distributed import all_gather, row_offset
 from monosemy.encoders.augmentation import make_augmentation
-from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.contrastive import PretrainConfig, contrastive_loss, make_encoder, pixel_statistics, pretrain
-from monosemy.encoders.image import ImageEncoder, ProjectorConfig, embed
+from monosemy.encoders.config import BackboneConfig, PretrainConfig, ProjectorConfig
+from monosemy.encoders.contrastive import contrastive_loss, make_encoder, pixel_statistics, pretrain
+from monosemy.encoders.image import ImageEncoder, embed
 from monosemy.errors import InputError
 from monosemy.functional.losses import nt_xent, supervised_contrastive
-from monosemy.training.optimizers import OptimizerConfig
+from monosemy.training.config import OptimizerConfig
 
 IMAGES = np.random.default_rng(0).random((40, 3, 8, 8), dtype=np.float32)
 LABELS = np.arange(40) % 4

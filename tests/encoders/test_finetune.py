@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.finetuning import Classifier, FinetuneConfig, finetune
-from monosemy.encoders.image import EncoderSpec, ImageEncoder, ProjectorConfig
+from monosemy.encoders.config import BackboneConfig, EncoderSpec, FinetuneConfig, ProjectorConfig
+from monosemy.encoders.finetuning import Classifier, finetune
+from monosemy.encoders.image import ImageEncoder
 from monosemy.errors import InputError
-from monosemy.training.optimizers import OptimizerConfig
+from monosemy.training.config import OptimizerConfig
 
 RNG = np.random.default_rng(0)
 KINDS = RNG.random((4, 3, 1, 1), dtype=np.float32)  # colours: a crop does not change them

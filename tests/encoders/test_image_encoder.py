@@ -9,16 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.image import (
-    EncoderSpec,
-    ImageEncoder,
-    ProjectorConfig,
-    embed,
-    load_encoder,
-    save_encoder,
-    to_unit,
-)
+from monosemy.encoders.config import BackboneConfig, EncoderSpec, ProjectorConfig
+from monosemy.encoders.image import ImageEncoder, embed, load_encoder, save_encoder, to_unit
 from monosemy.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (13, 3, 8, 8), dtype=np.uint8)

@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from monosemy.errors import InputError
-from monosemy.features.controls import IndependentComponents
+from monosemy.features.registry import IndependentComponents
 from monosemy.functional.reconstruction import explained_variance
 
 

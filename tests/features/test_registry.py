@@ -8,7 +8,8 @@ import scipy.sparse as sp
 from pydantic import ValidationError
 from sklearn.base import clone
 
-from monosemy.features.registry import FEATURE_SETS, SaeConfig
+from monosemy.features.registry import FEATURE_SETS
+from monosemy.sae.config import SaeConfig
 
 SETTINGS = SaeConfig(n_latents=12, k=2, n_epochs=2, batch_size=32)
 Z = np.random.default_rng(0).standard_normal((80, 5)).astype(np.float32) @ np.diag([5, 2, 1, 1, 0.5]).astype(np.float32)

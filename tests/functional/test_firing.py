@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosemy.functional.firing import firing_counts, merge_firing_counts, sparsity
+from monosemy.functional.activity import firing_counts, merge_firing_counts, sparsity
 
 FORMS = pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
 

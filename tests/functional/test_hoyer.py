@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monosemy.functional.firing import hoyer_sparsity
+from monosemy.functional.activity import hoyer_sparsity
 
 
 def test_by_hand() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from monosemy.functional.top_samples import TopSamples, activation_histogram, merge_top_samples, top_samples
+from monosemy.functional.activity import TopSamples, activation_histogram, merge_top_samples, top_samples
 
 # Few distinct values, so that equal activations are common.
 MATRICES = hnp.arrays(

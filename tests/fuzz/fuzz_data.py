@@ -37,7 +37,7 @@ class Target:
 
 def load(name: str, **options: Any) -> Callable[[Path], Any]:
     def read(folder: Path) -> Any:
-        from monosemy.data.dataset import DataConfig
+        from monosemy.data.config import DataConfig
         from monosemy.data.load import load_data
 
         beside = {key: folder / value for key, value in options.items()}
@@ -49,7 +49,7 @@ def load(name: str, **options: Any) -> Callable[[Path], Any]:
 def codes(name: str, **options: str) -> Callable[[Path], Any]:
     def read(folder: Path) -> Any:
         from monosemy.data.codes import load_codes
-        from monosemy.data.dataset import DataConfig
+        from monosemy.data.config import DataConfig
 
         return load_codes(DataConfig(source=str(folder / name), **{k: folder / v for k, v in options.items()}))
 

@@ -16,15 +16,15 @@ def _adapter_plan(folder: Path) -> None:
         "methods": ["lora", "base"],
         "training": {"rank": 4},
         "learning_rates": [1e-4],
-        "seeds": 2,
+        "n_seeds": 2,
     }
     (folder / "plan.yaml").write_text(json.dumps(values))
 
 
 def _adapter_model() -> Any:
-    from monosemy.study.lora.plan import AdapterPlan
+    from monosemy.study.lora.plan import LoraPlan
 
-    return AdapterPlan
+    return LoraPlan
 
 
 def _align_plan(folder: Path) -> None:
@@ -34,15 +34,15 @@ def _align_plan(folder: Path) -> None:
         "weights": [1e-4],
         "losses": ["ipo"],
         "training": {},
-        "seeds": 1,
+        "n_seeds": 1,
     }
     (folder / "plan.yaml").write_text(json.dumps(values))
 
 
 def _align_model() -> Any:
-    from monosemy.study.dpo.plan import AlignmentPlan
+    from monosemy.study.dpo.plan import DpoPlan
 
-    return AlignmentPlan
+    return DpoPlan
 
 
 def _instructions(folder: Path) -> None:
@@ -56,7 +56,8 @@ def _dialogues(folder: Path) -> None:
 
 
 def _read_instructions(folder: Path) -> Any:
-    from monosemy.lm.instructions import InstructionConfig, load_instructions
+    from monosemy.lm.config import InstructionConfig
+    from monosemy.lm.instructions import load_instructions
 
     return load_instructions(InstructionConfig(source=str(folder / "t.jsonl")))
 
@@ -99,7 +100,8 @@ def _safe_rlhf(folder: Path) -> None:
 
 
 def _read_preferences(folder: Path) -> Any:
-    from monosemy.lm.preferences import PreferenceConfig, load_preferences
+    from monosemy.lm.config import PreferenceConfig
+    from monosemy.lm.preferences import load_preferences
 
     return load_preferences(PreferenceConfig(source=str(folder / "t.jsonl"), template="chat"))
 

@@ -69,13 +69,13 @@ def _pretrain_plan(folder: Path) -> None:
 
 
 def _read_pretrain(folder: Path) -> Any:
-    from monosemy.commands.pretrain import _over
+    from monosemy.cli.pretrain import with_preset
     from monosemy.core.config import read_yaml, validated
-    from monosemy.encoders.contrastive import PRESETS, PretrainConfig
+    from monosemy.encoders.config import PretrainPlan
 
-    given = read_yaml(folder / "plan.yaml", "configuration")
-    values = PRESETS["cifar"].model_dump()
-    return validated(PretrainConfig, _over(values, given) if isinstance(given, dict) else given, "The command")
+    settings = read_yaml(folder / "plan.yaml", "plan")
+    validated(PretrainPlan, settings, "The command")
+    return with_preset(settings, "cifar")
 
 
 def _noise_matrix(folder: Path) -> None:
@@ -99,8 +99,8 @@ def _read_noise_matrix(folder: Path) -> Any:
 
 
 def _encoder(folder: Path) -> None:
-    from monosemy.encoders.backbones import BackboneConfig
-    from monosemy.encoders.image import EncoderSpec, ImageEncoder, ProjectorConfig, save_encoder
+    from monosemy.encoders.config import BackboneConfig, EncoderSpec, ProjectorConfig
+    from monosemy.encoders.image import ImageEncoder, save_encoder
 
     spec = EncoderSpec(
         image_shape=(1, 8, 8),

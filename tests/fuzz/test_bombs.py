@@ -155,7 +155,7 @@ def test_codes_that_claim_to_be_too_wide_are_refused(tmp_path: Path, refuses) ->
     import scipy.sparse as sp
 
     from monosemy.data.codes import load_codes
-    from monosemy.data.dataset import DataConfig
+    from monosemy.data.config import DataConfig
 
     path = tmp_path / "codes.npz"
     sp.save_npz(path, sp.csr_array((np.ones(1), ([0], [5])), shape=(2, 10**12)))

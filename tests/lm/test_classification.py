@@ -5,12 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from monosemy.lm.classification import (
-    label_words,
-    load_classification,
-    prompt_splits,
-)
-from monosemy.lm.instructions import InstructionConfig, load_instructions
+from monosemy.lm.classification import label_words, load_classification, prompt_splits
+from monosemy.lm.config import InstructionConfig
+from monosemy.lm.instructions import load_instructions
 
 
 @pytest.fixture

@@ -55,8 +55,9 @@ def test_texts_without_prompts_are_left_to_the_trainer() -> None:
 
 @pytest.mark.shared_data
 def test_real_rows_fit_a_real_model(shared_data) -> None:
+    from monosemy.lm.config import PreferenceConfig
     from monosemy.lm.models import load_tokenizer
-    from monosemy.lm.preferences import PreferenceConfig, load_preferences
+    from monosemy.lm.preferences import load_preferences
 
     tokenizer = load_tokenizer(str(shared_data / "stories260k"))
     data = load_preferences(PreferenceConfig(source=str(shared_data / "hh_harmless_base_test.jsonl.gz")))

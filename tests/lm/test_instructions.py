@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from monosemy.lm.instructions import InstructionConfig, load_instructions
+from monosemy.lm.config import InstructionConfig
+from monosemy.lm.instructions import load_instructions
 
 DOLLY = [
     {"instruction": f"Ask {i}", "context": "A fact." if i % 2 else None, "response": f"Say {i}"} for i in range(20)

@@ -14,7 +14,7 @@ from test_architectures import tiny
 from tiny_models import save_causal, tiny_tokenizer, with_biases
 
 from monosemy.errors import InputError
-from monosemy.functional.firing import hoyer_sparsity
+from monosemy.functional.activity import hoyer_sparsity
 from monosemy.functional.geometry import effective_rank, feature_decorrelation, superposition_change
 from monosemy.lm import layers
 from monosemy.lm.architectures import MlpNames, mlps

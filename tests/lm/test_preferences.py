@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_instructions import all_rows, write
 
-from monosemy.lm.preferences import PreferenceConfig, load_preferences
+from monosemy.lm.config import PreferenceConfig
+from monosemy.lm.preferences import load_preferences
 
 
 def load(rows: list[dict[str, Any]], tmp_path: Path, seed: int = 0, **settings: Any):

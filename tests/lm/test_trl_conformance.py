@@ -8,8 +8,9 @@ import pytest
 from test_instructions import ALPACA, MESSAGES, PAIRS, TEXTS, write
 from tiny_models import CHAT_TEMPLATE, save_causal, tiny_tokenizer
 
-from monosemy.lm.instructions import InstructionConfig, load_instructions
-from monosemy.lm.preferences import PreferenceConfig, load_preferences
+from monosemy.lm.config import InstructionConfig, PreferenceConfig
+from monosemy.lm.instructions import load_instructions
+from monosemy.lm.preferences import load_preferences
 
 SETTINGS: dict[str, Any] = {
     "max_steps": 1,

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from monosemy.data import memory_map as rows_module
 from monosemy.errors import InputError
+from monosemy.functional.activity import firing_counts, sparsity
 from monosemy.functional.codes import SparseCodes
 from monosemy.functional.consistency import activation_counts, activation_mass, class_purity, semantic_consistency
-from monosemy.functional.firing import firing_counts, sparsity
 from monosemy.functional.geometry import effective_rank, feature_decorrelation
 from monosemy.functional.monoscore import mono_moments, mono_score
 from monosemy.functional.reconstruction import explained_variance, normalized_mse

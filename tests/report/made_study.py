@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pandas as pd
-from monosemy.study.probing.run import StudyResult
 
+import monosemy.study.probing.study  # noqa: F401 - makes the roles of the feature sets known, as every study does
+from monosemy.core.config import validated
+from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import summarise
 from monosemy.study.folder import costs_table
-from monosemy.study.probing.plan import Plan, parse_plan
-from monosemy.study.probing.verdict import Verdict
+from monosemy.study.probing.plan import ProbingPlan
 
 HOSTILE = "<script>alert(1)</script>"
 HEADLINE = ("sae wins over dense.", "It costs a point on clean data.")
@@ -49,12 +50,12 @@ def tidy(seeds: int, scenarios: tuple[str, ...] | None, extra: tuple[str, ...], 
     return table
 
 
-def _plan(seeds: int, source: str) -> Plan:
+def _plan(seeds: int, source: str) -> ProbingPlan:
     values = {
         "data": {"source": source}, "encoder": {"name": "none"}, "features": ["dense", "relu", "sae"],
-        "scenarios": {"label_noise": {"levels": [0.3, 0.6]}}, "seeds": seeds,
+        "scenarios": ["label-noise"], "label_noise": {"levels": [0.3, 0.6]}, "n_seeds": seeds,
     }  # fmt: skip
-    return parse_plan(values, "test")
+    return validated(ProbingPlan, values, "test")
 
 
 def make_result(
@@ -68,7 +69,7 @@ def make_result(
 ) -> StudyResult:
     """A finished study of `toy`; the plan is not consulted for its scenarios."""
     results = tidy(seeds, scenarios, extra, dataset)
-    verdict = verdict or Verdict(HEADLINE, ("Under 60% label noise, sae beats dense.",), ("The warning of the study.",))
-    notices = ("Dropped 3 rows.",)
+    verdict = verdict or Verdict(("Under 60% label noise, sae beats dense.",), ("The warning of the study.",), HEADLINE)
+    messages = ("Dropped 3 rows.",)
     costs = costs_table([("dense", 1, SPENT), ("sae", 1, SPENT | {"fit_seconds": 4.0}), ("sae", 1, {})])
-    return StudyResult(_plan(seeds, source), results, summarise(results), verdict, notices, folder, costs)
+    return StudyResult(_plan(seeds, source), results, summarise(results), verdict, messages, costs, folder)

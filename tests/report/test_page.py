@@ -10,8 +10,8 @@ import pytest
 from made_study import HEADLINE, HOSTILE, make_result
 
 from monosemy.report.html import write_report
+from monosemy.results.result import Verdict
 from monosemy.study.folder import costs_table
-from monosemy.study.probing.verdict import Verdict
 
 VOID = {"meta", "img", "link", "br", "input", "source"}
 
@@ -121,7 +121,7 @@ def test_every_picture_is_an_svg_with_its_words(tmp_path: Path) -> None:
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:
-    hostile = Verdict((f"First {HOSTILE}", "Second."), (f"Verdict {HOSTILE}",), (f"Warning {HOSTILE}",))
+    hostile = Verdict((f"Verdict {HOSTILE}",), (f"Warning {HOSTILE}",), (f"First {HOSTILE}", "Second."))
     result = make_result(extra=(HOSTILE, '" onload="alert(2)'), dataset=HOSTILE, source=HOSTILE, verdict=hostile)
     result.summary["scenario"] = result.summary["scenario"].replace({"shift:sketch": f"shift:{HOSTILE}"})
     page = read(write_report(result, tmp_path))
@@ -162,8 +162,9 @@ def test_the_same_result_gives_the_same_page(tmp_path: Path) -> None:
 def test_costs_are_means_over_what_was_measured(tmp_path: Path) -> None:
     page = read(write_report(make_result(scenarios=()), tmp_path))
     costs = page.text[page.text.index("Time and memory") :]
-    assert re.search(r"dense\s*1024\s*16.0\s*–\s*2.0 s\s*30 s\s*40 s\s*512 MiB", costs)
-    assert re.search(r"sparse autoencoder\s*1024\s*16.0\s*–\s*4.0 s\s*30 s\s*40 s\s*512 MiB", costs)
+    assert "Training an encoder" not in costs, "nothing was measured of it"
+    assert re.search(r"dense\s*1024\s*16.0\s*2.0 s\s*30 s\s*40 s\s*512 MiB", costs)
+    assert re.search(r"sparse autoencoder\s*1024\s*16.0\s*4.0 s\s*30 s\s*40 s\s*512 MiB", costs)
 
 
 def test_a_study_without_costs_says_nothing_of_them(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from made_study import HOSTILE, make_result
 
 from monosemy.report.html import write_report
 from monosemy.report.latex import write_comparison
-from monosemy.study.probing.verdict import Verdict
+from monosemy.results.result import Verdict
 
 NOT_SHOWN = '() => [...document.querySelectorAll("[data-feature]:not(:checked)")].map(box => box.dataset.feature)'
 LINES = "chart => document.querySelectorAll('.chart')[chart].data.filter(t => t.mode !== 'lines').length"
@@ -91,7 +91,8 @@ def test_the_command_is_copied_by_keyboard(report: Path, open_page) -> None:
     watched.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     reach(watched, "[data-copy=command]", most=120)
     watched.page.keyboard.press("Enter")
-    watched.page.wait_for_function("document.activeElement.textContent === 'Copied'")
+    # A function: a bare expression that is not true at once is evaluated as a text, which the page's policy forbids.
+    watched.page.wait_for_function("() => document.activeElement.textContent === 'Copied'")
     assert watched.page.evaluate("navigator.clipboard.readText()") == "monosemy study --plan plan.yaml --out NEW"
 
 
@@ -102,7 +103,7 @@ def test_charts_follow_a_change_between_dark_and_light(report: Path, open_page) 
     line = f"() => document.querySelector('.chart').{find}.line.color"
     assert (page.evaluate(ink), page.evaluate(line)) == ("#e8eaed", "#f2f2f2")
     page.emulate_media(color_scheme="light")
-    page.wait_for_function("document.querySelector('.chart').layout.font.color === '#1a1d21'")
+    page.wait_for_function("() => document.querySelector('.chart').layout.font.color === '#1a1d21'")
     assert page.evaluate(line) == "#000000"
 
 
@@ -152,7 +153,7 @@ TEXTS = (
 
 def test_hostile_texts_are_shown_as_texts(tmp_path: Path, open_page) -> None:
     everything = " ".join(TEXTS)
-    said = Verdict((f"First {everything}", "Second."), TEXTS, TEXTS)
+    said = Verdict(TEXTS, TEXTS, (f"First {everything}", "Second."))
     result = make_result(extra=TEXTS, dataset=everything, source=everything, verdict=said, scenarios=("shift:sketch",))
     result.summary["scenario"] = result.summary["scenario"].replace({"shift:sketch": f"shift:{everything}"})
     watched = open_page(write_report(result, tmp_path), window=PHONE)

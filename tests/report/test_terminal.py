@@ -7,12 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from made_study import HEADLINE, HOSTILE, make_result, tidy
-from monosemy.study.probing.run import StudyResult
 from rich.console import Console
 
 from monosemy.report.terminal import print_result, result_json
+from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import summarise
-from monosemy.study.probing.verdict import Verdict
 
 
 def printed(result: StudyResult, width: int = 80) -> str:
@@ -27,12 +26,12 @@ def with_levels(result: StudyResult, levels: list[float]) -> StudyResult:
     clean, noisy = table[table["scenario"] == "clean"], table[table["level"] == 0.3]
     for level in levels:
         clean = pd.concat([clean, noisy.assign(level=level)], ignore_index=True)
-    return StudyResult(result.plan, clean, summarise(clean), result.verdict, (), None, result.costs)
+    return StudyResult(result.plan, clean, summarise(clean), result.verdict, (), result.costs)
 
 
 @pytest.mark.parametrize("extra", [(), ("a-feature-set-with-a-very-long-name-indeed",)])
 def test_eighty_columns_hold(extra: tuple[str, ...]) -> None:
-    long = Verdict(HEADLINE, ("A sentence that goes on and on. " * 9,), ("A warning that goes on and on. " * 9,))
+    long = Verdict(("A sentence that goes on and on. " * 9,), ("A warning that goes on and on. " * 9,), HEADLINE)
     text = printed(make_result(extra=extra, verdict=long))
     assert max(len(line.rstrip("\n")) for line in text.splitlines()) <= 80
     # Rich shortens what does not fit; nothing may be shortened but long names, which end in three dots.
@@ -79,7 +78,7 @@ def test_one_seed() -> None:
 
 def test_names_are_no_markup() -> None:
     text = printed(
-        make_result(extra=("[red]x[/red]", "[/]"), verdict=Verdict(HEADLINE, ("Sentence [bold]of[/bold] x.",), ()))
+        make_result(extra=("[red]x[/red]", "[/]"), verdict=Verdict(("Sentence [bold]of[/bold] x.",), (), HEADLINE))
     )
     assert "[red]x[/red]" in text
     assert "[/]" in text
@@ -113,7 +112,9 @@ def test_json_is_whole_and_without_nan(tmp_path: Path) -> None:
     assert first["seeds"] == 1
     assert first["accuracy_low"] is None
     assert first["gain"] is None
-    assert {row["features"]: row["explained_variance"] for row in answer["features"]}["dense"] is None
+    explained = {row["features"]: row["value"] for row in answer["metrics"] if row["metric"] == "explained_variance"}
+    assert explained["dense"] is None
+    assert explained["sae"] == pytest.approx(0.97)
 
 
 def test_the_terminal_does_not_wait_for_matplotlib() -> None:

@@ -15,7 +15,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from monosemy.errors import InputError
 from monosemy.functional.codes import to_dense
 from monosemy.functional.reconstruction import explained_variance
-from monosemy.sae.estimators import ActivationName, RandomDictionary, SparseAutoencoder
+from monosemy.sae.config import ActivationName
+from monosemy.sae.estimators import RandomDictionary, SparseAutoencoder
 
 ACTIVATIONS = get_args(ActivationName)
 SMALL = {"n_latents": 16, "k": 3, "random_state": 0}

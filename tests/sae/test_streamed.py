@@ -179,7 +179,7 @@ def test_a_diverging_one_keeps_the_last_checkpoint(tmp_path: Path) -> None:
         ([], "saes is empty"),
         ([sae(), sae(batch_size=16)], "batch_size=32 and 16, but read the same batches"),
         ([sae(), sae(n_epochs=2)], "n_epochs=3 and 2"),
-        ([sae(batch_size=0)], "batch_size=0 is no positive whole number"),
+        ([sae(batch_size=0)], "batch_size=0 is not a positive whole number"),
         ([sae(seed=None)], "random_state=None cannot be repeated"),
         ([sae(24, 30)], "k=30 is outside"),
     ],
@@ -199,7 +199,7 @@ def test_a_folder_holds_one_training(tmp_path: Path) -> None:
         train_on_stream([sae()], stream(), steps=5, folder=tmp_path)
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(InputError, match=r"checkpoint\.safetensors is no readable"):
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors is not a readable"):
         train_on_stream([sae()], stream(), folder=tmp_path)
 
 

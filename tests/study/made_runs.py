@@ -5,7 +5,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-WORDS = ("--features", "dense,sae", "--label-noise", "0.3,0.6", "--seeds", "4", "--latents", "64", "--k", "4")
+WORDS = (
+    "--features", "dense,sae", "--label-noise", "0.3,0.6", "--n-seeds", "4", "--set", "sae.n_latents=64", "--set",
+    "sae.k=4",
+)  # fmt: skip
 
 
 def words(data: Path, out: Path, *more: str) -> list[str]:

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from monosemy.core.config import validated
 from monosemy.data.dataset import LabelledData
 from monosemy.data.load import from_arrays
 from monosemy.errors import InputError
@@ -8,19 +11,29 @@ from monosemy.study.conditions import (
     Cell,
     Evaluation,
     Training,
+    conditions,
     corrupted,
     corruption_rng,
     evaluation_inputs,
     make_cells,
     training_labels,
+    with_levels,
 )
-from monosemy.study.probing.plan import Plan, check_plan, parse_plan
+from monosemy.study.probing.plan import ProbingPlan
+from monosemy.study.probing.study import ProbingStudy
+from monosemy.study.registry import read_plan
 
 
-def _plan(**scenarios: object) -> Plan:
-    return parse_plan(
-        {"data": {}, "encoder": {"name": "none"}, "features": ["dense", "sae"], "scenarios": scenarios}, "test"
-    )
+def _plan(encoder: str = "none", **sections: object) -> ProbingPlan:
+    """A plan whose sections name its scenarios."""
+    values = {"encoder": encoder, "features": ["dense", "sae"]}
+    values["scenarios"] = [name.replace("_", "-") for name in sections]
+    used = {name: section for name, section in sections.items() if section is not None}
+    return validated(ProbingPlan, values | used, "test")
+
+
+def _labels(training: Training, plan: ProbingPlan, data: LabelledData, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    return training_labels(training, conditions(plan, data), data, seed)
 
 
 @pytest.fixture
@@ -29,24 +42,24 @@ def data(digit_arrays):
 
 
 def test_noise_hits_train_and_validation_at_the_same_rate_and_never_test(data) -> None:
-    train, validation = training_labels(Training("symmetric", 0.4), _plan(label_noise={"levels": [0.4]}), data, 0)
+    train, validation = _labels(Training("symmetric", 0.4), _plan(label_noise={"levels": [0.4]}), data, 0)
     assert (train != data.train.labels).sum() == round(0.4 * len(data.train))
     assert (validation != data.validation.labels).sum() == round(0.4 * len(data.validation))
 
 
 def test_labels_depend_on_seed_and_level_only(data) -> None:
     plan = _plan(label_noise={"levels": [0.4]})
-    first = training_labels(Training("symmetric", 0.4), plan, data, 0)[0]
-    np.testing.assert_array_equal(first, training_labels(Training("symmetric", 0.4), plan, data, 0)[0])
-    assert (first != training_labels(Training("symmetric", 0.4), plan, data, 1)[0]).any()
+    first = _labels(Training("symmetric", 0.4), plan, data, 0)[0]
+    np.testing.assert_array_equal(first, _labels(Training("symmetric", 0.4), plan, data, 0)[0])
+    assert (first != _labels(Training("symmetric", 0.4), plan, data, 1)[0]).any()
     other_features = plan.model_copy(update={"features": ("dense",)})
-    np.testing.assert_array_equal(first, training_labels(Training("symmetric", 0.4), other_features, data, 0)[0])
+    np.testing.assert_array_equal(first, _labels(Training("symmetric", 0.4), other_features, data, 0)[0])
 
 
 def test_fewer_labels_are_a_subset_of_more(data) -> None:
     plan = _plan(few_labels={"fractions": [0.1, 0.5]})
-    few, few_validation = training_labels(Training("few", 0.1), plan, data, 0)
-    more, _ = training_labels(Training("few", 0.5), plan, data, 0)
+    few, few_validation = _labels(Training("few", 0.1), plan, data, 0)
+    more, _ = _labels(Training("few", 0.5), plan, data, 0)
     assert set(np.flatnonzero(few >= 0)) < set(np.flatnonzero(more >= 0))
     assert (few_validation >= 0).sum() < 0.2 * len(few_validation)
 
@@ -62,15 +75,7 @@ def test_level_zero_shares_the_clean_probe(data) -> None:
 def test_image_noise_is_paired_across_feature_sets(data) -> None:
     images = data.train.inputs.reshape(-1, 1, 8, 8)[:50] / 16
     pictures = from_arrays(images, data.train.labels[:50], images, data.train.labels[:50])
-    plan = parse_plan(
-        {
-            "data": {},
-            "encoder": {"name": "contrastive"},
-            "features": ["dense", "ncl"],
-            "scenarios": {"input_noise": {"levels": [0.2], "kind": "gaussian"}},
-        },
-        "test",
-    )
+    plan = _plan("contrastive", input_noise={"levels": [0.2], "kind": "gaussian"})
     std = np.ones((1, 1, 1), dtype=np.float32)
     first, labels = evaluation_inputs(Evaluation("gaussian", 0.2), plan, pictures, 0, std)
     again, _ = evaluation_inputs(Evaluation("gaussian", 0.2), plan, pictures, 0, 5 * std)  # another encoder
@@ -85,9 +90,8 @@ def _pictures(**shifts: tuple[np.ndarray, np.ndarray]) -> LabelledData:
     return from_arrays(images, np.arange(40) % 4, images[:12], np.arange(12) % 4, shifts=shifts)
 
 
-def _corruptions(**section: object) -> Plan:
-    values = {"data": {}, "encoder": {"name": "contrastive"}, "features": ["dense"]}
-    return parse_plan(values | {"scenarios": {"corruptions": section, "shift": True}}, "test")
+def _corruptions(**section: object) -> ProbingPlan:
+    return with_levels(_plan("contrastive", corruptions=section, shift=None), _pictures())
 
 
 def test_every_corruption_and_severity_is_a_cell_of_the_clean_probe() -> None:
@@ -135,56 +139,59 @@ def test_corruptions_are_drawn_once_for_all_seeds_and_in_parts_as_at_once() -> N
         ({"label_noise": {"levels": [0.5], "kind": "pair"}}, "0.5"),
         ({"label_noise": {"levels": [0.5], "kind": "matrix"}}, "matrix"),
         ({"input_noise": {"levels": [0.1], "kind": "typos"}}, "typos"),
-        ({"given_labels": True}, "--noisy-label-column"),
-        ({"shift": True}, "--shift"),
+        ({"given_labels": None}, "data.noisy_label_column"),
+        ({"shift": None}, "data.shifts"),
         ({"corruptions": {}}, "needs images"),
+        ({"corruptions": {"kinds": ["rain"]}}, "needs images"),
     ],
 )
 def test_what_the_data_cannot_give_is_refused(data, scenarios: dict[str, object], named: str) -> None:
     with pytest.raises(InputError, match=named):
-        check_plan(_plan(**scenarios), data, ("dense",))
+        ProbingStudy().check(_plan(**scenarios), data, "cpu")
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"features": ["dense", "nonsense"]}, "nonsense"),
-        ({"features": ["sae"]}, "dense"),
-        ({"features": ["dense", "ncl"]}, "'ncl'"),
-    ],
+    ("features", "named"),
+    [(["dense", "nonsense"], "nonsense"), (["sae"], "'dense'"), (["dense", "ncl"], "'ncl'"), ([], "at least 1 item")],
 )
-def test_impossible_features_are_refused(data, change: dict[str, list[str]], named: str) -> None:
-    values = {"data": {}, "encoder": {"name": "none"}, "scenarios": {}} | change
+def test_impossible_features_are_refused(data, features: list[str], named: str) -> None:
+    values = {"encoder": "none", "features": features, "scenarios": []}
     with pytest.raises(InputError, match=named):
-        check_plan(parse_plan(values, "test"), data, ("dense",))
+        ProbingStudy().check(validated(ProbingPlan, values, "test"), data, "cpu")
+
+
+def test_an_unknown_corruption_suggests_the_closest() -> None:
+    with pytest.raises(InputError, match=r"'rain' is unknown.*gaussian_noise"):
+        ProbingStudy().check(_corruptions(kinds=["rain"]), _pictures(), "cpu")
 
 
 @pytest.mark.parametrize(
     "values",
     [
-        {"seeds": 0},
+        {"n_seeds": 0},
         {"sae": {"n_latents": 4, "k": 8}},
-        {"scenarios": {"label_noise": {"levels": [0.3, 0.3]}}},
-        {"scenarios": {"label_noise": {"levels": []}}},
-        {"scenarios": {"corruptions": {"kinds": ["rain"]}}},
-        {"scenarios": {"corruptions": {"kinds": []}}},
-        {"scenarios": {"corruptions": {"severities": [0]}}},
-        {"scenarios": {"corruptions": {"severities": [1, 6]}}},
-        {"scenarios": {"corruptions": {"severities": [1.5]}}},
-        {"scenarios": {"corruptions": {"severities": [3, 3]}}},
+        {"label_noise": {"levels": [0.3, 0.3]}},
+        {"label_noise": {"levels": []}},
+        {"corruptions": {"severities": [0]}},
+        {"corruptions": {"severities": [1, 6]}},
+        {"corruptions": {"severities": [1.5]}},
+        {"corruptions": {"severities": [3, 3]}},
+        {"input_noise": {"levels": [0.1]}},
+        {"encoder": {"name": "none", "layer": "backbone"}},
+        {"encoder": {"name": "none", "contrastive": {"steps": 3}}},
+        {"cleanlab": True, "scenarios": ["few-labels"]},
         {"unknown": 1},
         {"probe": {"lr": -1}},
     ],
 )
 def test_a_bad_plan_is_one_sentence(values: dict[str, object]) -> None:
-    base = {"data": {}, "encoder": {"name": "none"}, "features": ["dense"], "scenarios": {}}
+    base = {"encoder": "none", "features": ["dense"], "scenarios": ["label-noise", "corruptions"]}
     with pytest.raises(InputError) as caught:
-        parse_plan(base | values, "plan.yaml")
+        validated(ProbingPlan, base | values, "plan.yaml")
     assert "\n" not in str(caught.value)
 
 
-def test_plan_survives_yaml() -> None:
-    import yaml
-
+def test_plan_survives_yaml(tmp_path: Path) -> None:
     plan = _plan(label_noise={"levels": [0.1, 0.3]}, few_labels={"fractions": [0.2]})
-    assert parse_plan(yaml.safe_load(plan.to_yaml()), "test") == plan
+    (tmp_path / "plan.yaml").write_text(plan.to_yaml())
+    assert read_plan(tmp_path / "plan.yaml") == plan

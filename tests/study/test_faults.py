@@ -18,7 +18,8 @@ pytestmark = pytest.mark.slow
 KILLS = 20
 SCRIPT = """
 import sys
-import monosemy.commands.study
+import monosemy.cli.studies
+import monosemy.study.probing.study
 from monosemy.cli import main
 print("ready", flush=True)
 sys.argv = ["monosemy", *sys.argv[1:]]
@@ -110,7 +111,7 @@ def test_a_full_cache_ends_in_one_sentence_and_can_be_resumed(disk: SmallDisk, t
     """Encoders that are trained in workers, and do not fit."""
     disk.change("size=40k")
     env = os.environ | {"MONOSEMY_CACHE": str(disk.path / "cache")}
-    more = ["--data", "digit-pairs", "--features", "dense", "--label-noise", "0.3", "--seeds", "1"]
+    more = ["--data", "digit-pairs", "--features", "dense", "--label-noise", "0.3", "--n-seeds", "1"]
     code, said = end_of(started(Path("digit-pairs"), tmp_path / "run", *more, env=env))
     assert (code, said.count("\n")) == (1, 0), said
     assert said.startswith(f"Error: The disk is full, so {disk.path / 'cache' / 'encoders'}")
@@ -169,7 +170,7 @@ def test_interrupt_keys_end_it_in_one_sentence(
     workers = psutil.Process(process.pid).children(recursive=True)
     assert workers
     (os.killpg if whole_group else os.kill)(process.pid, number)
-    assert end_of(process) == (code, "Interrupted. What was finished is kept; the same command goes on from there.")
+    assert end_of(process) == (code, "Interrupted. Finished work is kept: run the same command again to resume.")
     psutil.wait_procs(workers, timeout=60)
     assert not [worker for worker in workers if worker.is_running()], "nothing goes on in the background"
     kept = len(cells(out))
@@ -182,16 +183,16 @@ def test_interrupt_keys_end_jobs_of_submitit_too(data: Path, calm: Path, tmp_pat
     out, config = tmp_path / "run", tmp_path / "local.yaml"
     config.write_text("name: submitit\ncluster: local\nworkers: 2\n")
     env = os.environ | {"MONOSEMY_CACHE": str(tmp_path / "cache")}
-    process = started(data, out, "--executor-config", str(config), env=env)
+    process = started(data, out, "--executor", str(config), env=env)
     until(lambda: cells(out), process)
     workers = psutil.Process(process.pid).children(recursive=True)
     assert workers
     os.killpg(process.pid, signal.SIGINT)
-    assert end_of(process) == (130, "Interrupted. What was finished is kept; the same command goes on from there.")
+    assert end_of(process) == (130, "Interrupted. Finished work is kept: run the same command again to resume.")
     psutil.wait_procs(workers, timeout=60)
     assert not [worker for worker in workers if worker.is_running()], "nothing goes on in the background"
     assert not list((tmp_path / "cache" / ".jobs").iterdir()), "nor is anything left of it"
-    assert end_of(started(data, out, "--executor-config", str(config), env=env)) == (0, "")
+    assert end_of(started(data, out, "--executor", str(config), env=env)) == (0, "")
     assert same_results(out, calm)
 
 

@@ -24,7 +24,7 @@ SAE = {"n_latents": 128, "k": 8, "n_epochs": 5}
 @pytest.fixture(scope="module")
 def result(digit_arrays, tmp_path_factory):
     study = Study(
-        ["dense", "relu", "whitened", "random-topk", "sae"], label_noise=[0.6], few_labels=[0.1], seeds=3, sae=SAE,
+        ["dense", "relu", "whitened", "random-topk", "sae"], label_noise=[0.6], few_labels=[0.1], n_seeds=3, sae=SAE,
         probe={"cross_check": True},
     )  # fmt: skip
     _, _, x_test, y_test = digit_arrays
@@ -93,7 +93,7 @@ def test_the_folder_is_complete(result) -> None:
 
 
 def test_same_plan_same_numbers_without_a_folder(digit_arrays) -> None:
-    study = Study(["dense", "sae"], label_noise=[0.6], seeds=2, sae=SAE)
+    study = Study(["dense", "sae"], label_noise=[0.6], n_seeds=2, sae=SAE)
     first, second = study.run(*digit_arrays), study.run(*digit_arrays)
     pd.testing.assert_frame_equal(first.results, second.results, check_exact=True)
 
@@ -101,20 +101,20 @@ def test_same_plan_same_numbers_without_a_folder(digit_arrays) -> None:
 def test_a_folder_with_another_plan_is_refused_and_kept(result, digit_arrays) -> None:
     before = (result.folder / "results.parquet").read_bytes()
     with pytest.raises(InputError, match="another plan"):
-        Study(["dense"], label_noise=[0.5], seeds=2).run(*digit_arrays, out=result.folder)
+        Study(["dense"], label_noise=[0.5], n_seeds=2).run(*digit_arrays, out=result.folder)
     assert (result.folder / "results.parquet").read_bytes() == before
 
 
 def test_a_folder_with_other_files_is_refused(digit_arrays, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match="holds no study"):
-        Study(["dense"], label_noise=[0.5], seeds=2).run(*digit_arrays, out=tmp_path)
+        Study(["dense"], label_noise=[0.5], n_seeds=2).run(*digit_arrays, out=tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
 def test_cleanlab_is_a_further_row(digit_arrays) -> None:
     pytest.importorskip("cleanlab", reason="the extra 'cleanlab' is not installed")
-    result = Study(["dense"], label_noise=[0.4], seeds=1, cleanlab=True).run(*digit_arrays)
+    result = Study(["dense"], label_noise=[0.4], n_seeds=1, cleanlab=True).run(*digit_arrays)
     rows = result.summary[result.summary["features"] == "dense+cleanlab"].set_index("scenario")
     assert rows.loc["clean", "accuracy"] > 0.9
     assert rows.loc["label-noise", "accuracy"] > 0.7
@@ -122,7 +122,7 @@ def test_cleanlab_is_a_further_row(digit_arrays) -> None:
 
 def _command(data: Path, out: Path) -> list[str]:
     words = ["study", "--data", str(data), "--out", str(out), "--features", "dense,sae", "--label-noise", "0.3,0.6"]
-    return [sys.executable, "-m", "monosemy", *words, "--seeds", "4", "--latents", "64", "--k", "4"]
+    return [sys.executable, "-m", "monosemy", *words, "--n-seeds", "4", "--set", "sae.n_latents=64", "--set", "sae.k=4"]
 
 
 def test_killed_and_resumed_gives_the_numbers_of_an_undisturbed_run(digit_file: Path, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_one_block_made_again_alone_gives_the_same_bits(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 4, 1500)
     x = (rng.standard_normal((4, 256))[y] + 2 * rng.standard_normal((1500, 256))).astype(np.float32)
-    study = Study(["dense", "relu", "whitened"], label_noise=[0.3], seeds=2)
+    study = Study(["dense", "relu", "whitened"], label_noise=[0.3], n_seeds=2)
     arrays = (x[:1000], y[:1000], x[1000:], y[1000:])
     first = study.run(*arrays, out=tmp_path / "run")
     next((tmp_path / "run" / "cells").glob("whitened-*.parquet")).unlink()
@@ -166,12 +166,12 @@ def test_one_block_made_again_alone_gives_the_same_bits(tmp_path: Path) -> None:
 
 def test_default_rates_leave_out_what_ten_classes_forbid(digit_arrays) -> None:
     plan = Study().plan(from_arrays(*digit_arrays))
-    assert plan.scenarios.label_noise is not None
-    assert plan.scenarios.label_noise.levels == (0.05, 0.1, 0.3, 0.6)
+    assert plan.scenarios == ("label-noise",)
+    assert plan.label_noise.levels == (0.05, 0.1, 0.3, 0.6)
 
 
 def test_other_versions_do_not_mix(digit_arrays, tmp_path: Path) -> None:
-    study = Study(["dense"], label_noise=[0.3], seeds=1)
+    study = Study(["dense"], label_noise=[0.3], n_seeds=1)
     study.run(*digit_arrays, out=tmp_path / "run")
     path = tmp_path / "run" / "environment.json"
     path.write_text(path.read_text().replace('"torch": "', '"torch": "0.'))
@@ -180,7 +180,7 @@ def test_other_versions_do_not_mix(digit_arrays, tmp_path: Path) -> None:
 
 
 def test_damaged_block_is_made_again(digit_arrays, tmp_path: Path) -> None:
-    study = Study(["dense", "sae"], label_noise=[0.6], seeds=2, sae=SAE)
+    study = Study(["dense", "sae"], label_noise=[0.6], n_seeds=2, sae=SAE)
     first = study.run(*digit_arrays, out=tmp_path / "run")
     block = next((tmp_path / "run" / "cells").glob("sae-0.parquet"))
     block.write_bytes(block.read_bytes()[:100])
@@ -195,7 +195,7 @@ def test_arrays_of_images_go_through_both_encoders(digit_arrays) -> None:
         ["dense", "ncl"],
         label_noise=[0.4],
         input_noise={"levels": [0.3], "kind": "gaussian"},
-        seeds=1,
+        n_seeds=1,
         encoder={"name": "contrastive", "contrastive": {"steps": 30, "projector": {"n_features": 32}}},
     )
     result = study.run(images[0], y_train, images[1], y_test)

@@ -32,7 +32,7 @@ def images(digit_arrays):
 def study() -> Study:
     """Encoders that are trained, test conditions that are embedded, features, probes: every kind of job."""
     return Study(
-        ["dense", "sae", "ncl"], label_noise=[0.4], input_noise={"levels": [0.3], "kind": "gaussian"}, seeds=2,
+        ["dense", "sae", "ncl"], label_noise=[0.4], input_noise={"levels": [0.3], "kind": "gaussian"}, n_seeds=2,
         encoder=IMAGES, sae={"n_latents": 64, "k": 4, "n_epochs": 2},
     )  # fmt: skip
 

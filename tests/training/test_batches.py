@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.training import batches
-from monosemy.training.batches import MappedImages, ResidentImages, image_rows, row_batches, steps_in_epoch
+from monosemy.training.batches import MappedImages, ResidentImages, image_rows, row_batches
+from monosemy.training.config import steps_in_epoch
 
 CPU = torch.device("cpu")
 IMAGES = np.arange(10 * 3 * 2 * 2, dtype=np.uint8).reshape(10, 3, 2, 2)

@@ -15,8 +15,8 @@ from monosemy.errors import InputError
 from monosemy.training import checkpoint
 from monosemy.training.batches import ResidentImages
 from monosemy.training.checkpoint import RunFolder
-from monosemy.training.loop import TrainingConfig, TrainingJob, train
-from monosemy.training.optimizers import OptimizerConfig
+from monosemy.training.config import OptimizerConfig, TrainingConfig
+from monosemy.training.loop import TrainingJob, train
 
 IMAGES = np.random.default_rng(0).random((22, 1, 3, 3), dtype=np.float32)
 CONFIG = TrainingConfig(

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from monosemy.errors import InputError
-from monosemy.training.optimizers import LARS, OptimizerConfig, make_optimizer, set_lr, warmup_cosine
+from monosemy.training.config import OptimizerConfig
+from monosemy.training.optimizers import LARS, make_optimizer, set_lr, warmup_cosine
 
 NAMES = ("lars", "sgd", "adamw")
 

@@ -34,6 +34,8 @@ COMMANDS = {
     "cache": (_CACHE, "List, check and remove cached encoders, embeddings and judgements."),
 }
 """Commands with their group in the help, and their help in one line."""
+_HOMES = {"study": "studies:study_app", "finetune": "studies:finetune_app", "align": "studies:align_app"}
+"""The file and name of a command that is not `app` in a file of its own."""
 
 
 class _Commands(TyperGroup):
@@ -50,7 +52,8 @@ class _Commands(TyperGroup):
         if self._listing:
             group, text = COMMANDS[cmd_name]
             return TyperCommand(cmd_name, help=text, rich_help_panel=group)
-        command = typer.main.get_command(import_module(f"monosemy.cli.{cmd_name}").app)
+        module, _, name = _HOMES.get(cmd_name, f"{cmd_name}:app").partition(":")
+        command = typer.main.get_command(getattr(import_module(f"monosemy.cli.{module}"), name))
         command.name = cmd_name
         return command
 

@@ -1,17 +1,19 @@
 """`monosemy gallery`: what the dimensions of embeddings or codes respond to."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from monosemy.cli.options import Json, Quiet
 from monosemy.core.config import validated
 from monosemy.core.console import json_text, make_console, progress
-from monosemy.data.codes import LoadedCodes, load_codes
-from monosemy.data.dataset import DataConfig, Rows, encode_labels, ordered_classes
-from monosemy.data.load import read_rows, source_name
+from monosemy.data.config import DataConfig
 from monosemy.errors import InputError
+
+if TYPE_CHECKING:
+    from monosemy.data.codes import LoadedCodes
+    from monosemy.data.dataset import Rows
 
 app = typer.Typer(add_completion=False)
 
@@ -60,6 +62,8 @@ def gallery(
     """
     from rich.text import Text
 
+    from monosemy.data.codes import load_codes
+    from monosemy.data.load import source_name
     from monosemy.metrics.explanations import explain
     from monosemy.report.gallery import Gallery, GallerySet, write_gallery
     from monosemy.report.html import GALLERY
@@ -104,8 +108,10 @@ def gallery(
         raise InputError(f"{' '.join(problems)} The page {page} shows the rest.")
 
 
-def _rows(source: str, input_column: str | None, label_column: str | None, codes: str, n_codes: int) -> Rows:
+def _rows(source: str, input_column: str | None, label_column: str | None, codes: str, n_codes: int) -> "Rows":
     """Return the images or texts, one for each row of the codes."""
+    from monosemy.data.load import read_rows
+
     config = DataConfig(source=source, input_column=input_column, label_column=label_column)
     rows = read_rows(source, config, labelled=False)
     if rows.kind == "embeddings":
@@ -118,8 +124,11 @@ def _rows(source: str, input_column: str | None, label_column: str | None, codes
     return rows
 
 
-def _with_labels(loaded: LoadedCodes, rows: Rows, source: str | None) -> LoadedCodes:
+def _with_labels(loaded: "LoadedCodes", rows: "Rows", source: str | None) -> "LoadedCodes":
     """Return the codes with the labels of the inputs."""
+    from monosemy.data.codes import LoadedCodes
+    from monosemy.data.dataset import encode_labels, ordered_classes
+
     assert rows.labels is not None
     missing = rows.labels.count("")
     if missing:

@@ -1,42 +1,58 @@
-"""`monosemy measure` and `monosemy stability`: how monosemantic features are, and whether they are real."""
+"""`monosemy measure`: how monosemantic and how sparse features are."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from annotated_types import Len
 
-from monosemy.cli.shared import Json, Quiet
-from monosemy.core.console import make_console
+from monosemy.cli.options import Json, Out, Quiet, with_settings
+from monosemy.core.config import Config, validated
+from monosemy.core.console import make_console, print_line, progress
+from monosemy.data.config import DataConfig
+
+app = typer.Typer(add_completion=False)
 
 
-def measure(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Embeddings or codes: .npz (also of scipy.sparse.save_npz), .npy, .safetensors, .parquet or .jsonl."
-        ),
-    ],
-    separability: Annotated[
-        bool, typer.Option("--separability", help="Also J and d of dimensions, class pairs and classes.")
-    ] = False,
-    label_noise: Annotated[
-        str | None, typer.Option(help="Rates for --separability; default those of 0.3,0.9 that leave information.")
-    ] = None,
-    input_column: Annotated[str | None, typer.Option(help="Column of the embeddings.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column of the labels.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="File of labels, for a source that has none.")] = None,
-    embeddings: Annotated[
-        Path | None,
-        typer.Option(help="What codes were made from, row by row: for MonoScore, and probed for comparison."),
-    ] = None,
-    reconstruction: Annotated[
-        Path | None, typer.Option(help="These embeddings as the codes give them back: for explained variance.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for every number as measure.parquet.")] = None,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
-    """How monosemantic and how sparse are embeddings or codes, and how well does one dimension tell classes apart?
+class MeasureConfig(Config):
+    """Files to measure, and whether separability is measured too."""
+
+    source: str
+    """Embeddings or codes: .npz (also of scipy.sparse.save_npz), .npy, .safetensors, .parquet or .jsonl."""
+    labels: Path | None = None
+    """File of labels, if the source has none."""
+    input_column: str | None = None
+    """Array or column of the embeddings or codes; by default recognised by its name."""
+    label_column: str | None = None
+    """Array or column of the labels; by default recognised by its name."""
+    separability: bool = False
+    """Measure J and d of dimensions, class pairs and classes too."""
+    label_noise: Annotated[tuple[float, ...], Len(1)] | None = None
+    """Rates of label noise for --separability; by default those of 0.3,0.9 that leave information."""
+    embeddings: Path | None = None
+    """Embeddings that codes were made from, row by row: for MonoScore, and probed for comparison."""
+    reconstruction: Path | None = None
+    """Reconstruction of these embeddings from the codes: for explained variance."""
+
+
+@app.command()
+@with_settings(
+    MeasureConfig,
+    {
+        "Data": {
+            "--labels": "labels",
+            "--input-column": "input_column",
+            "--label-column": "label_column",
+            "--embeddings": "embeddings",
+            "--reconstruction": "reconstruction",
+        },
+        "Separability": {"--separability": "separability", "--label-noise": "label_noise"},
+    },
+    {"file": "source"},
+    plan=False,
+)
+def measure(settings: dict[str, Any], out: Out = None, quiet: Quiet = False, json: Json = False) -> None:
+    """Measure how monosemantic and how sparse embeddings or codes are, and how well a dimension tells classes apart.
 
     **Examples**
 
@@ -44,60 +60,29 @@ def measure(
 
     `monosemy measure codes.npy --labels labels.csv --separability --label-noise 0.3,0.9`
 
-    `monosemy measure codes.npz --labels labels.csv --embeddings embeddings.npy`
-
-    `monosemy measure embeddings.parquet --separability --out runs/measured`
+    `monosemy measure codes.npz --labels labels.csv --embeddings embeddings.npy --out runs/measured`
     """
-    from monosemy.core.console import progress
+    config = validated(MeasureConfig, settings, "The command")
+    # Imported here: `--help` needs none of them.
     from monosemy.core.environment import write_environment
-    from monosemy.data.dataset import DataConfig
     from monosemy.metrics.measurement import measure_source, write_measurement
     from monosemy.report.measurement import measurement_json, print_measurement
-    from monosemy.theory.commands import parse_numbers
 
-    config = DataConfig(source=source, input_column=input_column, label_column=label_column, labels=labels)
-    rates = None if label_noise is None else parse_numbers("label_noise", label_noise)
     console = make_console(quiet, json)
+    data = DataConfig(
+        source=config.source, labels=config.labels, input_column=config.input_column, label_column=config.label_column
+    )
     with progress(console) as on_progress:
-        found = measure_source(
-            config, separability, rates, embeddings, reconstruction, lambda done, n: on_progress("Rows", done, n)
-        )
+        measurement = measure_source(
+            data, config.separability, config.label_noise, config.embeddings, config.reconstruction,
+            lambda done, n: on_progress("Rows", done, n),
+        )  # fmt: skip
     path = None
     if out is not None:
-        path = write_measurement(found, out)
-        write_environment(out, {})
+        path = write_measurement(measurement, out)
+        write_environment(out, {})  # nothing here is drawn
     if json:
-        print(measurement_json(found))
-    print_measurement(found, console)
+        print(measurement_json(measurement))
+    print_measurement(measurement, console)
     if path is not None:
-        console.print(f"\nEvery number: {path}", highlight=False, markup=False, soft_wrap=True)
-
-
-def stability(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            help="Two or more dictionaries: .safetensors, .npz or .npy, or a folder of `monosemy sae train`; or with "
-            "--codes, codes."
-        ),
-    ],
-    codes: Annotated[
-        bool, typer.Option("--codes", help="The files are codes of the same rows; compare activations, not directions.")
-    ] = False,
-    threshold: Annotated[float, typer.Option(help="A latent is found again from this similarity on.")] = 0.7,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
-    """Are the features real? Which latents does training with another seed find again?
-
-    **Examples**
-
-    `monosemy stability runs/sae` — all models of one training
-
-    `monosemy stability seed0.safetensors seed1.safetensors seed2.safetensors`
-
-    `monosemy stability --codes codes0.npz codes1.npz`
-    """
-    from monosemy.commands.stability import execute
-
-    execute(sources, codes, threshold, make_console(quiet, json), as_json=json)
+        print_line(console, f"\nEvery number: {path}")

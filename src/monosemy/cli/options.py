@@ -8,15 +8,17 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel
 
 from monosemy.core import config
 from monosemy.core.config import merged, nested, overrides, parsed, read_yaml
-from monosemy.core.executors import ExecutorConfig
 from monosemy.errors import InputError
+
+if TYPE_CHECKING:
+    from monosemy.core.executors import ExecutorConfig
 
 Options = Mapping[str, Mapping[str, str]]
 """Groups of a command's help: the names of its options, each with the dotted name of its field."""
@@ -41,7 +43,12 @@ _SET = _shared("--set", "Any setting of plan.yaml; repeatable.", metavar="NAME=V
 
 
 def with_settings(
-    model: type[BaseModel], options: Options, arguments: Mapping[str, str] | None = None, *, plan: bool = True
+    model: type[BaseModel],
+    options: Options,
+    arguments: Mapping[str, str] | None = None,
+    *,
+    plan: bool = True,
+    defaults: bool = True,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command options for fields of a model, beside ``--plan`` and ``--set`` for the rest.
 
@@ -49,19 +56,20 @@ def with_settings(
 
     Args:
         arguments: positional arguments, by the dotted names of their fields.
-        plan: whether ``--plan`` is offered too.
+        plan: whether ``--plan`` and ``--set`` are offered too.
+        defaults: whether the help shows the defaults of the model.
     """
     positional = dict(arguments or {})
     fields = {name: field for named in options.values() for name, field in named.items()}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         shared = list(inspect.signature(function).parameters.values())[1:]
-        parameters = [_argument(model, name, field) for name, field in positional.items()]
+        parameters = [_argument(model, name, field, plan) for name, field in positional.items()]
         for group, named in options.items():
-            parameters += [_option(model, name, field, group) for name, field in named.items()]
+            parameters += [_option(model, name, field, group, defaults) for name, field in named.items()]
         if plan:
             parameters.append(_parameter("plan", Annotated[Path | None, _PLAN], None))
-        parameters.append(_parameter("set_", Annotated[list[str] | None, _SET], None))
+            parameters.append(_parameter("set_", Annotated[list[str] | None, _SET], None))
 
         @functools.wraps(function)
         def command(**values: Any) -> None:
@@ -93,20 +101,22 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _argument(model: type[BaseModel], name: str, field: str) -> inspect.Parameter:
+def _argument(model: type[BaseModel], name: str, field: str, plan: bool) -> inspect.Parameter:
     argument = typer.Argument(help=_help(model, field, with_default=False), metavar=name.upper())
-    return _parameter(_identifier(name), Annotated[str | None, argument], None)
+    required = not plan and config.field_at(model, field).is_required()
+    return _parameter(_identifier(name), Annotated[str | None, argument], inspect.Parameter.empty if required else None)
 
 
-def _option(model: type[BaseModel], name: str, field: str, group: str) -> inspect.Parameter:
+def _option(model: type[BaseModel], name: str, field: str, group: str, default: bool) -> inspect.Parameter:
     words = config.choices(model, field)
     kind = config.type_name(model, field)
     if kind == "TRUE|FALSE":
-        option = typer.Option(f"{name}/--no-{name.lstrip('-')}", help=_help(model, field), rich_help_panel=group)
+        names = name if config.default_at(model, field) is False else f"{name}/--no-{name.lstrip('-')}"
+        option = typer.Option(names, help=_help(model, field, default), rich_help_panel=group)
         return _parameter(_identifier(name), Annotated[bool | None, option], None)
     option = typer.Option(
         name,
-        help=_help(model, field),
+        help=_help(model, field, default),
         metavar=kind,
         rich_help_panel=group,
         autocompletion=completion_of(words, several=kind == "LIST") if words else None,
@@ -134,12 +144,14 @@ def completion_of(words: tuple[str, ...], *, several: bool = False) -> Complete:
     return complete
 
 
-def executor_config(name: str | None, workers: int | None) -> ExecutorConfig:
+def executor_config(name: str | None, workers: int | None) -> "ExecutorConfig":
     """Return the settings of the executor that the options name.
 
     Raises:
         InputError: a setting is unknown or does not fit.
     """
+    from monosemy.core.executors import ExecutorConfig  # `--help` needs no executor
+
     values: Any = {} if name is None else {"name": name}
     where = "--executor"
     if name is not None and name.endswith((".yaml", ".yml")):

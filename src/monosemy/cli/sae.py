@@ -1,69 +1,312 @@
-"""`monosemy sae`: sparse autoencoders of one's own."""
+"""`monosemy sae`: train, evaluate and export sparse autoencoders."""
 
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from monosemy.cli.completion import several_of
-from monosemy.cli.sae_models import evaluate, export
-from monosemy.cli.shared import Device, Json, Quiet
-from monosemy.core.console import make_console
+from monosemy.cli.options import Device, Json, Out, Quiet, completion_of, with_settings
+from monosemy.core.config import validated
+from monosemy.core.console import json_text, make_console, print_line, progress
+from monosemy.errors import InputError
+from monosemy.sae.config import StreamConfig
 
-sae = typer.Typer(no_args_is_help=True, help="Sparse autoencoders on embeddings or activations of one's own.")
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from monosemy.sae.estimators import SparseAutoencoder
+    from monosemy.sae.module import Autoencoder
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Train, evaluate and export sparse autoencoders on your rows."
+)
+LAYOUTS = ("saelens", "dictionary_learning", "monosemy")
+SUMMARY, LATENTS = "summary.csv", "latents.parquet"
+_ROWS = "Rows: .npy, .npz, .safetensors or .parquet; a folder of them, or 'PATTERN*.npy'."
+_MODELS = "of monosemy, SAELens or dictionary_learning; or"
+InputColumn = Annotated[
+    str | None, typer.Option(help="Array or column of the rows; by default recognised by its name.", metavar="TEXT")
+]
 
 
-@sae.command()
+@app.command()
+@with_settings(
+    StreamConfig,
+    {
+        "Autoencoders": {
+            "--n-latents": "n_latents",
+            "--k": "k",
+            "--activation": "activation",
+            "--n-seeds": "n_seeds",
+        },
+        "Training": {
+            "--epochs": "epochs",
+            "--steps": "steps",
+            "--batch-size": "batch_size",
+            "--lr": "lr",
+            "--input-column": "input_column",
+        },
+    },
+    {"embeddings": "source"},
+)
 def train(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Rows to train on: .npy, .npz, .safetensors or .parquet; a folder of them (also of `monosemy "
-            "activations`) or 'PATTERN*.parquet'; or a Hugging Face id."
-        ),
-    ],
-    width: Annotated[str, typer.Option(help="Latents; several, comma-separated, for several on one reading.")] = "1024",
-    k: Annotated[str, typer.Option(help="Active latents a row; several as for --width.")] = "32",
-    activation: Annotated[
-        str,
-        typer.Option(
-            help="topk, batchtopk, matryoshka, relu, jumprelu or gated; several as for --width.",
-            autocompletion=several_of("monosemy.sae.estimators", "ActivationName"),
-        ),
-    ] = "topk",
-    seed: Annotated[str, typer.Option(help="Of the initialisation; several as for --width.")] = "0",
-    epochs: Annotated[int, typer.Option(help="Passes over the rows.")] = 1,
-    steps: Annotated[int | None, typer.Option(help="Steps in all, instead of --epochs.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows a step, over all processes.")] = 1024,
-    lr: Annotated[float, typer.Option(help="Peak learning rate of Adam.")] = 1e-3,
-    column: Annotated[
-        str | None, typer.Option(help="Column or tensor that holds the rows, where it has an unusual name.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder; default runs/sae-NAME. Goes on where it was.")] = None,
-    minutes: Annotated[float, typer.Option(help="Stop at a checkpoint after this time.")] = float("inf"),
-    device: Device = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    settings: dict[str, Any], out: Out = None, device: Device = None, quiet: Quiet = False, json: Json = False
 ) -> None:
-    """Train one or several sparse autoencoders on rows that need not fit into memory.
+    """Train sparse autoencoders on rows that need not fit into memory; several read the rows once.
 
-    Kill it and call it again: it goes on from its last checkpoint. Several processes share the batch under `torchrun
-    --nproc-per-node 4 -m monosemy sae train ...`.
+    Runs are resumable: run the same command again. Under torchrun several processes share each batch.
 
     **Examples**
 
-    `monosemy sae train embeddings.npy --width 4096 --k 32 --epochs 10`
+    `monosemy sae train embeddings.npy --n-latents 4096 --k 32 --epochs 10`
 
-    `monosemy sae train activations/ --width 2048,8192 --k 16,64 --activation topk,batchtopk --seed 0,1`
+    `monosemy sae train activations/ --n-latents 2048,8192 --k 16,64 --activation topk,batchtopk --n-seeds 2`
     """
-    from monosemy.commands.sae_train import SaeTrainRequest, execute
+    config = validated(StreamConfig, settings, "The command")
+    # Imported here: `--help` needs none of them.
+    from monosemy.core.distributed import joined_processes
+    from monosemy.data.load import source_name
+    from monosemy.data.streams import open_stream, shuffled
+    from monosemy.sae.streaming import names_of, train_on_stream, trained_files
+    from monosemy.training.checkpoint import RunFolder
 
-    request = SaeTrainRequest(
-        source=source, width=width, k=k, activation=activation, seed=seed, epochs=epochs, steps=steps,
-        batch_size=batch_size, lr=lr, column=column, out=out, minutes=minutes, device=device,
-    )  # fmt: skip
-    execute(request, make_console(quiet, json), as_json=json)
+    saes = autoencoders(config)
+    folder = out or Path("runs") / f"sae-{Path(source_name(config.source)).stem}"
+    with joined_processes(device) as processes:
+        console = make_console(quiet or not processes.is_main, json)
+        rows = shuffled(open_stream(config.source, config.input_column))
+        size = "" if rows.length is None else f"{rows.length:,} x "
+        print_line(console, f"Rows: {rows.name}, {size}{rows.width}")
+        note = ""
+        with progress(console) as on_progress:
+
+            def on_log(row: dict[str, float]) -> None:
+                nonlocal note
+                explained = [value for name, value in row.items() if name.endswith("/explained_variance")]
+                upper = f" to {max(explained):.3f}" if len(explained) > 1 else ""
+                note = f"explained variance {min(explained):.3f}{upper}"
+
+            def on_step(done: int, total: int | None, loss: float) -> None:
+                size = config.batch_size
+                on_progress("Rows", done * size, (total or done + 1) * size, note or f"loss {loss:.3f}")
+
+            finished = train_on_stream(
+                saes, rows, steps=config.steps, folder=folder, minutes=config.minutes, processes=processes,
+                on_step=on_step, on_log=on_log,
+            )  # fmt: skip
+        if not processes.is_main:
+            return
+        log = RunFolder.read_log(folder)
+        models = trained_files(folder, saes) if finished else {}
+        if json:
+            last = log[-1] if log else None
+            print(json_text({"folder": folder, "finished": finished, "models": models, "last_batch": last}))
+        if log:
+            console.print(_training_table(log[-1], names_of(saes)), highlight=False)
+            print_line(console, "Measured on the last batch; dead: did not fire for the last 10,000 rows.")
+        if not finished:
+            print_line(console, f"Stopped after {config.minutes:g} minutes; the same command resumes from {folder}.")
+        for path in models.values():
+            print_line(console, str(path))
 
 
-sae.command("eval")(evaluate)
-sae.command()(export)
+def autoencoders(config: StreamConfig) -> "list[SparseAutoencoder]":
+    """Return one estimator for each combination of activation, n_latents, k and seed."""
+    from monosemy.sae.estimators import SparseAutoencoder
+
+    names = ("widths", "sparsity_weight", "center", "dead", "dead_after", "aux_weight", "mono_weight")
+    same = {name: getattr(config, name) for name in names}
+    seeds = range(config.seed, config.seed + config.n_seeds)
+    return [
+        SparseAutoencoder(
+            n_latents, k, activation=activation, n_epochs=config.epochs, batch_size=config.batch_size, lr=config.lr,
+            random_state=seed, **same,
+        )
+        for activation in dict.fromkeys(config.activation)
+        for n_latents, k, seed in product(dict.fromkeys(config.n_latents), dict.fromkeys(config.k), seeds)
+    ]  # fmt: skip
+
+
+def _training_table(row: dict[str, float], names: Sequence[str]) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("autoencoder")
+    columns = {"loss": ".4f", "explained_variance": ".4f", "l0": ".1f", "dead": ".1%"}
+    for title in ("loss", "explained variance", "active/row", "dead"):
+        table.add_column(title, justify="right")
+    for name in names:
+        table.add_row(name, *(format(row[f"{name}/{column}"], style) for column, style in columns.items()))
+    return table
+
+
+@app.command("eval")
+def evaluate(
+    models: Annotated[
+        list[str],
+        typer.Argument(help=f"Model files or folders {_MODELS} Hugging Face ids.", show_default=False),
+    ],
+    data: Annotated[str, typer.Argument(help=_ROWS, show_default=False)],
+    labels: Annotated[
+        Path | None, typer.Option(help="File of labels; by default those in the file of the rows, if any.")
+    ] = None,
+    input_column: InputColumn = None,
+    label_column: Annotated[str | None, typer.Option(help="Array or column of the labels.")] = None,
+    out: Out = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Measure how faithful, how sparse and how monosemantic autoencoders are, several side by side.
+
+    The folder of `monosemy sae train` stands for all of its models; --out takes summary.csv and latents.parquet.
+
+    **Examples**
+
+    `monosemy sae eval runs/sae embeddings.npy --labels labels.csv`
+
+    `monosemy sae eval seed0.safetensors saelens-folder/ embeddings.npz --out runs/compared`
+    """
+    from monosemy.core.environment import write_environment
+    from monosemy.data.labels import stored_labels
+    from monosemy.data.streams import open_stream
+    from monosemy.report.measurement import evaluation_json, print_evaluation
+    from monosemy.sae import evaluation
+
+    console = make_console(quiet, json)
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"--out is {str(out)!r}, which is not a folder that can be written to; give another.")
+    loaded = load_models(models)
+    stream = open_stream(data, input_column)
+    evaluation.check_widths(loaded, stream)  # before labels are read
+    class_labels, names = stored_labels(data, labels, input_column, label_column) or (None, ())
+    with progress(console) as on_progress:
+        result = evaluation.evaluate(
+            loaded, stream, class_labels, names, lambda done, total: on_progress("Rows", done, total)
+        )
+    if out is not None:
+        _write_evaluation(result, out)
+        write_environment(out, {})  # nothing here is drawn
+    if json:
+        print(evaluation_json(result))
+    print_evaluation(result, console)
+    if out is not None:
+        print_line(console, f"\nEvery number: {out}")
+
+
+def load_models(sources: Sequence[str]) -> "dict[str, Autoencoder]":
+    """Return models by their sources, each once; of a folder of `monosemy sae train` all of them."""
+    from monosemy.sae.hub import from_pretrained, own_models
+
+    models: dict[str, Autoencoder] = {}
+    for source in sources:
+        files = own_models(Path(source))
+        models |= {name: from_pretrained(name) for name in (map(str, files) if len(files) > 1 else (source,))}
+    return models
+
+
+def _write_evaluation(result: Any, folder: Path) -> None:
+    """Write summary.csv (model, metric, value) and latents.parquet (model, latent, metric, value)."""
+    import pandas as pd
+
+    from monosemy.core.files import atomic_path
+
+    summary = pd.DataFrame(
+        [(name, metric, value) for name, model in result.models.items() for metric, value in model.metrics.items()],
+        columns=["model", "metric", "value"],
+    )
+    tables = [
+        model.latents.rename(columns={"dimension": "latent"})[["latent", "metric", "value"]].assign(model=name)
+        for name, model in result.models.items()
+    ]
+    latents = pd.concat(tables, ignore_index=True)[["model", "latent", "metric", "value"]]
+    try:
+        with atomic_path(folder / SUMMARY) as temporary:
+            summary.to_csv(temporary, index=False)
+        with atomic_path(folder / LATENTS) as temporary:
+            latents.to_parquet(temporary, index=False)
+    except OSError as error:
+        raise InputError(
+            f"--out is {str(folder)!r}, which is not a folder that can be written to; give another."
+        ) from error
+
+
+@app.command()
+def export(
+    model: Annotated[
+        str, typer.Argument(help=f"Model file or folder {_MODELS} a Hugging Face id.", show_default=False)
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(help="File of the codes: .npz (SciPy CSR), .safetensors or .parquet; with --to a folder.",
+                     show_default=False),
+    ],
+    data: Annotated[str | None, typer.Argument(help=_ROWS, show_default=False)] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(help=f"Write the model itself, as {', '.join(LAYOUTS)}.", autocompletion=completion_of(LAYOUTS)),
+    ] = None,
+    input_column: InputColumn = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Write the codes of rows, a few of them in memory at a time; or the model in another library's layout.
+
+    **Examples**
+
+    `monosemy sae export model.safetensors embeddings.npy --out codes.npz`
+
+    `monosemy sae export model.safetensors --to saelens --out for-saelens/`
+    """
+    if (data is None) == (to is None):
+        given = "neither" if data is None else "both"
+        raise InputError(f"export got {given} of DATA (for its codes) and --to (for the model); give one of them.")
+    if to is not None and to not in LAYOUTS:
+        raise InputError(f"to={to!r} is unknown; choose one of {', '.join(LAYOUTS)}.")
+    from monosemy.sae.hub import from_pretrained
+
+    console = make_console(quiet, json)
+    autoencoder = from_pretrained(model)
+    if data is None:
+        assert to is not None
+        _write_model(autoencoder, to, out)
+        if json:
+            print(json_text({"out": out, "layout": to}))
+        print_line(console, f"The model: {out}")
+        return
+    from monosemy.data.codes import code_writer
+    from monosemy.data.streams import open_stream
+    from monosemy.functional.codes import to_csr
+    from monosemy.sae.evaluation import check_widths, rows_at_a_time
+
+    stream = open_stream(data, input_column)
+    models = {model: autoencoder}
+    check_widths(models, stream)
+    step, n_rows, n_entries = rows_at_a_time(models), 0, 0
+    metadata = {"model": model, "activation": autoencoder.activation.name, "source": data}
+    with progress(console) as on_progress, code_writer(out, autoencoder.n_latents, metadata) as writer:
+        reader = stream.open()
+        while len(rows := reader.read(step)):
+            codes = to_csr(autoencoder.encode(rows))
+            writer.write(codes)
+            n_rows, n_entries = n_rows + len(rows), n_entries + codes.nnz
+            on_progress("Rows", n_rows, stream.length or n_rows)
+    active, n_latents = n_entries / n_rows, autoencoder.n_latents
+    if json:
+        print(json_text({"out": out, "rows": n_rows, "latents": n_latents, "active_per_row": active}))
+    print_line(console, f"{n_rows} codes of {n_latents} latents, {active:.1f} active per row: {out}")
+
+
+def _write_model(model: "Autoencoder", layout: str, folder: Path) -> None:
+    from monosemy.sae.dictionary_learning import to_dictionary_learning
+    from monosemy.sae.hub import save_pretrained
+    from monosemy.sae.saelens import to_saelens
+
+    writers = {"saelens": to_saelens, "dictionary_learning": to_dictionary_learning, "monosemy": save_pretrained}
+    try:
+        writers[layout](model, folder)
+    except OSError as error:
+        raise InputError(
+            f"--out is {str(folder)!r}, which is not a folder that can be written to; give another."
+        ) from error

@@ -85,9 +85,11 @@ def validated(model: type[Model], values: Any, where: str) -> Model:
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise unknown_setting(model, place, where) from error
+        if first["type"] == "missing":
+            raise InputError(f"{where}: {place} is missing; give a value.") from error
         problem = str(first.get("ctx", {}).get("error") or first["msg"])
         if not place:  # a validator of the whole model says it in its own words
-            raise InputError(f"{where}: {problem}") from error
+            raise InputError(f"{where}: {problem.rstrip('.')}.") from error
         field = ".".join(part for part in first["loc"] if isinstance(part, str))
         close = _closest(str(first.get("input")), choices(model, field) if _is_field(model, field) else ())
         what = f"{shown(first.get('input'))}, but {problem[:1].lower()}{problem[1:]}{close}"

@@ -12,16 +12,26 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import pandas as pd
 from rich.console import Console
 from rich.filesize import pick_unit_and_suffix
-from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBars
+from rich.progress import (
+    BarColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as ProgressBars,
+)
 from rich.table import Column
 from rich.text import Text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OnCount = Callable[[int, int], None]
 """Progress of one kind of work: called with (done, total)."""
@@ -42,6 +52,11 @@ def no_progress(what: str, done: int, total: int, note: str = "") -> None:
 def make_console(quiet: bool = False, as_json: bool = False) -> Console:
     """Return the console for people, which is silent for `--quiet` and beside JSON, as are the progress bars then."""
     return Console(quiet=quiet or as_json)
+
+
+def print_line(console: Console, line: str) -> None:
+    """Print a line as it is: paths in it are neither wrapped nor coloured, and brackets are no markup."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class _Count(ProgressColumn):
@@ -102,7 +117,7 @@ def outcome_json(
     verdict: Sequence[str],
     warnings: Sequence[str],
     notices: Sequence[str],
-    summary: pd.DataFrame,
+    summary: "pd.DataFrame",
     folder: Path | None,
     **more: Any,
 ) -> str:
@@ -113,6 +128,9 @@ def outcome_json(
 
 def to_plain(value: Any) -> Any:
     """Return the value as strings, numbers, lists and dicts; a table becomes a list with a dict for each row."""
+    import numpy as np  # imported here: `--help` needs neither
+    import pandas as pd
+
     if isinstance(value, pd.DataFrame):
         return [to_plain(row) for row in value.to_dict("records")]
     if is_dataclass(value) and not isinstance(value, type):

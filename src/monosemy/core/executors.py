@@ -22,10 +22,10 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from annotated_types import Gt
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky.process_executor import BrokenProcessPool
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from monosemy.core.cache import cache_folder
-from monosemy.core.config import read_yaml, validated
+from monosemy.core.config import Config, read_yaml, validated
 from monosemy.core.environment import one_thread
 from monosemy.errors import InputError, ResourceError, as_resource_error, as_unwritable, needs_extra, reason
 
@@ -40,10 +40,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class ExecutorConfig(BaseModel):
+class ExecutorConfig(Config):
     """The executor of jobs and its settings; no part of a plan, since results do not depend on it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     name: ExecutorName = "joblib"
     """`in-process`: one after another; `joblib`: processes of this machine; `submitit`: Slurm; `ray`: a Ray cluster."""
@@ -61,7 +61,7 @@ class ExecutorConfig(BaseModel):
     """Kind of cluster, on submitit; `local` starts the jobs on this machine, to try settings out."""
     partition: str | None = None
     """Partition of Slurm."""
-    slurm: dict[str, str | int | float | bool] = {}
+    slurm: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Further parameters of sbatch, such as `account` or `constraint`."""
     address: str | None = None
     """Address of a running Ray cluster, such as `auto`; by default Ray is started on this machine."""
@@ -239,7 +239,7 @@ def _on_submitit(config: ExecutorConfig, job: Job, items: Sequence[Any], shared:
             running = submit(list(islice(waiting, (config.workers or cpu_count()) if local else len(items))))
         except submitit.core.utils.FailedJobError as error:
             last_line = str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ").rstrip(".")
-            raise InputError(f"Slurm rejected the jobs ({last_line}); correct --executor-config.") from error
+            raise InputError(f"Slurm rejected the jobs ({last_line}); correct the executor settings.") from error
         poll = _SUBMITIT_POLL[executor.cluster]
         while running:
             ended = next(submitit.helpers.as_completed(running, poll_frequency=poll))

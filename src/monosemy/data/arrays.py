@@ -10,7 +10,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from monosemy.core.files import readable
-from monosemy.data.dataset import DataConfig, Rows, label_texts
+from monosemy.data.config import DataConfig
+from monosemy.data.dataset import Rows, label_texts
 from monosemy.data.safety import check_zip
 from monosemy.data.sources import USUAL_NAMES, choose_column
 from monosemy.errors import InputError

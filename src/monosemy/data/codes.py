@@ -20,7 +20,8 @@ from safetensors import safe_open
 
 from monosemy.core.files import atomic_path
 from monosemy.data.arrays import read_arrays, read_npy
-from monosemy.data.dataset import DataConfig, label_texts
+from monosemy.data.config import DataConfig
+from monosemy.data.dataset import label_texts
 from monosemy.data.labels import encoded_labels, read_labels
 from monosemy.data.load import read_rows
 from monosemy.data.sources import classify

@@ -3,16 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, overload
+from typing import Any, Literal, Protocol, overload
 
 import numpy as np
-from annotated_types import Ge, Gt, Lt
 from numpy.typing import NDArray
-from pydantic import Field
 
-from monosemy.core.config import Config
 from monosemy.data.memory_map import take_mapped
-from monosemy.data.sources import DIGIT_PAIRS, check_missing
+from monosemy.data.sources import check_missing
 from monosemy.errors import InputError, shown
 from monosemy.seeding import numpy_rng
 
@@ -27,7 +24,6 @@ Embeddings are float32. Images are uint8 from 0 to 255 (all that come from files
 """
 Encoded = bytes | Path | None
 """One encoded image, or the file that holds it; None where a row has none."""
-OnBadImage = Literal["stop", "skip"]
 _MAX_DIGITS = 100
 """Longer labels of digits are names: Python refuses to convert numbers of thousands of digits."""
 
@@ -264,35 +260,3 @@ def subsample(rows: Split | _Dictionaries, n_rows: int | None, seed: int) -> Spl
     if isinstance(rows, list):
         return [rows[i] for i in drawn]
     return rows.take(drawn)
-
-
-class DataConfig(Config):
-    """Where the data comes from and how it is read."""
-
-    source: str = DIGIT_PAIRS
-    """digit-pairs; a table, embeddings, a folder of images, a pattern of parquet files, or a Hugging Face id."""
-    input_column: str | None = None
-    """Column of texts, images or embeddings. By default it is recognised by its name."""
-    label_column: str | None = None
-    """Column of the labels. By default it is recognised by its name. CIFAR-100: fine_label or coarse_label."""
-    split_column: str | None = None
-    """Column that assigns each row to train, validation or test. Default: split, where it exists."""
-    noisy_label_column: str | None = None
-    """Column of observed noisy labels, in the source or in the file of --noisy-labels."""
-    noisy_labels: Path | None = None
-    """File of observed noisy labels of the train rows, matched by its column index, else by order."""
-    labels: Path | None = None
-    """File of labels for a .npy of embeddings, in the order of its rows."""
-    classes: Path | None = None
-    """Text file that lists the class folders to use, one on each line; only the first word of a line counts."""
-    on_bad_image: OnBadImage = "stop"
-    """Stop at an image that cannot be read, or skip it and report the number."""
-    shifts: dict[str, str] = Field(default_factory=dict)
-    """Shifted test sets: name and source of each, or a folder in the layout of CIFAR-10-C."""
-    test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.25
-    """Fraction of every class that is split off as test, where the source has no test split."""
-    validation_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2
-    """Fraction of every class of train that is split off as validation, where the source has no validation split."""
-    image_size: Annotated[int, Ge(8)] | None = None
-    """Side in pixels of the square that images are resized and cropped to. Default: their own size, or 32 where the
-    sizes differ."""

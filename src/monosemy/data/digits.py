@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
+from monosemy.data.config import DIGIT_PAIRS
 from monosemy.data.dataset import LabelledData, Split, stratified_split
-from monosemy.data.sources import DIGIT_PAIRS
 from monosemy.seeding import numpy_rng
 
 NAME = DIGIT_PAIRS

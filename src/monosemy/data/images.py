@@ -15,7 +15,8 @@ from PIL import Image
 
 from monosemy.core.console import Progress
 from monosemy.data import memory_map
-from monosemy.data.dataset import Encoded, EncodedImages, OnBadImage, Rows, stamp
+from monosemy.data.config import OnBadImage
+from monosemy.data.dataset import Encoded, EncodedImages, Rows, stamp
 from monosemy.data.sources import SPLIT_ROLES, read_lines
 from monosemy.errors import InputError
 
@@ -89,7 +90,7 @@ def check_class_sizes(rows: Rows) -> None:
     if counts.min() < 2:
         raise InputError(
             f"The class folder {rows.inputs.folder / str(names[counts.argmin()])} has one image, which cannot be split "
-            f"into train and test; add images, or leave the class out by a list of --classes."
+            f"into train and test; add images, or leave the class out by a list in data.classes."
         )
 
 
@@ -278,7 +279,7 @@ def _blocks(
             if image is None and job.on_bad == "stop":
                 raise InputError(
                     f"{job.encoded.describe(int(row))} cannot be read; replace or remove it, or leave such images out "
-                    f"by --on-bad-image skip."
+                    f"by data.on_bad_image=skip."
                 )
             if image is not None and image.shape[1:] != job.size:
                 raise _UnequalSizes

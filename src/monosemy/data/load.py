@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from monosemy.core.console import Progress
 from monosemy.data.arrays import read_npy, rows_of_array_file
 from monosemy.data.cifar import rows_of_cifar
+from monosemy.data.config import DIGIT_PAIRS, DataConfig
 from monosemy.data.dataset import (
-    DataConfig,
     Images,
     Inputs,
     Kind,
@@ -31,7 +31,6 @@ from monosemy.data.images import check_class_sizes, rows_of_folder
 from monosemy.data.labels import read_labels, read_noisy_labels
 from monosemy.data.sources import (
     ARRAY_SUFFIXES,
-    DIGIT_PAIRS,
     TABLE_SUFFIXES,
     Role,
     Source,
@@ -93,7 +92,7 @@ def read_rows(name: str, config: DataConfig, labelled: bool = True) -> Rows:
     # Images may have array files beside them.
     of_images = source.is_folder and source.kind in ("images", "array")
     if config.classes is not None and not of_images:
-        raise InputError(f"--classes {config.classes} requires a folder of class folders, not {name}; leave it out.")
+        raise InputError(f"data.classes={config.classes} requires a folder of class folders, not {name}; leave it out.")
     table = table_of(source)
     if table is not None:
         rows = rows_of_table(table, config, labelled)

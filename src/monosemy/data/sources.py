@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosemy.core.files import readable
+from monosemy.data.config import DIGIT_PAIRS
 from monosemy.errors import InputError
 
 TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".jsonl.gz", ".csv.gz")
 ARRAY_SUFFIXES = (".safetensors", ".npy", ".npz")
-DIGIT_PAIRS = "digit-pairs"
 
 SourceKind = Literal["digit pairs", "table", "array", "text", "images", "cifar", "dataset", "hub"]
 _DESCRIPTIONS: dict[SourceKind, str] = {

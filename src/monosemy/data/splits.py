@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosemy.core.console import Progress
+from monosemy.data.config import DataConfig
 from monosemy.data.dataset import (
-    DataConfig,
     EncodedImages,
     Inputs,
     Kind,

@@ -16,18 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from monosemy.core.files import readable
-from monosemy.data.dataset import (
-    DataConfig,
-    Encoded,
-    EncodedImages,
-    Inputs,
-    Kind,
-    Rows,
-    distinct_names,
-    label_texts,
-    named,
-    stamp,
-)
+from monosemy.data.config import DataConfig
+from monosemy.data.dataset import Encoded, EncodedImages, Inputs, Kind, Rows, distinct_names, label_texts, named, stamp
 from monosemy.data.safety import check_gzip, check_parquet, checked_batches
 from monosemy.data.sources import SPLIT_ROLES, TABLE_SUFFIXES, USUAL_NAMES, Role, check_missing, choose_column
 from monosemy.errors import InputError, needs_extra, reason, shown

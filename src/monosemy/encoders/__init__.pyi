@@ -1,8 +1,8 @@
 from .activation_cache import cache_activations as cache_activations
-from .backbones import BackboneConfig as BackboneConfig
-from .contrastive import PRESETS as PRESETS
-from .contrastive import PretrainConfig as PretrainConfig
-from .finetuning import FinetuneConfig as FinetuneConfig
+from .config import PRESETS as PRESETS
+from .config import BackboneConfig as BackboneConfig
+from .config import FinetuneConfig as FinetuneConfig
+from .config import PretrainConfig as PretrainConfig
 from .finetuning import finetune as finetune
 from .image import ImageEncoder as ImageEncoder
 from .image import embed as embed

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import torch
-from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Generator, Tensor
 
 from monosemy.encoders import transforms
+from monosemy.encoders.config import AugmentationName, AugmentConfig
 from monosemy.encoders.transforms import (
     affine,
     chance,
@@ -22,13 +21,8 @@ from monosemy.encoders.transforms import (
 )
 from monosemy.errors import InputError
 
-AugmentationName = Literal["natural", "cifar", "imagenet", "crop-flip", "handwriting-pair"]
 Augmentation = Callable[[Tensor, Generator], Tensor]
 
-Probability = Annotated[float, Ge(0), Le(1)]
-Fraction = Annotated[float, Gt(0), Le(1)]
-Positive = Annotated[float, Gt(0)]
-Strength = Annotated[float, Ge(0)]
 
 _CACHED = 800_000
 """Numbers in the images that a processor treats at a time (256 of CIFAR's), so that they stay in its cache."""
@@ -39,47 +33,6 @@ JITTER = {
     "saturation": transforms.adjust_saturation,
     "hue": transforms.adjust_hue,
 }
-
-
-class AugmentConfig(BaseModel):
-    """A recipe in SimCLR's order: crop, flip, colour jitter, grey, blur, solarize. The defaults are mild."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    crop_area: tuple[Fraction, Fraction] = (0.2, 1.0)
-    """Smallest and largest fraction of the image's area that is cropped."""
-    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
-    """Smallest and largest width / height of the crop."""
-    output_size: Annotated[int, Ge(1)] | None = None
-    """Height and width of the view; None: those of the image."""
-    flip_probability: Probability = 0.5
-    """Probability of mirroring left to right."""
-    brightness: Strength = 0.4
-    """Brightness, contrast and saturation are changed by a factor of U[max(0, 1 - strength), 1 + strength]."""
-    contrast: Strength = 0.4
-    saturation: Strength = 0.4
-    hue: Annotated[float, Ge(0), Le(0.5)] = 0.0
-    """The hue is turned by U[-hue, hue] of a full circle."""
-    jitter_probability: Probability = 1.0
-    """Probability of changing brightness, contrast, saturation and hue, in a random order."""
-    grey_probability: Probability = 0.2
-    blur_probability: Probability = 0.0
-    blur_kernel: Annotated[int, Ge(3)] | None = None
-    """Odd; None: a tenth of the view's shorter side, at least 3 (3 for 32 pixels, 23 for 224)."""
-    blur_sigma: tuple[Positive, Positive] = (0.1, 2.0)
-    """In pixels."""
-    solarize_probability: Probability = 0.0
-    """Probability of inverting the pixels from 0.5 up."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for name in ("crop_area", "crop_ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} is ({low:g}, {high:g}); put the smaller one first")
-        if self.blur_kernel is not None and self.blur_kernel % 2 == 0:
-            raise ValueError(f"blur_kernel is {self.blur_kernel}; give an odd number")
-        return self
 
 
 class Draws(NamedTuple):

@@ -1,11 +1,10 @@
 """Backbones, the networks between normalised images and a projector: convolutional ones, ViT, MLP-Mixer."""
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from annotated_types import Ge, Le
-from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
+from monosemy.encoders.config import BackboneConfig
 from monosemy.errors import InputError, needs_extra
 
 
@@ -111,41 +110,8 @@ def _initialise(module: nn.Module) -> None:
 
 
 ImageShape = tuple[int, int, int]
-BackboneName = Literal["conv", "resnet18", "resnet34", "resnet50", "vit", "convnext", "mixer"]
-Stem = Literal["cifar", "stride2", "imagenet"]
 _BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
-_TAKERS = {"stem": tuple(_BLOCKS), "depth": ("vit", "convnext", "mixer"), "patch_size": ("vit", "convnext", "mixer")}
 _MOST_PATCHES = 1024
-
-
-class BackboneConfig(BaseModel):
-    """A backbone; settings that are None follow from its name and the images' size."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: BackboneName = "resnet18"
-    """`conv` is a small network of three to five convolutions."""
-    stem: Stem | None = None
-    """First convolution of a ResNet: `cifar` 3x3 with stride 1, `stride2` 3x3 with stride 2, `imagenet` 7x7 with
-    stride 2 and max-pooling. By default the first below 64 pixels, the second below 128."""
-    width: Annotated[int, Ge(1)] | None = None
-    """Channels of the first stage (default 16 of conv, 64 of ResNets, 96 of ConvNeXt, 48 below 64 pixels), or of every
-    patch (default 384 of ViT, 512 of mixer; below 64 pixels 192 and 256)."""
-    depth: Annotated[int, Ge(1), Le(1000)] | None = None
-    """Blocks of ViT (default 12) and mixer (default 8); of ConvNeXt's stages but the third, which has thrice as many
-    (default 3; below 64 pixels 2)."""
-    patch_size: Annotated[int, Ge(1)] | None = None
-    """Side of a patch in pixels. By default 4 for ConvNeXt (below 64 pixels 2, below 16 pixels 1), else the largest up
-    to 16 that leaves at least 7 patches a side."""
-
-    @model_validator(mode="after")
-    def _check_applicable(self) -> "BackboneConfig":
-        for setting, takers in _TAKERS.items():
-            if getattr(self, setting) is not None and self.name not in takers:
-                raise ValueError(
-                    f"{setting}={getattr(self, setting)!r} does not apply to the backbone {self.name}; leave it out"
-                )
-        return self
 
 
 class _Pooled(nn.Module):

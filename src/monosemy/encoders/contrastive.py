@@ -1,98 +1,31 @@
 """Contrastive pretraining: SimCLR and NCL, with and without labels, and presets of it."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from annotated_types import Gt
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from monosemy.core.console import OnLoss
 from monosemy.core.distributed import SINGLE_PROCESS, Processes, all_gather, row_offset
-from monosemy.encoders.augmentation import AugmentationName, AugmentConfig, make_augmentation
-from monosemy.encoders.backbones import BackboneConfig
-from monosemy.encoders.image import EncoderSpec, ImageEncoder, ProjectorConfig, channels_last, embed, to_unit
+from monosemy.encoders.augmentation import make_augmentation
+from monosemy.encoders.config import (
+    NON_NEGATIVE_METHODS,
+    EncoderSpec,
+    PretrainConfig,
+)
+from monosemy.encoders.image import ImageEncoder, channels_last, embed, to_unit
 from monosemy.errors import InputError
-from monosemy.functional.losses import NonNegative, nt_xent, supervised_contrastive
+from monosemy.functional.losses import nt_xent, supervised_contrastive
 from monosemy.seeding import derive_seed
 from monosemy.training.batches import image_rows
 from monosemy.training.checkpoint import RunFolder
-from monosemy.training.loop import TrainingConfig, TrainingJob, train
-from monosemy.training.optimizers import OptimizerConfig
+from monosemy.training.loop import TrainingJob, train
 
-Method = Literal["simclr", "ncl", "supcon", "supncl"]
-NON_NEGATIVE_METHODS = ("ncl", "supncl")
-SUPERVISED_METHODS = ("supcon", "supncl")
 OnFeatures = Callable[[ImageEncoder], dict[str, float]]
 """Called with the encoder after each epoch; what it returns goes into the log."""
-
-
-class PretrainConfig(TrainingConfig):
-    """Training of an encoder; the methods share all of it but the map s+ and the labels."""
-
-    method: Method = "simclr"
-    """`ncl` is `simclr` with a non-negative map on the features; `supcon` and `supncl` are the same with labels."""
-    non_negative: NonNegative = "relu"
-    """The map s+ of `ncl` and `supncl`."""
-    backbone: BackboneConfig = BackboneConfig()
-    projector: ProjectorConfig = ProjectorConfig()
-    augmentation: AugmentationName | AugmentConfig = "natural"
-    """Recipe for two views of one image."""
-    temperature: Annotated[float, Gt(0)] = 0.2
-
-    @property
-    def supervised(self) -> bool:
-        return self.method in SUPERVISED_METHODS
-
-
-STUDY_PRETRAINING = PretrainConfig(
-    steps=800,
-    batch_size=128,
-    optimizer=OptimizerConfig(name="sgd", lr=0.25, weight_decay=1e-3, warmup=0.1),
-    backbone=BackboneConfig(name="conv", width=16),
-)
-"""Small enough to train several encoders within a study."""
-_PAPER_OPTIMIZER = OptimizerConfig(
-    name="lars", lr=0.4, weight_decay=1e-4, eta=0.02, clip_lars=True, warmup=0.05, lr_scaling=True
-)
-_PAPER_PROJECTOR = ProjectorConfig(hidden=16384, n_features=2048, hidden_norm=False, norm_before_non_negative=False)
-
-PRESETS: dict[str, PretrainConfig] = {
-    "cifar": PretrainConfig(
-        epochs=200,
-        batch_size=256,
-        optimizer=_PAPER_OPTIMIZER,
-        backbone=BackboneConfig(name="resnet18", stem="cifar"),
-        projector=_PAPER_PROJECTOR,
-        augmentation="cifar",
-        non_negative="rep_relu",
-    ),
-    "cifar-small": PretrainConfig(
-        epochs=20,
-        batch_size=256,
-        optimizer=OptimizerConfig(name="sgd", lr=0.1, weight_decay=5e-4, warmup=0.1),
-        backbone=BackboneConfig(name="resnet18", stem="stride2", width=24),
-        projector=ProjectorConfig(hidden=1024, n_features=1024, norm_before_non_negative=False),
-        augmentation="cifar",
-    ),
-    "imagenet100": PretrainConfig(
-        epochs=200,
-        batch_size=128,
-        optimizer=_PAPER_OPTIMIZER,
-        backbone=BackboneConfig(name="resnet18", stem="imagenet"),
-        projector=_PAPER_PROJECTOR,
-        augmentation="imagenet",
-        non_negative="rep_relu",
-        precision="bfloat16",
-    ),
-    "digit-pairs": STUDY_PRETRAINING.model_copy(update={"augmentation": "handwriting-pair"}),
-}
-"""`cifar` and `imagenet100` are Zhang et al.'s protocol; `cifar-small` is small enough for two CPU cores."""
-
-IMAGE_SIZES = {"imagenet100": 224}
-"""Side that images are resized to where the user names none; other presets take images as they are."""
 
 
 def make_encoder(images: NDArray[Any], config: PretrainConfig) -> ImageEncoder:
@@ -224,7 +157,7 @@ def check_pretraining(images: NDArray[Any], config: PretrainConfig, labels: NDAr
     if tuple(views.shape[1:]) != tuple(images.shape[1:]):
         raise InputError(
             f"The augmentation makes views of {views.shape[2]}x{views.shape[3]} pixels from images of "
-            f"{images.shape[2]}x{images.shape[3]}; set --image-size {views.shape[2]}, or another --augmentation."
+            f"{images.shape[2]}x{images.shape[3]}; set --image-size {views.shape[2]}, or another augmentation."
         )
 
 

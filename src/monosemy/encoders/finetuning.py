@@ -1,44 +1,25 @@
 """Finetuning of a whole encoder as a classifier: plain cross-entropy (CE), or with non-negative features (NCE)."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Lt
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from monosemy.core.distributed import single_process
-from monosemy.encoders.augmentation import AugmentationName, AugmentConfig, make_augmentation
-from monosemy.encoders.image import ImageEncoder, Layer, default_batch_size, to_unit
-from monosemy.functional.losses import NON_NEGATIVE, NonNegative
+from monosemy.encoders.augmentation import make_augmentation
+from monosemy.encoders.config import FinetuneConfig
+from monosemy.encoders.image import ImageEncoder, default_batch_size, to_unit
+from monosemy.functional.losses import NON_NEGATIVE
 from monosemy.seeding import derive_seed
 from monosemy.training.batches import image_rows
-from monosemy.training.loop import TrainingConfig, TrainingJob, train
-from monosemy.training.optimizers import OptimizerConfig
+from monosemy.training.loop import TrainingJob, train
 
 OnEpoch = Callable[["Classifier"], None]
-
-
-class FinetuneConfig(TrainingConfig):
-    """Finetuning of an encoder as a classifier; CE and NCE share all of it but the map s+."""
-
-    loss: Literal["ce", "nce"] = "ce"
-    """`nce` puts s+ between the features and the linear classifier."""
-    non_negative: NonNegative = "rep_relu"
-    """The map s+ of `nce`."""
-    layer: Layer = "features"
-    """Input of the classifier: the projector's output before s+, or the backbone's output. After a ReLU and pooling, as
-    in ResNets, the backbone's output is non-negative already, and NCE equals CE."""
-    batch_norm: Literal["train", "frozen"] = "train"
-    """`frozen` keeps the moments and weights of all BatchNorms as pretraining left them."""
-    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
-    augmentation: AugmentationName | AugmentConfig = "crop-flip"
-    epochs: Annotated[int, Ge(1)] = 20
-    optimizer: OptimizerConfig = OptimizerConfig(name="sgd", lr=0.03)
 
 
 class Classifier(nn.Module):

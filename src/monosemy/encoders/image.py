@@ -2,53 +2,21 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from annotated_types import Ge
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from monosemy.core.files import read_metadata, read_model_file, write_model_file
-from monosemy.encoders.backbones import BackboneConfig, make_backbone
+from monosemy.encoders.backbones import make_backbone
+from monosemy.encoders.config import EncoderSpec, Layer, ProjectorConfig
 from monosemy.errors import InputError
-from monosemy.functional.losses import NON_NEGATIVE, NonNegative
+from monosemy.functional.losses import NON_NEGATIVE
 
 FORMAT = "monosemy.image-encoder.v1"
-ENCODER_FILE = "encoder.safetensors"
-"""Name of the encoder's file in the folder of a training run."""
-Layer = Literal["features", "backbone"]
-"""`features`: the projector's output, after s+ where there is one; `backbone`: its input."""
-
-
-class ProjectorConfig(BaseModel):
-    """The two-layer network between backbone and features."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    hidden: Annotated[int, Ge(1)] = 256
-    """Width of the hidden layer."""
-    n_features: Annotated[int, Ge(1)] = 256
-    """Width of the output: the dense features, or NCL's."""
-    hidden_norm: bool = True
-    """BatchNorm after the hidden layer, in the place of its bias."""
-    norm_before_non_negative: bool = True
-    """BatchNorm before s+, where there is one: without it NCL on small data collapses to zero."""
-
-
-class EncoderSpec(BaseModel):
-    """Architecture of an encoder; its weights come from a file or from training."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    image_shape: tuple[int, int, int]
-    """(C, H, W)"""
-    backbone: BackboneConfig = BackboneConfig()
-    projector: ProjectorConfig = ProjectorConfig()
-    non_negative: NonNegative | None = None
-    """The map s+ on the features; None leaves them signed."""
 
 
 class ImageEncoder(nn.Module):

@@ -1,3 +1,2 @@
 from .registry import FEATURE_SETS as FEATURE_SETS
 from .registry import FeatureSet as FeatureSet
-from .registry import SaeConfig as SaeConfig

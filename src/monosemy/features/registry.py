@@ -1,57 +1,115 @@
-"""The feature sets that a study compares, by name."""
+"""The feature sets that a study compares, by name, and the transformers of the controls."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from annotated_types import Ge, Gt
-from numpy.typing import NDArray
-from pydantic import model_validator
-from sklearn.decomposition import PCA
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.decomposition import PCA, FastICA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from monosemy.core.config import Config
-from monosemy.features.controls import IndependentComponents
+from monosemy.errors import InputError
 from monosemy.functional.codes import to_csr, top_k
-from monosemy.sae.estimators import ActivationName, RandomDictionary, SparseAutoencoder
-from monosemy.sae.module import Center
+from monosemy.functional.reconstruction import reconstruction_moments, streamed_explained_variance
+from monosemy.sae.config import ActivationName, SaeConfig
+from monosemy.sae.estimators import RandomDictionary, SparseAutoencoder
+
+
+class IndependentComponents(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """FastICA on the principal components that hold nearly all variance, each pointing to its longer tail.
+
+    The principal components are whitened first: directions of noise alone, scaled up, are what FastICA would find.
+    The sign of a component is arbitrary in ICA; here positive values are the longer tail.
+
+    Args:
+        variance: fraction of the variance that is retained, in (0, 1).
+        max_iter, tol: of FastICA, see scikit-learn.
+        max_samples: rows that the directions are found on, drawn at random of more; all rows are transformed.
+        random_state: of FastICA's start and of these rows.
+
+    After ``fit``: ``components_`` (M, D), ``mixing_`` (D, M), ``mean_`` (D,), ``n_iter_``.
+
+    Source: Hyvärinen and Oja, "Independent component analysis: algorithms and applications" (2000).
+    """
+
+    def __init__(
+        self,
+        variance: float = 0.999,
+        *,
+        max_iter: int = 200,
+        tol: float = 1e-3,
+        max_samples: int = 20_000,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.variance = variance
+        self.max_iter = max_iter
+        self.tol = tol
+        self.max_samples = max_samples
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
+        """Find the components of embeddings (N, D); ``y`` is ignored."""
+        if not 0 < self.variance < 1:
+            raise InputError(f"variance={self.variance!r} is outside (0, 1); choose a fraction such as 0.999.")
+        z = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        rng = check_random_state(self.random_state)
+        if len(z) > self.max_samples:
+            z = z[np.sort(rng.choice(len(z), self.max_samples, replace=False))]
+        # In float64: in float32 the iteration stalls before it converges.
+        pca = PCA(n_components=self.variance, whiten=True, svd_solver="full").fit(z.astype(np.float64))
+        whitened = pca.transform(z.astype(np.float64))
+        ica = FastICA(whiten=False, max_iter=self.max_iter, tol=self.tol, random_state=rng)
+        with warnings.catch_warnings():
+            # One or two directions of hundreds often do not converge; n_iter_ reports it.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            components = ica.fit_transform(whitened)
+        towards_tail = np.where((components**3).mean(axis=0) < 0, -1.0, 1.0)
+        rotation = ica.components_ * towards_tail[:, None]
+        lengths = np.sqrt(pca.explained_variance_)
+        self.mean_ = pca.mean_
+        self.components_ = rotation / lengths @ pca.components_
+        self.mixing_ = pca.components_.T * lengths @ np.linalg.pinv(rotation)
+        self.n_iter_ = int(ica.n_iter_)
+        return self
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
+    def transform(self, X: ArrayLike) -> NDArray[Any]:
+        """Return components (N, M) of embeddings, each of variance 1 on the rows of ``fit``."""
+        check_is_fitted(self, "components_")
+        z = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return np.asarray((z - self.mean_) @ self.components_.T, dtype=z.dtype)
+
+    def inverse_transform(self, components: ArrayLike) -> NDArray[Any]:
+        """Return embeddings (N, D) of components (N, M)."""
+        check_is_fitted(self, "components_")
+        values = np.asarray(components)
+        dtype = np.float32 if values.dtype == np.float32 else np.float64
+        return np.asarray(values @ self.mixing_.T + self.mean_, dtype=dtype)
+
+    def score(self, X: ArrayLike, y: object = None) -> float:
+        """Return the explained variance of the reconstruction: 1 is perfect, 0 is no better than the mean."""
+        z = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return streamed_explained_variance(reconstruction_moments(self.inverse_transform(self.transform(z)), z))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
 
 Role = Literal["baseline", "control", "monosemantic"]
-
-
-FeatureName = Literal[
-    "dense", "relu", "whitened", "random-topk", "sae", "ncl", "pca", "ica", "dense-autoencoder", "ncl-topk", "ncl-sae",
-    "sae-batchtopk", "sae-relu", "sae-jumprelu", "sae-gated", "sae-matryoshka",
-]  # fmt: skip
-
-
-class SaeConfig(Config):
-    """The sparse autoencoder of a study; the random dictionary has the same number of latents and the same k."""
-
-    n_latents: Annotated[int, Ge(1)] = 1024
-    """Number of latents."""
-    k: Annotated[int, Ge(1)] = 16
-    """Active latents per sample."""
-    activation: ActivationName = "topk"
-    """Activation of the feature sets that do not name theirs."""
-    center: Center = "mean"
-    """Initial value of the bias before the encoder."""
-    n_epochs: Annotated[int, Ge(1)] = 30
-    """Epochs of training; 15 by default on digit pairs."""
-    batch_size: Annotated[int, Ge(1)] = 512
-    """Rows per step."""
-    lr: Annotated[float, Gt(0)] = 1e-3
-    """Learning rate of Adam."""
-
-    @model_validator(mode="after")
-    def _k_fits(self) -> Self:
-        if self.k > self.n_latents:
-            raise ValueError(f"k={self.k} exceeds n_latents={self.n_latents}; choose k <= n_latents")
-        return self
 
 
 @dataclass(frozen=True)

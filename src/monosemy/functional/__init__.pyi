@@ -1,9 +1,9 @@
+from .activity import hoyer_sparsity as hoyer_sparsity
 from .codes import SparseCodes as SparseCodes
 from .codes import batch_top_k as batch_top_k
 from .codes import top_k as top_k
 from .consistency import activation_counts as activation_counts
 from .consistency import semantic_consistency as semantic_consistency
-from .firing import hoyer_sparsity as hoyer_sparsity
 from .geometry import effective_rank as effective_rank
 from .geometry import feature_decorrelation as feature_decorrelation
 from .geometry import orthogonality_error as orthogonality_error

@@ -1,5 +1,6 @@
 """Contrastive losses on one masked similarity matrix, and the non-negative maps s+ between a network and its
-features."""
+features.
+"""
 
 from collections.abc import Callable
 from typing import Any, Literal

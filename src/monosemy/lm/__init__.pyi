@@ -5,14 +5,15 @@ from .adapter_units import describe_adapter as describe_adapter
 from .config import AdapterConfig as AdapterConfig
 from .config import AlignmentConfig as AlignmentConfig
 from .config import Decoding as Decoding
+from .config import InstructionConfig as InstructionConfig
 from .config import JudgeConfig as JudgeConfig
 from .config import Objective as Objective
+from .config import PreferenceConfig as PreferenceConfig
 from .decpo import DecPOConfig as DecPOConfig
 from .decpo import DecPOTrainer as DecPOTrainer
 from .dpo_training import align as align
 from .evaluation import measure_perplexity as measure_perplexity
 from .generation import generate as generate
-from .instructions import InstructionConfig as InstructionConfig
 from .instructions import load_instructions as load_instructions
 from .judge import callable_judge as callable_judge
 from .judge import judge_answers as judge_answers
@@ -21,5 +22,4 @@ from .layers import measure_layers as measure_layers
 from .models import load_causal_model as load_causal_model
 from .models import load_classifier as load_classifier
 from .monolora import MonoLoraConfig as MonoLoraConfig
-from .preferences import PreferenceConfig as PreferenceConfig
 from .preferences import load_preferences as load_preferences

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from monosemy.data.dataset import DataConfig, LabelledData, Split, subsample
+from monosemy.data.config import DataConfig
+from monosemy.data.dataset import LabelledData, Split, subsample
 from monosemy.data.load import load_data
 from monosemy.errors import InputError
 from monosemy.lm.prompts import PromptTemplate, Row, pair_row

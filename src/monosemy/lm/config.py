@@ -7,16 +7,17 @@ text. The chapter therefore imports neither torch nor transformers.
 from typing import Annotated, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, Len, Lt
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
+from monosemy.core.config import Config
+from monosemy.encoders.config import NonNegative
 from monosemy.errors import InputError
+from monosemy.lm.prompts import PromptTemplate
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 """`auto` is the type that the model's files have."""
 Placement = Literal["output", "hidden", "both", "weights"]
 """Equal to :data:`monosemy.functional.lora.Placement`, which needs torch."""
-NonNegative = Literal["relu", "rep_relu"]
-"""Equal to :data:`monosemy.functional.losses.NonNegative`, which needs torch."""
 Task = Literal["classification", "generation"]
 Tokens = Literal["all", "completion", "last"]
 """Tokens of a batch whose activations count: all but padding, those of the answers, or the last one of each row."""
@@ -35,11 +36,7 @@ _LABEL_SMOOTHING = {"exo_pair": 1e-3, "robust": 0.1}
 """TRL's usual values for the losses that are undefined without label smoothing."""
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class AdapterConfig(_Settings):
+class AdapterConfig(Config):
     """Settings of one adapter. The defaults are the paper's (arXiv 2410.21331, section 4.3 and appendix)."""
 
     method: Literal["head", "lora", "monolora"] = "lora"
@@ -76,7 +73,7 @@ class AdapterConfig(_Settings):
     """Seed of the first weights, the order of the rows and dropout."""
 
 
-class Objective(_Settings):
+class Objective(Config):
     """A loss of preference pairs with an optional regulariser."""
 
     loss: Loss = "sigmoid"
@@ -98,7 +95,7 @@ class Objective(_Settings):
         return _LABEL_SMOOTHING.get(self.loss, 0.0)
 
 
-class AlignmentConfig(_Settings):
+class AlignmentConfig(Config):
     """Settings of a training from preferences, the same for every objective."""
 
     method: Literal["full", "lora", "monolora"] = "full"
@@ -144,7 +141,7 @@ class AlignmentConfig(_Settings):
         return self
 
 
-class WarmUp(_Settings):
+class WarmUp(Config):
     """Supervised training on prompts with their chosen answers, before preferences are learned."""
 
     pairs: Annotated[int, Ge(1)] | None = None
@@ -157,7 +154,7 @@ class WarmUp(_Settings):
     """Pairs per step."""
 
 
-class Decoding(_Settings):
+class Decoding(Config):
     """Settings of generation. The model's own generation settings are ignored: they differ from model to model."""
 
     max_new_tokens: Annotated[int, Gt(0)] = 64
@@ -168,7 +165,7 @@ class Decoding(_Settings):
     """Nucleus sampling: draw from the most likely tokens whose probabilities sum to this value."""
 
 
-class MeasureConfig(_Settings):
+class MeasureConfig(Config):
     """Settings of the evaluation of a model that was trained from preferences."""
 
     answers: Annotated[int, Ge(2)] = 100
@@ -183,7 +180,7 @@ class MeasureConfig(_Settings):
     """Texts per forward pass."""
 
 
-class JudgeConfig(_Settings):
+class JudgeConfig(Config):
     """A judge of answers and the model that it uses."""
 
     kind: JudgeKind
@@ -218,3 +215,57 @@ def parse_judge(text: str) -> JudgeConfig:
         )
     name, _, label = model.rpartition("@") if kind == "classifier" and "@" in model else (model, "", "")
     return JudgeConfig.model_validate({"kind": kind, "model": name or None, "label": label or None})
+
+
+PreferenceFormat = Literal["hh-rlhf", "paradetox", "sycophancy", "pku-saferlhf", "trl"]
+
+
+class PreferenceConfig(Config):
+    """The source of preference data and how it is read."""
+
+    source: str
+    """Table (JSON lines, JSON, CSV, parquet; gzip too), pattern of such files, or name of a Hugging Face data set."""
+    format: PreferenceFormat | None = None
+    """Format of the source. By default it is recognised by its columns."""
+    template: PromptTemplate = "plain"
+    """Prompt template: plain text, or the chat template of the tokenizer; alpaca is the same as plain here."""
+    safer: bool = True
+    """PKU-SafeRLHF: prefer the safer answer (safer_response_id) instead of the better one."""
+    sycophantic: bool = False
+    """Sycophancy questions: prefer the answer that agrees with the user instead of the other one."""
+    rewrites: Literal["all", "first"] = "all"
+    """ParaDetox: a pair for all neutral rewrites of a sentence, or only for the first."""
+    test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
+    """Fraction of the prompts that is split off as test, where the source has no test split."""
+    validation_fraction: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Fraction of the prompts that is split off as validation, where the source has no validation split."""
+    max_rows: Annotated[int, Gt(0)] | None = None
+    """Maximum number of train pairs, drawn by the seed."""
+
+
+InstructionFormat = Literal["dolly", "alpaca", "messages", "prompt-completion", "classification", "text"]
+
+
+class InstructionConfig(Config):
+    """The source of instruction data and how it is read."""
+
+    source: str
+    """Table (JSON lines, JSON, CSV, parquet; gzip too), pattern of such files, or name of a Hugging Face data set."""
+    format: InstructionFormat | None = None
+    """Format of the source. By default it is recognised by its columns."""
+    template: PromptTemplate = "plain"
+    """Prompt template: plain text, alpaca, or the chat template of the tokenizer."""
+    prompt_column: str = "prompt"
+    """Column of the prompts of prompt-completion data."""
+    completion_column: str = "completion"
+    """Column of the completions of prompt-completion data."""
+    text_column: str = "text"
+    """Column of plain texts."""
+    label_words: tuple[str, ...] | None = None
+    """Word that stands for each class in an answer, in the order of the classes; for labelled texts."""
+    test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
+    """Fraction of the prompts that is split off as test, where the source has no test split."""
+    validation_fraction: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Fraction of the prompts that is split off as validation, where the source has no validation split."""
+    max_rows: Annotated[int, Gt(0)] | None = None
+    """Maximum number of train rows, drawn by the seed."""

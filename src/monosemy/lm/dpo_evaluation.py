@@ -205,7 +205,7 @@ def sample_texts(loaded: LoadedModel, n_texts: int = 32, max_new_tokens: int = 1
     if start is None:
         raise InputError(
             f"The tokenizer of {loaded.name} has no begin-of-text token, so the model cannot generate texts to measure "
-            f"on; give a file by --held-out."
+            f"on; give a file of texts by --set held_out=FILE."
         )
     decoding = Decoding(max_new_tokens=min(max_new_tokens, loaded.context - 1), temperature=1.0)
     texts = generate_from_tokens(loaded, [[start]] * n_texts, decoding, seed=seed)

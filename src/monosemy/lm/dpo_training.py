@@ -11,12 +11,7 @@ import torch
 from monosemy.core.console import OnCount
 from monosemy.data.dataset import subsample
 from monosemy.errors import InputError, needs_extra, reason
-from monosemy.lm.adapter_training import (
-    checkpoint_folder,
-    peft_config,
-    quiet_libraries,
-    train_to_end,
-)
+from monosemy.lm.adapter_training import checkpoint_folder, peft_config, quiet_libraries, train_to_end
 from monosemy.lm.config import AdapterConfig, AlignmentConfig, Objective, WarmUp
 from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Row

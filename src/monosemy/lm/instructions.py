@@ -1,18 +1,15 @@
 """Instruction data: questions with answers, dialogues and plain texts; and held-out texts for perplexity."""
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Literal, get_args
-
-from annotated_types import Ge, Gt, Lt
-from pydantic import BaseModel, ConfigDict
+from typing import get_args
 
 from monosemy.data.load import read_texts
 from monosemy.data.sources import USUAL_NAMES, classify
 from monosemy.data.tables import Table
 from monosemy.errors import InputError
 from monosemy.lm.classification import load_classification, prompt_splits
+from monosemy.lm.config import InstructionConfig, InstructionFormat
 from monosemy.lm.prompts import (
-    PromptTemplate,
     Row,
     cell_text,
     checked_text,
@@ -23,7 +20,6 @@ from monosemy.lm.prompts import (
 )
 from monosemy.lm.texts import TextData, check_columns, is_blank, prompt_key, source_table, text_data
 
-InstructionFormat = Literal["dolly", "alpaca", "messages", "prompt-completion", "classification", "text"]
 _COLUMNS: dict[InstructionFormat, tuple[str, ...]] = {
     "dolly": ("instruction", "response"),
     "alpaca": ("instruction", "output"),
@@ -32,33 +28,6 @@ _COLUMNS: dict[InstructionFormat, tuple[str, ...]] = {
     "text": ("text",),
 }
 """The columns that a format needs, in the order in which formats are tried."""
-
-
-class InstructionConfig(BaseModel):
-    """The source of instruction data and how it is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str
-    """Table (JSON lines, JSON, CSV, parquet; gzip too), pattern of such files, or name of a Hugging Face data set."""
-    format: InstructionFormat | None = None
-    """Format of the source. By default it is recognised by its columns."""
-    template: PromptTemplate = "plain"
-    """Prompt template: plain text, alpaca, or the chat template of the tokenizer."""
-    prompt_column: str = "prompt"
-    """Column of the prompts of prompt-completion data."""
-    completion_column: str = "completion"
-    """Column of the completions of prompt-completion data."""
-    text_column: str = "text"
-    """Column of plain texts."""
-    label_words: tuple[str, ...] | None = None
-    """Word that stands for each class in an answer, in the order of the classes; for labelled texts."""
-    test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
-    """Fraction of the prompts that is split off as test, where the source has no test split."""
-    validation_fraction: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Fraction of the prompts that is split off as validation, where the source has no validation split."""
-    max_rows: Annotated[int, Gt(0)] | None = None
-    """Maximum number of train rows, drawn by the seed."""
 
 
 def load_instructions(config: InstructionConfig, seed: int = 0) -> TextData:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from monosemy.core.console import Progress
 from monosemy.errors import InputError, reason
-from monosemy.functional.firing import hoyer_sparsity
+from monosemy.functional.activity import hoyer_sparsity
 from monosemy.functional.geometry import effective_rank, layer_superposition, neuron_superposition, superposition_change
 from monosemy.lm.adapter_training import load_adapter
 from monosemy.lm.architectures import Mlp, MlpNames, causal_model, input_weights, mlps, model_type, token_rows

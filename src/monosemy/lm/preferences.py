@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import get_args
 
 import numpy as np
-from annotated_types import Ge, Gt, Lt
-from pydantic import BaseModel, ConfigDict
 
 from monosemy.data.tables import Table
 from monosemy.errors import InputError
+from monosemy.lm.config import PreferenceConfig, PreferenceFormat
 from monosemy.lm.prompts import (
     ASSISTANT,
     HUMAN,
@@ -26,37 +25,11 @@ from monosemy.lm.prompts import (
 )
 from monosemy.lm.texts import TextData, check_columns, is_blank, prompt_key, source_table, text_data
 
-PreferenceFormat = Literal["hh-rlhf", "paradetox", "sycophancy", "pku-saferlhf", "trl"]
 DETOX_PROMPT = "Rewrite without rude words: {text}\nRewritten:"
 """The prompt of a ParaDetox pair."""
 SYCOPHANCY_PROMPT = "{text}\n\nAnswer:"
 """The prompt of a sycophancy question; the answers are (A) and (B)."""
 _SYCOPHANCY_SPLITS = {"generate": "train", "dpo_pool": "train", "dpo_eval": "validation"}
-
-
-class PreferenceConfig(BaseModel):
-    """The source of preference data and how it is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str
-    """Table (JSON lines, JSON, CSV, parquet; gzip too), pattern of such files, or name of a Hugging Face data set."""
-    format: PreferenceFormat | None = None
-    """Format of the source. By default it is recognised by its columns."""
-    template: PromptTemplate = "plain"
-    """Prompt template: plain text, or the chat template of the tokenizer; alpaca is the same as plain here."""
-    safer: bool = True
-    """PKU-SafeRLHF: prefer the safer answer (safer_response_id) instead of the better one."""
-    sycophantic: bool = False
-    """Sycophancy questions: prefer the answer that agrees with the user instead of the other one."""
-    rewrites: Literal["all", "first"] = "all"
-    """ParaDetox: a pair for all neutral rewrites of a sentence, or only for the first."""
-    test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
-    """Fraction of the prompts that is split off as test, where the source has no test split."""
-    validation_fraction: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Fraction of the prompts that is split off as validation, where the source has no validation split."""
-    max_rows: Annotated[int, Gt(0)] | None = None
-    """Maximum number of train pairs, drawn by the seed."""
 
 
 @dataclass(frozen=True)

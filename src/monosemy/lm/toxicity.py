@@ -21,7 +21,8 @@ from monosemy.core.console import OnCount
 from monosemy.core.files import read_model_file, write_model_file
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError, reason
-from monosemy.lm.preferences import PreferenceConfig, load_preferences
+from monosemy.lm.config import PreferenceConfig
+from monosemy.lm.preferences import load_preferences
 from monosemy.lm.texts import TextData
 
 _FORMAT = "toxicity-judge"

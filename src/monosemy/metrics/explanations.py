@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from monosemy.data.memory_map import as_codes, row_blocks, take_rows
 from monosemy.errors import InputError
+from monosemy.functional.activity import activation_histogram
 from monosemy.functional.consistency import Array, Codes
-from monosemy.functional.top_samples import activation_histogram
 from monosemy.metrics.dimensions import MIN_SUPPORT, format_metrics
 from monosemy.metrics.measurement import MAX_DIMENSIONS, sparsify
 from monosemy.metrics.streaming import Firing, MonoScore, SemanticConsistency, TopActivating

@@ -18,7 +18,7 @@ from monosemy.core.console import OnCount
 from monosemy.core.files import atomic_path
 from monosemy.corruptions.labels import check_symmetric_rate, informative_limit
 from monosemy.data.codes import load_codes
-from monosemy.data.dataset import DataConfig
+from monosemy.data.config import DataConfig
 from monosemy.data.memory_map import as_codes, check_finite, row_blocks, take_rows
 from monosemy.errors import InputError
 from monosemy.functional.consistency import Codes

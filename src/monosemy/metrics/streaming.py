@@ -15,6 +15,16 @@ from numpy.typing import NDArray
 
 from monosemy.data.memory_map import as_codes, check_finite, row_blocks, take_rows
 from monosemy.errors import InputError
+from monosemy.functional.activity import (
+    FiringCounts,
+    Sparsity,
+    TopSamples,
+    firing_counts,
+    merge_firing_counts,
+    merge_top_samples,
+    sparsity,
+    top_samples,
+)
 from monosemy.functional.consistency import (
     Codes,
     Consistency,
@@ -24,7 +34,6 @@ from monosemy.functional.consistency import (
     class_purity,
     semantic_consistency,
 )
-from monosemy.functional.firing import FiringCounts, Sparsity, firing_counts, merge_firing_counts, sparsity
 from monosemy.functional.geometry import (
     CovarianceMoments,
     DirectionMoments,
@@ -43,7 +52,6 @@ from monosemy.functional.reconstruction import (
     streamed_explained_variance,
     streamed_normalized_mse,
 )
-from monosemy.functional.top_samples import TopSamples, merge_top_samples, top_samples
 
 Moments = TypeVar("Moments")
 Result = TypeVar("Result")

@@ -1,16 +1,18 @@
-"""The figures of a study, from its tidy tables; Matplotlib's objects without pyplot's hidden state."""
+"""The figures of a study, from its tidy tables, without pyplot's hidden state."""
 
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -18,10 +20,87 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from monosemy.core.files import atomic_path
 from monosemy.errors import InputError
 from monosemy.report import tables
-from monosemy.report.heatmap import draw_kinds, kinds_alt
 from monosemy.report.style import LABEL_SIZE, LONGEST_NAME, Point, annotate, label_ends, short, style_of
 from monosemy.report.tables import Cell, Section, StudyFigure
 from monosemy.results.result import StudyResult
+from monosemy.results.wording import SIGNIFICANT, kind_in_words
+
+_SMALLEST_SPAN = 0.5
+"""Smallest range of the colours in points, so that tiny gains do not look large."""
+_PALER = 2.0
+"""Ratio of the range of the colours to the largest gain, so that black numbers stay legible."""
+
+
+def draw_kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
+    """Draw accuracy of the baseline and gain of the other sets on each kind at a level; clear gains are bold."""
+    found = _cells(summary, mean, level)
+    rows = [mean, *tables.kinds(summary, mean)]
+    baseline = tables.baseline(summary)
+    names = [name for name in tables.feature_names(summary) if name != baseline]
+    names = [name for name in names if any((kind, name) in found for kind in rows)]
+    gains = np.array([[_gain(found.get((kind, name))) for name in names] for kind in rows])
+    span = max(_SMALLEST_SPAN, float(np.nanmax(np.abs(gains)))) if np.isfinite(gains).any() else _SMALLEST_SPAN
+    figure = Figure(figsize=(max(4.8, 2.9 + 0.95 * len(names)), 1.7 + 0.3 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(False)
+    # PuOr tells gains from losses for the colour-blind too.
+    axes.pcolormesh(
+        np.ma.masked_invalid(gains), cmap="PuOr_r", norm=TwoSlopeNorm(0, -_PALER * span, _PALER * span), linewidth=1.5,
+        edgecolor="white",
+    )  # fmt: skip
+    for y, kind in enumerate(rows):
+        base = found.get((kind, baseline))
+        axes.text(
+            -0.5, y + 0.5, tables.NOTHING if base is None else tables.points(base.accuracy), ha="center", va="center"
+        )
+        for x, name in enumerate(names):
+            cell = found.get((kind, name))
+            if cell is not None:
+                axes.text(
+                    x + 0.5, y + 0.5, tables.points(cell.gain, signed=True).replace("-", "−"), ha="center",
+                    va="center", fontweight="bold" if cell.p_holm < SIGNIFICANT else "normal",
+                )  # fmt: skip
+    axes.set_xlim(-1, len(names))
+    axes.set_ylim(len(rows), 0)
+    axes.axhline(1, color="#444444", linewidth=1)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, ["mean", *(short(kind_in_words(kind)) for kind in rows[1:])])
+    axes.set_xticks(np.arange(-1, len(names)) + 0.5, [f"{baseline}, %", *(short(name, 13) for name in names)])
+    for label, name in zip(axes.get_xticklabels()[1:], names, strict=True):
+        label.set_color(style_of(name).text_colour)
+    axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    title = f"{tables.scenario_title(mean)} and kind by kind".replace(", mean over kinds", ": mean")
+    figure.suptitle(short(title, 44), x=0.01, ha="left", color="#111111", fontsize=11.5, fontweight="bold")
+    said = f"{tables.level_text(mean, level)}: {baseline} in %, gains over it in points; bold: Holm p < 0.05"
+    axes.set_xlabel(said, fontsize=9, color="#666666", loc="right")
+    return figure
+
+
+def kinds_alt(summary: pd.DataFrame, mean: str, level: float) -> str:
+    """Return the table of kinds in words, for readers who cannot see it."""
+    found = _cells(summary, mean, level)
+    parts = []
+    for kind in tables.kinds(summary, mean):
+        values = _texts(cell for (other, _), cell in found.items() if other == kind)
+        parts.append(f"{kind_in_words(kind)}: {values}")
+    return f"Gain over {tables.baseline(summary)} in points, {tables.level_text(mean, level)}. {'; '.join(parts)}."
+
+
+def _cells(summary: pd.DataFrame, mean: str, level: float) -> dict[tuple[str, str], Cell]:
+    wanted = [mean, *tables.kinds(summary, mean)]
+    rows = summary[summary["scenario"].isin(wanted) & (summary["level"] == level)]
+    return {(cell.scenario, cell.features): cell for cell in tables.cells(rows)}
+
+
+def _texts(cells: Iterable[Cell]) -> str:
+    return ", ".join(
+        f"{cell.features} {tables.points(cell.gain, signed=True)}" for cell in cells if not math.isnan(cell.gain)
+    )
+
+
+def _gain(cell: Cell | None) -> float:
+    return np.nan if cell is None else 100 * cell.gain
+
 
 _RC: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -55,7 +134,7 @@ _RC: dict[Any, Any] = {
 FigureKind = Literal["png", "svg", "pdf"]
 HOUSE_STYLE = matplotlib.rc_context(_RC)
 PAGE, COLUMN = 5.5, 3.5
-"""Inches: the text of a page of NeurIPS or ICLR, and a column of two; a telephone shows as much as a column."""
+"""Widths in inches: the text of a page of NeurIPS or ICLR, and one of two columns, which also suits a phone."""
 _AXIS_LABELS = {
     "label-noise": "Share of wrong train labels, %",
     "input-noise": "Level of noise in the test inputs",
@@ -86,7 +165,7 @@ def gain_over(baseline: str) -> Measure:
 
 @HOUSE_STYLE
 def accuracy_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Figure:
-    """Accuracy of every feature set: curves over levels, or a dot plot where the scenario has no levels.
+    """Draw the accuracy of every feature set: curves over levels, or a dot plot for a scenario without levels.
 
     Args:
         width: in inches, of a page or a column.
@@ -99,7 +178,7 @@ def accuracy_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -
 
 @HOUSE_STYLE
 def gain_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Figure:
-    """Paired gain of every feature set over the baseline, in points.
+    """Draw the paired gain of every feature set over the baseline, in points.
 
     Args:
         width: in inches, of a page or a column.
@@ -114,7 +193,7 @@ def gain_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Fi
 
 @HOUSE_STYLE
 def kinds_figure(summary: pd.DataFrame, scenario: str) -> Figure:
-    """What lies behind a mean over kinds of corruption: the gain on every kind at the hardest severity.
+    """Draw the kinds behind a mean over kinds of corruption: the gain on every kind at the hardest severity.
 
     Raises:
         InputError: the summary holds no such mean, or no feature set beside the baseline.
@@ -126,7 +205,7 @@ def kinds_figure(summary: pd.DataFrame, scenario: str) -> Figure:
 
 @HOUSE_STYLE
 def gain_against_monosemanticity_figure(results: pd.DataFrame, summary: pd.DataFrame) -> Figure:
-    """Gain at the hardest level of label noise against semantic consistency above chance, a point a feature set.
+    """Draw the gain at the hardest level of label noise against semantic consistency above chance.
 
     A study without label noise is shown by its first other scenario.
 
@@ -163,7 +242,7 @@ def gain_against_monosemanticity_figure(results: pd.DataFrame, summary: pd.DataF
 
 
 def study_figures(results: pd.DataFrame, summary: pd.DataFrame) -> list[StudyFigure]:
-    """Every figure that a study has something to show for."""
+    """Return every figure that a study has data for."""
     figures: list[StudyFigure] = []
     if "scenario" not in summary:
         return figures
@@ -252,7 +331,7 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _longest_name(figure: Figure) -> int:
-    """Letters of a name that leave room for the axes."""
+    """Return the number of letters of a name that leave room for the axes."""
     return round(LONGEST_NAME * figure.get_figwidth() / PAGE)
 
 
@@ -327,19 +406,19 @@ def _dots(table: pd.DataFrame, scenario: str, measure: Measure, width: float) ->
 
 
 def _reference(cells: Sequence[Cell], measure: Measure) -> float:
-    """Where the baseline stands in a dot plot."""
+    """Return the position of the baseline in a dot plot."""
     if measure is not ACCURACY:
         return 0.0
     return next((100 * cell.accuracy for cell in cells if math.isnan(cell.gain)), math.nan)
 
 
 def _weakest_first(table: pd.DataFrame) -> list[str]:
-    """Drawn last is seen best."""
+    """Return the names in the order of drawing: the last one is on top."""
     return sorted(tables.feature_names(table), key=lambda name: style_of(name).width)
 
 
 def _position(scenario: str, level: float) -> float:
-    """Place of a level on the x axis: harder is further right; fractions of labels on a logarithmic scale."""
+    """Return the position of a level on the x axis: harder is further right; fractions of labels on a log scale."""
     return -math.log10(level) if scenario == "few-labels" else level
 
 
@@ -354,7 +433,7 @@ def _level_axis(axes: Axes, scenario: str, levels: Sequence[float]) -> None:
 
 
 def level_ticks(scenario: str, levels: Sequence[float]) -> dict[float, str]:
-    """Levels that are written at the x axis, with the text; none where it would lie on the one before."""
+    """Return the levels that are labelled on the x axis, with their texts, which do not overlap."""
     places = [_position(scenario, level) for level in levels]
     span = places[-1] - places[0] or 1.0
     shown: list[int] = []
@@ -365,12 +444,12 @@ def level_ticks(scenario: str, levels: Sequence[float]) -> dict[float, str]:
 
 
 def axis_value(scenario: str, level: float) -> float:
-    """A level in the unit of the x axis."""
+    """Return a level in the unit of the x axis."""
     return 100 * level if scenario in ("label-noise", "few-labels") else level
 
 
 def level_axis_title(scenario: str) -> str:
-    """What the x axis of a scenario with levels says."""
+    """Return the title of the x axis of a scenario with levels."""
     return _AXIS_LABELS.get(scenario, "Severity")
 
 
@@ -379,7 +458,7 @@ def _ticks() -> MaxNLocator:
 
 
 def _title(figure: Figure, axes: Axes, title: str, table: pd.DataFrame, left: float = 0.6) -> None:
-    """Title and what the intervals are; ``left`` of the axes there are so many inches."""
+    """Add the title and a note on the intervals; ``left`` is the distance of the axes from the edge in inches."""
     width = figure.get_figwidth()
     size, letters_an_inch = (12.5, 10) if width > COLUMN else (10.5, 12)
     axes.set_title(short(title, round(letters_an_inch * (width - left))), color="#111111", fontsize=size)
@@ -389,7 +468,7 @@ def _title(figure: Figure, axes: Axes, title: str, table: pd.DataFrame, left: fl
 
 
 def _bar(mean: float, low: float, high: float) -> tuple[float, float, float]:
-    """Mean and interval; an interval that is not known has no length."""
+    """Return mean and interval; an unknown interval has no length."""
     return (mean, mean, mean) if math.isnan(low) else (mean, low, high)
 
 
@@ -399,7 +478,7 @@ def place_in_words(scenario: str, level: float) -> str:
 
 
 def _alt(summary: pd.DataFrame, scenario: str, measure: Measure) -> str:
-    """What a figure shows at its hardest level, for who cannot see it."""
+    """Return a description of a figure at its hardest level, for readers who cannot see it."""
     last = tables.hardest(tables.scenario_table(summary, scenario))
     if measure is not ACCURACY:
         last = tables.challengers(last)
@@ -408,7 +487,7 @@ def _alt(summary: pd.DataFrame, scenario: str, measure: Measure) -> str:
 
 
 def _slugs(scenarios: Sequence[str]) -> list[str]:
-    """File names of scenarios: plain letters only, and no two the same."""
+    """Return distinct file names of scenarios in plain letters."""
     slugs: list[str] = []
     for scenario in scenarios:
         slug = re.sub(r"[^a-z0-9]+", "-", scenario.lower()).strip("-")

@@ -1,4 +1,4 @@
-"""The report of a study: one page that needs nothing beside itself."""
+"""The report of a study: one page that opens offline, with live charts of the same numbers as its pictures."""
 
 import base64
 import hashlib
@@ -17,13 +17,126 @@ from matplotlib.figure import Figure
 from monosemy import __version__
 from monosemy.core.files import write_text
 from monosemy.report import tables
-from monosemy.report.charts import chart_data
-from monosemy.report.figures import COLUMN, accuracy_figure, study_figures, svg_bytes
-from monosemy.report.style import ON_DARK, style_of
-from monosemy.report.tables import StudyFigure
+from monosemy.report.figures import (
+    ACCURACY,
+    COLUMN,
+    Measure,
+    accuracy_figure,
+    axis_value,
+    gain_over,
+    level_axis_title,
+    level_ticks,
+    place_in_words,
+    study_figures,
+    svg_bytes,
+)
+from monosemy.report.style import ON_DARK, short, style_of
+from monosemy.report.tables import Cell, StudyFigure
 from monosemy.results.result import StudyResult
 from monosemy.results.variants import title_of
 from monosemy.results.wording import SIGNIFICANT
+
+_SYMBOLS = {
+    "o": "circle", "D": "diamond", "s": "square", "^": "triangle-up", "v": "triangle-down", "P": "cross", "X": "x",
+}  # fmt: skip
+_MEASURES = (ACCURACY, gain_over("the baseline"))
+_ACROSS = {
+    "consistency": "Semantic consistency above chance, points",
+    "mono_score": "MonoScore",
+}
+
+
+def chart_data(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
+    """Return the data of the live charts: styles, curves of every scenario, and cells against monosemanticity."""
+    names = tables.feature_names(summary)
+    shown = tables.scenarios(summary)
+    return {
+        "features": [_look(name, tables.baseline(summary)) for name in names],
+        "baseline": tables.baseline(summary),
+        "axes": {measure.name: measure.axis for measure in (ACCURACY, gain_over(tables.baseline(summary)))} | _ACROSS,
+        "scenarios": [_curves(summary, scenario, names) for scenario in shown],
+        "cells": [cell for scenario in shown for cell in _scattered(summary, scenario, names)],
+        "across": _across(results, names),
+    }
+
+
+def _look(name: str, baseline: str) -> dict[str, Any]:
+    style = style_of(name)
+    return {
+        "name": short(name),
+        "light": style.colour,
+        "dark": style.dark_colour,
+        "width": style.width,
+        "dash": ",".join(f"{style.width * dash:g}px" for dash in style.dashes) or "solid",
+        "symbol": _SYMBOLS[style.marker],
+        "strong": style.strong,
+        "baseline": name == baseline,
+    }
+
+
+def _curves(summary: pd.DataFrame, scenario: str, names: list[str]) -> dict[str, Any]:
+    table = tables.scenario_table(summary, scenario)
+    levels = tables.levels(table)
+    levelled = tables.clean_level(scenario) is not None
+    series = []
+    for name in tables.feature_names(table):
+        cells = list(tables.cells(table[table["features"] == name]))
+        series.append(
+            {"feature": names.index(name), "x": [axis_value(scenario, cell.level) for cell in cells]}
+            | {measure.name: [_numbers(measure, cell) for cell in cells] for measure in _MEASURES}
+            | {f"{measure.name}_said": [_said(measure, cell) for cell in cells] for measure in _MEASURES}
+        )
+    ticks = level_ticks(scenario, levels) if levelled else {}
+    return {
+        "levelled": levelled,
+        "falling": scenario == "few-labels",
+        "axis": level_axis_title(scenario),
+        "ticks": [[axis_value(scenario, level), text] for level, text in ticks.items()],
+        "series": series,
+    }
+
+
+def _scattered(summary: pd.DataFrame, scenario: str, names: list[str]) -> list[dict[str, Any]]:
+    """Return the cells of a scenario, the hardest first: there feature sets differ most."""
+    table = tables.scenario_table(summary, scenario)
+    found = []
+    for level in reversed(tables.levels(table)):
+        cells = list(tables.cells(table[table["level"] == level]))
+        found.append(
+            {"title": place_in_words(scenario, level), "features": [names.index(cell.features) for cell in cells]}
+            | {measure.name: [_numbers(measure, cell) for cell in cells] for measure in _MEASURES}
+            | {f"{measure.name}_said": [_said(measure, cell) for cell in cells] for measure in _MEASURES}
+        )
+    return found
+
+
+def _across(results: pd.DataFrame, names: list[str]) -> dict[str, list[list[float | None]]]:
+    """Return the monosemanticity of each feature set by each measure: mean and interval."""
+    consistency = [[_known(100 * value) for value in tables.surplus_consistency(results, name)] for name in names]
+    scores = [[_known(value) for value in tables.metric_interval(results, name, "mono_score")] for name in names]
+    return {"consistency": consistency, "mono_score": scores}
+
+
+def _numbers(measure: Measure, cell: Cell) -> list[float | None]:
+    if measure.name == "gain" and math.isnan(cell.gain):
+        return [0.0, None, None]
+    return [_known(value) for value in measure.of(cell)]
+
+
+def _said(measure: Measure, cell: Cell) -> str:
+    if measure.name == "accuracy":
+        return tables.accuracy_text(cell)
+    if math.isnan(cell.gain):
+        return "0 by definition"
+    return (
+        f"{tables.points(cell.gain, signed=True)} ({tables.gain_interval_text(cell)}), p {tables.p_text(cell.p_holm)}"
+    )
+
+
+def _known(value: float) -> float | None:
+    """Return a number rounded far below what can be seen, for small pages; None for NaN."""
+    return None if math.isnan(value) else round(value, 4)
+
 
 FILE_NAME = "report.html"
 GALLERY = "gallery.html"
@@ -76,11 +189,11 @@ def write_report(
 
 
 def rendered(template: str, context: dict[str, Any], scripts: Sequence[str] = ()) -> str:
-    """A page from a template of this package; every text is escaped.
+    """Return a page from a template of this package; every text is escaped.
 
     Args:
-        scripts: files of this package that the page carries inside; its policy lets no other script run, and nothing in
-            the page ask the network for anything.
+        scripts: files of this package that the page contains; its content security policy allows no other script and
+            no network request.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("monosemy", "report"),
@@ -104,7 +217,7 @@ def _digest(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """With what would be invisible, and could turn the text around it, written out."""
+    """Return a text with invisible characters, which could reverse the text around them, written as escapes."""
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -121,7 +234,7 @@ def _context(result: StudyResult, title: str, command: str, sections: Sequence[t
     beside = next((image(item) for item in figures if item.kind == "monosemanticity"), None)
     return {
         "dataset": str(result.results["dataset"].iloc[0]),
-        "encoder": str(result.results["encoder"].iloc[0]),
+        "encoders": " and ".join(f"“{name}”" for name in dict.fromkeys(map(str, result.results["encoder"]))),
         "title": title,
         "n_features": result.results["features"].nunique(),
         "seeds": result.plan.n_seeds,
@@ -139,8 +252,7 @@ def _context(result: StudyResult, title: str, command: str, sections: Sequence[t
         "switches_of": [row_head(name) for name in tables.feature_names(summary)] if cells else [],
         "beside": beside,
         "charts": _all_visible(chart_data(result.results, summary)) if cells else None,
-        "cost_heads": list(_COST_HEADS.values()),
-        "costs": _cost_rows(result),
+        **_costs(result),
         "metric_heads": list(_METRIC_HEADS.values()),
         "features": _feature_rows(result.results),
         "plan": result.plan.to_yaml(),
@@ -153,7 +265,11 @@ def _section(section: tables.Section, hero: StudyFigure | None) -> dict[str, Any
     return {
         "title": section.title,
         "tables": [
-            {"title": table.title, "heads": table.heads, "rows": [row_head(n) | {"cells": c} for n, c in table.rows]}
+            {
+                "title": table.title,
+                "heads": table.heads,
+                "rows": [row_head(name) | {"cells": [_signed(cell) for cell in row]} for name, row in table.rows],
+            }
             for table in section.tables
         ],
         "figures": [image(item) for item in section.figures if item is not hero],
@@ -163,7 +279,7 @@ def _section(section: tables.Section, hero: StudyFigure | None) -> dict[str, Any
 
 
 def image(item: StudyFigure) -> dict[str, Any]:
-    """A figure as a picture inside a page; it follows a dark page unless its own colours carry values."""
+    """Return a figure as a picture inside a page; it follows a dark page unless its own colours carry values."""
     paper = item.kind in ("kinds", "heatmap")
     classes = [name for name, chosen in (("paper", paper), ("wide", item.figure.get_figwidth() > _WIDE)) if chosen]
     source = _source(item.figure, not paper)
@@ -177,7 +293,7 @@ def _source(figure: Figure, both_schemes: bool) -> str:
 
 
 def _for_both_schemes(svg: bytes) -> bytes:
-    """With a lighter colour for each colour, where the reader's screen is dark."""
+    """Return a picture that has a lighter colour for each of its colours on dark screens."""
     rules = "".join(
         f'[style*="{what}: {light}"]{{{what}:{dark} !important}}'
         for light, dark in ON_DARK.items()
@@ -230,23 +346,23 @@ def _feature_rows(results: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _cost_rows(result: "StudyResult") -> list[dict[str, Any]]:
+def _costs(result: StudyResult) -> dict[str, Any]:
+    """Return the table of costs, without columns that a kind of study does not measure."""
     sizes = tables.feature_table(result.results)
-    rows: list[dict[str, Any]] = []
-    if result.costs.empty:
-        return rows
-    for name, values in tables.cost_table(result.costs).iterrows():
-        size = {metric: float(sizes[metric].get(name, math.nan)) for metric in ("n_dimensions", "l0")}
-        rows.append(
-            row_head(str(name))
-            | {"sizes": [tables.metric_text(metric, value) for metric, value in size.items()]}
-            | {"cells": [tables.cost_text(part, float(values[part])) for part in _COST_HEADS]}
-        )
-    return rows
+    heads = {"n_dimensions": "Dimensions", "l0": "Active a sample", **_COST_HEADS}
+    rows: dict[str, list[str]] = {}
+    for name, values in () if result.costs.empty else tables.cost_table(result.costs).iterrows():
+        size = [tables.metric_text(part, float(sizes[part].get(name, math.nan))) for part in ("n_dimensions", "l0")]
+        rows[str(name)] = size + [tables.cost_text(part, float(values[part])) for part in _COST_HEADS]
+    used = [number for number in range(len(heads)) if any(row[number] != tables.NOTHING for row in rows.values())]
+    return {
+        "cost_heads": [list(heads.values())[number] for number in used],
+        "costs": [row_head(name) | {"cells": [row[number] for number in used]} for name, row in rows.items()],
+    }
 
 
 def _all_visible(value: Any) -> Any:
-    """Plain data with every text in it made visible."""
+    """Return plain data with all texts made visible."""
     if isinstance(value, dict):
         return {key: _all_visible(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -255,7 +371,7 @@ def _all_visible(value: Any) -> Any:
 
 
 def row_head(name: str) -> dict[str, str]:
-    """The first column of a row: the line as in the figures, name and title."""
+    """Return the first column of a row: the line as in the figures, name and title."""
     style = style_of(name)
     return {
         "name": name,
@@ -267,10 +383,15 @@ def row_head(name: str) -> dict[str, str]:
     }
 
 
+def _signed(text: str) -> str:
+    """Return a text with a minus sign before its negative numbers; exponents and names stay as they are."""
+    return re.sub(r"(?<![\w.\-])-(?=[\d.])", "−", text)
+
+
 def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
 def unbroken(sentence: str) -> str:
-    """Keeps "95 %" on one line."""
+    """Return a sentence that keeps "95 %" on one line."""
     return sentence.replace(" %", "\N{NO-BREAK SPACE}%")

@@ -124,7 +124,7 @@ def write_comparison(runs: Runs, folder: Path) -> Path:
                 "name": name,
                 "dataset": str(run.results["dataset"].iloc[0]),
                 "encoder": str(run.results["encoder"].iloc[0]),
-                "seeds": run.plan.seeds,
+                "seeds": run.plan.n_seeds,
                 "headline": [unbroken(sentence) for sentence in run.verdict.headline],
                 "verdict": [unbroken(sentence) for sentence in run.verdict.sentences],
                 "warnings": run.verdict.warnings,

@@ -161,7 +161,7 @@ def _print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 def metric_text(metric: str, value: float) -> str:
-    """As exact as it is worth reading."""
+    """Return a metric as text, with the digits that are worth reading."""
     if math.isnan(value):
         return NOTHING
     if metric in _WHOLE:
@@ -180,7 +180,7 @@ def _head(eta: float) -> str:
 
 
 def _number(value: float) -> str:
-    """In at most seven characters."""
+    """Return a number in at most seven characters."""
     if math.isnan(value):
         return NOTHING
     return f"{value:.1e}" if value >= 1000 or 0 < value < 0.001 else f"{value:.3g}"
@@ -218,7 +218,7 @@ def print_evaluation(found: "Evaluation", console: Console) -> None:
 
 
 def evaluation_json(found: "Evaluation") -> str:
-    """What was found of each model as JSON; what is not known is null."""
+    """Return the evaluation of each model as JSON; unknown values are null."""
     models = [
         {
             "model": name,

@@ -1,7 +1,8 @@
 "use strict";
 // The live part of a study's page. Without it the page shows the same numbers as pictures and tables.
 (() => {
-  const data = JSON.parse(document.getElementById("chart-data").textContent);
+  const holder = document.getElementById("chart-data");  // missing where a kind of study has no accuracies
+  const data = holder ? JSON.parse(holder.textContent) : { features: [], scenarios: [] };
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const shown = new Set(data.features.keys());
   let bands = true;

@@ -24,7 +24,7 @@ ON_DARK = {
     "#5a5a5a": "#b4b4b4", "#666666": "#a3abb5", "#9a9a9a": "#6d7580", "#bbbbbb": "#5c636d", "#e4e4e4": "#343a42",
     "#ffffff": "#1c2026",
 }  # fmt: skip
-"""What stands for a colour of a figure on a dark page; the same hue, lighter where it must be seen."""
+"""Replacement of each colour of a figure on a dark page: the same hue, lighter where it must be seen."""
 _DASHES: tuple[tuple[float, ...], ...] = ((5, 2), (1.5, 1.5), (6, 1.5, 1.5, 1.5), (3, 1))
 _MARKERS = ("o", "D", "s", "^", "v", "P")
 
@@ -46,12 +46,12 @@ class Style:
 
     @property
     def strong(self) -> bool:
-        """Whether it is what the study is about."""
+        """True for the sets that the study is about."""
         return self.colour in _STRONG
 
 
 def style_of(name: str) -> Style:
-    """Monosemantic sets strong, the baseline black, controls grey and dashed, any other baseline black and dotted."""
+    """Return the style of a variant: monosemantic ones strong, the baseline black, controls grey, others dotted."""
     role = role_of(name)
     if role is None:
         return Style("#000000", "#000000", "X", 1.4, (1, 2))
@@ -94,13 +94,13 @@ class Point(NamedTuple):
 
 
 def short(name: str, longest: int = LONGEST_NAME) -> str:
-    """On one line, cut where it is too long for a figure."""
+    """Return a name on one line, shortened where it is too long for a figure."""
     name = "".join(letter for letter in " ".join(name.split()) if letter.isprintable())
     return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 def label_ends(figure: Figure, axes: Axes, ends: Iterable[tuple[str, float, float]], longest: int) -> None:
-    """Names at the right end of their lines, cut where too long, moved apart where they would lie on each other."""
+    """Write names at the right end of their lines, shortened if too long and moved apart where they would overlap."""
     ends = sorted(ends, key=lambda end: end[2])
     figure.draw_without_rendering()  # settles the height of the axes
     low, high = axes.get_ylim()
@@ -116,13 +116,13 @@ def label_ends(figure: Figure, axes: Axes, ends: Iterable[tuple[str, float, floa
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Places at least ``gap`` apart and as near to the wanted ones, in rising order, as can be (least squares)."""
+    """Return rising positions at least ``gap`` apart that are nearest to the given ones (least squares)."""
     steps = gap * np.arange(len(wanted))
     return list(isotonic_regression(np.asarray(wanted) - steps) + steps)
 
 
 def annotate(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
-    """Names beside their points, each at the side where it covers least of points, error bars and other names."""
+    """Write names beside their points, each on the side where it covers least of points, error bars and other names."""
     figure.draw_without_rendering()  # settles the axes
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = [Bbox([(p.x[1], p.y[0]), (p.x[2], p.y[0])]) for p in points]

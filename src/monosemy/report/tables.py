@@ -3,14 +3,16 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from monosemy.errors import InputError
 from monosemy.results.statistics import MEAN, family_of, is_mean, mean_interval, single_kinds
 from monosemy.results.wording import kind_in_words
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # the terminal's tables need no matplotlib
 
 _CLEAN_LEVELS = {"label-noise": 0.0, "input-noise": 0.0, "few-labels": 1.0}
 FEATURE_METRICS = (
@@ -45,7 +47,7 @@ class StudyFigure:
     scenario: str
     stem: str
     alt: str
-    figure: Figure
+    figure: "Figure"
 
 
 class Table(NamedTuple):
@@ -91,7 +93,7 @@ def cells(table: pd.DataFrame) -> Iterator[Cell]:
 
 
 def clean_level(scenario: str) -> float | None:
-    """Where clean data stands on a scenario's scale of levels; None for a scenario without a scale."""
+    """Return the level of clean data on the scale of a scenario; None for a scenario without a scale."""
     return 0.0 if family_of(scenario) is not None else _CLEAN_LEVELS.get(scenario)
 
 
@@ -188,7 +190,7 @@ def metric_interval(results: pd.DataFrame, name: str, metric: str) -> tuple[floa
 
 
 def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
-    """What a feature set takes: seconds for an encoder, a fit, the probes of a seed, and in all; peak memory.
+    """Return the costs of each set: seconds of an encoder, a fit, the probes of a seed, and in all; peak memory.
 
     Returns: a row a feature set; means over what was measured, sums of seconds in all, the largest peak.
     """

@@ -1,6 +1,6 @@
-"""Families of scenarios: kinds of corruption that are tested one by one and quoted by their mean.
+"""Statistics over seeds: means, intervals, paired tests (SciPy) and Holm's correction (statsmodels).
 
-Means, intervals and paired comparisons over seeds; the tests are SciPy's and statsmodels'.
+Families of scenarios are kinds of corruption that are tested one by one and quoted by their mean.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ MEAN = "mean"
 
 
 def family_of(scenario: str) -> str | None:
-    """What comes before the kind in ``corruption:KIND`` and ``shift:GROUP/KIND``, delimiter included; else None.
+    """Return the part before the kind in ``corruption:KIND`` and ``shift:GROUP/KIND``, delimiter included; else None.
 
     The mean over the kinds is a scenario of the family too.
     """
@@ -27,20 +27,20 @@ def family_of(scenario: str) -> str | None:
 
 
 def is_mean(scenario: str) -> bool:
-    """Whether a scenario is the mean over the kinds of a family."""
+    """Return whether a scenario is the mean over the kinds of a family."""
     family = family_of(scenario)
     return family is not None and scenario == family + MEAN
 
 
 def single_kinds(scenarios: Iterable[str]) -> set[str]:
-    """Those whose family has a mean among the scenarios, which stands for them in tables and words."""
+    """Return the scenarios whose family has a mean among them, which represents them in tables and words."""
     present = list(dict.fromkeys(scenarios))
     averaged = {family_of(scenario) for scenario in present if is_mean(scenario)}
     return {scenario for scenario in present if family_of(scenario) in averaged and not is_mean(scenario)}
 
 
 def with_means(results: pd.DataFrame) -> pd.DataFrame:
-    """The results of a study with the mean accuracy over the kinds of each family as one more scenario.
+    """Return the results of a study with the mean accuracy over the kinds of each family as one more scenario.
 
     A row for each feature set, level and seed in which every kind of the family was tested. Families of one kind get
     none, and neither do those in which a kind is called "mean".
@@ -64,7 +64,7 @@ CONFIDENCE = 0.95
 
 
 def mean_interval(values: NDArray[np.floating]) -> tuple[float, float, float]:
-    """Mean and its two-sided 95 % Student-t interval.
+    """Return the mean and its two-sided 95 % Student-t interval.
 
     NaN bounds for fewer than two values, and where all are equal: a quantity that does not depend on the seed (clean
     accuracy of deterministic features of a frozen encoder) was measured once, not repeatedly.
@@ -77,7 +77,7 @@ def mean_interval(values: NDArray[np.floating]) -> tuple[float, float, float]:
 
 
 def paired_p_value(difference: NDArray[np.floating]) -> float:
-    """Two-sided p-value of the paired t-test that the mean difference is 0.
+    """Return the two-sided p-value of the paired t-test that the mean difference is 0.
 
     NaN for fewer than two values, and where all are equal, as for :func:`mean_interval`.
     """
@@ -87,7 +87,7 @@ def paired_p_value(difference: NDArray[np.floating]) -> float:
 
 
 def holm(p_values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Holm-corrected p-values; NaN stays NaN and does not count as a comparison."""
+    """Return Holm-corrected p-values; NaN stays NaN and does not count as a comparison."""
     corrected = np.full(len(p_values), np.nan)
     known = np.isfinite(p_values)
     if known.any():
@@ -96,7 +96,7 @@ def holm(p_values: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def summarise(results: pd.DataFrame, baseline: str = "dense") -> pd.DataFrame:
-    """One row a feature set, scenario and level: accuracy, and its paired difference to the baseline.
+    """Return a row per feature set, scenario and level: accuracy, and its paired difference to the baseline.
 
     Args:
         results: tidy table with features, scenario, level, seed, metric, value.
@@ -146,7 +146,7 @@ def summarise(results: pd.DataFrame, baseline: str = "dense") -> pd.DataFrame:
 def paired_gain(
     results: pd.DataFrame, name: str, other: str, scenario: str, level: float
 ) -> tuple[float, float, float]:
-    """Mean paired accuracy difference name - other in a cell, with its 95 % interval."""
+    """Return the mean paired accuracy difference name - other in a cell, with its 95 % interval."""
     cell = results[
         (results["metric"] == "accuracy") & (results["scenario"] == scenario) & (results["level"] == level)
     ].pivot(index="seed", columns="features", values="value")

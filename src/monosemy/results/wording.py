@@ -43,7 +43,7 @@ def cell_of(summary: pd.DataFrame, name: str, scenario: str, level: float) -> pd
 
 
 def in_points(difference: float) -> str:
-    return f"{100 * difference:+.1f} points"
+    return f"{round(100 * difference, 1) + 0.0:+.1f} points"  # never -0.0
 
 
 def kind_in_words(scenario: str) -> str:

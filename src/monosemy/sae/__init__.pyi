@@ -1,3 +1,4 @@
+from .config import SaeConfig as SaeConfig
 from .dictionary_learning import from_dictionary_learning as from_dictionary_learning
 from .dictionary_learning import to_dictionary_learning as to_dictionary_learning
 from .estimators import RandomDictionary as RandomDictionary

@@ -17,13 +17,12 @@ from monosemy.errors import InputError
 from monosemy.functional.codes import SparseCodes, stack_codes, to_csr, to_dense
 from monosemy.functional.reconstruction import explained_variance
 from monosemy.sae.activations import ACTIVATIONS, TopK
-from monosemy.sae.module import Autoencoder, Center, initialise
-from monosemy.sae.training import Dead, Trainer, TrainingConfig, train
+from monosemy.sae.config import ActivationName, Center, Dead
+from monosemy.sae.module import Autoencoder, initialise
+from monosemy.sae.training import Trainer, TrainingConfig, train
 
 _CHUNK = 4096
 """Rows encoded at once: bounds the (rows, n_latents) matrix in memory."""
-
-ActivationName = Literal["topk", "batchtopk", "relu", "jumprelu", "gated", "matryoshka"]
 
 
 class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

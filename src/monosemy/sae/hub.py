@@ -1,5 +1,6 @@
 """Sparse autoencoders in files, folders and on the Hugging Face hub: weights, a readable configuration, a model
-card."""
+card.
+"""
 
 import json
 import re

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from monosemy.errors import InputError, reason
 from monosemy.functional.autoencoder import Weights, decode, geometric_median, pre_activations
 from monosemy.functional.codes import SparseCodes
 from monosemy.sae.activations import ACTIVATIONS, Activation
+from monosemy.sae.config import Center
 
 FORMAT = "monosemy.sparse-autoencoder.v1"
 
@@ -114,9 +115,6 @@ class Autoencoder(nn.Module):
             raise InputError(f"its encoder has the shape {n_latents} x {n_inputs}")  # of any length, and no bytes
         activation = ACTIVATIONS[metadata["activation"]](n_latents, **metadata["settings"])
         return cls(n_inputs, n_latents, activation, metadata["widths"])
-
-
-Center = Literal["median", "mean"]
 
 
 def initialise(model: Autoencoder, z: Tensor, rng: torch.Generator, center: Center = "median") -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from monosemy.functional.monoscore import batch_mono_score, mono_loss
 from monosemy.functional.products import sparse_from, sparse_pays
 from monosemy.functional.reconstruction import aux_k
 from monosemy.sae.activations import Selecting
+from monosemy.sae.config import Dead
 from monosemy.sae.module import Autoencoder
 
 
@@ -98,9 +99,6 @@ def dense_loss(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> tup
         fraction = local / terms.total(local).clamp(min=1e-30)
         loss = loss + terms.aux_weight * fraction * aux_k(error, among_dead @ weights.decoder[dead])
     return loss, code
-
-
-Dead = Literal["aux", "resample", "none"]
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def with_levels(plan: PlanT, data: LabelledData, rates: tuple[float, ...] = ()) 
 
 @dataclass(frozen=True)
 class Training:
-    """What is done to the labels of train and validation."""
+    """Treatment of the train and validation labels."""
 
     kind: str = "clean"
     level: float = 0.0
@@ -143,7 +143,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is done to the test inputs; or which shifted set takes their place."""
+    """Treatment of the test inputs, or the shifted set that replaces them."""
 
     kind: str = "clean"
     """`clean`, a kind of input noise, `corruption:KIND`, or `shift:NAME` with the name as the data has it."""
@@ -161,7 +161,7 @@ class Evaluation:
 
     @property
     def seeded(self) -> bool:
-        """Whether every seed draws anew: input noise does; corruptions make one test set, as published."""
+        """True if every seed draws anew: input noise does; corruptions make one test set, as published."""
         return self.kind != "clean" and self.corruption is None and self.shift is None
 
 

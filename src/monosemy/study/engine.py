@@ -23,6 +23,7 @@ from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.core.files import atomic_path, write_text
+from monosemy.errors import InputError, as_resource_error, as_unwritable
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import summarise
 from monosemy.study.folder import COSTS, Meter, PeakMemory, Row, Spent, StudyFolder, costs_table
@@ -57,7 +58,7 @@ JobT = TypeVar("JobT", bound=Job)
 
 @dataclass(frozen=True)
 class StudyContext(Generic[PlanT, DataT]):
-    """What every job of a study is given; it travels to worker processes."""
+    """Plan, data and whatever else the jobs of a study share; it travels to worker processes."""
 
     plan: PlanT
     data: DataT
@@ -89,6 +90,8 @@ class StudyKind(ABC, Generic[PlanT, DataT, JobT]):
     """Libraries beside the usual ones whose versions must stay the same when a study is resumed."""
     baseline: ClassVar[str]
     """The variant that gains are measured against."""
+    distributed: ClassVar[bool] = False
+    """Whether several processes of torchrun can compute a job together."""
 
     @abstractmethod
     def load(self, plan: PlanT, on_progress: Progress) -> DataT:
@@ -166,7 +169,7 @@ def run_study(
     kind: StudyKind[PlanT, DataT, JobT],
     plan: PlanT,
     data: DataT,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     *,
     on_progress: Progress = no_progress,
     executor: ExecutorConfig | None = None,
@@ -185,9 +188,16 @@ def run_study(
         report: whether figures and ``report.html`` are written too.
 
     Raises:
-        InputError: the plan does not fit the data, or the folder holds another plan or other data, or is in use.
+        InputError: the plan does not fit the data, or the folder holds another plan or other data, or is in use; or
+            several processes run a kind of study that computes in one.
         ResourceError: not enough disk or memory, or a worker was lost; the folder can be resumed.
     """
+    if processes.world_size > 1 and not kind.distributed:
+        raise InputError(
+            f"`{kind.command}` computes a job in one process, but torchrun started {processes.world_size}; start it "
+            f"without torchrun."
+        )
+    folder = None if folder is None else Path(folder)
     plan = kind.resolve(plan, data)
     data = kind.check(plan, data, device)
     executor = (executor or ExecutorConfig()).for_device(device)
@@ -225,14 +235,14 @@ def judged(kind: StudyKind[Any, Any, Any], result: StudyResult) -> StudyResult:
     return replace(result, verdict=kind.verdict(result))
 
 
-def write_pages(kind: StudyKind[Any, Any, Any], result: StudyResult, folder: Path) -> None:
-    """Write the figures and the page of a result."""
+def write_pages(kind: StudyKind[Any, Any, Any], result: StudyResult, folder: Path) -> Path:
+    """Write the figures and the page of a result; return the path of the page."""
     from monosemy.report.figures import save_figures  # Matplotlib takes a while, and workers need none
     from monosemy.report.html import write_report
 
     sections = kind.sections(result)
     save_figures(result, folder, sections)
-    write_report(result, folder, kind.title, kind.command, sections)
+    return write_report(result, folder, kind.title, kind.command, sections)
 
 
 @contextmanager
@@ -321,8 +331,14 @@ def _outputs(
     if executor.name == "in-process" or processes.world_size > 1:
         alone = context.device == "cpu" and processes.world_size == 1
         for job in jobs:
-            with one_thread() if alone else nullcontext():
-                output, costs = _run_job(job, kind, context)
+            try:
+                with one_thread() if alone else nullcontext():
+                    output, costs = _run_job(job, kind, context)
+            except Exception as error:
+                known = as_unwritable(error) or as_resource_error(error)
+                if known is None:
+                    raise
+                raise known from error
             yield job, output, costs
         return
     sent = replace(context, on_progress=no_progress, device=executor.job_device(context.device))

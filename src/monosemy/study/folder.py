@@ -25,12 +25,12 @@ from monosemy.errors import InputError, reason
 
 COSTS = "costs.csv"
 PARTS = ("encoder_seconds", "fit_seconds", "probe_seconds", "seconds", "peak_mib")
-"""Training the encoder, fitting the features, training the probes, all of the block but the encoder; memory."""
+"""Training the encoder, fitting the features, training the probes, the whole job without the encoder; memory."""
 COLUMNS = ("features", "seeds", *PARTS)
 
 
 class Meter:
-    """Adds up what a piece of work takes, part by part."""
+    """Adds up the costs of a job, part by part."""
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
@@ -44,7 +44,7 @@ class Meter:
 
 
 class PeakMemory:
-    """The most memory that this process holds from now on, all of its libraries and data included; Linux only."""
+    """Peak memory of this process from now on, libraries and data included; Linux only."""
 
     def __init__(self) -> None:
         try:
@@ -54,7 +54,7 @@ class PeakMemory:
             self._known = False
 
     def mib(self) -> float:
-        """NaN where the system does not tell: a peak since the process began would be that of other work."""
+        """Return the peak in MiB; NaN where unknown: a peak since the process began would be that of other work."""
         if not self._known:
             return math.nan
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
@@ -62,17 +62,17 @@ class PeakMemory:
 
 
 Spent = Mapping[str, float]
-"""What a piece of work took, by parts."""
+"""Costs of a job by parts."""
 
 
 def costs_table(work: Iterable[tuple[str, int, Spent]]) -> pd.DataFrame:
-    """A row for each block: its feature set, number of seeds, and what it took; NaN for what was not measured."""
+    """Return a row per job: variant, number of seeds, and costs; NaN for those that were not measured."""
     rows = [[features, seeds, *(spent.get(part, math.nan) for part in PARTS)] for features, seeds, spent in work]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def logged_costs(log: Path) -> dict[str, Spent]:
-    """What each block took, from the log of a study; a line that a kill cut short is left out."""
+    """Return the costs of each job from the log of a study; a line that a kill cut short is left out."""
     spent: dict[str, Spent] = {}
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
@@ -85,7 +85,7 @@ def logged_costs(log: Path) -> dict[str, Spent]:
 
 
 def read_costs(path: Path) -> pd.DataFrame:
-    """The table of a finished study.
+    """Return the table of costs of a finished study.
 
     Raises:
         InputError: the file is no such table.
@@ -107,9 +107,9 @@ LOG = "log.jsonl"
 
 
 class StudyFolder:
-    """What is finished lies in ``cells/NAME.parquet``; a killed study goes on from there.
+    """The folder of a study: finished jobs are in ``cells/NAME.parquet``, from which a killed study resumes.
 
-    As a context it keeps other runs out until the block ends.
+    As a context manager it locks out other runs.
     """
 
     def __init__(
@@ -158,32 +158,32 @@ class StudyFolder:
         self._lock.release()
 
     def read(self, name: str) -> list[Row] | None:
-        """The rows of a cell; None where it is not there yet, or damaged, which is said."""
+        """Return the rows of a finished job; None if it is missing, or damaged, which is logged."""
         try:
             frame = pq.read_table(self._cell(name), page_checksum_verification=True).to_pandas()
         except FileNotFoundError:
             return None
         except (OSError, ValueError, pa.ArrowException) as error:
-            self._say_damaged(name, reason(error))
+            self._log_damaged(name, reason(error))
             return None
         if not set(ROW_COLUMNS) <= set(frame.columns):
-            self._say_damaged(name, "columns are missing")
+            self._log_damaged(name, "columns are missing")
             return None
         return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
-    def _say_damaged(self, name: str, why: str) -> None:
-        _logger.warning("The cell %s is damaged (%s); it is made again.", self._cell(name), why)
+    def _log_damaged(self, name: str, why: str) -> None:
+        _logger.warning("The cell %s is damaged (%s); it is computed again.", self._cell(name), why)
         self._log({"event": "damaged", "name": name})
 
     def write(self, name: str, rows: list[Row], **spent: float) -> None:
-        """Keep the rows of a finished cell, and log what it took."""
+        """Write the rows of a finished job, and log its costs."""
         with atomic_path(self._cell(name)) as temporary:
             pd.DataFrame(rows).to_parquet(temporary, index=False, write_page_checksum=True)
         known = {part: round(value, 3) for part, value in spent.items() if math.isfinite(value)}
         self._log({"event": "block", "name": name} | known)
 
     def costs(self) -> dict[str, Spent]:
-        """What each finished cell took, by its name."""
+        """Return the costs of each finished job by name."""
         return logged_costs(self.path / LOG)
 
     def _cell(self, name: str) -> Path:

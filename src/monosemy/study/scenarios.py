@@ -88,7 +88,9 @@ class LabelPlan(Plan):
     scenarios: Annotated[tuple[LabelScenario, ...], AfterValidator(once)] = ("label-noise",)
     """Conditions beside clean labels: label-noise, few-labels, given-labels."""
     label_noise: LabelNoise = LabelNoise()
+    """Noise of the train labels."""
     few_labels: FewLabels = FewLabels()
+    """Numbers of labels of the train rows."""
 
     @model_validator(mode="after")
     def _sections_are_used(self) -> Self:
@@ -109,4 +111,6 @@ class ScenarioPlan(LabelPlan):
     scenarios: Annotated[tuple[Scenario, ...], AfterValidator(once)] = ("label-noise",)  # type: ignore[assignment]
     """Conditions beside clean data: label-noise, given-labels, few-labels, input-noise, corruptions, shift."""
     input_noise: InputNoise = InputNoise()
+    """Noise of the inputs."""
     corruptions: Corruptions = Corruptions()
+    """Corruptions of the test images."""

@@ -1,6 +1,7 @@
 """The tables and figures that the toy model and separability add to their reports."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ from monosemy.theory.two_features import (
 from monosemy.theory.verdict import lead_words, moments_of, score_name, sweep_gains
 
 _COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#D55E00", "#56B4E9")
-_TITLE = {"pad": 8, "fontsize": 10.5}
+_TITLE: dict[str, Any] = {"pad": 8, "fontsize": 10.5}
 
 
 def toy_sections(result: StudyResult) -> list[Section]:
@@ -125,19 +126,19 @@ def _partner_order(gram: NDArray[np.float64]) -> list[int]:
 @HOUSE_STYLE
 def phase_figure(sweep: pd.DataFrame, grid: SweepConfig) -> Figure:
     """Draw where mono is better than poly: sparsity against m / n, tasks as rows, noise as columns; blue for mono."""
-    gains = sweep_gains(sweep).set_index(["task", "scenario"])
+    gains = sweep_gains(sweep)
     scenarios = {
         "clean": "Clean labels",
         "label-noise": f"Label noise, {100 * grid.label_noise:.3g} % of the limit",
         "input-noise": f"Input noise {grid.input_noise:g}",
     }
     names = {"all": "All features", "kept": "Kept features"}
-    tasks = [task for task in names if task in gains.index.get_level_values("task")]
+    tasks = [task for task in names if task in set(gains["task"])]
     figure, axes = _panels(len(tasks), len(scenarios), 11.4, 3.1 * len(tasks) + 0.4)
     for i, task in enumerate(tasks):
         for j, (scenario, name) in enumerate(scenarios.items()):
             axis: Axes = axes[i, j]
-            cell = gains.loc[(task, scenario)]
+            cell = gains[(gains["task"] == task) & (gains["scenario"] == scenario)]
             wide = [cell.pivot(index="dimensions", columns="sparsity", values=v) for v in ("gain", "low", "high")]
             mean, low, high = (t.reindex(list(grid.dimensions), columns=list(grid.sparsities)).to_numpy() for t in wide)
             image = axis.imshow(mean, cmap="RdBu", vmin=-40, vmax=40, origin="lower", aspect="auto")
@@ -310,7 +311,7 @@ def threshold_figure(results: pd.DataFrame, plan: SeparabilityPlan) -> Figure:
     return figure
 
 
-def _exact_thresholds(grid: Sequence[float], weights: tuple[float, float], input_noise: float) -> Iterator[float]:
+def _exact_thresholds(grid: Iterable[float], weights: tuple[float, float], input_noise: float) -> Iterator[float]:
     for s in grid:
         mono, poly = (two_feature_moments(s, w, input_noise) for w in (MONO, weights))
         yield 100 * overtaking(mono, poly).threshold

@@ -320,11 +320,11 @@ def _simulation_rows(n_classes: int, sparsity: float, plan: SeparabilityPlan) ->
     seeds = _seeds(plan)
     simulation = simulate_classes(n_classes, sparsity, grid, seeds, plan.n_samples)
     rows = [
-        _row(SCORES[k], grid[e], seeds[number], "J", value)
+        _row(SCORES[k], float(grid[e]), seeds[number], "J", float(value))
         for (number, k, e), value in np.ndenumerate(simulation.separability)
     ]
     return rows + [
-        _row(SCORES[k + 1], 0, seeds[number], "threshold", value)
+        _row(SCORES[k + 1], 0, seeds[number], "threshold", float(value))
         for (number, k), value in np.ndenumerate(simulation.threshold)
     ]
 

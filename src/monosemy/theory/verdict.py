@@ -88,20 +88,21 @@ def sweep_gains(sweep: pd.DataFrame) -> pd.DataFrame:
 
 def _sweep_sentences(sweep: pd.DataFrame) -> list[str]:
     """Return the number of cells in which mono is clearly better or worse, and how noise changes that."""
-    gains = sweep_gains(sweep).set_index(["task", "scenario", "dimensions", "sparsity"]).sort_index()
+    gains = sweep_gains(sweep).set_index(["dimensions", "sparsity"]).sort_index()
     sentences = []
     for task, name in (("all", "all features"), ("kept", "the features that mono keeps")):
-        if task not in gains.index.get_level_values("task"):
+        if task not in set(gains["task"]):
             continue
-        clean = gains.loc[task, "clean"]
+        of_task = gains[gains["task"] == task]
+        clean = of_task[of_task["scenario"] == "clean"]
         parts = [f"on clean labels mono improves on poly in {_count(clean['low'] > 0)} and is worse in "
                  f"{_count(clean['high'] < 0)}"]  # fmt: skip
         for scenario, words in (("label-noise", "label noise"), ("input-noise", "input noise")):
-            noisy = gains.loc[task, scenario]
+            noisy = of_task[of_task["scenario"] == scenario]
             parts.append(
                 f"under {words} in {_count(noisy['low'] > 0)} and {_count(noisy['high'] < 0)} (noise moves the "
-                f"difference clearly towards mono in {_count(noisy['low'] > clean['high'])}, and makes mono better where it was "
-                f"worse in {_count((clean['high'] < 0) & (noisy['low'] > 0))})"
+                f"difference clearly towards mono in {_count(noisy['low'] > clean['high'])}, and makes mono better "
+                f"where it was worse in {_count((clean['high'] < 0) & (noisy['low'] > 0))})"
             )
         sentences.append(
             f"Sweep, largest of {name}, {len(clean)} cells, 95 % intervals without correction: {'; '.join(parts)}."
@@ -150,8 +151,8 @@ def separability_verdict(result: StudyResult) -> Verdict:
     sentences = [f"Label noise at which J of x1 exceeds J of {poly_name}: {'; '.join(leads)}."]
     if plan.weights == (1.0, 1.0) and plan.input_noise == 0:
         sentences.append(
-            f"For x1 - x2 the two cross at every S between 0 and (2 + √11) / 7 = {ALWAYS_AHEAD_SPARSITY:.3f}; beyond it "
-            f"x1 leads without noise, and at S = 0 it never leads."
+            f"For x1 - x2 the two cross at every S between 0 and (2 + √11) / 7 = {ALWAYS_AHEAD_SPARSITY:.3f}; beyond "
+            f"it x1 leads without noise, and at S = 0 it never leads."
         )
     eta = np.linspace(0, 0.499, 200)
     scale_free = []

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from monosemy.core.distributed import Processes
 from monosemy.seeding import torch_rng
+from monosemy.training.config import steps_in_epoch
 
 _TORCH = {"uint8": torch.uint8, "float32": torch.float32}
 _BLOCK = 4096
@@ -19,11 +20,6 @@ _SMALL = 2**31
 """Bytes up to which images of a file are read into memory whole."""
 _AHEAD = 4
 """Number of batches that are read ahead if the images are not on the device."""
-
-
-def steps_in_epoch(n: int, batch_size: int) -> int:
-    """Return the number of whole batches in n samples, at least one; each epoch leaves out other samples."""
-    return max(1, n // batch_size)
 
 
 def row_batches(n: int, batch_size: int, seed: int, steps: range, processes: Processes) -> Iterator[Tensor]:

@@ -4,11 +4,9 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, cast
+from typing import cast
 
 import torch
-from annotated_types import Ge
-from pydantic import BaseModel, ConfigDict
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -17,9 +15,10 @@ from monosemy.core.console import OnLoss
 from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.errors import InputError
 from monosemy.seeding import derive_seed
-from monosemy.training.batches import ImageRows, row_batches, steps_in_epoch
+from monosemy.training.batches import ImageRows, row_batches
 from monosemy.training.checkpoint import RunFolder
-from monosemy.training.optimizers import OptimizerConfig, make_optimizer, set_lr, warmup_cosine
+from monosemy.training.config import TrainingConfig, steps_in_epoch
+from monosemy.training.optimizers import make_optimizer, set_lr, warmup_cosine
 
 LossOfBatch = Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]
 """(network, images on the device, their rows, generator of the step) -> scalar loss."""
@@ -27,29 +26,6 @@ OnEpoch = Callable[[], dict[str, float]]
 """Called after each epoch in the main process; returns further columns of the log."""
 _READ_EVERY = 20
 """Steps between reads of the losses on a GPU: each read waits for the GPU."""
-
-
-class TrainingConfig(BaseModel):
-    """Length, batches and optimiser of a training."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    epochs: Annotated[int, Ge(1)] = 200
-    steps: Annotated[int, Ge(1)] | None = None
-    """Total number of optimiser steps, instead of epochs."""
-    batch_size: Annotated[int, Ge(2)] = 256
-    """Images a step, over all processes."""
-    optimizer: OptimizerConfig = OptimizerConfig()
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of matrix products and convolutions (autocast); losses and weights stay float32."""
-    compile: bool = False
-    """Compile the network by torch.compile."""
-    seed: int = 0
-    """Seed of the initialisation, the batches and the augmentations."""
-
-    def n_steps(self, n: int) -> int:
-        """Return the total number of steps for n images."""
-        return self.steps or self.epochs * steps_in_epoch(n, self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -74,8 +50,8 @@ class TrainingJob:
 def train(job: TrainingJob) -> bool:
     """Train the network in place; return False if the time ran out before the last step.
 
-    The global random state is restored afterwards. With a folder, training resumes from the last checkpoint and ends
-    with the same weights, bit for bit on a CPU.
+    Global random state is as before afterwards. With a folder training goes on from the last checkpoint, to the same
+    weights bit for bit on the same CPU.
 
     Raises:
         InputError: the loss or a weight became infinite or NaN (the last good checkpoint stays), the batch cannot be

@@ -2,53 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from annotated_types import Ge, Gt, Lt
-from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from monosemy.errors import InputError
+from monosemy.training.config import OptimizerConfig
 
-OptimizerName = Literal["lars", "sgd", "adamw"]
-_BY_NAME = {"sgd": {"lr": 0.1, "weight_decay": 5e-4}, "adamw": {"lr": 1e-3, "weight_decay": 0.05}}
 _EPS = 1e-8
-
-
-class OptimizerConfig(BaseModel):
-    """An optimiser and its schedule; the defaults are those of SimCLR and NCL on CIFAR (arXiv 2403.12459).
-
-    Weight decay spares biases and normalisations (parameters with one dimension) with LARS and AdamW; SGD decays all.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: OptimizerName = "lars"
-    lr: Annotated[float, Gt(0)] = 0.4
-    """Peak learning rate; default 0.4 for lars, 0.1 for sgd, 0.001 for adamw."""
-    lr_scaling: bool = False
-    """Multiply lr by batch size / 256."""
-    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
-    """Momentum of SGD (Nesterov's) and LARS; the first beta of AdamW, whose second is 0.999."""
-    weight_decay: Annotated[float, Ge(0)] = 1e-4
-    """Weight decay; default 0.0001 for lars, 0.0005 for sgd, 0.05 for adamw (decoupled)."""
-    eta: Annotated[float, Gt(0)] = 0.02
-    """Trust coefficient of LARS: the step as a fraction of a weight's norm, before lr."""
-    clip_lars: bool = True
-    """Clip the trust ratio of LARS, so that it only makes steps smaller than SGD's."""
-    warmup: Annotated[float, Ge(0), Lt(1)] = 0.05
-    """Fraction of the steps in which lr rises linearly; then it falls to 0 by a cosine."""
-    grad_clip: Annotated[float, Gt(0)] | None = None
-    """Maximum norm of the whole gradient."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_by_name(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("name"), str):
-            return _BY_NAME.get(values["name"], {}) | values
-        return values
 
 
 class LARS(Optimizer):

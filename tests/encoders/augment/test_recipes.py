@@ -13,8 +13,6 @@ from monosemy.encoders.augmentation import (
     AUGMENTATIONS,
     JITTER,
     PRESETS,
-    AugmentationName,
-    AugmentConfig,
     Draws,
     _by_mask,
     _by_rows,
@@ -23,6 +21,7 @@ from monosemy.encoders.augmentation import (
     draw,
     make_augmentation,
 )
+from monosemy.encoders.config import AugmentationName, AugmentConfig
 from monosemy.encoders.transforms import gaussian_blur
 from monosemy.errors import InputError
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from monosemy.encoders import text as text_module
+from monosemy.lm.config import PreferenceConfig
 from monosemy.lm.judge import judge_answers
-from monosemy.lm.preferences import PreferenceConfig, load_preferences
+from monosemy.lm.preferences import load_preferences
 from monosemy.lm.toxicity import ToxicityJudge, fit_toxicity_judge, toxicity_judge
 
 RUDE = ("damn", "stupid", "ugly")
@@ -71,7 +72,9 @@ def test_tidiness_is_no_sign(encoder: Counting, pairs: str) -> None:
     """Capitals, closing marks and spaces differ between toxic sentences and rewrites, but are not what is judged."""
     judge = toxicity_judge(pairs, encoder="fake/encoder")
     scores = judge.score(["p"] * 3, ["The Dog  is here.", "the dog is here !", "the dog is here"])
-    assert scores[0] == scores[1] == scores[2]
+    # The same numbers in three rows of one float32 product, which may add up each row in another order: four terms
+    # below 2 are off by some 2e-7, and a probability by as much of itself.
+    np.testing.assert_allclose(scores, scores[0], rtol=1e-6)
     assert np.isfinite(judge.score(["p"], ["  "])).all()
 
 

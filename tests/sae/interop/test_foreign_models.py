@@ -40,7 +40,8 @@ def same_as_recorded(model: Autoencoder, folder: Path, tolerance: float = 2e-6) 
     codes = model.encode(z)
     np.testing.assert_allclose(to_dense(codes).numpy(), expected["codes"], rtol=tolerance, atol=tolerance)
     np.testing.assert_array_equal(to_dense(codes).numpy() > 0, expected["codes"] > 0)
-    np.testing.assert_allclose(model.decode(codes).numpy(), expected["reconstruction"], rtol=tolerance, atol=4e-6)
+    # Reconstructions are float32 sums of terms of up to 50, each rounded by up to 2e-6, some of which cancel.
+    np.testing.assert_allclose(model.decode(codes).numpy(), expected["reconstruction"], rtol=tolerance, atol=1e-5)
 
 
 def test_every_variant_was_recorded() -> None:

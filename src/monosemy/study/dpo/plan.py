@@ -8,8 +8,16 @@ from annotated_types import Ge, Gt, Len
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from monosemy.core.config import Plan
-from monosemy.lm.config import AlignmentConfig, JudgeConfig, Loss, MeasureConfig, Objective, WarmUp, parse_judge
-from monosemy.lm.preferences import PreferenceConfig
+from monosemy.lm.config import (
+    AlignmentConfig,
+    JudgeConfig,
+    Loss,
+    MeasureConfig,
+    Objective,
+    PreferenceConfig,
+    WarmUp,
+    parse_judge,
+)
 from monosemy.results.variants import Role, register_family
 from monosemy.study.scenarios import once
 
@@ -58,6 +66,7 @@ class DpoPlan(Plan):
     """A comparison of trainings from preferences: models, objectives, seeds."""
 
     kind: Literal["dpo"] = "dpo"
+    """Kind of study."""
     models: Annotated[tuple[str, ...], Len(1), AfterValidator(once)]
     """Folders or names of causal language models."""
     data: PreferenceConfig
@@ -76,7 +85,9 @@ class DpoPlan(Plan):
     warm_up: WarmUp | None = None
     """Supervised training on the chosen answers before; its result is the reference model."""
     training: AlignmentConfig = AlignmentConfig()
+    """Settings of preference training."""
     measuring: MeasureConfig = MeasureConfig()
+    """Settings of the measurements."""
     judge: Annotated[JudgeConfig | None, BeforeValidator(_judge)] = None
     """Judge of the answers as KIND:MODEL, such as toxicity:pairs.jsonl or llama-guard."""
     held_out: str | None = None
@@ -94,7 +105,8 @@ class DpoPlan(Plan):
             raise ValueError("widths make models with random weights, which have no preferences; add a warm_up")
         if self.widths and len(self.models) > 1:
             raise ValueError("widths are those of one model's architecture; give one model")
-        if "rank" in self.training.model_fields_set and self.training.method == "full":
+        # The default is in every plan.yaml, and means nothing there.
+        if self.training.rank != AlignmentConfig().rank and self.training.method == "full":
             raise ValueError("training.rank is that of an adapter; set training.method=lora, or leave it out")
         names = [variant.name for variant in variants(self)]
         repeated = next((name for name in names if names.count(name) > 1), None)

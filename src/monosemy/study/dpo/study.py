@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from monosemy.core.cache import fingerprint
-from monosemy.core.console import Progress
+from monosemy.core.console import Progress, no_progress
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import ExecutorConfig
 from monosemy.core.files import write_text
@@ -99,7 +99,7 @@ class DpoStudy(StudyKind[DpoPlan, PreferenceData, TrainingJob]):
     packages = ("transformers", "trl", "peft")
     baseline = BASELINE
 
-    def load(self, plan: DpoPlan, on_progress: Progress) -> PreferenceData:
+    def load(self, plan: DpoPlan, on_progress: Progress = no_progress) -> PreferenceData:
         """Load the pairs."""
         return PreferenceData(load_preferences(plan.data, plan.seed))
 

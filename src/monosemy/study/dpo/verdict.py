@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from monosemy.report.figures import HOUSE_STYLE
-from monosemy.report.tables import Section, StudyFigure, Table, p_text
+from monosemy.report.tables import NOTHING, Section, StudyFigure, Table, p_text
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import holm, mean_interval, paired_p_value
+from monosemy.results.variants import register_family
 from monosemy.results.wording import SIGNIFICANT, few_seeds
 from monosemy.study.dpo.plan import BASE, BASELINE, variants
 
@@ -93,7 +94,7 @@ def layers_figure(result: StudyResult, model: str) -> Figure:
                   markersize=4, label="before" if name == BASE else name)  # fmt: skip
         if not np.isnan(ends[:, 1:]).any():
             axes.fill_between(depth, ends[:, 1], ends[:, 2], color=colour, alpha=0.12, linewidth=0)
-    axes.set_title(f"Feature decorrelation by layer: {model}", pad=8)
+    axes.set_title("Feature decorrelation by layer", pad=8)
     axes.set_xlabel("Relative depth")
     axes.set_ylabel("1 - mean cosine of prompts")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
@@ -181,6 +182,8 @@ def _warnings(result: StudyResult, sizes: dict[str, int]) -> list[str]:
 def dpo_sections(result: StudyResult) -> list[Section]:
     """Return means, differences to DPO and figures of each model, and a figure across models."""
     sizes = _n_parameters(result)
+    # Weights are the plan's, so the names that carry them are known only now.
+    register_family({v.name: v for v in variants(result.plan) if v.name not in (BASE, BASELINE)})
     sections = []
     for model in sizes:
         rows = result.summary[result.summary["model"] == model]
@@ -207,7 +210,7 @@ def _tables(model: str, rows: pd.DataFrame) -> list[Table]:
         lines = []
         for name in [name for name in names if name not in (BASE, BASELINE)]:
             row = _row(rows, name, metric)
-            interval = _interval(row["gain_low"], row["gain_high"]).strip()
+            interval = _interval(row["gain_low"], row["gain_high"]).strip() or NOTHING
             lines.append((name, (f"{row['gain']:+.3g}", interval, p_text(float(row["p_holm"])))))
         if lines:
             heading = f"{model}: difference to dpo, {title}"

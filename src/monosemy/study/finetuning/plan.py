@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Len
 from pydantic import AfterValidator
 
-from monosemy.data.dataset import DataConfig
-from monosemy.encoders.finetuning import FinetuneConfig
-from monosemy.encoders.image import ENCODER_FILE
+from monosemy.data.config import DataConfig
+from monosemy.encoders.config import ENCODER_FILE, FinetuneConfig
 from monosemy.results.variants import Role, register_family
 from monosemy.study.scenarios import LabelNoise, LabelPlan, once
 
@@ -55,6 +54,7 @@ class FinetunePlan(LabelPlan):
     """A comparison of finetuned image networks."""
 
     kind: Literal["finetuning"] = "finetuning"
+    """Kind of study."""
     data: DataConfig = DataConfig()
     """Labelled images."""
     encoders: Annotated[tuple[Annotated[Path, AfterValidator(_file)], ...], Len(1)]
@@ -62,6 +62,8 @@ class FinetunePlan(LabelPlan):
     variants: Annotated[tuple[VariantName, ...], Len(1), AfterValidator(once)] = tuple(VARIANTS)
     """Ways of finetuning: ce, nce, ce-early, nce-early, ce-smooth, ce-decay."""
     label_noise: LabelNoise = LabelNoise(levels=(0.3, 0.6, 0.9))
+    """Noise of the train labels."""
     training: FinetuneConfig = FinetuneConfig()
+    """Settings of finetuning."""
     n_seeds: Annotated[int, Ge(1)] = 3
     """Number of networks of every kind; each draws noise, head and batches anew."""

@@ -10,12 +10,13 @@ import yaml
 from numpy.typing import NDArray
 
 from monosemy.core.config import merged
-from monosemy.core.console import Progress
+from monosemy.core.console import Progress, no_progress
 from monosemy.core.executors import ExecutorConfig
 from monosemy.data import digits
 from monosemy.data.dataset import Inputs, LabelledData, take
 from monosemy.data.load import load_data
-from monosemy.encoders.finetuning import Classifier, FinetuneConfig, finetune
+from monosemy.encoders.config import FinetuneConfig
+from monosemy.encoders.finetuning import Classifier, finetune
 from monosemy.encoders.image import describe_encoder, load_encoder
 from monosemy.errors import InputError
 from monosemy.report.tables import Section
@@ -76,7 +77,7 @@ class FinetuningStudy(StudyKind[FinetunePlan, LabelledData, NetworkJob]):
     jobs_title = "Networks"
     baseline = BASELINE
 
-    def load(self, plan: FinetunePlan, on_progress: Progress) -> LabelledData:
+    def load(self, plan: FinetunePlan, on_progress: Progress = no_progress) -> LabelledData:
         """Load the images, in the size that the encoder takes where the plan names none."""
         files_by_base(_existing(plan.encoders))
         size = plan.data.image_size or image_side(plan.encoders)

@@ -11,8 +11,8 @@ from monosemy.core.cache import fingerprint
 from monosemy.data.dataset import LabelledData, Split, subsample
 from monosemy.errors import InputError
 from monosemy.lm.classification import label_words, load_classification, prompt_splits
-from monosemy.lm.config import Task
-from monosemy.lm.instructions import InstructionConfig, load_instructions
+from monosemy.lm.config import InstructionConfig, Task
+from monosemy.lm.instructions import load_instructions
 from monosemy.lm.prompts import PromptTemplate, Row
 from monosemy.lm.tokenization import fit_context
 from monosemy.study.folder import data_fingerprint
@@ -177,5 +177,5 @@ def truncate_text(text: str, tokenizer: Any, n_tokens: int) -> str:
 def _too_long(n: int, split: str, name: str, n_tokens: int) -> InputError:
     return InputError(
         f"{n:,} {split} rows of {name} are longer than the {n_tokens} tokens that the model reads; leave them out by "
-        f"--on-long drop, or shorten them by --on-long truncate."
+        f"--set data.on_long=drop, or shorten them by --set data.on_long=truncate."
     )

@@ -8,8 +8,7 @@ from annotated_types import Ge, Gt, Len, Lt
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from monosemy.core.config import Config, merged
-from monosemy.lm.config import AdapterConfig, Dtype, JudgeConfig, Task, parse_judge
-from monosemy.lm.instructions import InstructionFormat
+from monosemy.lm.config import AdapterConfig, Dtype, InstructionFormat, JudgeConfig, Task, parse_judge
 from monosemy.lm.prompts import PromptTemplate
 from monosemy.results.variants import Role, register_family
 from monosemy.study.scenarios import FewLabels, LabelNoise, LabelPlan, once
@@ -56,9 +55,7 @@ def _mono(name: MethodName, formula: str) -> Method:
 METHODS: dict[MethodName, Method] = {
     method.name: method
     for method in (
-        Method(
-            "base", "the model as it came; of a classifier the head alone is trained", "control", {"method": "head"}
-        ),
+        Method("base", "no adapter; a classifier trains its head", "control", {"method": "head"}),
         Method("lora", "LoRA", "baseline", {"method": "lora"}),
         Method("lora-decay", "LoRA, weight decay 0.1", "control", {"method": "lora", "weight_decay": 0.1}),
         Method("lora-half", "LoRA, half of alpha", "control", {"method": "lora"}, alpha_factor=0.5),
@@ -79,7 +76,7 @@ _LANGUAGE_MODEL_SETTINGS = ("held_out", "judge", "judge_prompts", "lm_eval")
 
 
 class LoraSource(Config):
-    """Where the texts come from and how they are read."""
+    """The source of the texts and how it is read."""
 
     source: str
     """A table, a pattern of such files, or a data set's id: texts with labels, instructions (Dolly, Alpaca), messages,
@@ -126,9 +123,11 @@ class LoraPlan(LabelPlan):
     """A comparison of adapters: model, data, methods, conditions, seeds, and what is measured."""
 
     kind: Literal["lora"] = "lora"
+    """Kind of study."""
     model: str
     """Folder or name of a language model, or of a text encoder to classify with."""
     data: LoraSource
+    """The source of the data and how it is read."""
     methods: Annotated[tuple[MethodName, ...], Len(1), AfterValidator(once)] = (
         "base",
         "lora",
@@ -140,7 +139,9 @@ class LoraPlan(LabelPlan):
     scenarios: Annotated[tuple[Literal["label-noise", "few-labels"], ...], AfterValidator(once)] = ()
     """Conditions beside clean labels: label-noise, few-labels."""
     label_noise: LabelNoise = LabelNoise(levels=(0.2, 0.4))
+    """Noise of the train labels."""
     few_labels: FewLabels = FewLabels(fractions=(0.1, 0.5))
+    """Numbers of labels."""
     training: AdapterConfig = AdapterConfig()
     """Settings of all adapters; method, placement, activation, learning rate and seed come from the rest of the
     plan."""

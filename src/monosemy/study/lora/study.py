@@ -8,14 +8,15 @@ from pathlib import Path
 import pandas as pd
 
 from monosemy.core.cache import fingerprint
-from monosemy.core.console import Progress
+from monosemy.core.console import Progress, no_progress
 from monosemy.core.environment import one_thread
 from monosemy.core.executors import ExecutorConfig
+from monosemy.data.sources import read_lines
 from monosemy.errors import InputError
 from monosemy.lm.adapter_training import insert_adapter
 from monosemy.lm.dpo_evaluation import sample_texts
 from monosemy.lm.instructions import held_out_texts
-from monosemy.lm.judge import make_judge
+from monosemy.lm.judge import judge_answers, make_judge
 from monosemy.lm.models import model_fingerprint
 from monosemy.report.tables import Section
 from monosemy.results.result import StudyResult, Verdict
@@ -37,8 +38,9 @@ class LoraStudy(StudyKind[LoraPlan, LoraData, AdapterJob]):
     jobs_title = "Adapters"
     packages = ("transformers", "peft", "trl")
     baseline = BASELINE
+    distributed = True
 
-    def load(self, plan: LoraPlan, on_progress: Progress) -> LoraData:
+    def load(self, plan: LoraPlan, on_progress: Progress = no_progress) -> LoraData:
         """Load the texts."""
         return load_lora_data(plan.data, plan.seed)
 
@@ -55,7 +57,11 @@ class LoraStudy(StudyKind[LoraPlan, LoraData, AdapterJob]):
         elif plan.scenarios:
             raise InputError(f"{data.name} has no labels to make noisy or few; leave the scenarios out.")
         if plan.judge is not None:
-            make_judge(plan.judge)
+            judge = make_judge(plan.judge)
+            with one_thread():  # what a judge lacks shows when it first judges
+                judge_answers(judge, ["Hello"], ["Hello."])
+        if plan.judge_prompts is not None:
+            read_lines(plan.judge_prompts, "list of prompts")
         texts = [] if plan.held_out is None else held_out_texts(plan.held_out)
         loaded = load_base(plan, data, device, seed=0)
         n_tokens = min(plan.training.max_tokens or loaded.context, loaded.context)

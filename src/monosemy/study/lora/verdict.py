@@ -189,7 +189,7 @@ def _ability_tables(results: pd.DataFrame) -> tuple[Table, ...]:
         rows.append((name, cells))
     return tuple(
         Table(
-            "Answers and forgetting",
+            "Scores on test answers and held-out texts",
             tuple(_ABILITIES.get(metric, metric) for metric in metrics[start : start + 4]),
             tuple((name, tuple(cells[start : start + 4])) for name, cells in rows),
         )

@@ -289,7 +289,13 @@ def run_cleanlab(job: CleanlabJob, context: BlockContext) -> list[Row]:
             lr=plan.probe.lr,
             min_steps=plan.probe.min_steps,
         )
-        model = CleanLearning(probe, seed=derive_seed(plan.seed, "cleanlab", seed) % 2**31, verbose=False)
+        # Its process pool relies on forked globals, which the workers of joblib do not have.
+        model = CleanLearning(
+            probe,
+            seed=derive_seed(plan.seed, "cleanlab", seed) % 2**31,
+            find_label_issues_kwargs={"n_jobs": 1},
+            verbose=False,
+        )
         model.fit(train, labels)
         accuracy = float((model.predict(test) == data.test.labels).mean())
         rows.append(_row(CLEANLAB, cell, seed, "accuracy", accuracy))

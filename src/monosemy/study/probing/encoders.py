@@ -2,82 +2,32 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import model_validator
 
 from monosemy.core.cache import Stage, cache, cached_array
-from monosemy.core.config import Config
 from monosemy.core.console import Progress, no_progress
 from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.data.dataset import Images, Inputs, Kind, LabelledData
-from monosemy.encoders.contrastive import Method, PretrainConfig, pretrain
-from monosemy.encoders.image import (
-    ENCODER_FILE,
-    ImageEncoder,
-    Layer,
-    describe_encoder,
-    embed,
-    load_encoder,
-    save_encoder,
-)
+from monosemy.encoders.config import ENCODER_FILE, PretrainConfig
+from monosemy.encoders.contrastive import pretrain
+from monosemy.encoders.image import ImageEncoder, describe_encoder, embed, load_encoder, save_encoder
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError
+from monosemy.study.probing.plan import METHODS, Base, EncoderConfig
 
-Base = Literal["dense", "ncl"]
-METHODS: dict[Base, Method] = {"dense": "simclr", "ncl": "ncl"}
 _ENCODERS = Stage("encoders", 1, ("torch",), __name__)
 _EMBEDDINGS = Stage("image-embeddings", 1, ("torch",), __name__)
-
-
-class EncoderConfig(Config):
-    """The encoder that turns inputs into embeddings; as text, the name alone."""
-
-    name: str = "auto"
-    """Files or folders of `monosemy pretrain`, a text model, contrastive (trained on the images), or none."""
-    contrastive: PretrainConfig | None = None
-    """Training of `contrastive`, small by default; method and seed are the study's."""
-    files: tuple[Path, ...] = ()
-    """Encoders of `monosemy pretrain`: one of a kind for all seeds, or one for each."""
-    layer: Layer = "features"
-    """Layer of encoder files whose output is used: features or backbone."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, values: Any) -> Any:
-        if isinstance(values, str):
-            values = {"name": values}
-        if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
-            return values
-        if values["name"] == "auto":
-            return {name: value for name, value in values.items() if name != "name"}
-        files = encoder_files(values["name"])
-        return {**values, "name": "files", "files": files} if files else values
-
-    @model_validator(mode="after")
-    def _settings_are_used(self) -> Self:
-        if self.layer != "features" and self.name not in ("auto", "files"):
-            raise ValueError(f"the layer {self.layer!r} needs encoder files; name them by encoder.name")
-        if self.contrastive is not None and self.name not in ("auto", "contrastive"):
-            raise ValueError(f"the settings contrastive do not fit the encoder {self.name!r}; remove them")
-        return self
 
 
 def default_encoder(kind: Kind) -> str:
     """Return the name of the default encoder of a kind of inputs."""
     return {"embeddings": "none", "images": "contrastive", "texts": MINILM}[kind]
-
-
-def encoder_files(names: str) -> tuple[Path, ...]:
-    """Return the encoder files that comma-separated names of files or folders stand for; none for other names."""
-    parts = [part.strip() for part in names.split(",") if part.strip()]
-    files = [Path(part) / ENCODER_FILE if (Path(part) / ENCODER_FILE).is_file() else Path(part) for part in parts]
-    return tuple(files) if all(path.suffix == ".safetensors" for path in files) else ()
 
 
 def image_side(files: Sequence[Path]) -> int | None:

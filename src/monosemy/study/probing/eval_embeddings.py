@@ -14,8 +14,8 @@ from monosemy.core.executors import ExecutorConfig, run_jobs
 from monosemy.data.dataset import Images, LabelledData
 from monosemy.errors import InputError
 from monosemy.study.conditions import Cell, Evaluation, corrupted, corruption_rng, evaluation_inputs, evaluation_split
-from monosemy.study.probing.encoders import Base, EncoderBank
-from monosemy.study.probing.plan import ProbingPlan
+from monosemy.study.probing.encoders import EncoderBank
+from monosemy.study.probing.plan import Base, ProbingPlan
 
 FOLDER = "eval_embeddings"
 _VALUES_AT_ONCE = 2**25

@@ -12,11 +12,12 @@ from monosemy.core.executors import ExecutorConfig
 from monosemy.data import digits
 from monosemy.data.dataset import Inputs, LabelledData
 from monosemy.data.load import from_arrays, load_data
-from monosemy.encoders.contrastive import STUDY_PRETRAINING
+from monosemy.encoders.config import STUDY_PRETRAINING
 from monosemy.errors import InputError, needs_extra
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import with_means
+from monosemy.results.variants import register_family
 from monosemy.study.conditions import conditions, evaluation_inputs, make_cells, with_levels
 from monosemy.study.engine import StudyContext, StudyKind, run_study
 from monosemy.study.folder import Row, data_fingerprint
@@ -25,6 +26,8 @@ from monosemy.study.probing.encoders import EncoderBank, bases_of, default_encod
 from monosemy.study.probing.gallery import restore_gallery, write_study_gallery
 from monosemy.study.probing.plan import BASELINE, ProbingPlan
 from monosemy.study.probing.verdict import probing_verdict
+
+register_family(FEATURE_SETS)
 
 _DIGIT_RATES = (0.3, 0.6, 0.9)
 """Fewer rates for the embedded data, whose study trains its encoders too and should end within minutes."""
@@ -39,7 +42,7 @@ class ProbingStudy(StudyKind[ProbingPlan, LabelledData, Block | CleanlabJob]):
     jobs_title = "Feature sets"
     baseline = BASELINE
 
-    def load(self, plan: ProbingPlan, on_progress: Progress) -> LabelledData:
+    def load(self, plan: ProbingPlan, on_progress: Progress = no_progress) -> LabelledData:
         """Load the data; images in the size that encoder files take, unless the plan names one."""
         size = plan.data.image_size or image_side(plan.encoder.files)
         return load_data(plan.data.model_copy(update={"image_size": size}), plan.seed, on_progress)

@@ -1,1 +1,0 @@
-"""The commands, from the words that a user types to the finished folder; above all other rooms."""

@@ -1,0 +1,47 @@
+"""Settings of a data source.
+
+Plans and the command line derive from this model; the chapter therefore imports no numerical library.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Lt
+from pydantic import Field
+
+from monosemy.core.config import Config
+
+DIGIT_PAIRS = "digit-pairs"
+OnBadImage = Literal["stop", "skip"]
+
+
+class DataConfig(Config):
+    """Where the data comes from and how it is read."""
+
+    source: str = DIGIT_PAIRS
+    """digit-pairs; a table, embeddings, a folder of images, a pattern of parquet files, or a Hugging Face id."""
+    input_column: str | None = None
+    """Column of texts, images or embeddings. By default it is recognised by its name."""
+    label_column: str | None = None
+    """Column of the labels. By default it is recognised by its name. CIFAR-100: fine_label or coarse_label."""
+    split_column: str | None = None
+    """Column that assigns each row to train, validation or test. Default: split, where it exists."""
+    noisy_label_column: str | None = None
+    """Column of observed noisy labels, in the source or in the file of --noisy-labels."""
+    noisy_labels: Path | None = None
+    """File of observed noisy labels of the train rows, matched by its column index, else by order."""
+    labels: Path | None = None
+    """File of labels for a .npy of embeddings, in the order of its rows."""
+    classes: Path | None = None
+    """Text file that lists the class folders to use, one on each line; only the first word of a line counts."""
+    on_bad_image: OnBadImage = "stop"
+    """Stop at an image that cannot be read, or skip it and report the number."""
+    shifts: dict[str, str] = Field(default_factory=dict)
+    """Shifted test sets: name and source of each, or a folder in the layout of CIFAR-10-C."""
+    test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.25
+    """Fraction of every class that is split off as test, where the source has no test split."""
+    validation_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2
+    """Fraction of every class of train that is split off as validation, where the source has no validation split."""
+    image_size: Annotated[int, Ge(8)] | None = None
+    """Side in pixels of the square that images are resized and cropped to. Default: their own size, or 32 where the
+    sizes differ."""
