@@ -25,19 +25,20 @@ def plan(model: Callable[[], Any]) -> Callable[[Path], Any]:
 
 def _study_plan(folder: Path) -> None:
     values = {
-        "version": 1, "data": {"source": "x.csv", "shifts": {"other": "y.csv"}, "image_size": 32},
+        "kind": "probing", "data": {"source": "x.csv", "shifts": {"other": "y.csv"}, "image_size": 32},
         "encoder": {"name": "minilm"},
         "features": ["dense", "sae"],
-        "scenarios": {"label_noise": {"levels": [0.1, 0.3]}, "few_labels": {"fractions": [0.5]}},
-        "seeds": 2, "sae": {}, "probe": {"epochs": 3, "weight_decays": [0.0, 0.1]}, "seed": 0,
+        "scenarios": ["label-noise", "few-labels"],
+        "label_noise": {"levels": [0.1, 0.3]}, "few_labels": {"fractions": [0.5]},
+        "n_seeds": 2, "sae": {}, "probe": {"epochs": 3, "weight_decays": [0.0, 0.1]}, "seed": 0,
     }  # fmt: skip
     (folder / "plan.yaml").write_text(json.dumps(values))
 
 
 def _study_model() -> Any:
-    from monosemy.study.probing.plan import Plan
+    from monosemy.study.probing.plan import ProbingPlan
 
-    return Plan
+    return ProbingPlan
 
 
 def _finetune_plan(folder: Path) -> None:
@@ -46,13 +47,13 @@ def _finetune_plan(folder: Path) -> None:
         "encoders": ["e.safetensors"],
         "variants": ["ce", "nce"],
         "training": {"epochs": 2},
-        "seeds": 1,
+        "n_seeds": 1,
     }
     (folder / "plan.yaml").write_text(json.dumps(values))
 
 
 def _finetune_model() -> Any:
-    from monosemy.study.finetuning.run import FinetunePlan
+    from monosemy.study.finetuning.plan import FinetunePlan
 
     return FinetunePlan
 
@@ -85,12 +86,12 @@ def _noise_matrix(folder: Path) -> None:
 
 def _read_noise_matrix(folder: Path) -> Any:
     from monosemy.errors import InputError
-    from monosemy.study.probing.plan import LabelNoise, noise_matrix
+    from monosemy.study.conditions import _read_matrix
 
     found = []
     for name in ("noise.npy", "noise.csv"):
         try:
-            found.append(noise_matrix(LabelNoise(kind="matrix", matrix=folder / name), 4))
+            found.append(_read_matrix(folder / name, 4))
         except InputError as error:
             refusal = error
     if len(found) < 2:
@@ -202,7 +203,7 @@ def _study(folder: Path) -> None:
 
 
 def _read_study(folder: Path) -> Any:
-    from monosemy.study.probing.reading import read_study, version_of
+    from monosemy.study.registry import read_study, version_of
 
     return read_study(folder), version_of(folder)
 

@@ -115,7 +115,7 @@ def test_a_file_that_would_fill_the_memory_is_refused(make: Callable[[Path], Pat
     ],
 )  # fmt: skip
 def test_a_plan_that_would_is_refused_in_a_sentence(name: str, text: str, tmp_path: Path, refuses) -> None:
-    from monosemy.study.probing.plan import read_plan
+    from monosemy.study.registry import read_plan
 
     path = tmp_path / "plan.yaml"
     path.write_text(text)
