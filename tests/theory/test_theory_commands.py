@@ -15,7 +15,8 @@ from monosemy.study.registry import read_study
 
 TOY = (
     "toy", "--n-features", 8, "--n-dimensions", 4, "--n-seeds", 2, "--steps", 30, "--label-noise", 0.5,
-    "--input-noise", "0.1,0.4", "--executor", "in-process", "--set", "task.n_train=300", "--set", "task.n_validation=200",
+    "--input-noise", "0.1,0.4", "--executor", "in-process",
+    "--set", "task.n_train=300", "--set", "task.n_validation=200",
     "--set", "task.n_test=300",
 )  # fmt: skip
 GRID = (
