@@ -32,7 +32,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
     return 0
 
 
-QUICK = ("--features", "dense,sae", "--label-noise", "0.4", "--seeds", 2, "--latents", 64, "--k", 4)
+QUICK = (
+    "--features", "dense,sae", "--label-noise", "0.4", "--n-seeds", 2, "--set", "sae.n_latents=64", "--set", "sae.k=4",
+)  # fmt: skip
 
 
 def test_a_study_prints_a_table_a_verdict_and_where_the_report_is(
@@ -73,28 +75,28 @@ def _table(path: Path, rows: int = 40, **columns: object) -> Path:
         (("--data", "DATA", "--features", "dense,magic"), "magic"),
         (("--data", "DATA", "--features", "sae"), "dense"),
         (("--data", "DATA", "--features", "dense,ncl"), "ncl"),
-        (("--data", "DATA", "--latents", "4", "--k", "8"), "k=8"),
+        (("--data", "DATA", "--set", "sae.n_latents=4", "--set", "sae.k=8"), "k=8"),
         (("--data", "DATA", "--label-noise", "1.5"), "1.5"),
         (("--data", "DATA", "--label-noise", "0.9"), "0.9"),
         (("--data", "DATA", "--label-noise", "some"), "some"),
         (("--data", "DATA", "--scenario", "weather"), "weather"),
-        (("--data", "DATA", "--scenario", "shift"), "--shift"),
+        (("--data", "DATA", "--scenario", "shift"), "data.shifts"),
         (("--data", "DATA", "--scenario", "input-noise"), "input-noise"),
-        (("--data", "DATA", "--scenario", "few-labels", "--few-labels", "2"), "few_labels"),
-        (("--data", "DATA", "--shift", "nameless"), "nameless"),
-        (("--data", "DATA", "--seeds", "0"), "seeds"),
+        (("--data", "DATA", "--scenario", "few-labels", "--set", "few_labels.fractions=2"), "few_labels"),
+        (("--data", "DATA", "--scenario", "shift", "--set", "data.shifts=nameless"), "nameless"),
+        (("--data", "DATA", "--n-seeds", "0"), "n_seeds"),
         (("--data", "DATA", "--encoder", "contrastive"), "contrastive"),
-        (("--data", "DATA", "--noise-kind", "rainbow"), "rainbow"),
+        (("--data", "DATA", "--set", "label_noise.kind=rainbow"), "rainbow"),
         (("--data", "TABLE", "--label-column", "intent"), "intent"),
         (("--data", "TABLE", "--encoder", "./no-such-model", "--label-noise", "0.2"), "no-such-model"),
         (("--plan", "missing.yaml"), "missing.yaml"),
-        (("--data", "DATA", "--few-labels", "0.1"), "few-labels"),
-        (("--data", "DATA", "--seeds", "2", "--scenario", "label-noise,few-labels", "--shift", "a=b"), "--shift"),
-        (("--data", "TABLE", "--noisy-labels", "g.csv"), "given-labels"),
-        (("--data", "TABLE", "--scenario", "given-labels", "--noisy-labels", "g.csv"), "g.csv"),
-        (("--data", "TABLE", "--classes", "c.txt"), "c.txt"),
-        (("--data", "TABLE", "--on-bad-image", "weep"), "weep"),
-        (("--data", "TABLE", "--image-size", "3"), "image_size"),
+        (("--data", "DATA", "--set", "few_labels.fractions=0.1"), "few-labels"),
+        (("--data", "DATA", "--scenario", "label-noise,few-labels", "--set", "data.shifts={a: b}"), "data.shifts"),
+        (("--data", "TABLE", "--set", "data.noisy_labels=g.csv"), "given-labels"),
+        (("--data", "TABLE", "--scenario", "given-labels", "--set", "data.noisy_labels=g.csv"), "g.csv"),
+        (("--data", "TABLE", "--set", "data.classes=c.txt"), "c.txt"),
+        (("--data", "TABLE", "--set", "data.on_bad_image=weep"), "weep"),
+        (("--data", "TABLE", "--set", "data.image_size=3"), "image_size"),
         (("--data", "none*.parquet"), "none*.parquet"),
         (("--data", "ONE"), "one class"),
         (("--data", "WIDTHS"), "X_train 3, X_test 4"),

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,6 @@ import pytest
 from typer.main import get_command
 
 from monosemy import cli
-
-MISSING = () if find_spec("monosemy.cli.toy") else ("toy", "theory")
-"""Commands that wait for their study kinds."""
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -27,8 +23,7 @@ def commands() -> Iterator[tuple[str, Any]]:
         if not hasattr(command, "list_commands"):
             yield words.strip(), command
             continue
-        names = [name for name in command.list_commands(None) if name not in MISSING]
-        todo += [(f"{words} {name}", command.get_command(None, name)) for name in names]
+        todo += [(f"{words} {name}", command.get_command(None, name)) for name in command.list_commands(None)]
 
 
 COMMANDS = dict(commands())
@@ -91,9 +86,9 @@ LINES = {
     "sae eval": ("seed0.safetensors", "z.npz"),
     "sae export": ("seed0.safetensors", "z.npy", "--out", "codes.npz"),
     "sae train": ("z.npy", *TRAIN, "--out", "trained"),
-    "toy": ("--features", "6", "--dimensions", "3", "--seeds", "2", "--steps", "20",
+    "toy": ("--n-features", "6", "--n-dimensions", "3", "--n-seeds", "2", "--steps", "20",
             "--label-noise", "0.3", "--no-sweep", "--out", "toy"),
-    "theory": ("--sparsity", "0.2", "--classes", "2", "--seeds", "2", "--samples", "500", "--out", "theory"),
+    "theory": ("--sparsity", "0.2", "--classes", "2", "--n-seeds", "2", "--n-samples", "500", "--out", "theory"),
 }  # fmt: skip
 """Small calls of the commands that need no model and no images."""
 STUDY = ("--data", "z.npz", "--features", "dense,relu", "--label-noise", "0.4", "--n-seeds", "2", "--out", "run")

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from test_every_command import COMMANDS, MISSING, run
+from test_every_command import COMMANDS, run
 
 from monosemy.cli.options import with_settings
 from monosemy.core.config import Config
@@ -12,12 +12,12 @@ from monosemy.core.config import Config
 MOST_OPTIONS, MOST_LINES = 15, 100
 NAMES = {
     "--ablations", "--activation", "--all", "--backbone", "--batch-size", "--classes", "--codes", "--column", "--csv",
-    "--data", "--device", "--dimensions", "--down", "--dtype", "--embeddings", "--encoder", "--epochs", "--executor",
+    "--data", "--device", "--down", "--dtype", "--embeddings", "--encoder", "--epochs", "--executor",
     "--features", "--image-size", "--input-column", "--input-noise", "--json", "--judge", "--k", "--label-column",
     "--label-noise", "--labels", "--latex", "--layer", "--layers", "--lr", "--markdown", "--max-tokens", "--method",
-    "--methods", "--n-latents", "--n-seeds", "--out", "--pairs", "--plan", "--preset", "--quiet",
-    "--reconstruction", "--scenario", "--seed", "--separability", "--set", "--sparsity", "--stale", "--steps",
-    "--threshold", "--to", "--tokens", "--up", "--variants", "--weights", "--workers",
+    "--methods", "--n-dimensions", "--n-features", "--n-latents", "--n-samples", "--n-seeds", "--out",
+    "--pairs", "--plan", "--preset", "--quiet", "--reconstruction", "--scenario", "--seed", "--separability", "--set", "--sparsity", "--stale",
+    "--steps", "--sweep", "--threshold", "--to", "--tokens", "--up", "--variants", "--weights", "--workers",
 }  # fmt: skip
 """Names of all options; a new one is added here when no known name has its meaning."""
 SAME_HELP = ("--device", "--executor", "--json", "--plan", "--quiet", "--set", "--workers")
@@ -43,8 +43,7 @@ def test_shared_options_have_one_help_text() -> None:
 
 
 def test_every_known_name_is_used() -> None:
-    waiting = {"--classes", "--dimensions", "--input-noise", "--sparsity"} if MISSING else set()
-    assert {name for words in COMMANDS for name in options(words)} == NAMES - waiting
+    assert {name for words in COMMANDS for name in options(words)} == NAMES
 
 
 @pytest.mark.parametrize("words", COMMANDS)

@@ -92,11 +92,11 @@ def _read_matrix(path: Path | None, n_classes: int) -> NDArray[np.float64]:
 def _check_inputs(plan: ScenarioPlan, data: LabelledData) -> None:
     if "input-noise" in plan.scenarios:
         noise, allowed = plan.input_noise, _INPUT_KINDS[data.kind]
+        if not allowed:
+            raise InputError(f"The scenario input-noise needs images or texts, not {data.kind}; leave it out.")
         if noise.kind not in allowed:
-            raise InputError(
-                f"Input noise of kind {noise.kind!r} does not fit {data.kind}; "
-                + (f"choose {' or '.join(allowed)}." if allowed else "embeddings have no inputs to corrupt.")
-            )
+            kinds = " or ".join(allowed)
+            raise InputError(f"Input noise of kind {noise.kind!r} does not fit {data.kind}; choose {kinds}.")
         if data.kind == "texts":
             for level in noise.levels or ():
                 check_rate(level)

@@ -80,6 +80,8 @@ SECTIONS: dict[str, str] = {
     "corruptions": "corruptions",
 }
 """The section of the settings of a scenario."""
+_DATA_SETTINGS = {"given-labels": ("noisy_labels", "noisy_label_column"), "shift": ("shifts",)}
+"""Settings of the data that only one scenario uses."""
 
 
 class LabelPlan(Plan):
@@ -97,6 +99,10 @@ class LabelPlan(Plan):
         for scenario, section in SECTIONS.items():
             if section in self.model_fields_set and scenario not in self.scenarios:
                 raise ValueError(f"the settings {section} need the scenario {scenario}; add it to the scenarios")
+        for scenario, names in _DATA_SETTINGS.items():
+            for name in names:
+                if getattr(getattr(self, "data", None), name, None) and scenario not in self.scenarios:
+                    raise ValueError(f"the setting data.{name} needs the scenario {scenario}; add it to the scenarios")
         return self
 
     def to_yaml(self) -> str:
