@@ -4,6 +4,5 @@ from .inputs import corrupt_images as corrupt_images
 from .inputs import token_drops as token_drops
 from .inputs import typos as typos
 from .labels import few_labels as few_labels
-from .labels import informative_rates as informative_rates
 from .labels import matrix_noise as matrix_noise
 from .labels import pair_noise as pair_noise

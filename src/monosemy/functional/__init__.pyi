@@ -12,6 +12,5 @@ from .losses import nt_xent as nt_xent
 from .losses import rep_relu as rep_relu
 from .losses import supervised_contrastive as supervised_contrastive
 from .monoscore import mono_loss as mono_loss
-from .monoscore import mono_moments as mono_moments
 from .monoscore import mono_score as mono_score
 from .reconstruction import explained_variance as explained_variance

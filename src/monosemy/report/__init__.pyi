@@ -3,4 +3,3 @@ from .gallery import Gallery as Gallery
 from .gallery import GallerySet as GallerySet
 from .gallery import write_gallery as write_gallery
 from .html import write_report as write_report
-from .latex import paper_table as paper_table

@@ -1,5 +1,4 @@
 from .result import StudyResult as StudyResult
 from .result import Verdict as Verdict
 from .statistics import mean_interval as mean_interval
-from .statistics import paired_gain as paired_gain
 from .statistics import summarise as summarise
