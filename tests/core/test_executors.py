@@ -120,7 +120,7 @@ def test_settings_come_from_a_file_and_from_options_over_it(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name: submitit\ngpus: 0.5", "slurm assigns whole gpus"),
+        ("name: submitit\ngpus: 0.5", "Slurm assigns whole GPUs"),
         ("name: submitit\ngpus: .inf", "gpus is inf, but"),
         ("gpus: 1", "only the executors submitit and ray"),
         ("name: fork", "'fork'"),

@@ -88,6 +88,8 @@ def validated(model: type[Model], values: Any, where: str) -> Model:
         if first["type"] == "missing":
             raise InputError(f"{where}: {place} is missing; give a value.") from error
         problem = str(first.get("ctx", {}).get("error") or first["msg"])
+        if not place and first["type"] == "model_type":
+            raise InputError(f"{where}: the whole is {shown(first['input'])}; give settings by name.") from error
         if not place:  # a validator of the whole model says it in its own words
             raise InputError(f"{where}: {problem.rstrip('.')}.") from error
         field = ".".join(part for part in first["loc"] if isinstance(part, str))

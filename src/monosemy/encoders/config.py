@@ -228,6 +228,7 @@ class PretrainPlan(PretrainConfig):
     """Pretraining of an image encoder; settings that are not given are those of the preset."""
 
     data: DataConfig = DataConfig()
+    """Images to train on."""
     preset: Literal["cifar", "cifar-small", "imagenet100", "digit-pairs"] | None = None
     """Settings to start from: cifar, cifar-small, imagenet100, digit-pairs; by default chosen by the images."""
     minutes: Annotated[float, Ge(0)] = math.inf

@@ -84,5 +84,5 @@ class SaeConfig(Config):
     @model_validator(mode="after")
     def _k_fits(self) -> Self:
         if self.k > self.n_latents:
-            raise ValueError(f"k={self.k} exceeds n_latents={self.n_latents}; choose k <= n_latents")
+            raise ValueError(f"k={self.k} exceeds n_latents={self.n_latents}; choose k <= {self.n_latents}")
         return self
