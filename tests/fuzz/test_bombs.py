@@ -147,7 +147,7 @@ def test_an_encoder_that_describes_more_than_it_has_is_refused(tmp_path: Path, r
     spec = {"image_shape": [3, 32, 32], "backbone": {"name": "conv", "width": 10**7}}
     path = tmp_path / "encoder.safetensors"
     write_model_file(path, "monosemy.image-encoder.v1", {"spec": spec, "about": {}}, {})
-    with refuses(path, "no whole encoder"):
+    with refuses(path, "not a complete encoder"):
         load_encoder(path)
 
 

@@ -93,7 +93,10 @@ def validated(model: type[Model], values: Any, where: str) -> Model:
         if not place:  # a validator of the whole model says it in its own words
             raise InputError(f"{where}: {problem.rstrip('.')}.") from error
         field = ".".join(part for part in first["loc"] if isinstance(part, str))
-        close = _closest(str(first.get("input")), choices(model, field) if _is_field(model, field) else ())
+        given = first.get("input")
+        # Only words are compared: the text of nested aliases of a YAML file may fill the memory.
+        known = choices(model, field) if isinstance(given, str) and _is_field(model, field) else ()
+        close = _closest(str(given), known) if known else ""
         what = f"{shown(first.get('input'))}, but {problem[:1].lower()}{problem[1:]}{close}"
         raise InputError(f"{where}: {place} is {what}; correct it.") from error
 

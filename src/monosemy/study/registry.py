@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from monosemy.core.config import Plan, read_yaml, validated
 from monosemy.data.safety import check_parquet
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, reason, shown
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.study.engine import MESSAGES, RESULTS, StudyKind, judged
 from monosemy.study.folder import COSTS, costs_table, read_costs
@@ -52,7 +52,8 @@ def read_plan(path: Path) -> Plan:
     """
     values = read_yaml(path, "plan")
     name = values.get("kind", "probing") if isinstance(values, dict) else "probing"
-    return validated(study_kind(str(name)).plan_type, values, str(path))
+    kind = study_kind(name if isinstance(name, str) else shown(name))
+    return validated(kind.plan_type, values, str(path))
 
 
 def read_study(folder: Path, faults: list[str] | None = None) -> StudyResult:
