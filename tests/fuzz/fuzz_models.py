@@ -28,7 +28,7 @@ def _study_plan(folder: Path) -> None:
         "kind": "probing", "data": {"source": "x.csv", "shifts": {"other": "y.csv"}, "image_size": 32},
         "encoder": {"name": "minilm"},
         "features": ["dense", "sae"],
-        "scenarios": ["label-noise", "few-labels"],
+        "scenarios": ["label-noise", "few-labels", "shift"],
         "label_noise": {"levels": [0.1, 0.3]}, "few_labels": {"fractions": [0.5]},
         "n_seeds": 2, "sae": {}, "probe": {"epochs": 3, "weight_decays": [0.0, 0.1]}, "seed": 0,
     }  # fmt: skip

@@ -138,7 +138,7 @@ def test_corruptions_are_drawn_once_for_all_seeds_and_in_parts_as_at_once() -> N
         ({"label_noise": {"levels": [0.9]}}, "0.9"),  # ten classes: no information left
         ({"label_noise": {"levels": [0.5], "kind": "pair"}}, "0.5"),
         ({"label_noise": {"levels": [0.5], "kind": "matrix"}}, "matrix"),
-        ({"input_noise": {"levels": [0.1], "kind": "typos"}}, "typos"),
+        ({"input_noise": {"levels": [0.1], "kind": "input-noise"}}, "typos"),
         ({"given_labels": None}, "data.noisy_label_column"),
         ({"shift": None}, "data.shifts"),
         ({"corruptions": {}}, "needs images"),

@@ -53,5 +53,5 @@ def test_a_damaged_file_is_said(tmp_path: Path) -> None:
     path = explanation_path(tmp_path, "sae")
     path.parent.mkdir()
     path.write_bytes(b"no tensors")
-    with pytest.raises(InputError, match=r"sae\.safetensors is no readable"):
+    with pytest.raises(InputError, match=r"sae\.safetensors is not a readable"):
         read_explained(path)
