@@ -34,8 +34,8 @@ COMMANDS = {
     "cache": (_CACHE, "List, check and remove cached encoders, embeddings and judgements."),
 }
 """Commands with their group in the help, and their help in one line."""
-_HOMES = {"study": "studies:study_app", "finetune": "studies:finetune_app", "align": "studies:align_app"}
-"""The file and name of a command that is not `app` in a file of its own."""
+_STUDY_COMMANDS = ("study", "finetune", "align", "toy", "theory")
+"""Commands that share a file; every other one is `app` in a file of its own."""
 
 
 class _Commands(TyperGroup):
@@ -52,7 +52,7 @@ class _Commands(TyperGroup):
         if self._listing:
             group, text = COMMANDS[cmd_name]
             return TyperCommand(cmd_name, help=text, rich_help_panel=group)
-        module, _, name = _HOMES.get(cmd_name, f"{cmd_name}:app").partition(":")
+        module, name = ("studies", f"{cmd_name}_app") if cmd_name in _STUDY_COMMANDS else (cmd_name, "app")
         command = typer.main.get_command(getattr(import_module(f"monosemy.cli.{module}"), name))
         command.name = cmd_name
         return command

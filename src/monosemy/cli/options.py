@@ -150,11 +150,7 @@ def executor_config(name: str | None, workers: int | None) -> "ExecutorConfig":
     Raises:
         InputError: a setting is unknown or does not fit.
     """
-    from monosemy.core.executors import ExecutorConfig  # `--help` needs no executor
+    from monosemy.core.executors import executor_settings  # `--help` needs no executor
 
-    values: Any = {} if name is None else {"name": name}
-    where = "--executor"
-    if name is not None and name.endswith((".yaml", ".yml")):
-        values, where = read_yaml(Path(name), "executor settings"), name
-    number = {} if workers is None else {"workers": workers}
-    return config.validated(ExecutorConfig, values | number if isinstance(values, dict) else values, where)
+    file = Path(name) if name is not None and name.endswith((".yaml", ".yml")) else None
+    return executor_settings(None if file else name, workers, file)

@@ -1,25 +1,79 @@
-"""The commands that run studies: `study`, `finetune`, `align`; options, plan, run, print."""
+"""The commands that run studies: `study`, `finetune`, `align`, `toy`, `theory`; options, plan, run, print."""
 
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from monosemy.cli.options import Device, Executor, Json, Out, Quiet, Workers, executor_config, with_settings
-from monosemy.core.config import validated
+from monosemy.cli.options import (
+    Device,
+    Executor,
+    Json,
+    Options,
+    Out,
+    Quiet,
+    Workers,
+    executor_config,
+    with_settings,
+)
+from monosemy.core.config import Plan, validated
 from monosemy.core.console import make_console, progress
 from monosemy.study.dpo.plan import DpoPlan
 from monosemy.study.finetuning.plan import FinetunePlan
 from monosemy.study.lora.plan import LoraPlan
 from monosemy.study.probing.plan import ProbingPlan
+from monosemy.theory.plan import SeparabilityPlan, ToyPlan
 
 study_app = typer.Typer(add_completion=False)
-align_app = typer.Typer(add_completion=False)
 finetune_app = typer.Typer(no_args_is_help=True, add_completion=False)
+align_app = typer.Typer(add_completion=False)
+toy_app = typer.Typer(add_completion=False)
+theory_app = typer.Typer(add_completion=False)
+_RUNNING: dict[str, tuple[Any, Any]] = {
+    "out": (Out, None),
+    "executor": (Executor, None),
+    "workers": (Workers, None),
+    "device": (Device, None),
+    "quiet": (Quiet, False),
+    "json": (Json, False),
+}
+"""Options of every study, with their defaults."""
+
+
+def study_command(
+    app: typer.Typer,
+    plan_type: type[Plan],
+    options: Options,
+    arguments: Mapping[str, str] | None = None,
+    *,
+    device: bool = False,
+) -> Callable[[Callable[[], None]], None]:
+    """Add the command that runs plans of a type; the decorated function gives its name and its help.
+
+    Args:
+        arguments: positional arguments, by the dotted names of their fields.
+        device: whether the command has the option ``--device``; jobs compute on the CPU otherwise.
+    """
+
+    def decorate(described: Callable[[], None]) -> None:
+        def run(settings: dict[str, Any], **running: Any) -> None:
+            run_command(plan_type, settings, **({"device": "cpu"} | running))
+
+        kind, names = inspect.Parameter.KEYWORD_ONLY, [name for name in _RUNNING if device or name != "device"]
+        shared = [
+            inspect.Parameter(name, kind, default=_RUNNING[name][1], annotation=_RUNNING[name][0]) for name in names
+        ]
+        run.__signature__ = inspect.Signature([inspect.Parameter("settings", kind), *shared])  # type: ignore[attr-defined]
+        run.__name__, run.__doc__ = described.__name__, described.__doc__
+        app.command()(with_settings(plan_type, options, arguments)(run))
+
+    return decorate
 
 
 def run_command(
-    name: str,
+    plan_type: type[Plan],
     settings: dict[str, Any],
     out: Path | None,
     executor: str | None,
@@ -28,7 +82,7 @@ def run_command(
     quiet: bool,
     json: bool,
 ) -> None:
-    """Load the data, run a study of a kind into its folder, and print the result.
+    """Load the data, run a study of its plan's kind into a folder, and print the result.
 
     Raises:
         InputError: a setting, the data or the folder does not fit.
@@ -40,8 +94,8 @@ def run_command(
     from monosemy.study.engine import run_study
     from monosemy.study.registry import study_kind
 
-    kind = study_kind(name)
-    plan = validated(kind.plan_type, settings, "The command")
+    plan = validated(plan_type, settings, "The command")
+    kind = study_kind(plan.kind)
     with joined_processes(device) as processes:
         console = make_console(quiet or not processes.is_main, json)
         with progress(console) as on_progress:
@@ -56,8 +110,8 @@ def run_command(
         print_result(result, console, kind.sections(result))
 
 
-@study_app.command()
-@with_settings(
+@study_command(
+    study_app,
     ProbingPlan,
     {
         "Data": {
@@ -74,14 +128,7 @@ def run_command(
         },
     },
 )
-def study(
-    settings: dict[str, Any],
-    out: Out = None,
-    executor: Executor = None,
-    workers: Workers = None,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
+def study() -> None:
     """Measure whether monosemantic features make a classifier more robust, by how much, and at what cost.
 
     **Examples**
@@ -92,8 +139,6 @@ def study(
 
     `monosemy study --data embeddings.npz --label-noise 0.2,0.4 --set sae.k=16`
     """
-    # Jobs compute on the CPU, one per core; encoders of texts and images take a GPU by themselves.
-    run_command("probing", settings, out, executor, workers, "cpu", quiet, json)
 
 
 @finetune_app.callback()
@@ -101,8 +146,8 @@ def _group() -> None:
     """Finetune networks and language models, plain and monosemantic, side by side."""
 
 
-@finetune_app.command()
-@with_settings(
+@study_command(
+    finetune_app,
     FinetunePlan,
     {
         "Data": {"--data": "data.source", "--label-column": "data.label_column"},
@@ -115,16 +160,9 @@ def _group() -> None:
         },
     },
     {"encoder": "encoders"},
+    device=True,
 )
-def images(
-    settings: dict[str, Any],
-    out: Out = None,
-    executor: Executor = None,
-    workers: Workers = None,
-    device: Device = None,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
+def images() -> None:
     """Finetune image encoders with and without non-negative features, and compare their robustness.
 
     **Examples**
@@ -133,11 +171,10 @@ def images(
 
     `monosemy finetune images runs/simclr --scenario few-labels --set few_labels.fractions=0.1,0.2 --variants ce,nce`
     """
-    run_command("finetuning", settings, out, executor, workers, device, quiet, json)
 
 
-@finetune_app.command()
-@with_settings(
+@study_command(
+    finetune_app,
     LoraPlan,
     {
         "Data": {"--data": "data.source"},
@@ -151,16 +188,9 @@ def images(
         },
     },
     {"model": "model"},
+    device=True,
 )
-def lm(
-    settings: dict[str, Any],
-    out: Out = None,
-    executor: Executor = None,
-    workers: Workers = None,
-    device: Device = None,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
+def lm() -> None:
     """Finetune a language model with LoRA and with MonoLoRA: which learns better, stays sparser, forgets less?
 
     Several GPUs: `torchrun --nproc-per-node 4 -m monosemy finetune lm ...`
@@ -171,11 +201,10 @@ def lm(
 
     `monosemy finetune lm my-model/ --data dolly.jsonl --set data.on_long=drop --set judge=toxicity:pairs.jsonl`
     """
-    run_command("lora", settings, out, executor, workers, device, quiet, json)
 
 
-@align_app.command()
-@with_settings(
+@study_command(
+    align_app,
     DpoPlan,
     {
         "Data": {"--data": "data.source", "--pairs": "pairs"},
@@ -188,16 +217,9 @@ def lm(
         },
     },
     {"model": "models"},
+    device=True,
 )
-def align(
-    settings: dict[str, Any],
-    out: Out = None,
-    executor: Executor = None,
-    workers: Workers = None,
-    device: Device = None,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
+def align() -> None:
     """Train a language model from preferences by DPO and by DecPO: does decorrelation help, and at which weight?
 
     **Examples**
@@ -206,4 +228,57 @@ def align(
 
     `monosemy align my-model/ --data hh-rlhf.jsonl.gz --set training.method=lora --set losses=ipo,hinge --n-seeds 5`
     """
-    run_command("dpo", settings, out, executor, workers, device, quiet, json)
+
+
+@study_command(
+    toy_app,
+    ToyPlan,
+    {
+        "Toy model": {
+            "--n-features": "n_features",
+            "--n-dimensions": "n_dimensions",
+            "--sparsity": "sparsity",
+            "--steps": "training.steps",
+        },
+        "Comparison": {
+            "--label-noise": "label_noise",
+            "--input-noise": "input_noise",
+            "--n-seeds": "n_seeds",
+            "--sweep": "sweep",
+        },
+    },
+)
+def toy() -> None:
+    """Toy model of superposition: is a code with one feature per dimension more robust to noise?
+
+    Trains the toy model, probes its code and a code that keeps m features as they are, on clean labels, under label
+    noise and under input noise, and shows for which sparsities and dimensions which of them is better.
+
+    **Examples**
+
+    `monosemy toy` — half a minute
+
+    `monosemy toy --sparsity 0.9 --no-sweep` — where features really share dimensions
+    """
+
+
+@study_command(
+    theory_app,
+    SeparabilityPlan,
+    {
+        "Two features": {"--sparsity": "sparsities", "--weights": "weights", "--input-noise": "input_noise"},
+        "Simulation": {"--classes": "classes", "--n-samples": "n_samples", "--n-seeds": "n_seeds"},
+    },
+)
+def theory() -> None:
+    """Separability J under label noise: closed forms for two features, simulation for more classes.
+
+    Shows at which label noise the single feature x1 separates two classes better than a mixture, checks the closed
+    forms by simulation, and compares J with a scale-free form.
+
+    **Examples**
+
+    `monosemy theory` — seconds
+
+    `monosemy theory --sparsity 0.2,0.9 --weights 1,0.5 --input-noise 0.1`
+    """

@@ -89,9 +89,9 @@ def executor_settings(name: str | None, workers: int | None, file: Path | None) 
     Raises:
         InputError: a setting is unknown or invalid.
     """
-    values: Any = {} if file is None else read_yaml(file, "executor's settings")
+    values: Any = {} if file is None else read_yaml(file, "executor settings")
     options = {key: value for key, value in (("name", name), ("workers", workers)) if value is not None}
-    where = "The executor" if file is None else str(file)
+    where = "--executor" if file is None else str(file)
     return validated(ExecutorConfig, values | options if isinstance(values, dict) else values, where)
 
 

@@ -16,7 +16,7 @@ OnBadImage = Literal["stop", "skip"]
 
 
 class DataConfig(Config):
-    """Where the data comes from and how it is read."""
+    """The source of the data and how it is read."""
 
     source: str = DIGIT_PAIRS
     """digit-pairs; a table, embeddings, a folder of images, a pattern of parquet files, or a Hugging Face id."""

@@ -49,8 +49,3 @@ def title_of(name: str) -> str:
 def with_role(names: Sequence[str], role: Role) -> list[str]:
     """Return the names that have a role, in their order."""
     return [name for name in names if role_of(name) == role]
-
-
-def baseline_of(names: Sequence[str]) -> str | None:
-    """Return the baseline among the names; None where there is none."""
-    return next(iter(with_role(names, "baseline")), None)

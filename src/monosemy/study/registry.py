@@ -60,7 +60,7 @@ def read_study(folder: Path, faults: list[str] | None = None) -> StudyResult:
     """Return the result of a finished study; summary and verdict are computed again from its tidy table.
 
     Args:
-        faults: takes a sentence for each file beside plan and results that cannot be read; without it they raise.
+        faults: takes a sentence each for costs and messages that cannot be read; without it they raise.
 
     Raises:
         InputError: the folder holds no finished study.

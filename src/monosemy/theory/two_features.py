@@ -150,7 +150,7 @@ Outcome = Literal["always", "crosses", "never", "reverses", "twice"]
 
 
 class Overtaking(NamedTuple):
-    """At which label noise a score's |J| passes that of another."""
+    """The label noise at which |J| of a score passes that of another."""
 
     outcome: Outcome
     """The first score is ahead ``always``; from a crossing on; ``never``; up to a crossing (``reverses``); or changes

@@ -111,7 +111,7 @@ class EncoderBank:
 
     @property
     def seeded(self) -> bool:
-        """Whether every seed has encoders of its own."""
+        """True if every seed has encoders of its own."""
         return is_seeded(self.config)
 
     @property
@@ -158,7 +158,7 @@ class EncoderBank:
             self._on_progress(what, done, len(items))
 
     def _is_embedded(self, base: Base, seed: int) -> bool:
-        """Whether the cache holds the embeddings of all splits by an encoder file."""
+        """Return whether the cache holds the embeddings of all splits by an encoder file."""
         data = self._data
         return all(
             cache().find(_EMBEDDINGS.entry(*self._embedded_from(base, seed, split.inputs))) is not None

@@ -31,7 +31,7 @@ class Prediction:
 
 
 def predict_gains(results: pd.DataFrame, metric: str, level: float) -> Prediction | None:
-    """How the feature sets' separability at a level of symmetric label noise ranks with their accuracy there.
+    """Return how the separability of feature sets at a level of symmetric label noise ranks with their accuracy there.
 
     Ranks of the mean accuracy are ranks of the mean gain over dense, which itself stands among them with gain 0. The
     interval resamples seeds, the p-value permutes feature sets: the seeds of a set are no independent evidence on
