@@ -15,8 +15,7 @@ import torch
 from record import interleaved_medians, write_record
 from torch import Tensor
 
-from monosemy.functional import products as sparse_products
-from monosemy.functional import top_k
+from monosemy.functional import products as sparse_products, top_k
 from monosemy.functional.autoencoder import Terms, pre_activations
 from monosemy.functional.codes import to_dense
 from monosemy.functional.products import entry_products, product, transposed_product

@@ -16,8 +16,7 @@ from torch import nn
 
 from monosemy import symmetric_noise
 from monosemy.classifiers import ProbeConfig, predict, train_probes
-from monosemy.classifiers.engine import largest_eigenvalue
-from monosemy.classifiers.inputs import DenseInputs
+from monosemy.classifiers.engine import DenseInputs, largest_eigenvalue
 
 N_PROBES, N_CLASSES, N_FEATURES, N_TRAIN, N_TEST = 50, 10, 512, 8192, 2000
 CONFIG = ProbeConfig()

@@ -20,9 +20,4 @@ trainer = Trainer(model, config, rng, steps=job["steps"])
 batches = Batches(train, job)
 for batch in batches:
     trainer.step(model.scaled(batch))
-report(
-    splits,
-    batches.seconds,
-    lambda rows: to_dense(model.encode(rows)),
-    lambda code: model.decode(from_dense(code)),
-)
+report(splits, batches.seconds, lambda rows: to_dense(model.encode(rows)), lambda code: model.decode(from_dense(code)))

@@ -5,9 +5,7 @@ from .data.load import load_data as load_data
 from .encoders.contrastive import pretrain as pretrain
 from .encoders.image import load_encoder as load_encoder
 from .encoders.text import TextEncoder as TextEncoder
-from .errors import InputError as InputError
-from .errors import MissingExtraError as MissingExtraError
-from .errors import ResourceError as ResourceError
+from .errors import InputError as InputError, MissingExtraError as MissingExtraError, ResourceError as ResourceError
 from .metrics.explanations import explain as explain
 from .metrics.measurement import measure as measure
 from .sae.estimators import SparseAutoencoder as SparseAutoencoder

@@ -242,7 +242,7 @@ def test_killed_it_goes_on_to_the_same_numbers(llama: Path, pairs: Path, tmp_pat
 @pytest.mark.parametrize("training", [{}, {"method": "lora"}, {"method": "monolora", "rank": 4}])
 def test_a_written_plan_is_the_plan(training: dict[str, Any]) -> None:
     from monosemy.core.config import validated
-    from monosemy.study.dpo.plan import DpoPlan
+    from monosemy.study.dpo import DpoPlan
 
     values = {"models": ["a", "b"], "data": {"source": "s"}, "ablations": ["l1=0.1"], "training": training}
     plan = validated(DpoPlan, values, "it")

@@ -8,8 +8,7 @@ import pytest
 import typer
 
 from monosemy.cli.cache import ls, rm, verify
-from monosemy.core.cache import Stage, cached_array
-from monosemy.core.cache import cache as cache_store
+from monosemy.core.cache import Stage, cache as cache_store, cached_array
 from monosemy.errors import InputError
 
 NEW = Stage("embeddings", 1, ("numpy",), "monosemy.seeding")

@@ -13,7 +13,7 @@ from monosemy.encoders.config import BackboneConfig, EncoderSpec, FinetuneConfig
 from monosemy.encoders.finetuning import finetune
 from monosemy.encoders.image import ImageEncoder, load_encoder, save_encoder
 from monosemy.study.engine import write_pages
-from monosemy.study.finetuning.plan import VARIANTS, FinetunePlan
+from monosemy.study.finetuning import VARIANTS, FinetunePlan
 from monosemy.study.finetuning.study import _chosen_epochs
 from monosemy.study.registry import read_study, study_kind
 

@@ -9,13 +9,11 @@ from pydantic import BaseModel
 
 from monosemy.core.config import Config
 from monosemy.data import config as data_config
-from monosemy.encoders import augmentation
-from monosemy.encoders import config as encoder_config
+from monosemy.encoders import augmentation, config as encoder_config
 from monosemy.features.registry import FEATURE_SETS
-from monosemy.functional.losses import NON_NEGATIVE
-from monosemy.functional.losses import NonNegative as NonNegativeMap
+from monosemy.functional.losses import NON_NEGATIVE, NonNegative as NonNegativeMap
 from monosemy.sae import config as sae_config
-from monosemy.study.probing.plan import METHODS, Base, FeatureName
+from monosemy.study.probing import METHODS, Base, FeatureName
 from monosemy.training import config as training_config
 
 HEAVY = (
@@ -24,8 +22,8 @@ HEAVY = (
 LIGHT = (
     "monosemy", "monosemy.cli", "monosemy.cli.options", "monosemy.core.console", "monosemy.training.config",
     "monosemy.data.config", "monosemy.encoders.config", "monosemy.sae.config", "monosemy.lm.config",
-    "monosemy.study.probing.plan", "monosemy.study.finetuning.plan", "monosemy.study.lora.plan",
-    "monosemy.study.dpo.plan",
+    "monosemy.study.probing", "monosemy.study.finetuning", "monosemy.study.lora",
+    "monosemy.study.dpo",
 )  # fmt: skip
 MODELS = [
     model

@@ -222,19 +222,7 @@ def test_presets_are_the_papers() -> None:
 
 @pytest.mark.slow
 def test_torchrun_without_gpus_is_refused(photos: Path, config: Path, tmp_path: Path) -> None:
-    words = [
-        "--data",
-        photos,
-        "--plan",
-        config,
-        *TINY,
-        "--method",
-        "ncl",
-        "--device",
-        "cpu",
-        "--out",
-        tmp_path / "two",
-    ]
+    words = ["--data", photos, "--plan", config, *TINY, "--method", "ncl", "--device", "cpu", "--out", tmp_path / "two"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "monosemy"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     command = [*map(str, [*launch, "pretrain", *words])]

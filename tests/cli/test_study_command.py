@@ -12,7 +12,7 @@ from PIL import Image
 
 from monosemy import cli
 from monosemy.data.dataset import LabelledData
-from monosemy.study.probing.plan import ProbingPlan
+from monosemy.study.probing import ProbingPlan
 from monosemy.study.probing.study import ProbingStudy
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from monosemy.core.cache import Stage, Store, cache_folder, cached_array, fingerprint, is_current
 
@@ -46,12 +45,7 @@ def test_a_stored_array_is_not_computed_again(cache: Path) -> None:
 
 
 def test_other_inputs_versions_and_libraries_are_other_entries() -> None:
-    stages = [
-        STAGE,
-        replace(STAGE, name="other"),
-        replace(STAGE, version=2),
-        replace(STAGE, packages=()),
-    ]
+    stages = [STAGE, replace(STAGE, name="other"), replace(STAGE, version=2), replace(STAGE, packages=())]
     names = [stage.entry(*inputs) for stage in stages for inputs in (("a",), ("b",), ("a", "b"), (("a", "b"),))]
     assert len(set(names)) == len(names)
 

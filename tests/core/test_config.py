@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 import yaml
 from annotated_types import Ge, Len
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pydantic import Field, model_validator
 
 from monosemy.core.config import (

@@ -9,7 +9,6 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from monosemy.corruptions.common import KINDS, SEVERITIES, SIDES, parameters, table_side
-from monosemy.corruptions.filters import gaussian_noise, impulse_noise, motion_path, plasma, power_of_two, shot_noise
 from monosemy.corruptions.kinds import (
     brightness,
     contrast,
@@ -19,10 +18,16 @@ from monosemy.corruptions.kinds import (
     fog,
     frost,
     frost_texture,
+    gaussian_noise,
     glass_blur,
+    impulse_noise,
     jpeg_compression,
     motion_blur,
+    motion_path,
     pixelate,
+    plasma,
+    power_of_two,
+    shot_noise,
     snow,
     zoom_blur,
 )
@@ -219,8 +224,7 @@ def test_elastic_is_scipys_interpolation_after_an_affine_map() -> None:
         jitters = rng.uniform(-jitter * side, jitter * side, (3, 2))
         corners = np.array([[11 + 6, 9 + 6], [11 + 6, 9 - 6], [11 - 6, 9 - 6]], dtype=float)  # 18 // 3 about (11, 9)
         edges = np.linalg.solve(
-            np.array([[*(corners[k] + jitters[k] - corners[2] - jitters[2])] for k in (0, 1)]),
-            corners[:2] - corners[2],
+            np.array([[*(corners[k] + jitters[k] - corners[2] - jitters[2])] for k in (0, 1)]), corners[:2] - corners[2]
         )
         places = (np.stack([x, y], axis=-1) - corners[2] - jitters[2]) @ edges + corners[2]
         moved = [

@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 
 from monosemy.corruptions.common import parameters
-from monosemy.corruptions.filters import along_sides, clipped_zoom, gaussian_operator, motion_blur_along, plasma
 from monosemy.corruptions.kinds import (
     _affine,
+    along_sides,
     brightness,
+    clipped_zoom,
     contrast,
     defocus_blur,
     defocus_kernel,
+    gaussian_operator,
     jpeg_compression,
+    motion_blur_along,
     pixelate,
+    plasma,
     zoom_blur,
 )
 

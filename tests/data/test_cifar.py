@@ -11,8 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from made_files import load
 
 from monosemy.data.cifar import read_pickle, rows_of_cifar

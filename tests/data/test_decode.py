@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from made_files import class_folders, encoded, image_parquet, load, noise_images, pixels_of
 from PIL import Image
 

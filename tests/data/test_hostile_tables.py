@@ -42,13 +42,7 @@ def test_a_column_that_is_there_twice(tmp_path: Path, refuses) -> None:
         open_stream(path)
 
 
-@pytest.mark.parametrize(
-    ("column", "named"),
-    [
-        ([[["a"]]] * 40, "should hold texts"),
-        ([b"\xff"] * 40, "should hold"),
-    ],
-)
+@pytest.mark.parametrize(("column", "named"), [([[["a"]]] * 40, "should hold texts"), ([b"\xff"] * 40, "should hold")])
 def test_texts_that_are_none(column: list, named: str, tmp_path: Path, refuses) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"text": column, "label": LABELS}), path)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from made_files import class_folders, encoded, image_parquet, noise_images, texts, write
 
-from monosemy.data import load as load_module
-from monosemy.data import memory_map
+from monosemy.data import load as load_module, memory_map
 from monosemy.data.config import DataConfig
 from monosemy.data.load import UnlabelledImages, load_data, load_unlabelled
 

@@ -8,7 +8,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from monosemy.errors import InputError
 from monosemy.features.registry import IndependentComponents
-from monosemy.functional.reconstruction import explained_variance
+from monosemy.functional.autoencoder import explained_variance
 
 
 @parametrize_with_checks([IndependentComponents(random_state=0)])

@@ -6,10 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from monosemy.functional.autoencoder import Terms, Weights, decode, loss_and_gradient, pre_activations
+from monosemy.functional.autoencoder import (
+    Terms,
+    Weights,
+    aux_k,
+    decode,
+    loss_and_gradient,
+    normalized_mse,
+    pre_activations,
+)
 from monosemy.functional.codes import batch_top_k, to_dense, top_k
 from monosemy.functional.monoscore import batch_mono_score, mono_loss
-from monosemy.functional.reconstruction import aux_k, normalized_mse
 
 B, D, M, K = 7, 5, 12, 3
 SELECT = {"topk": top_k, "batchtopk": batch_top_k}

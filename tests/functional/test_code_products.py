@@ -4,8 +4,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from some_codes import some_codes
 from torch import Tensor
 

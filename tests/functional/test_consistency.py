@@ -6,8 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from monosemy.functional.consistency import activation_counts, expected_largest_fraction, semantic_consistency
 

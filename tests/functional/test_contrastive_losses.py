@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 import torch.distributed as dist
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from processes import in_processes
 
 from monosemy.core.distributed import all_gather, row_offset

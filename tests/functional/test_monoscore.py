@@ -5,8 +5,7 @@ from functools import reduce
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from monosemy.functional.monoscore import merge_mono_moments, mono_moments, mono_score, mono_support
 

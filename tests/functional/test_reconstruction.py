@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from monosemy.functional.reconstruction import (
+from monosemy.functional.autoencoder import (
     aux_k,
     explained_variance,
     merge_reconstruction_moments,

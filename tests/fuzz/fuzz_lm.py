@@ -22,7 +22,7 @@ def _adapter_plan(folder: Path) -> None:
 
 
 def _adapter_model() -> Any:
-    from monosemy.study.lora.plan import LoraPlan
+    from monosemy.study.lora import LoraPlan
 
     return LoraPlan
 
@@ -40,7 +40,7 @@ def _align_plan(folder: Path) -> None:
 
 
 def _align_model() -> Any:
-    from monosemy.study.dpo.plan import DpoPlan
+    from monosemy.study.dpo import DpoPlan
 
     return DpoPlan
 
@@ -107,7 +107,7 @@ def _read_preferences(folder: Path) -> Any:
 
 
 def _read_classification(folder: Path) -> Any:
-    from monosemy.lm.classification import load_classification
+    from monosemy.lm.texts import load_classification
 
     return load_classification(str(folder / "t.csv"))
 

@@ -36,7 +36,7 @@ def _study_plan(folder: Path) -> None:
 
 
 def _study_model() -> Any:
-    from monosemy.study.probing.plan import ProbingPlan
+    from monosemy.study.probing import ProbingPlan
 
     return ProbingPlan
 
@@ -53,7 +53,7 @@ def _finetune_plan(folder: Path) -> None:
 
 
 def _finetune_model() -> Any:
-    from monosemy.study.finetuning.plan import FinetunePlan
+    from monosemy.study.finetuning import FinetunePlan
 
     return FinetunePlan
 

@@ -25,8 +25,7 @@ from typing import Any
 from fuzz_data import Target
 from fuzz_mutations import mutations
 from fuzz_targets import ALL
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, Phase, given, seed, settings, strategies as st
 
 from monosemy.errors import InputError
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from monosemy.lm.classification import label_words, load_classification, prompt_splits
 from monosemy.lm.config import InstructionConfig
 from monosemy.lm.instructions import load_instructions
+from monosemy.lm.texts import label_words, load_classification, prompt_splits
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from monosemy.functional.autoencoder import explained_variance
 from monosemy.functional.monoscore import mono_moments, mono_score
-from monosemy.functional.reconstruction import explained_variance
 from monosemy.metrics.dimensions import MIN_SUPPORT, describe_features
 from monosemy.sae.estimators import RandomDictionary, SparseAutoencoder
 

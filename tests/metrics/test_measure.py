@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 from monosemy import cli
 from monosemy.data import memory_map as rows_module
 from monosemy.errors import InputError
+from monosemy.functional.autoencoder import explained_variance
 from monosemy.functional.geometry import effective_rank
-from monosemy.functional.reconstruction import explained_variance
 from monosemy.metrics import measurement
 from monosemy.metrics.dimensions import describe_features
 from monosemy.metrics.measurement import FILE_NAME, measure

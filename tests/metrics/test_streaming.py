@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from monosemy.data import memory_map as rows_module
 from monosemy.errors import InputError
 from monosemy.functional.activity import firing_counts, sparsity
+from monosemy.functional.autoencoder import explained_variance, normalized_mse
 from monosemy.functional.codes import SparseCodes
 from monosemy.functional.consistency import activation_counts, activation_mass, class_purity, semantic_consistency
 from monosemy.functional.geometry import effective_rank, feature_decorrelation
 from monosemy.functional.monoscore import mono_moments, mono_score
-from monosemy.functional.reconstruction import explained_variance, normalized_mse
 from monosemy.metrics.streaming import (
     Accumulator,
     ClassPurity,

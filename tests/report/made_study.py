@@ -9,7 +9,7 @@ from monosemy.core.config import validated
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import summarise
 from monosemy.study.folder import costs_table
-from monosemy.study.probing.plan import ProbingPlan
+from monosemy.study.probing import ProbingPlan
 
 HOSTILE = "<script>alert(1)</script>"
 HEADLINE = ("sae wins over dense.", "It costs a point on clean data.")

@@ -66,8 +66,7 @@ def test_summary_pairs_by_seed() -> None:
 def test_summary_does_not_depend_on_the_order_of_seeds() -> None:
     shuffled = _results().sample(frac=1, random_state=3)
     pd.testing.assert_frame_equal(
-        summarise(_results()).set_index("features").sort_index(),
-        summarise(shuffled).set_index("features").sort_index(),
+        summarise(_results()).set_index("features").sort_index(), summarise(shuffled).set_index("features").sort_index()
     )
 
 

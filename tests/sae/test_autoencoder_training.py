@@ -7,10 +7,9 @@ import torch
 
 from monosemy.errors import InputError
 from monosemy.functional import products
-from monosemy.functional.autoencoder import Terms, pre_activations
+from monosemy.functional.autoencoder import Terms, explained_variance, pre_activations
 from monosemy.functional.codes import to_dense
 from monosemy.functional.monoscore import batch_mono_score
-from monosemy.functional.reconstruction import explained_variance
 from monosemy.sae.activations import ACTIVATIONS
 from monosemy.sae.module import Autoencoder, initialise
 from monosemy.sae.training import Trainer, TrainingConfig, dense_step, is_sparse, sparse_step, train

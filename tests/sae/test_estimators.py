@@ -13,8 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from monosemy.errors import InputError
+from monosemy.functional.autoencoder import explained_variance
 from monosemy.functional.codes import to_dense
-from monosemy.functional.reconstruction import explained_variance
 from monosemy.sae.config import ActivationName
 from monosemy.sae.estimators import RandomDictionary, SparseAutoencoder
 

@@ -19,7 +19,7 @@ from monosemy.study.conditions import (
     training_labels,
     with_levels,
 )
-from monosemy.study.probing.plan import ProbingPlan
+from monosemy.study.probing import ProbingPlan
 from monosemy.study.probing.study import ProbingStudy
 from monosemy.study.registry import read_plan
 

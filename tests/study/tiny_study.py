@@ -16,8 +16,7 @@ from monosemy.core.console import Progress, no_progress
 from monosemy.core.executors import ExecutorConfig
 from monosemy.data.dataset import LabelledData, Split
 from monosemy.errors import InputError
-from monosemy.results.result import StudyResult, Verdict
-from monosemy.results.variants import register_family
+from monosemy.results.result import StudyResult, Verdict, register_family
 from monosemy.seeding import numpy_rng
 from monosemy.study.conditions import Cell, Conditions, conditions, make_cells, training_labels, with_levels
 from monosemy.study.engine import StudyContext, StudyKind, run_study

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from monosemy.errors import InputError
+from monosemy.theory.plan import ToyConfig
 from monosemy.theory.toy import (
-    ToyConfig,
     ToyModels,
+    _batches as batches,
+    _initial_weights as initial_weights,
     draw_features,
     measure_superposition,
     reconstruct,
     train_toy_models,
     variance_explained,
 )
-from monosemy.theory.toy import _batches as batches
-from monosemy.theory.toy import _initial_weights as initial_weights
 
 SHORT = ToyConfig(steps=40, batch_size=16)
 

@@ -6,14 +6,13 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from monosemy.errors import InputError
 from monosemy.training.config import OptimizerConfig
-from monosemy.training.optimizers import LARS, make_optimizer, set_lr, warmup_cosine
+from monosemy.training.loop import LARS, make_optimizer, set_lr, warmup_cosine
 
 NAMES = ("lars", "sgd", "adamw")
 

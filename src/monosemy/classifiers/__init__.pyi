@@ -1,4 +1,1 @@
-from .engine import ProbeConfig as ProbeConfig
-from .engine import Probes as Probes
-from .engine import predict as predict
-from .engine import train_probes as train_probes
+from .engine import ProbeConfig as ProbeConfig, Probes as Probes, predict as predict, train_probes as train_probes

@@ -1,24 +1,172 @@
-"""Many linear classifiers on the same features, trained together.
-
-A study needs hundreds of softmax regressions that share their inputs and differ in labels and weight decay. One
-minibatch serves all of them: inputs (B, D) times weights (D, P C) is one matrix product forward and one backward.
-Labels of -1 leave a sample out of a probe, so that few labels need no data of their own.
-"""
+"""All linear probes of a feature set in one matrix product per step, on dense, memory-mapped and sparse features."""
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, svds
-from torch import Tensor
 
-from monosemy.classifiers.inputs import MOMENTUM, Inputs, as_tensor, inputs_of, positive
-from monosemy.data.memory_map import forget_pages
-from monosemy.functional.consistency import Codes
+from monosemy.data.memory_map import forget_pages, memory_map, row_blocks
+from monosemy.functional import codes, consistency
+
+MOMENTUM = 0.9
+_SAMPLED = 2**24
+"""Numbers of a memory map that its curvature is estimated from: 64 MiB, an error of about one part in a hundred."""
+_AT_ONCE = 512
+"""Rows from all over a map that are read before its pages are given back: with each the system maps 64 kB around it."""
+
+Vector = np.typing.NDArray[np.floating]
+
+
+class Inputs(Protocol):
+    """Centred and scaled features; ``x @ W`` and ``x^T @ P`` of a minibatch, dense or sparse."""
+
+    n: int
+    center: torch.Tensor
+    scale: float
+    n_sampled: int
+    """Rows that ``matvec`` and ``rmatvec`` apply to: all, or a sample."""
+
+    def matvec(self, vector: Vector) -> Vector: ...
+
+    def rmatvec(self, vector: Vector) -> Vector: ...
+
+    def batch(self, rows: torch.Tensor) -> "Batch": ...
+
+
+class Batch(Protocol):
+    def times(self, weight: torch.Tensor, out: torch.Tensor) -> None: ...
+
+    def add_transposed_product(self, momentum: torch.Tensor, right: torch.Tensor) -> None:
+        """Set momentum <- 0.9 momentum + x^T right / B, in place."""
+        ...
+
+
+class DenseInputs:
+    def __init__(self, features: np.typing.NDArray[np.floating]) -> None:
+        x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
+        self.center = x.mean(dim=0, dtype=torch.float64).float()
+        x = x - self.center
+        self.scale = positive(float(x.square().sum(dim=1, dtype=torch.float64).mean().sqrt()))
+        self.x = x.div_(self.scale)
+        self.n = self.n_sampled = len(x)
+
+    def matvec(self, vector: Vector) -> Vector:
+        return self.x.numpy() @ vector.astype(np.float32)
+
+    def rmatvec(self, vector: Vector) -> Vector:
+        return self.x.numpy().T @ vector.astype(np.float32)
+
+    def batch(self, rows: torch.Tensor) -> "_DenseBatch":
+        return _DenseBatch(self.x[rows])
+
+
+class _DenseBatch:
+    def __init__(self, x: torch.Tensor) -> None:
+        self.x = x
+
+    def times(self, weight: torch.Tensor, out: torch.Tensor) -> None:
+        torch.mm(self.x, weight, out=out)
+
+    def add_transposed_product(self, momentum: torch.Tensor, right: torch.Tensor) -> None:
+        momentum.addmm_(self.x.T, right, beta=MOMENTUM, alpha=1 / len(right))
+
+
+class MappedInputs:
+    """Rows of a memory map, read when their batch comes; in memory are one batch and a sample.
+
+    Mean and length are of all rows. The curvature, which sets the step size alone, is that of rows evenly spaced.
+    """
+
+    def __init__(self, features: np.typing.NDArray[np.floating]) -> None:
+        self.n = len(features)
+        self._features = features
+        total, energy = np.zeros(features.shape[1]), 0.0
+        for block in row_blocks(features):
+            rows = np.asarray(features[block], dtype=np.float64)
+            total += rows.sum(axis=0)
+            energy += float(np.square(rows).sum())
+        mean = total / self.n
+        self.center = torch.from_numpy(mean.astype(np.float32))
+        self.scale = positive(math.sqrt(max(energy / self.n - float(mean @ mean), 0.0)))
+        step = -(-self.n * features.shape[1] // _SAMPLED)
+        self.sample = self._scaled(np.arange(0, self.n, step)).numpy()
+        self.n_sampled = len(self.sample)
+
+    def _scaled(self, rows: np.typing.NDArray[np.integer]) -> torch.Tensor:
+        x = np.empty((len(rows), self._features.shape[1]), dtype=np.float32)
+        for start in range(0, len(rows), _AT_ONCE):
+            x[start : start + _AT_ONCE] = self._features[rows[start : start + _AT_ONCE]]
+            forget_pages(self._features)
+        return torch.from_numpy(x).sub_(self.center).div_(self.scale)
+
+    def matvec(self, vector: Vector) -> Vector:
+        return self.sample @ vector.astype(np.float32)
+
+    def rmatvec(self, vector: Vector) -> Vector:
+        return self.sample.T @ vector.astype(np.float32)
+
+    def batch(self, rows: torch.Tensor) -> "_DenseBatch":
+        return _DenseBatch(self._scaled(rows.numpy()))
+
+
+class SparseInputs:
+    """The centre is kept apart, as a rank-one term: subtracting it would make the codes dense."""
+
+    def __init__(self, features: sp.csr_array) -> None:
+        x = sp.csr_array(features, dtype=np.float32)
+        mean = np.asarray(x.mean(axis=0, dtype=np.float64)).ravel()
+        self.center = torch.from_numpy(mean.astype(np.float32))
+        energy = float(x.multiply(x).sum(dtype=np.float64)) / x.shape[0] - float(mean @ mean)
+        self.scale = positive(math.sqrt(max(energy, 0.0)))
+        self.x = sp.csr_array((x.data / np.float32(self.scale), x.indices, x.indptr), shape=x.shape)
+        self.n = self.n_sampled = int(x.shape[0])
+
+    def matvec(self, vector: Vector) -> Vector:
+        return self.x @ vector - self.center.numpy() @ vector / self.scale
+
+    def rmatvec(self, vector: Vector) -> Vector:
+        # svds also asks by columns, (n, 1)
+        return self.x.T @ vector.ravel() - self.center.numpy() * (vector.sum() / self.scale)
+
+    def batch(self, rows: torch.Tensor) -> "_SparseBatch":
+        return _SparseBatch(sp.csr_array(self.x[rows.numpy()]), self.center / self.scale)
+
+
+class _SparseBatch:
+    def __init__(self, x: sp.csr_array, center: torch.Tensor) -> None:
+        self.x = as_tensor(x)
+        self.transposed = as_tensor(sp.csr_array(x.T))
+        self.center = center
+
+    def times(self, weight: torch.Tensor, out: torch.Tensor) -> None:
+        out.copy_((self.center @ weight).neg_().expand_as(out))
+        torch.addmm(out, self.x, weight, out=out)
+
+    def add_transposed_product(self, momentum: torch.Tensor, right: torch.Tensor) -> None:
+        torch.addmm(momentum, self.transposed, right, beta=MOMENTUM, alpha=1 / len(right), out=momentum)
+        momentum.addr_(self.center, right.sum(dim=0), alpha=-1 / len(right))
+
+
+def as_tensor(x: sp.csr_array) -> torch.Tensor:
+    shape = (int(x.shape[0]), int(x.shape[1]))
+    return codes.csr_tensor(torch.from_numpy(x.indptr), torch.from_numpy(x.indices), torch.from_numpy(x.data), shape)
+
+
+def positive(value: float) -> float:
+    return value if value > 0 else 1.0
+
+
+def inputs_of(features: consistency.Codes) -> Inputs:
+    """Return features in the form of the engine: CSR stays sparse, memory maps stay on the disk."""
+    if sp.issparse(features):
+        return SparseInputs(features)
+    values = np.asarray(features)
+    return DenseInputs(values) if memory_map(values) is None else MappedInputs(values)
+
 
 _FEW_CLASSES = 32
 _MEMORY_BUDGET = 64 * 2**20
@@ -28,9 +176,9 @@ _MEMORY_BUDGET = 64 * 2**20
 class Probes(NamedTuple):
     """P softmax regressions on D features with C classes."""
 
-    weight: Tensor
+    weight: torch.Tensor
     """(D, P * C), for features as they come."""
-    bias: Tensor
+    bias: torch.Tensor
     """(P, C)."""
 
     def __repr__(self) -> str:
@@ -41,7 +189,7 @@ class Probes(NamedTuple):
         """(D, P, C)."""
         return (self.weight.shape[0], *self.bias.shape)
 
-    def select(self, probes: NDArray[np.integer]) -> "Probes":
+    def select(self, probes: np.typing.NDArray[np.integer]) -> "Probes":
         """Return the probes with these numbers, in that order."""
         n_features, n_probes, n_classes = self.shape
         chosen = torch.from_numpy(np.asarray(probes, dtype=np.int64))
@@ -83,9 +231,9 @@ def _curvature(
     inputs: Inputs,
     n_features: int,
     batch_size: int,
-    fraction_used: NDArray[np.floating],
-    weight_decay: NDArray[np.floating],
-) -> NDArray[np.float32]:
+    fraction_used: np.typing.NDArray[np.floating],
+    weight_decay: np.typing.NDArray[np.floating],
+) -> np.typing.NDArray[np.float32]:
     """Return the divisor of the peak step (P,): largest eigenvalue + 2 / (B fraction) + weight decay.
 
     The first term is the curvature of the mean loss (features have mean square length 1), the second that of the used
@@ -97,10 +245,10 @@ def _curvature(
 
 
 def train_probes(
-    features: Codes,
-    labels: NDArray[np.integer],
+    features: consistency.Codes,
+    labels: np.typing.NDArray[np.integer],
     n_classes: int,
-    weight_decay: NDArray[np.floating],
+    weight_decay: np.typing.NDArray[np.floating],
     config: ProbeConfig,
     seed: int,
 ) -> Probes:
@@ -119,7 +267,7 @@ def train_probes(
     n_features, n_probes = features.shape[1], labels.shape[1]
     if labels.shape[0] != inputs.n or len(weight_decay) != n_probes:
         raise ValueError(f"features, labels and weight_decay disagree: {inputs.n}, {labels.shape}, {len(weight_decay)}")
-    fraction_used: NDArray[np.float64] = np.array([(column >= 0).mean() for column in labels.T])
+    fraction_used: np.typing.NDArray[np.float64] = np.array([(column >= 0).mean() for column in labels.T])
     if not fraction_used.all():
         raise ValueError(f"probe {int(fraction_used.argmin())} has no labelled row; give every probe at least one")
     weight = torch.zeros(n_features, n_probes * n_classes)
@@ -145,14 +293,14 @@ def probes_at_once(n_features: int, n_classes: int, batch_size: int) -> int:
 
 def _descend(
     inputs: Inputs,
-    labels: Tensor,
-    fraction_used: Tensor,
-    weight: Tensor,
-    weight_decay: Tensor,
-    step_size: Tensor,
+    labels: torch.Tensor,
+    fraction_used: torch.Tensor,
+    weight: torch.Tensor,
+    weight_decay: torch.Tensor,
+    step_size: torch.Tensor,
     config: ProbeConfig,
     rng: torch.Generator,
-) -> Tensor:
+) -> torch.Tensor:
     """Train ``weight`` in place by SGD with momentum, with a peak step size for each probe, and return the bias.
 
     Columns of ``weight`` are (probe, class), or (class, probe) where classes are few: torch's softmax is vectorised
@@ -202,7 +350,7 @@ def _descend(
     return bias
 
 
-def predict(probes: Probes, features: Codes, chunk: int = 512) -> NDArray[np.int64]:
+def predict(probes: Probes, features: consistency.Codes, chunk: int = 512) -> np.typing.NDArray[np.int64]:
     """Return classes (N, P) by the largest logit, ``chunk`` rows at a time."""
     _, n_probes, n_classes = probes.shape
     result = np.empty((features.shape[0], n_probes), dtype=np.int64)

@@ -4,7 +4,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.multiclass import check_classification_targets
@@ -42,7 +41,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         self.min_steps = min_steps
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: np.typing.ArrayLike, y: np.typing.ArrayLike) -> Self:
         """Fit features (N, D), dense or sparse, to labels (N,)."""
         X, y = self._checked(X, y)
         check_classification_targets(y)
@@ -74,7 +73,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
             check_consistent_length(X, y)
         return X, y
 
-    def decision_function(self, X: ArrayLike) -> NDArray[np.float32]:
+    def decision_function(self, X: np.typing.ArrayLike) -> np.typing.NDArray[np.float32]:
         """Return logits (N, C); for two classes their difference (N,)."""
         check_is_fitted(self, "probes_")
         X, _ = self._checked(X)
@@ -82,14 +81,14 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         logits = np.concatenate([take_rows(X, block) @ weight for block in row_blocks(X)]) + self.probes_.bias.numpy()
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
+    def predict_proba(self, X: np.typing.ArrayLike) -> np.typing.NDArray[np.float32]:
         """Return class probabilities (N, C)."""
         logits = self.decision_function(X)
         if logits.ndim == 1:
             logits = np.stack([np.zeros_like(logits), logits], axis=1)
         return torch.softmax(torch.from_numpy(np.asarray(logits)), dim=1).numpy()
 
-    def predict(self, X: ArrayLike) -> NDArray[np.object_]:
+    def predict(self, X: np.typing.ArrayLike) -> np.typing.NDArray[np.object_]:
         """Return the most likely class of each row."""
         check_is_fitted(self, "probes_")
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
@@ -101,7 +100,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
 
 def exact_probe(
-    features: Codes, labels: NDArray[np.integer], weight_decay: float, max_iter: int = 2000
+    features: Codes, labels: np.typing.NDArray[np.integer], weight_decay: float, max_iter: int = 2000
 ) -> LogisticRegression:
     """Fit by L-BFGS the same objective as the probe engine: mean CE + weight_decay / 2 |W|^2, bias not decayed.
 

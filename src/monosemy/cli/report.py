@@ -27,8 +27,7 @@ def report(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print every number as CSV.")] = False,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of page and figures; by default the study's, or runs/comparison."),
+        Path | None, typer.Option(help="Folder of page and figures; by default the study's, or runs/comparison.")
     ] = None,
     quiet: Quiet = False,
     json: Json = False,

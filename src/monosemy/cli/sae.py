@@ -35,12 +35,7 @@ InputColumn = Annotated[
 @with_settings(
     StreamConfig,
     {
-        "Autoencoders": {
-            "--n-latents": "n_latents",
-            "--k": "k",
-            "--activation": "activation",
-            "--n-seeds": "n_seeds",
-        },
+        "Autoencoders": {"--n-latents": "n_latents", "--k": "k", "--activation": "activation", "--n-seeds": "n_seeds"},
         "Training": {
             "--epochs": "epochs",
             "--steps": "steps",
@@ -145,8 +140,7 @@ def _training_table(row: dict[str, float], names: Sequence[str]) -> "Table":
 @app.command("eval")
 def evaluate(
     models: Annotated[
-        list[str],
-        typer.Argument(help=f"Model files or folders {_MODELS} Hugging Face ids.", show_default=False),
+        list[str], typer.Argument(help=f"Model files or folders {_MODELS} Hugging Face ids.", show_default=False)
     ],
     data: Annotated[str, typer.Argument(help=_ROWS, show_default=False)],
     labels: Annotated[

@@ -7,23 +7,10 @@ from typing import Any
 
 import typer
 
-from monosemy.cli.options import (
-    Device,
-    Executor,
-    Json,
-    Options,
-    Out,
-    Quiet,
-    Workers,
-    executor_config,
-    with_settings,
-)
+from monosemy.cli.options import Device, Executor, Json, Options, Out, Quiet, Workers, executor_config, with_settings
 from monosemy.core.config import Plan, validated
 from monosemy.core.console import make_console, progress
-from monosemy.study.dpo.plan import DpoPlan
-from monosemy.study.finetuning.plan import FinetunePlan
-from monosemy.study.lora.plan import LoraPlan
-from monosemy.study.probing.plan import ProbingPlan
+from monosemy.study import dpo, finetuning, lora, probing
 from monosemy.theory.plan import SeparabilityPlan, ToyPlan
 
 study_app = typer.Typer(add_completion=False)
@@ -112,7 +99,7 @@ def run_command(
 
 @study_command(
     study_app,
-    ProbingPlan,
+    probing.ProbingPlan,
     {
         "Data": {
             "--data": "data.source",
@@ -148,7 +135,7 @@ def _group() -> None:
 
 @study_command(
     finetune_app,
-    FinetunePlan,
+    finetuning.FinetunePlan,
     {
         "Data": {"--data": "data.source", "--label-column": "data.label_column"},
         "Comparison": {
@@ -175,7 +162,7 @@ def images() -> None:
 
 @study_command(
     finetune_app,
-    LoraPlan,
+    lora.LoraPlan,
     {
         "Data": {"--data": "data.source"},
         "Comparison": {
@@ -205,7 +192,7 @@ def lm() -> None:
 
 @study_command(
     align_app,
-    DpoPlan,
+    dpo.DpoPlan,
     {
         "Data": {"--data": "data.source", "--pairs": "pairs"},
         "Comparison": {

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import platformdirs
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -143,8 +142,8 @@ class Store:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def array(
-        self, name: str, metadata: Mapping[str, Any], compute: Callable[[], NDArray[np.float32]]
-    ) -> NDArray[np.float32]:
+        self, name: str, metadata: Mapping[str, Any], compute: Callable[[], np.typing.NDArray[np.float32]]
+    ) -> np.typing.NDArray[np.float32]:
         """Return the array of an entry; compute and store it if the entry is missing or damaged."""
         folder = self.find(name)
         if folder is not None:
@@ -154,7 +153,7 @@ class Store:
         self.put_array(name, metadata, array)
         return array
 
-    def put_array(self, name: str, metadata: Mapping[str, Any], array: NDArray[np.float32]) -> None:
+    def put_array(self, name: str, metadata: Mapping[str, Any], array: np.typing.NDArray[np.float32]) -> None:
         """Store an array for :meth:`array`."""
         with self.new(name, metadata) as folder:
             save_file({"array": np.ascontiguousarray(array)}, folder / _ARRAY)
@@ -225,8 +224,11 @@ class Stage:
 
 
 def cached_array(
-    stage: Stage, inputs: tuple[object, ...], metadata: Mapping[str, Any], compute: Callable[[], NDArray[np.float32]]
-) -> NDArray[np.float32]:
+    stage: Stage,
+    inputs: tuple[object, ...],
+    metadata: Mapping[str, Any],
+    compute: Callable[[], np.typing.NDArray[np.float32]],
+) -> np.typing.NDArray[np.float32]:
     """Return the cached array of a stage for inputs; compute and store it if it is missing or damaged.
 
     Args:

@@ -18,14 +18,12 @@ from rich.console import Console
 from rich.filesize import pick_unit_and_suffix
 from rich.progress import (
     BarColumn,
+    Progress as ProgressBars,
     ProgressColumn,
     Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
-)
-from rich.progress import (
-    Progress as ProgressBars,
 )
 from rich.table import Column
 from rich.text import Text

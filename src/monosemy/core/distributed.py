@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from monosemy.errors import InputError
@@ -43,15 +42,15 @@ class Processes:
         dist.all_reduce(span, op=dist.ReduceOp.MAX)
         return int(span[0]) == -int(span[1])
 
-    def sum(self, local: Tensor) -> Tensor:
+    def sum(self, local: torch.Tensor) -> torch.Tensor:
         """Return the elementwise sum over all processes; ``local`` itself where there is one process."""
         return self._all_reduce(local, dist.ReduceOp.SUM)
 
-    def min(self, local: Tensor) -> Tensor:
+    def min(self, local: torch.Tensor) -> torch.Tensor:
         """Return the elementwise minimum over all processes; ``local`` itself where there is one process."""
         return self._all_reduce(local, dist.ReduceOp.MIN)
 
-    def _all_reduce(self, local: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
+    def _all_reduce(self, local: torch.Tensor, operation: dist.ReduceOp.RedOpType) -> torch.Tensor:
         if self.world_size == 1:
             return local
         reduced = local.clone()
@@ -114,21 +113,21 @@ def joined_processes(device: str | None = None) -> Iterator[Processes]:
 
 class _AllGather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
         gathered = x.new_empty((dist.get_world_size() * len(x), *x.shape[1:]))
         dist.all_gather(list(gathered.chunk(dist.get_world_size())), x.contiguous())
         return gathered
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> torch.Tensor:
         grad = grad_outputs[0].clone(memory_format=torch.contiguous_format)  # autograd's own tensor must stay
         dist.all_reduce(grad)
         n = len(grad) // dist.get_world_size()
         return grad[row_offset(n) : row_offset(n) + n]
 
 
-def all_gather(x: Tensor) -> Tensor:
+def all_gather(x: torch.Tensor) -> torch.Tensor:
     """Return the rows of all W processes, concatenated in the order of their ranks; differentiable once.
 
     result[r n : (r + 1) n] = x of rank r. In the backward pass rank r receives sum_s dL_s / dx_r, over the losses L_s
@@ -145,7 +144,7 @@ def all_gather(x: Tensor) -> Tensor:
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return x
-    result: Tensor = _AllGather.apply(x)
+    result: torch.Tensor = _AllGather.apply(x)
     return result
 
 

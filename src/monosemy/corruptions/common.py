@@ -11,8 +11,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from monosemy.corruptions import filters, kinds
-from monosemy.corruptions.filters import Images
+from monosemy.corruptions import kinds
+from monosemy.corruptions.kinds import Images
 from monosemy.errors import InputError
 
 Kind = Literal[
@@ -120,9 +120,9 @@ _FIXED: dict[Kind, Callable[..., Images]] = {
     "jpeg_compression": kinds.jpeg_compression,
 }
 _RANDOM: dict[Kind, Callable[..., Images]] = {
-    "gaussian_noise": filters.gaussian_noise,
-    "shot_noise": filters.shot_noise,
-    "impulse_noise": filters.impulse_noise,
+    "gaussian_noise": kinds.gaussian_noise,
+    "shot_noise": kinds.shot_noise,
+    "impulse_noise": kinds.impulse_noise,
     "glass_blur": kinds.glass_blur,
     "motion_blur": kinds.motion_blur,
     "snow": kinds.snow,

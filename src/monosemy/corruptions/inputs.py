@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monosemy.errors import InputError
 
-Images = NDArray[np.float32]
+Images = np.typing.NDArray[np.float32]
 Protocol = Literal["default", "paper"]
 
 

@@ -1,11 +1,10 @@
 """Label noise and subsets of labels: labels and a generator in, new labels out; the bounds of informative noise."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from monosemy.errors import InputError
 
-Labels = NDArray[np.int64]
+Labels = np.typing.NDArray[np.int64]
 
 
 def informative_limit(n_classes: int) -> float:
@@ -22,7 +21,7 @@ def informative_rates(rates: tuple[float, ...], kind: str, n_classes: int) -> tu
     return tuple(rate for rate in rates if rate < limit - 0.02)
 
 
-def check_rate(rate: ArrayLike) -> NDArray[np.float64]:
+def check_rate(rate: np.typing.ArrayLike) -> np.typing.NDArray[np.float64]:
     """Return one rate or several as an array.
 
     Raises:
@@ -35,7 +34,7 @@ def check_rate(rate: ArrayLike) -> NDArray[np.float64]:
     return rates
 
 
-def check_symmetric_rate(rate: ArrayLike, n_classes: int) -> NDArray[np.float64]:
+def check_symmetric_rate(rate: np.typing.ArrayLike, n_classes: int) -> np.typing.NDArray[np.float64]:
     """Return one rate of symmetric noise or several as an array.
 
     Raises:
@@ -86,7 +85,7 @@ def pair_noise(labels: Labels, rate: float, n_classes: int, rng: np.random.Gener
     return noisy
 
 
-def check_transition_matrix(matrix: NDArray[np.floating], n_classes: int) -> None:
+def check_transition_matrix(matrix: np.typing.NDArray[np.floating], n_classes: int) -> None:
     """Raise unless ``matrix`` is (C, C), non-negative, rows summing to 1, and largest on its diagonal."""
     if matrix.shape != (n_classes, n_classes):
         raise InputError(
@@ -102,7 +101,7 @@ def check_transition_matrix(matrix: NDArray[np.floating], n_classes: int) -> Non
         )
 
 
-def matrix_noise(labels: Labels, matrix: NDArray[np.floating], rng: np.random.Generator) -> Labels:
+def matrix_noise(labels: Labels, matrix: np.typing.NDArray[np.floating], rng: np.random.Generator) -> Labels:
     """Draw asymmetric noise with exact counts: of class c's N_c labels, about N_c * matrix[c, c'] become c'.
 
     The counts are the largest-remainder rounding of N_c * matrix[c], so that they add up to N_c; which rows change is
@@ -123,7 +122,7 @@ def matrix_noise(labels: Labels, matrix: NDArray[np.floating], rng: np.random.Ge
     return noisy
 
 
-def few_labels(labels: Labels, fraction: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+def few_labels(labels: Labels, fraction: float, rng: np.random.Generator) -> np.typing.NDArray[np.bool_]:
     """Return the mask of a stratified fraction: of each class round(fraction * N_c) rows, at least one.
 
     For one generator state a smaller fraction's rows are a subset of a larger one's, so that more labels only add.

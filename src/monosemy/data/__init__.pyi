@@ -1,5 +1,4 @@
 from .config import DataConfig as DataConfig
 from .dataset import LabelledData as LabelledData
 from .load import from_arrays as from_arrays
-from .streams import open_stream as open_stream
-from .streams import shuffled as shuffled
+from .streams import open_stream as open_stream, shuffled as shuffled

@@ -5,15 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from monosemy.core.files import readable
+from monosemy.data import dataset, safety, sources
 from monosemy.data.config import DataConfig
-from monosemy.data.dataset import Rows, label_texts
-from monosemy.data.safety import check_zip
-from monosemy.data.sources import USUAL_NAMES, choose_column
 from monosemy.errors import InputError
 
 _LAST_CHARACTER = 0x10FFFF
@@ -22,13 +19,13 @@ _MAX_ITEM_BYTES = 2**26
 _REMEDY = "save plain numbers or texts"
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, np.typing.NDArray[Any]]:
     """Read all named arrays of an .npz or .safetensors file; the array of an .npy file is called `embeddings`."""
     with readable(path, "arrays", _REMEDY):
         if path.suffix.lower() == ".safetensors":
             arrays = dict(load_file(path))
         elif path.suffix.lower() == ".npz":
-            check_zip(path)
+            safety.check_zip(path)
             with np.load(path, allow_pickle=False) as loaded:
                 arrays = {name: loaded[name] for name in loaded.files}
         else:
@@ -38,7 +35,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def read_array(path: Path, candidates: Collection[str]) -> NDArray[Any] | None:
+def read_array(path: Path, candidates: Collection[str]) -> np.typing.NDArray[Any] | None:
     """Read the first of several arrays that an .npz or .safetensors file has, and nothing else; None if it has none."""
     with readable(path, "arrays", _REMEDY):
         if path.suffix.lower() == ".safetensors":
@@ -46,24 +43,24 @@ def read_array(path: Path, candidates: Collection[str]) -> NDArray[Any] | None:
                 names = list(tensors.keys())
                 name = next((name for name in candidates if name in names), None)
                 return None if name is None else np.asarray(tensors.get_tensor(name))
-        check_zip(path)
+        safety.check_zip(path)
         with np.load(path, allow_pickle=False) as loaded:
             name = next((name for name in candidates if name in loaded.files), None)
             if name is None:
                 return None
-            array: NDArray[Any] = loaded[name]
+            array: np.typing.NDArray[Any] = loaded[name]
         _check_plain(array, name)
         return array
 
 
-def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
+def read_npy(path: Path, *, mapped: bool = False) -> np.typing.NDArray[Any]:
     """Read the array of an .npy file.
 
     Args:
         mapped: open it as a memory map, read a page at a time.
     """
     with readable(path, "an array", _REMEDY):
-        array: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        array: np.typing.NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
         _check_plain(array, "it")
     return array
 
@@ -84,7 +81,7 @@ def _check_plain(array: Any, name: str) -> None:
 
 def rows_of_array_file(
     path: Path, config: DataConfig, labelled: bool = True, label_file: list[str] | None = None
-) -> Rows:
+) -> dataset.Rows:
     """Read embeddings and labels of all splits: `X_train`, `y_train`, ..., or one array of each with a usual name.
 
     Args:
@@ -104,28 +101,30 @@ def rows_of_array_file(
             widths = ", ".join(f"X_{name} {m.shape[1]}" for name, m in zip(parts, matrices, strict=True))
             raise InputError(f"{path} holds embeddings of different widths ({widths}); encode all alike.")
         inputs = np.concatenate(matrices)
-        labels = None if missing else [label for name in parts for label in label_texts(arrays[f"y_{name}"])]
+        labels = None if missing else [label for name in parts for label in dataset.label_texts(arrays[f"y_{name}"])]
         splits = [name for name in parts for _ in range(len(arrays[f"X_{name}"]))]
     else:
-        inputs = _matrix(arrays[choose_column(arrays, "embedding", config.input_column, str(path), noun="array")], path)
+        inputs = _matrix(
+            arrays[sources.choose_column(arrays, "embedding", config.input_column, str(path), noun="array")], path
+        )
         labels = label_file
-        if labels is None and (labelled or any(name in arrays for name in USUAL_NAMES["label"])):
-            labels = label_texts(arrays[_label_array(arrays, config, path)])
-        splits = label_texts(arrays["split"]) if "split" in arrays else None
+        if labels is None and (labelled or any(name in arrays for name in sources.USUAL_NAMES["label"])):
+            labels = dataset.label_texts(arrays[_label_array(arrays, config, path)])
+        splits = dataset.label_texts(arrays["split"]) if "split" in arrays else None
     if labels is not None and len(labels) != len(inputs):
         raise InputError(f"{path} has {len(inputs)} embeddings but {len(labels)} labels; give one label for each.")
-    return Rows(kind="embeddings", inputs=inputs, labels=labels, splits=splits)
+    return dataset.Rows(kind="embeddings", inputs=inputs, labels=labels, splits=splits)
 
 
-def _label_array(arrays: dict[str, NDArray[Any]], config: DataConfig, path: Path) -> str:
-    if config.label_column is None and not any(name in arrays for name in USUAL_NAMES["label"]):
+def _label_array(arrays: dict[str, np.typing.NDArray[Any]], config: DataConfig, path: Path) -> str:
+    if config.label_column is None and not any(name in arrays for name in sources.USUAL_NAMES["label"]):
         raise InputError(
             f"{path} has no array 'labels'; store it beside the embeddings, or name a file of labels with --labels."
         )
-    return choose_column(arrays, "label", config.label_column, str(path), noun="array")
+    return sources.choose_column(arrays, "label", config.label_column, str(path), noun="array")
 
 
-def _matrix(values: NDArray[Any], path: Path) -> NDArray[np.float32]:
+def _matrix(values: np.typing.NDArray[Any], path: Path) -> np.typing.NDArray[np.float32]:
     if values.ndim != 2 or values.dtype.kind not in "fiu" or values.shape[1] == 0:
         raise InputError(
             f"{path} holds embeddings of shape {values.shape} and type {values.dtype}; give numbers (N, D)."

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monosemy.core.files import readable
-from monosemy.data.dataset import Rows, distinct_names
-from monosemy.data.sources import read_lines
+from monosemy.data import dataset, sources
 from monosemy.errors import InputError
 
 _PIXELS = 3 * 32 * 32
@@ -54,7 +52,7 @@ _VERSIONS = (
 )
 
 
-def rows_of_cifar(folder: Path, label_column: str | None) -> Rows:
+def rows_of_cifar(folder: Path, label_column: str | None) -> dataset.Rows:
     """Return all images of a folder of CIFAR's files, in the official order.
 
     Args:
@@ -81,7 +79,7 @@ def rows_of_cifar(folder: Path, label_column: str | None) -> Rows:
             f"{folder / version.names[wanted]} names {len(vocabulary)} classes, but there is the label {max(labels)}; "
             f"unpack the archive again."
         )
-    return Rows(
+    return dataset.Rows(
         kind="images",
         inputs=np.concatenate(images),
         labels=[str(label) if vocabulary is None else vocabulary[label] for label in labels],
@@ -90,7 +88,7 @@ def rows_of_cifar(folder: Path, label_column: str | None) -> Rows:
     )
 
 
-def _read_binary(path: Path, columns: tuple[str, ...], wanted: str) -> tuple[NDArray[np.uint8], list[int]]:
+def _read_binary(path: Path, columns: tuple[str, ...], wanted: str) -> tuple[np.typing.NDArray[np.uint8], list[int]]:
     """Read records of one byte for each label and 3,072 bytes of pixels, one colour after the other."""
     raw = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     length = len(columns) + _PIXELS
@@ -102,7 +100,7 @@ def _read_binary(path: Path, columns: tuple[str, ...], wanted: str) -> tuple[NDA
     return records[:, len(columns) :], records[:, columns.index(wanted)].tolist()
 
 
-def _read_pickled(path: Path, columns: tuple[str, ...], wanted: str) -> tuple[NDArray[np.uint8], list[int]]:
+def _read_pickled(path: Path, columns: tuple[str, ...], wanted: str) -> tuple[np.typing.NDArray[np.uint8], list[int]]:
     content = read_pickle(path)
     pixels, labels = content.get(b"data"), content.get(f"{wanted}s".encode())
     good = (
@@ -128,11 +126,11 @@ def _class_names(folder: Path, version: _Version, wanted: str) -> tuple[str, ...
     if not path.is_file():
         return None
     if version.binary:
-        return distinct_names(read_lines(path, "list of classes"))
+        return dataset.distinct_names(sources.read_lines(path, "list of classes"))
     names = read_pickle(path).get(f"{wanted}_names".encode())
     if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
         raise InputError(f"{path} does not hold a list {wanted}_names; unpack the archive again.")
-    return distinct_names(name.decode("utf-8", "replace") for name in names)
+    return dataset.distinct_names(name.decode("utf-8", "replace") for name in names)
 
 
 def read_pickle(path: Path) -> dict[bytes, Any]:
@@ -193,7 +191,7 @@ class _Array:
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
-    def array(self) -> NDArray[np.uint8]:
+    def array(self) -> np.typing.NDArray[np.uint8]:
         _, shape, kind, fortran, raw = self.state
         if not isinstance(kind, _Type) or kind.code not in ("u1", "|u1") or not isinstance(raw, bytes):
             raise pickle.UnpicklingError("an array does not hold unsigned bytes")

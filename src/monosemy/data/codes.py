@@ -15,16 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from safetensors import safe_open
 
 from monosemy.core.files import atomic_path
+from monosemy.data import dataset, load, sources
 from monosemy.data.arrays import read_arrays, read_npy
 from monosemy.data.config import DataConfig
-from monosemy.data.dataset import label_texts
 from monosemy.data.labels import encoded_labels, read_labels
-from monosemy.data.load import read_rows
-from monosemy.data.sources import classify
 from monosemy.errors import InputError, reason, shown
 from monosemy.functional.consistency import Codes
 
@@ -39,7 +36,7 @@ class LoadedCodes:
 
     codes: Codes
     """(N, M); a memory map of an .npy file, CSR where the file holds that."""
-    labels: NDArray[np.int64] | None
+    labels: np.typing.NDArray[np.int64] | None
     """(N,), positions in ``class_names``; None where the source has no labels."""
     class_names: tuple[str, ...] = ()
 
@@ -52,7 +49,7 @@ def load_codes(config: DataConfig) -> LoadedCodes:
     Raises:
         InputError: the source does not exist, cannot be read, or holds texts or images.
     """
-    source = classify(config.source)
+    source = sources.classify(config.source)
     path = source.paths[0] if source.kind == "array" and not source.is_folder else None
     codes: Codes
     labels, vocabulary = None, None
@@ -61,9 +58,9 @@ def load_codes(config: DataConfig) -> LoadedCodes:
     elif path is not None and _is_csr(path):
         arrays = read_arrays(path)
         codes = _csr(arrays, path)
-        labels = label_texts(arrays["labels"]) if "labels" in arrays else None
+        labels = dataset.label_texts(arrays["labels"]) if "labels" in arrays else None
     else:
-        rows = None if source.kind == "digit pairs" else read_rows(config.source, config, labelled=False)
+        rows = None if source.kind == "digit pairs" else load.read_rows(config.source, config, labelled=False)
         if rows is None or rows.kind != "embeddings":
             raise InputError(
                 f"{config.source} holds {'images' if rows is None else rows.kind}, not embeddings or codes; embed them "
@@ -86,7 +83,7 @@ def load_codes(config: DataConfig) -> LoadedCodes:
     return LoadedCodes(codes, *encoded_labels(labels, config.source, vocabulary))
 
 
-def _mapped(path: Path) -> NDArray[np.floating]:
+def _mapped(path: Path) -> np.typing.NDArray[np.floating]:
     """Open an .npy file as a memory map, read a page at a time."""
     values = read_npy(path, mapped=True)
     if values.ndim != 2 or values.dtype.kind not in "fiub":
@@ -108,7 +105,7 @@ def _is_csr(path: Path) -> bool:
         return False
 
 
-def _csr(arrays: dict[str, NDArray], path: Path) -> sp.csr_array:
+def _csr(arrays: dict[str, np.typing.NDArray], path: Path) -> sp.csr_array:
     form = arrays["format"].tolist() if "format" in arrays else "csr"
     if form not in (b"csr", "csr"):
         name = form.decode(errors="replace") if isinstance(form, bytes) else form
@@ -207,7 +204,7 @@ class _Spool:
     def __init__(self, n_latents: int, data: IO[bytes], indices: IO[bytes]) -> None:
         self.n_latents, self.n_entries = n_latents, 0
         self.data, self.indices = data, indices
-        self._lengths: list[NDArray[np.int64]] = []
+        self._lengths: list[np.typing.NDArray[np.int64]] = []
 
     def write(self, codes: sp.csr_array) -> None:
         self.data.write(codes.data.astype("<f4").tobytes())
@@ -215,7 +212,7 @@ class _Spool:
         self._lengths.append(np.diff(codes.indptr).astype(np.int64))
         self.n_entries += codes.nnz
 
-    def starts(self) -> NDArray[np.int64]:
+    def starts(self) -> np.typing.NDArray[np.int64]:
         """Return SciPy's ``indptr``, (N + 1,)."""
         return np.concatenate([np.zeros(1, np.int64), *self._lengths]).cumsum()
 

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
-from monosemy.data.memory_map import take_mapped
-from monosemy.data.sources import check_missing
+from monosemy.data import memory_map, sources
 from monosemy.errors import InputError, shown
 from monosemy.seeding import numpy_rng
 
-Images = NDArray[np.uint8] | NDArray[np.float32]
+Images = np.typing.NDArray[np.uint8] | np.typing.NDArray[np.float32]
 """(N, C, H, W): uint8 from 0 to 255, or float32 in [0, 1]."""
 Kind = Literal["images", "texts", "embeddings"]
 Inputs = Images | tuple[str, ...]
@@ -36,10 +34,10 @@ class EncodedImages(Protocol):
     def describe(self, row: int) -> str:
         """Return the name of an image, to begin a message with."""
 
-    def stamps(self, rows: NDArray[np.int64]) -> tuple[str, ...]:
+    def stamps(self, rows: np.typing.NDArray[np.int64]) -> tuple[str, ...]:
         """Return texts that differ where these images differ: names, sizes and times of change of their files."""
 
-    def items(self, rows: NDArray[np.int64]) -> Iterator[Encoded]:
+    def items(self, rows: np.typing.NDArray[np.int64]) -> Iterator[Encoded]:
         """Yield the images of the given rows, which are in rising order."""
 
 
@@ -49,7 +47,7 @@ def stamp(path: Path) -> str:
     return f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
 
 
-def unit_pixels(images: Images) -> NDArray[np.float32]:
+def unit_pixels(images: Images) -> np.typing.NDArray[np.float32]:
     """Return float32 pixels in [0, 1] of the same shape: uint8 pixels over 255, float32 pixels unchanged."""
     if images.dtype == np.uint8:
         return np.divide(images, np.float32(255), dtype=np.float32)
@@ -74,12 +72,12 @@ class Split:
     """Inputs of one kind with a label each."""
 
     inputs: Inputs
-    labels: NDArray[np.int64]
+    labels: np.typing.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, rows: NDArray[np.integer]) -> "Split":
+    def take(self, rows: np.typing.NDArray[np.integer]) -> "Split":
         """Return the given rows, in the given order."""
         return Split(take(self.inputs, rows), self.labels[rows])
 
@@ -98,7 +96,7 @@ class LabelledData:
     validation: Split
     test: Split
     class_names: tuple[str, ...]
-    noisy_labels: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    noisy_labels: tuple[np.typing.NDArray[np.int64], np.typing.NDArray[np.int64]] | None = None
     """Observed noisy labels of the train and the validation rows, where the user has a second column of labels."""
     shifts: dict[str, Split] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
@@ -124,7 +122,9 @@ class LabelledData:
             if self.kind == "embeddings":
                 assert isinstance(split.inputs, np.ndarray)
                 finite = np.isfinite(split.inputs.reshape(len(split), -1)).all(axis=1)
-                check_missing(np.asarray(~finite), "with NaN or infinity", f"The {split_name} split of {self.name}")
+                sources.check_missing(
+                    np.asarray(~finite), "with NaN or infinity", f"The {split_name} split of {self.name}"
+                )
             if self.kind == "images":
                 assert isinstance(split.inputs, np.ndarray)
                 check_pixels(split.inputs, f"{split_name} split of {self.name}")
@@ -157,7 +157,7 @@ class Rows:
     """Names of all classes, in the order of the integers that stand for them in the source; None if it has no names."""
     noisy_labels: list[str] | None = None
     """Observed noisy labels, one for each row."""
-    index: NDArray[np.int64] | None = None
+    index: np.typing.NDArray[np.int64] | None = None
     """The source's own numbers of its rows."""
 
     def needed_labels(self) -> list[str]:
@@ -166,11 +166,11 @@ class Rows:
         return self.labels
 
 
-def take(inputs: Inputs, rows: NDArray[np.integer]) -> Inputs:
+def take(inputs: Inputs, rows: np.typing.NDArray[np.integer]) -> Inputs:
     """Return rows of images, embeddings or texts: in memory where they fit, else of a memory map a map again."""
     if isinstance(inputs, tuple):
         return tuple(inputs[i] for i in rows)
-    return take_mapped(inputs, rows) if isinstance(inputs, np.memmap) else inputs[rows]
+    return memory_map.take_mapped(inputs, rows) if isinstance(inputs, np.memmap) else inputs[rows]
 
 
 def label_texts(values: Iterable[Any]) -> list[str]:
@@ -191,7 +191,7 @@ def label_texts(values: Iterable[Any]) -> list[str]:
             value = int(value) if finite and value == int(value) else value
         missing.append(not finite)
         texts.append(str(value))
-    check_missing(np.array(missing, dtype=bool), "whose label is NaN or infinite", "The list of labels")
+    sources.check_missing(np.array(missing, dtype=bool), "whose label is NaN or infinite", "The list of labels")
     return texts
 
 
@@ -220,15 +220,15 @@ def _is_number(label: str) -> bool:
     return label.isdecimal() and len(label) <= _MAX_DIGITS
 
 
-def encode_labels(labels: Sequence[object], class_names: Sequence[str]) -> NDArray[np.int64]:
+def encode_labels(labels: Sequence[object], class_names: Sequence[str]) -> np.typing.NDArray[np.int64]:
     """Return the positions of labels (compared as text) in ``class_names``; -1 for a label that is not among them."""
     position = {name: i for i, name in enumerate(class_names)}
     return np.array([position.get(str(label), -1) for label in labels], dtype=np.int64)
 
 
 def stratified_split(
-    labels: NDArray[np.integer], fraction: float, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    labels: np.typing.NDArray[np.integer], fraction: float, rng: np.random.Generator
+) -> tuple[np.typing.NDArray[np.int64], np.typing.NDArray[np.int64]]:
     """Return the rows (remaining, split off) with ``fraction`` of every class split off, rounded; both rise.
 
     A class of two or more rows gives at least one and keeps at least one. Scikit-learn's ``StratifiedShuffleSplit``

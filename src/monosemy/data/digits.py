@@ -6,14 +6,12 @@ recognise. Train and test pairs consist of different handwritten digits.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from monosemy.data.config import DIGIT_PAIRS
-from monosemy.data.dataset import LabelledData, Split, stratified_split
+from monosemy.data import config, dataset
 from monosemy.seeding import numpy_rng
 
-NAME = DIGIT_PAIRS
+NAME = config.DIGIT_PAIRS
 
 
 def digit_pairs(
@@ -22,7 +20,7 @@ def digit_pairs(
     validation_fraction: float = 0.2,
     test_digits: float = 0.3,
     seed: int = 0,
-) -> LabelledData:
+) -> dataset.LabelledData:
     """Create the data set; the same seed gives the same pairs on every machine.
 
     Args:
@@ -35,11 +33,11 @@ def digit_pairs(
     digits = load_digits()
     images = digits.images.astype(np.float32) / 16.0
     rng = numpy_rng(NAME, seed)
-    pool, test_pool = stratified_split(digits.target, test_digits, rng)
+    pool, test_pool = dataset.stratified_split(digits.target, test_digits, rng)
     development = _pairs(images, digits.target, pool, n_train, rng)
     test = _pairs(images, digits.target, test_pool, n_test, rng)
-    train, validation = stratified_split(development.labels, validation_fraction, rng)
-    return LabelledData(
+    train, validation = dataset.stratified_split(development.labels, validation_fraction, rng)
+    return dataset.LabelledData(
         name=NAME,
         kind="images",
         train=development.take(train),
@@ -50,12 +48,12 @@ def digit_pairs(
 
 
 def _pairs(
-    images: NDArray[np.float32],
-    digits: NDArray[np.integer],
-    pool: NDArray[np.integer],
+    images: np.typing.NDArray[np.float32],
+    digits: np.typing.NDArray[np.integer],
+    pool: np.typing.NDArray[np.integer],
     n: int,
     rng: np.random.Generator,
-) -> Split:
+) -> dataset.Split:
     labels = rng.permutation(np.arange(n) % 100)
     sides = []
     for wanted in (labels // 10, labels % 10):
@@ -64,4 +62,4 @@ def _pairs(
             rows = np.flatnonzero(wanted == digit)
             chosen[rows] = rng.choice(pool[digits[pool] == digit], size=len(rows))
         sides.append(images[chosen])
-    return Split(np.concatenate(sides, axis=2)[:, None], labels.astype(np.int64))
+    return dataset.Split(np.concatenate(sides, axis=2)[:, None], labels.astype(np.int64))

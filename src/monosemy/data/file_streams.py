@@ -13,16 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from numpy.typing import NDArray
 from safetensors import safe_open
-from torch import Tensor
 
-from monosemy.core.cache import fingerprint
-from monosemy.core.files import readable
+from monosemy.core import cache, files
+from monosemy.data import row_stream, safety, sources
 from monosemy.data.arrays import read_arrays, read_npy
-from monosemy.data.row_stream import CHUNK, ChunkedStream, Reader, RowStream, State, float_rows
-from monosemy.data.safety import check_parquet
-from monosemy.data.sources import USUAL_NAMES, check_missing, choose_column
 from monosemy.errors import InputError
 from monosemy.seeding import torch_rng
 
@@ -44,10 +39,10 @@ class Table(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, rows: NDArray[np.int64]) -> Tensor:
+    def take(self, rows: np.typing.NDArray[np.int64]) -> torch.Tensor:
         """Return the given rows, (n, D) as stored; ``rows`` rise."""
 
-    def between(self, start: int, end: int) -> Tensor:
+    def between(self, start: int, end: int) -> torch.Tensor:
         """Return consecutive rows, (end - start, D) as stored."""
 
     def key(self) -> str:
@@ -57,9 +52,9 @@ class Table(Protocol):
 class MemoryTable:
     """A matrix in memory, or a memory map that the caller opened."""
 
-    def __init__(self, values: NDArray[Any] | Tensor, name: str = "the array") -> None:
+    def __init__(self, values: np.typing.NDArray[Any] | torch.Tensor, name: str = "the array") -> None:
         self.kind = str(values.dtype).removeprefix("torch.")
-        real = not values.is_complex() if isinstance(values, Tensor) else _is_plain(values)
+        real = not values.is_complex() if isinstance(values, torch.Tensor) else _is_plain(values)
         if not real or len(values.shape) != 2 or 0 in values.shape:
             raise InputError(
                 f"{name} has the shape {tuple(values.shape)} and the type {self.kind}; give numbers (N, D) with a row "
@@ -71,24 +66,24 @@ class MemoryTable:
     def __len__(self) -> int:
         return len(self._values)
 
-    def take(self, rows: NDArray[np.int64]) -> Tensor:
-        if isinstance(self._values, Tensor):
+    def take(self, rows: np.typing.NDArray[np.int64]) -> torch.Tensor:
+        if isinstance(self._values, torch.Tensor):
             return self._values[torch.from_numpy(rows).to(self._values.device)].cpu()
         return torch.from_numpy(np.asarray(self._values[rows]))
 
-    def between(self, start: int, end: int) -> Tensor:
-        if isinstance(self._values, Tensor):
+    def between(self, start: int, end: int) -> torch.Tensor:
+        if isinstance(self._values, torch.Tensor):
             return self._values[start:end].cpu()
         return torch.from_numpy(np.array(self._values[start:end]))
 
     def key(self) -> str:
         values = self._values
-        if isinstance(values, Tensor):
+        if isinstance(values, torch.Tensor):
             values = values.detach().cpu().float().numpy()
-        return fingerprint(values[:: max(1, len(values) // 1024)], len(values))
+        return cache.fingerprint(values[:: max(1, len(values) // 1024)], len(values))
 
 
-def _is_plain(values: NDArray[Any]) -> bool:
+def _is_plain(values: np.typing.NDArray[Any]) -> bool:
     return values.dtype.kind in "fiu" and values.dtype.itemsize <= 8
 
 
@@ -112,7 +107,7 @@ class FileTable:
     def __len__(self) -> int:
         return self._n
 
-    def take(self, rows: NDArray[np.int64]) -> Tensor:
+    def take(self, rows: np.typing.NDArray[np.int64]) -> torch.Tensor:
         values = np.empty((len(rows), self.width), self._dtype)
         buffer = _bytes_of(values)
         # Consecutive rows are read at once.
@@ -121,7 +116,7 @@ class FileTable:
             self._read_into(int(rows[start]), buffer[start * self._row : end * self._row])
         return self._tensor(values)
 
-    def between(self, start: int, end: int) -> Tensor:
+    def between(self, start: int, end: int) -> torch.Tensor:
         values = np.empty((end - start, self.width), self._dtype)
         self._read_into(start, _bytes_of(values))
         return self._tensor(values)
@@ -135,7 +130,7 @@ class FileTable:
                 raise InputError(f"{self.name} ends before its row {row}; it was truncated while it was read.")
             done += n
 
-    def _tensor(self, values: NDArray[Any]) -> Tensor:
+    def _tensor(self, values: np.typing.NDArray[Any]) -> torch.Tensor:
         if self.kind == "bfloat16":
             return torch.from_numpy(values.view(np.int16)).view(torch.bfloat16)
         return torch.from_numpy(values.astype(self._dtype.newbyteorder("="), copy=False))
@@ -150,7 +145,7 @@ class FileTable:
         return digest.hexdigest()[:32]
 
 
-def _bytes_of(values: NDArray[Any]) -> memoryview:
+def _bytes_of(values: np.typing.NDArray[Any]) -> memoryview:
     return values.reshape(-1).view(np.uint8).data
 
 
@@ -165,7 +160,7 @@ def table_of_array_file(path: Path, name: str | None) -> Table:
     if path.suffix.lower() == ".npz":
         arrays = read_arrays(path)
         return MemoryTable(
-            arrays[choose_column(arrays, "embedding", name, str(path), noun="array", or_only=True)], str(path)
+            arrays[sources.choose_column(arrays, "embedding", name, str(path), noun="array", or_only=True)], str(path)
         )
     values = read_npy(path, mapped=True)
     if not isinstance(values, np.memmap) or values.ndim != 2 or 0 in values.shape or not _is_plain(values):
@@ -186,7 +181,7 @@ class _Stored(NamedTuple):
 
 def _safetensors_table(path: Path, wanted: str | None) -> FileTable:
     tensors = _header(path)
-    name = choose_column(tensors, "embedding", wanted, str(path), noun="tensor", or_only=True)
+    name = sources.choose_column(tensors, "embedding", wanted, str(path), noun="tensor", or_only=True)
     tensor = tensors[name]
     if len(tensor.shape) != 2 or 0 in tensor.shape or tensor.kind not in _SAFE_TYPES:
         raise InputError(
@@ -199,7 +194,7 @@ def _safetensors_table(path: Path, wanted: str | None) -> FileTable:
 
 def _header(path: Path) -> dict[str, _Stored]:
     """Return type, shape and offset of the tensors of a safetensors file; the library checks that the file is whole."""
-    with readable(path, "safetensors"):
+    with files.readable(path, "safetensors"):
         with safe_open(path, framework="np"):
             pass
         with path.open("rb") as file:
@@ -212,7 +207,7 @@ def _header(path: Path) -> dict[str, _Stored]:
         }
 
 
-class TableStream(RowStream):
+class TableStream(row_stream.RowStream):
     """The rows of tables one after the other, in their order.
 
     Raises:
@@ -232,13 +227,13 @@ class TableStream(RowStream):
         self._starts = np.cumsum([0, *map(len, tables)])
         self.length: int = int(self._starts[-1])
 
-    def open(self, epoch: int = 0, state: State | None = None) -> Reader:
+    def open(self, epoch: int = 0, state: row_stream.State | None = None) -> row_stream.Reader:
         return TableReader(self, None, 0 if state is None else state["row"])
 
     def key(self) -> str:
-        return fingerprint(tuple(table.key() for table in self.tables))
+        return cache.fingerprint(tuple(table.key() for table in self.tables))
 
-    def take(self, rows: NDArray[np.int64]) -> Tensor:
+    def take(self, rows: np.typing.NDArray[np.int64]) -> torch.Tensor:
         """Return the given rows, (n, D) float32, in any order."""
         order = np.argsort(rows, kind="stable")  # in the files' order, so that a disk reads forwards
         rising = rows[order]
@@ -247,27 +242,27 @@ class TableStream(RowStream):
             first, last = np.searchsorted(rising, [start, end])
             if first < last:
                 local = rising[first:last] - start
-                values = float_rows(table.take(local), table.name, local)
+                values = row_stream.float_rows(table.take(local), table.name, local)
                 result[torch.from_numpy(order[first:last])] = values
         return result
 
-    def between(self, first: int, last: int) -> Tensor:
+    def between(self, first: int, last: int) -> torch.Tensor:
         """Return consecutive rows, (last - first, D) float32."""
         pieces = []
         for table, (start, end) in zip(self.tables, pairwise(self._starts.tolist()), strict=True):
             local = range(max(first, start) - start, min(last, end) - start)
             if local:
-                pieces.append(float_rows(table.between(local.start, local.stop), table.name, local))
+                pieces.append(row_stream.float_rows(table.between(local.start, local.stop), table.name, local))
         return torch.cat(pieces) if pieces else torch.empty(0, self.width)
 
 
-class TableReader(Reader):
+class TableReader(row_stream.Reader):
     """A reader of the rows of tables one after the other, or in a given order."""
 
-    def __init__(self, stream: TableStream, order: Tensor | None, row: int) -> None:
+    def __init__(self, stream: TableStream, order: torch.Tensor | None, row: int) -> None:
         self._stream, self._order, self._row = stream, order, row
 
-    def peek(self, n: int) -> Tensor:
+    def peek(self, n: int) -> torch.Tensor:
         end = min(self._row + n, self._stream.length)
         if self._order is None:
             return self._stream.between(self._row, end)
@@ -276,11 +271,11 @@ class TableReader(Reader):
     def skip(self, n: int) -> None:
         self._row = min(self._row + n, self._stream.length)
 
-    def state(self) -> State:
+    def state(self) -> row_stream.State:
         return {"row": self._row}
 
 
-class ParquetStream(ChunkedStream):
+class ParquetStream(row_stream.ChunkedStream):
     """A column of lists of numbers, row group after row group.
 
     Args:
@@ -299,8 +294,8 @@ class ParquetStream(ChunkedStream):
         self._column, self._groups, kinds = column, list[tuple[int, int]](), list[Any]()
         self.length: int = 0
         for number, path in enumerate(paths):
-            with readable(path, "parquet"), pq.ParquetFile(path) as file:
-                check_parquet(path)  # once for each file: parsing the footer of a wide table takes a while
+            with files.readable(path, "parquet"), pq.ParquetFile(path) as file:
+                safety.check_parquet(path)  # once for each file: parsing the footer of a wide table takes a while
                 schema = file.schema_arrow
                 self._column = rows_column(schema, self._column, str(path))
                 kinds.append(number_type(schema.field(self._column).type, f"{path}: {self._column}"))
@@ -316,7 +311,7 @@ class ParquetStream(ChunkedStream):
         for number, group in self._groups:
             for batch in self._batches(number, group, 1):
                 where = str(self._paths[number])
-                return float_rows(matrix_of(batch.column(0), where), where, [0]).shape[1]
+                return row_stream.float_rows(matrix_of(batch.column(0), where), where, [0]).shape[1]
         raise InputError(f"{self.name} has no rows; give a table with at least one.")
 
     def with_seed(self, seed: int) -> "ParquetStream":
@@ -325,7 +320,7 @@ class ParquetStream(ChunkedStream):
         other._seed = seed
         return other
 
-    def chunks(self, epoch: int, place: State | None) -> Iterator[tuple[State, Tensor]]:
+    def chunks(self, epoch: int, place: row_stream.State | None) -> Iterator[tuple[row_stream.State, torch.Tensor]]:
         order = list(range(len(self._groups)))
         if self._seed is not None:
             order = torch.randperm(len(order), generator=torch_rng("row-groups", self._seed, epoch)).tolist()
@@ -335,46 +330,46 @@ class ParquetStream(ChunkedStream):
                 yield {"group": position, "chunk": number}, rows
             skipped = 0
 
-    def _group(self, number: int, group: int, skipped: int) -> Iterator[tuple[int, Tensor]]:
+    def _group(self, number: int, group: int, skipped: int) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield number and rows of each chunk of a row group except the first ones."""
         path = self._paths[number]
-        with readable(path, "parquet"), pq.ParquetFile(path) as file:
+        with files.readable(path, "parquet"), pq.ParquetFile(path) as file:
             start = sum(file.metadata.row_group(before).num_rows for before in range(group))
-        for chunk, batch in enumerate(self._batches(number, group, CHUNK)):
+        for chunk, batch in enumerate(self._batches(number, group, row_stream.CHUNK)):
             if chunk >= skipped:
                 yield chunk, self._rows(batch.column(0), path, start)
             start += len(batch)
 
     def _batches(self, number: int, group: int, n_rows: int) -> Iterator[Any]:
         path = self._paths[number]
-        with readable(path, "parquet"), pq.ParquetFile(path) as file:
+        with files.readable(path, "parquet"), pq.ParquetFile(path) as file:
             yield from file.iter_batches(n_rows, [group], [self._column])
 
-    def _rows(self, column: Any, path: Path, start: int) -> Tensor:
+    def _rows(self, column: Any, path: Path, start: int) -> torch.Tensor:
         values = matrix_of(column, str(path), start)
         if values.shape[1] != self.width:
             raise InputError(
                 f"{path} has a list of {values.shape[1]} numbers in row {start}, but the first row of {self.name} has "
                 f"{self.width}; give lists of one length."
             )
-        return float_rows(values, str(path), range(start, start + len(values)))
+        return row_stream.float_rows(values, str(path), range(start, start + len(values)))
 
     def key(self) -> str:
         parts = []
         for path in self._paths:
             # The footer has sizes and statistics of every column.
-            with readable(path, "parquet"), pq.ParquetFile(path) as file, path.open("rb") as raw:
+            with files.readable(path, "parquet"), pq.ParquetFile(path) as file, path.open("rb") as raw:
                 parts.append(f"{path.stat().st_size} {file.metadata.num_rows} {file.metadata.serialized_size}")
                 raw.seek(max(0, path.stat().st_size - _HEAD))
-                parts.append(fingerprint(raw.read()))
-        return fingerprint(tuple(parts), self._column, self._seed)
+                parts.append(cache.fingerprint(raw.read()))
+        return cache.fingerprint(tuple(parts), self._column, self._seed)
 
 
 def rows_column(schema: Any, wanted: str | None, where: str) -> str:
     """Return the column of rows: the named one, the first with a usual name, or the only one with lists of numbers."""
     names = list(schema.names)
     lists = [field.name for field in schema if _is_list(field.type)]
-    name = wanted or next((name for name in USUAL_NAMES["embedding"] if name in lists), None)
+    name = wanted or next((name for name in sources.USUAL_NAMES["embedding"] if name in lists), None)
     if name is None and len(lists) == 1:
         name = str(lists[0])
     if name is None:
@@ -401,7 +396,7 @@ def number_type(kind: Any, where: str) -> Any:
     return kind.value_type
 
 
-def matrix_of(column: Any, where: str, first: int = 0) -> NDArray[Any]:
+def matrix_of(column: Any, where: str, first: int = 0) -> np.typing.NDArray[Any]:
     """Return an Arrow array of lists of one length as a matrix (N, D).
 
     Args:
@@ -409,7 +404,7 @@ def matrix_of(column: Any, where: str, first: int = 0) -> NDArray[Any]:
     """
     if column.null_count:
         missing = column.is_null().to_numpy(zero_copy_only=False)
-        check_missing(missing, "without numbers", where, range(first, first + len(missing)))
+        sources.check_missing(missing, "without numbers", where, range(first, first + len(missing)))
     lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
     odd = np.flatnonzero(lengths != lengths[:1])
     if len(odd):

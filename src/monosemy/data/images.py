@@ -10,14 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from monosemy.core.console import Progress
-from monosemy.data import memory_map
-from monosemy.data.config import OnBadImage
-from monosemy.data.dataset import Encoded, EncodedImages, Rows, stamp
-from monosemy.data.sources import SPLIT_ROLES, read_lines
+from monosemy.data import config, dataset, memory_map, sources
 from monosemy.errors import InputError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -39,14 +35,14 @@ class FileImages:
     def describe(self, row: int) -> str:
         return f"Image {self.paths[row].relative_to(self.folder).as_posix()} of the folder {self.folder}"
 
-    def stamps(self, rows: NDArray[np.int64]) -> tuple[str, ...]:
-        return tuple(stamp(self.paths[row]) for row in rows)
+    def stamps(self, rows: np.typing.NDArray[np.int64]) -> tuple[str, ...]:
+        return tuple(dataset.stamp(self.paths[row]) for row in rows)
 
-    def items(self, rows: NDArray[np.int64]) -> Iterator[Encoded]:
+    def items(self, rows: np.typing.NDArray[np.int64]) -> Iterator[dataset.Encoded]:
         return (self.paths[row] for row in rows)
 
 
-def rows_of_folder(folder: Path, classes: Path | None, labelled: bool) -> Rows:
+def rows_of_folder(folder: Path, classes: Path | None, labelled: bool) -> dataset.Rows:
     """Return the images of a folder: `class/image` or `split/class/image`; without labels also `image`, `split/image`.
 
     Args:
@@ -58,20 +54,20 @@ def rows_of_folder(folder: Path, classes: Path | None, labelled: bool) -> Rows:
     if not files:
         raise InputError(f"The folder {folder} holds no images; give a folder of class folders.")
     parts = [file.relative_to(folder).parts for file in files]
-    has_splits = all(len(p) > 1 and p[0].lower() in SPLIT_ROLES for p in parts)
+    has_splits = all(len(p) > 1 and p[0].lower() in sources.SPLIT_ROLES for p in parts)
     below = [p[1:] if has_splits else p for p in parts]
     in_classes = all(len(p) > 1 for p in below)
     if not in_classes and (labelled or classes is not None):
         raise InputError(f"The folder {folder} has images outside class folders; put each into a folder of its class.")
     selected = list(range(len(files)))
     if classes is not None:
-        wanted = [line.split()[0] for line in read_lines(classes, "list of classes")]
+        wanted = [line.split()[0] for line in sources.read_lines(classes, "list of classes")]
         present = {p[0] for p in below}
         for name in wanted:
             if name not in present:
                 raise InputError(f"{classes} names the class {name!r}, of which {folder} has no images; correct it.")
         selected = [i for i in selected if below[i][0] in set(wanted)]
-    return Rows(
+    return dataset.Rows(
         kind="images",
         inputs=FileImages(folder, [files[i] for i in selected]),
         labels=[below[i][0] for i in selected] if in_classes else None,
@@ -79,7 +75,7 @@ def rows_of_folder(folder: Path, classes: Path | None, labelled: bool) -> Rows:
     )
 
 
-def check_class_sizes(rows: Rows) -> None:
+def check_class_sizes(rows: dataset.Rows) -> None:
     """Raise for a class folder with one image in a folder that has no splits: it cannot be split into train and test.
 
     Rows of other sources are not checked.
@@ -109,9 +105,9 @@ _PROBED = 64
 class Pictures:
     """Decoded images and their rows: all wanted rows but those that cannot be read."""
 
-    images: NDArray[np.uint8]
+    images: np.typing.NDArray[np.uint8]
     """(n, 3, H, W)."""
-    rows: NDArray[np.int64]
+    rows: np.typing.NDArray[np.int64]
     """(n,), rising."""
 
 
@@ -128,10 +124,10 @@ class _UnequalSizes(Exception):
 
 
 def decode_parts(
-    encoded: EncodedImages,
-    parts: Mapping[str, NDArray[np.int64]],
+    encoded: dataset.EncodedImages,
+    parts: Mapping[str, np.typing.NDArray[np.int64]],
     size: Size | None,
-    on_bad: OnBadImage = "stop",
+    on_bad: config.OnBadImage = "stop",
     on_progress: Progress | None = None,
 ) -> DecodedParts:
     """Decode the images of several lists of rows to one size.
@@ -175,13 +171,13 @@ def fit(image: Image.Image, size: Size) -> Image.Image:
     return image.resize(scaled, Image.Resampling.BICUBIC).crop((left, top, left + width, top + height))
 
 
-def _open(item: Encoded) -> Image.Image:
+def _open(item: dataset.Encoded) -> Image.Image:
     if item is None:
         raise ValueError("there is no image")
     return Image.open(io.BytesIO(item) if isinstance(item, bytes) else item)
 
 
-def _pixels(item: Encoded, size: Size | None) -> NDArray[np.uint8] | None:
+def _pixels(item: dataset.Encoded, size: Size | None) -> np.typing.NDArray[np.uint8] | None:
     """Return the pixels (3, H, W) of one image, or None if it cannot be read."""
     try:
         with _open(item) as image:
@@ -191,7 +187,7 @@ def _pixels(item: Encoded, size: Size | None) -> NDArray[np.uint8] | None:
         return None
 
 
-def common_size(encoded: EncodedImages, rows: NDArray[np.int64]) -> Size | None:
+def common_size(encoded: dataset.EncodedImages, rows: np.typing.NDArray[np.int64]) -> Size | None:
     """Return the size that the first images have; None if they differ."""
     sizes = set()
     for item in encoded.items(np.unique(rows)[:_PROBED]):
@@ -207,15 +203,15 @@ def common_size(encoded: EncodedImages, rows: NDArray[np.int64]) -> Size | None:
 class _Job:
     """The settings that all parts are decoded by."""
 
-    encoded: EncodedImages
+    encoded: dataset.EncodedImages
     size: Size
     same_size: bool
     """Whether all images are expected to have this size; one that has not raises."""
-    on_bad: OnBadImage
+    on_bad: config.OnBadImage
     on_progress: Progress | None
 
 
-def _decode_all(job: _Job, parts: Mapping[str, NDArray[np.int64]]) -> DecodedParts:
+def _decode_all(job: _Job, parts: Mapping[str, np.typing.NDArray[np.int64]]) -> DecodedParts:
     n_images = sum(map(len, parts.values()))
     n_bytes = n_images * 3 * job.size[0] * job.size[1]
     done = 0
@@ -240,7 +236,7 @@ def _decode_all(job: _Job, parts: Mapping[str, NDArray[np.int64]]) -> DecodedPar
     return result
 
 
-def _in_memory(job: _Job, name: str, rows: NDArray[np.int64], on_rows: Callable[[int], None]) -> Pictures:
+def _in_memory(job: _Job, name: str, rows: np.typing.NDArray[np.int64], on_rows: Callable[[int], None]) -> Pictures:
     images = np.empty((len(rows), 3, *job.size), dtype=np.uint8)
     read: list[int] = []
     for block, good in _blocks(job, rows, on_rows):
@@ -250,8 +246,8 @@ def _in_memory(job: _Job, name: str, rows: NDArray[np.int64], on_rows: Callable[
     return Pictures(images[: len(read)], np.array(read, dtype=np.int64))
 
 
-def _mapped(job: _Job, name: str, rows: NDArray[np.int64], on_rows: Callable[[int], None]) -> Pictures:
-    def blocks() -> Iterator[tuple[NDArray[np.uint8], list[int]]]:
+def _mapped(job: _Job, name: str, rows: np.typing.NDArray[np.int64], on_rows: Callable[[int], None]) -> Pictures:
+    def blocks() -> Iterator[tuple[np.typing.NDArray[np.uint8], list[int]]]:
         read: list[int] = []
         for block, good in _blocks(job, rows, on_rows):
             read += good
@@ -268,8 +264,8 @@ def _check_any(read: list[int], name: str) -> None:
 
 
 def _blocks(
-    job: _Job, rows: NDArray[np.int64], on_rows: Callable[[int], None]
-) -> Iterator[tuple[NDArray[np.uint8], list[int]]]:
+    job: _Job, rows: np.typing.NDArray[np.int64], on_rows: Callable[[int], None]
+) -> Iterator[tuple[np.typing.NDArray[np.uint8], list[int]]]:
     """Yield images some at a time, in order, with their row numbers; a few threads decode ahead."""
     done = 0
     for block in _decoded_ahead(job, rows):
@@ -289,10 +285,10 @@ def _blocks(
         on_rows(len(block))
 
 
-def _decoded_ahead(job: _Job, rows: NDArray[np.int64]) -> Iterator[list[NDArray[np.uint8] | None]]:
+def _decoded_ahead(job: _Job, rows: np.typing.NDArray[np.int64]) -> Iterator[list[np.typing.NDArray[np.uint8] | None]]:
     size = None if job.same_size else job.size
     items = iter(job.encoded.items(rows))
-    waiting: deque[Future[list[NDArray[np.uint8] | None]]] = deque()
+    waiting: deque[Future[list[np.typing.NDArray[np.uint8] | None]]] = deque()
     with ThreadPoolExecutor(_WORKERS) as pool:
         while block := list(islice(items, _BLOCK)):
             waiting.append(pool.submit(lambda block: [_pixels(item, size) for item in block], block))

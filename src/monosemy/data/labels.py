@@ -3,13 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monosemy.core.files import readable
-from monosemy.data.arrays import read_array, read_npy
-from monosemy.data.dataset import Rows, encode_labels, label_texts, ordered_classes
-from monosemy.data.sources import USUAL_NAMES, Source, check_missing, choose_column, classify
-from monosemy.data.tables import Table, column, column_labels, read_parquet_column, read_table, row_numbers
+from monosemy.data import arrays, dataset, sources, tables
 from monosemy.errors import InputError
 
 
@@ -19,28 +15,30 @@ def read_labels(path: Path) -> list[str]:
     A row without a label has the label "".
     """
     if path.suffix.lower() == ".npy":
-        values = read_npy(path)
-        return label_texts(values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values)
-    table = read_table(path)
-    return column_labels(table.frame[column(table, table.columns[0] if len(table.columns) == 1 else None, "label")])
+        values = arrays.read_npy(path)
+        return dataset.label_texts(values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values)
+    table = tables.read_table(path)
+    return tables.column_labels(
+        table.frame[tables.column(table, table.columns[0] if len(table.columns) == 1 else None, "label")]
+    )
 
 
 def encoded_labels(
     texts: list[str], where: str, vocabulary: tuple[str, ...] | None = None
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+) -> tuple[np.typing.NDArray[np.int64], tuple[str, ...]]:
     """Return labels as positions in the sorted names of their classes, (N,), and these names.
 
     Raises:
         InputError: a row has no label.
     """
-    check_missing(np.array([not text for text in texts], dtype=bool), "without a label", where)
-    names = ordered_classes(texts, vocabulary)
-    return encode_labels(texts, names), names
+    sources.check_missing(np.array([not text for text in texts], dtype=bool), "without a label", where)
+    names = dataset.ordered_classes(texts, vocabulary)
+    return dataset.encode_labels(texts, names), names
 
 
 def stored_labels(
     source: str, file: Path | None, input_column: str | None, label_column: str | None
-) -> tuple[NDArray[np.int64], tuple[str, ...]] | None:
+) -> tuple[np.typing.NDArray[np.int64], tuple[str, ...]] | None:
     """Return the classes of the rows of a source, (N,), and their names; None where there are no labels.
 
     Args:
@@ -54,12 +52,12 @@ def stored_labels(
     """
     if file is not None:
         return encoded_labels(read_labels(file), str(file))
-    candidates = USUAL_NAMES["label"]
+    candidates = sources.USUAL_NAMES["label"]
     if label_column is not None:
         candidates = (label_column,)
     elif input_column is not None and input_column.startswith("X_"):
         candidates = ("y_" + input_column.removeprefix("X_"),)
-    texts = _labels_of_source(classify(source), candidates)
+    texts = _labels_of_source(sources.classify(source), candidates)
     if texts is not None:
         return encoded_labels(texts, source)
     if label_column is not None:
@@ -67,21 +65,23 @@ def stored_labels(
     return None
 
 
-def _labels_of_source(source: Source, candidates: tuple[str, ...]) -> list[str] | None:
+def _labels_of_source(source: sources.Source, candidates: tuple[str, ...]) -> list[str] | None:
     if source.is_folder or len(source.paths) != 1:
         return None
     path = source.paths[0]
     if path.suffix.lower() == ".parquet":
-        column_values = read_parquet_column(path, candidates)
-        return None if column_values is None else column_labels(column_values)
+        column_values = tables.read_parquet_column(path, candidates)
+        return None if column_values is None else tables.column_labels(column_values)
     if path.suffix.lower() not in (".npz", ".safetensors"):
         return None
-    values = read_array(path, candidates)
+    values = arrays.read_array(path, candidates)
     with readable(path, "labels", "save plain numbers or texts"):
-        return None if values is None else label_texts(values.ravel())
+        return None if values is None else dataset.label_texts(values.ravel())
 
 
-def read_noisy_labels(path: Path, wanted: str | None, rows: Rows, development: NDArray[np.int64]) -> list[str]:
+def read_noisy_labels(
+    path: Path, wanted: str | None, rows: dataset.Rows, development: np.typing.NDArray[np.int64]
+) -> list[str]:
     """Read a noisy label for each row of the source; "" for rows that are not in ``development``.
 
     Args:
@@ -94,8 +94,11 @@ def read_noisy_labels(path: Path, wanted: str | None, rows: Rows, development: N
     if path.suffix.lower() == ".npy":
         labels = read_labels(path)
     else:
-        table = read_table(path)
-        labels, numbers = column_labels(table.frame[_noisy_column(table, wanted)]), row_numbers(table.frame)
+        table = tables.read_table(path)
+        labels, numbers = (
+            tables.column_labels(table.frame[_noisy_column(table, wanted)]),
+            tables.row_numbers(table.frame),
+        )
     if numbers is not None:
         places = _places_by_index(path, numbers, rows, development)
     elif len(labels) == len(development):
@@ -111,16 +114,16 @@ def read_noisy_labels(path: Path, wanted: str | None, rows: Rows, development: N
     return result
 
 
-def _noisy_column(table: Table, wanted: str | None) -> str:
+def _noisy_column(table: tables.Table, wanted: str | None) -> str:
     others = [name for name in table.columns if name != "index"]
     if wanted is None:
-        wanted = choose_column(others, "noisy label", None, table.where, or_only=True)
-    return column(table, wanted, "noisy label")
+        wanted = sources.choose_column(others, "noisy label", None, table.where, or_only=True)
+    return tables.column(table, wanted, "noisy label")
 
 
 def _places_by_index(
-    path: Path, numbers: NDArray[np.int64], rows: Rows, development: NDArray[np.int64]
-) -> NDArray[np.int64]:
+    path: Path, numbers: np.typing.NDArray[np.int64], rows: dataset.Rows, development: np.typing.NDArray[np.int64]
+) -> np.typing.NDArray[np.int64]:
     """Return the position in the file of each development row's number."""
     wanted = np.arange(len(development)) if rows.index is None else rows.index[development]
     for where, values in ((str(path), numbers), ("The data", wanted)):

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monosemy.core.console import Progress
+from monosemy.data import cifar, digits, sources, tables
 from monosemy.data.arrays import read_npy, rows_of_array_file
-from monosemy.data.cifar import rows_of_cifar
 from monosemy.data.config import DIGIT_PAIRS, DataConfig
 from monosemy.data.dataset import (
     Images,
@@ -26,19 +25,8 @@ from monosemy.data.dataset import (
     ordered_classes,
     stratified_split,
 )
-from monosemy.data.digits import digit_pairs
 from monosemy.data.images import check_class_sizes, rows_of_folder
 from monosemy.data.labels import read_labels, read_noisy_labels
-from monosemy.data.sources import (
-    ARRAY_SUFFIXES,
-    TABLE_SUFFIXES,
-    Role,
-    Source,
-    check_missing,
-    choose_column,
-    classify,
-    read_lines,
-)
 from monosemy.data.splits import (
     assign,
     check_shift_kind,
@@ -48,7 +36,6 @@ from monosemy.data.splits import (
     shifted_split,
     source_splits,
 )
-from monosemy.data.tables import Table, inputs_of, read_table, read_tables, rows_of_table, table_of_hub
 from monosemy.errors import InputError
 from monosemy.seeding import numpy_rng
 
@@ -68,7 +55,7 @@ def load_data(config: DataConfig, seed: int = 0, on_progress: Progress | None = 
     """
     vocabulary = None
     if config.source == DIGIT_PAIRS:
-        data = digit_pairs(validation_fraction=config.validation_fraction, seed=seed)
+        data = digits.digit_pairs(validation_fraction=config.validation_fraction, seed=seed)
     else:
         rows = read_rows(config.source, config)
         check_class_sizes(rows)
@@ -88,16 +75,16 @@ def read_rows(name: str, config: DataConfig, labelled: bool = True) -> Rows:
     Args:
         labelled: whether every row needs a label.
     """
-    source = classify(name)
+    source = sources.classify(name)
     # Images may have array files beside them.
     of_images = source.is_folder and source.kind in ("images", "array")
     if config.classes is not None and not of_images:
         raise InputError(f"data.classes={config.classes} requires a folder of class folders, not {name}; leave it out.")
     table = table_of(source)
     if table is not None:
-        rows = rows_of_table(table, config, labelled)
+        rows = tables.rows_of_table(table, config, labelled)
     elif source.kind == "cifar":
-        rows = rows_of_cifar(source.paths[0], config.label_column)
+        rows = cifar.rows_of_cifar(source.paths[0], config.label_column)
     elif of_images:
         rows = rows_of_folder(Path(name), config.classes, labelled)
     elif source.kind == "array" and len(source.paths) == 1:
@@ -105,28 +92,28 @@ def read_rows(name: str, config: DataConfig, labelled: bool = True) -> Rows:
         rows = rows_of_array_file(source.paths[0], config, labelled, labels)
     else:
         raise source.unsupported(
-            f"a file that ends in {', '.join((*TABLE_SUFFIXES, *ARRAY_SUFFIXES))}, a folder of images, or the name of "
-            f"a Hugging Face data set"
+            f"a file that ends in {', '.join((*sources.TABLE_SUFFIXES, *sources.ARRAY_SUFFIXES))}, a folder of images, "
+            f"or the name of a Hugging Face data set"
         )
     if labelled:
-        check_missing(np.array([not label for label in rows.needed_labels()]), "without a label", name)
+        sources.check_missing(np.array([not label for label in rows.needed_labels()]), "without a label", name)
     return rows
 
 
-def table_of(source: Source) -> Table | None:
+def table_of(source: sources.Source) -> tables.Table | None:
     """Read the table of one or several files, or of a data set of the hub; None for other sources."""
     if source.kind == "hub":
-        return table_of_hub(source.name)
+        return tables.table_of_hub(source.name)
     if source.kind != "table":
         return None
     if source.is_folder:
-        return read_tables(source.paths, f"The folder {source.name}")
+        return tables.read_tables(source.paths, f"The folder {source.name}")
     if source.paths == (Path(source.name),):
-        return read_table(source.paths[0])
-    return read_tables(source.paths, source.name)
+        return tables.read_table(source.paths[0])
+    return tables.read_tables(source.paths, source.name)
 
 
-def read_texts(name: str, column: str | None = None, role: Role = "text") -> tuple[str, ...]:
+def read_texts(name: str, column: str | None = None, role: sources.Role = "text") -> tuple[str, ...]:
     """Read texts: the lines of a .txt file that are not blank, or a column of a table.
 
     Args:
@@ -135,15 +122,15 @@ def read_texts(name: str, column: str | None = None, role: Role = "text") -> tup
     Raises:
         InputError: the source cannot be read, has no such column, or a text is missing.
     """
-    source = classify(name)
+    source = sources.classify(name)
     if source.kind == "text":
-        return tuple(line for path in source.paths for line in read_lines(path, "file of texts"))
+        return tuple(line for path in source.paths for line in sources.read_lines(path, "file of texts"))
     table = table_of(source)
     if table is None:
-        raise source.unsupported(f"a .txt file, or a table ({', '.join(TABLE_SUFFIXES)})")
+        raise source.unsupported(f"a .txt file, or a table ({', '.join(sources.TABLE_SUFFIXES)})")
     strings = [str(name) for name in table.frame if isinstance(table.frame[name].iloc[0], str)]
-    chosen = choose_column(strings, role, column, table.where, noun="column of texts", or_only=True)
-    return cast(tuple[str, ...], inputs_of(table.frame[chosen], "texts", table.where))
+    chosen = sources.choose_column(strings, role, column, table.where, noun="column of texts", or_only=True)
+    return cast(tuple[str, ...], tables.inputs_of(table.frame[chosen], "texts", table.where))
 
 
 def source_name(source: str) -> str:
@@ -299,7 +286,7 @@ def _shift(
     return shifted_split(name, Split(inputs[name], labels[parts[name]]), data.test, data.name)
 
 
-def _numbers(rows: Rows, vocabulary: Sequence[str] | None, class_names: tuple[str, ...]) -> NDArray[np.int64]:
+def _numbers(rows: Rows, vocabulary: Sequence[str] | None, class_names: tuple[str, ...]) -> np.typing.NDArray[np.int64]:
     """Return labels as the data's integers, also where one of the two has names and the other integers."""
     labels = rows.needed_labels()
     candidates = [labels, named(labels, vocabulary)]
@@ -351,10 +338,10 @@ class UnlabelledImages:
 
     name: str
     train: Images
-    train_labels: NDArray[np.int64] | None
+    train_labels: np.typing.NDArray[np.int64] | None
     """None where the source does not label each image."""
     held_out: Images
-    held_out_labels: NDArray[np.int64] | None
+    held_out_labels: np.typing.NDArray[np.int64] | None
     class_names: tuple[str, ...]
     """Empty without labels."""
     notices: tuple[str, ...] = ()
@@ -384,7 +371,7 @@ def load_unlabelled(config: DataConfig, seed: int = 0, on_progress: Progress | N
     held_out = np.sort(numpy_rng("held-out", seed).choice(train, n_held_out, replace=False))
     wanted = {"train": np.setdiff1d(train, held_out), "held_out": held_out}
     inputs, parts, messages = inputs_by_part(rows.inputs, wanted, config, on_progress)
-    labels: NDArray[np.int64] | None = None
+    labels: np.typing.NDArray[np.int64] | None = None
     class_names: tuple[str, ...] = ()
     if rows.labels is not None and all(rows.labels[i] for i in train):
         class_names = ordered_classes((rows.labels[i] for i in train), rows.vocabulary)
@@ -403,7 +390,9 @@ def load_unlabelled(config: DataConfig, seed: int = 0, on_progress: Progress | N
     )
 
 
-def _train_rows(rows: Rows, config: DataConfig, seed: int, name: str, notices: list[str]) -> NDArray[np.int64]:
+def _train_rows(
+    rows: Rows, config: DataConfig, seed: int, name: str, notices: list[str]
+) -> np.typing.NDArray[np.int64]:
     """Return the train rows; where the source has no test split, without those that a study would test on."""
     messages: list[str] = []
     parts = source_splits(rows, name, messages)
@@ -419,7 +408,7 @@ def _train_rows(rows: Rows, config: DataConfig, seed: int, name: str, notices: l
 
 
 def _digit_rows(config: DataConfig, seed: int) -> Rows:
-    data = digit_pairs(validation_fraction=config.validation_fraction, seed=seed)
+    data = digits.digit_pairs(validation_fraction=config.validation_fraction, seed=seed)
     development = (data.train, data.validation)
     return Rows(
         kind="images",

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from monosemy.core.cache import Stage, cache
 from monosemy.data.sources import check_missing
@@ -36,8 +34,8 @@ def mapped(
     inputs: tuple[object, ...],
     shape: tuple[int, ...],
     dtype: np.dtype,
-    blocks: Callable[[], Iterator[tuple[NDArray, list[int]]]],
-) -> tuple[NDArray, NDArray[np.int64]]:
+    blocks: Callable[[], Iterator[tuple[np.typing.NDArray, list[int]]]],
+) -> tuple[np.typing.NDArray, np.typing.NDArray[np.int64]]:
     """Return the cached array computed from ``inputs``, memory-mapped read-only, and its rows; written where missing.
 
     Only file sizes are checked: `monosemy cache verify` compares checksums, which requires reading it all.
@@ -61,11 +59,11 @@ def mapped(
         with cache().new(name, _IMAGES.metadata(rows=shape[0])) as folder:
             np.save(folder / _ROWS, np.array(_write(folder / _PIXELS, shape, dtype, blocks()), dtype=np.int64))
     folder = cache().root / name
-    pixels: NDArray = np.load(folder / _PIXELS, mmap_mode="r", allow_pickle=False)
+    pixels: np.typing.NDArray = np.load(folder / _PIXELS, mmap_mode="r", allow_pickle=False)
     return pixels, np.load(folder / _ROWS, allow_pickle=False)
 
 
-def take_mapped(images: NDArray, rows: NDArray[np.integer]) -> NDArray:
+def take_mapped(images: np.typing.NDArray, rows: np.typing.NDArray[np.integer]) -> np.typing.NDArray:
     """Return rows of a memory map: a view where they are consecutive, in memory where they fit, else another map."""
     if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
         return images[rows[0] : rows[0] + len(rows)]
@@ -74,7 +72,7 @@ def take_mapped(images: NDArray, rows: NDArray[np.integer]) -> NDArray:
         return np.asarray(images[rows])
     n = max(1, _IMAGES_AT_ONCE // row_bytes)
 
-    def blocks() -> Iterator[tuple[NDArray, list[int]]]:
+    def blocks() -> Iterator[tuple[np.typing.NDArray, list[int]]]:
         for start in range(0, len(rows), n):
             taken = rows[start : start + n]
             yield images[taken], taken.tolist()
@@ -83,7 +81,7 @@ def take_mapped(images: NDArray, rows: NDArray[np.integer]) -> NDArray:
 
 
 def _write(
-    path: Path, shape: tuple[int, ...], dtype: np.dtype, blocks: Iterator[tuple[NDArray, list[int]]]
+    path: Path, shape: tuple[int, ...], dtype: np.dtype, blocks: Iterator[tuple[np.typing.NDArray, list[int]]]
 ) -> list[int]:
     """Write an .npy file block by block and return the numbers of its rows; the header gets their count at the end."""
     written: list[int] = []
@@ -112,7 +110,7 @@ def as_codes(values: Any) -> Codes:
     """Return a NumPy array or a CSR array of a tensor, :class:`SparseCodes`, or another SciPy matrix."""
     if isinstance(values, SparseCodes):
         return to_csr(values._replace(values=_numpy_ready(values.values)))
-    if isinstance(values, Tensor):
+    if isinstance(values, torch.Tensor):
         return np.asarray(_numpy_ready(values).numpy())
     if not sp.issparse(values):
         return np.asarray(values)
@@ -123,13 +121,13 @@ def as_codes(values: Any) -> Codes:
     return codes
 
 
-def _numpy_ready(values: Tensor) -> Tensor:
+def _numpy_ready(values: torch.Tensor) -> torch.Tensor:
     """Return a tensor on the CPU, in a type that NumPy and SciPy support."""
     values = values.detach().cpu()
     return values if values.dtype == torch.float64 else values.float()
 
 
-def take_rows(codes: Codes, block: slice | NDArray[np.integer]) -> Codes:
+def take_rows(codes: Codes, block: slice | np.typing.NDArray[np.integer]) -> Codes:
     """Return some rows in float32 or float64."""
     rows = codes[block]
     return rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float32)
@@ -174,7 +172,7 @@ def check_finite(codes: Codes, name: str, block: slice | None = None) -> None:
     Args:
         block: the rows that these are of a larger array, for the message.
     """
-    numbers: NDArray[Any] = codes if isinstance(codes, np.ndarray) else codes.data
+    numbers: np.typing.NDArray[Any] = codes if isinstance(codes, np.ndarray) else codes.data
     # A finite sum proves that all are finite, without a mask of the size of the codes.
     if numbers.dtype.kind != "f" or np.isfinite(numbers.sum(dtype=np.float64)):
         return

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from monosemy.core.cache import fingerprint
 from monosemy.data.sources import check_missing
@@ -24,7 +22,7 @@ class Reader(ABC):
     """A position in one epoch of a stream; it moves forwards."""
 
     @abstractmethod
-    def peek(self, n: int) -> Tensor:
+    def peek(self, n: int) -> torch.Tensor:
         """Return the next n rows, (n, D) float32, without moving on; fewer only where the stream ends."""
 
     @abstractmethod
@@ -35,7 +33,7 @@ class Reader(ABC):
     def state(self) -> State:
         """Return the position of the reader, for :meth:`RowStream.open`."""
 
-    def read(self, n: int) -> Tensor:
+    def read(self, n: int) -> torch.Tensor:
         """Read the next n rows, (n, D) float32; fewer only where the stream ends, none after that."""
         rows = self.peek(n)
         self.skip(len(rows))
@@ -74,9 +72,9 @@ class ChunkReader(Reader):
         skipped: rows to leave out at the start.
     """
 
-    def __init__(self, chunks: Iterator[tuple[State, Tensor]], width: int, skipped: int = 0) -> None:
+    def __init__(self, chunks: Iterator[tuple[State, torch.Tensor]], width: int, skipped: int = 0) -> None:
         self._chunks, self._width = chunks, width
-        self._pending: list[tuple[State, Tensor]] = []
+        self._pending: list[tuple[State, torch.Tensor]] = []
         self._place: State | None = None
         self._offset = 0
         """Rows of the first pending chunk that have been read; the last chunk's length where none is pending."""
@@ -91,7 +89,7 @@ class ChunkReader(Reader):
         self._pending.append(chunk)
         return True
 
-    def peek(self, n: int) -> Tensor:
+    def peek(self, n: int) -> torch.Tensor:
         while sum(len(rows) for _, rows in self._pending) - (self._offset if self._pending else 0) < n and self._pull():
             pass
         pieces, start, missing = [], self._offset, n
@@ -124,7 +122,7 @@ class ChunkedStream(RowStream):
     """A stream that is read chunk by chunk."""
 
     @abstractmethod
-    def chunks(self, epoch: int, place: State | None) -> Iterator[tuple[State, Tensor]]:
+    def chunks(self, epoch: int, place: State | None) -> Iterator[tuple[State, torch.Tensor]]:
         """Yield each chunk with the position before it, from the start or from such a position on."""
 
     def open(self, epoch: int = 0, state: State | None = None) -> Reader:
@@ -133,7 +131,7 @@ class ChunkedStream(RowStream):
         return ChunkReader(self.chunks(epoch, state["place"]), self.width, state["skip"])
 
 
-def float_rows(values: Any, what: str, numbers: Sequence[int] | NDArray[np.int64]) -> Tensor:
+def float_rows(values: Any, what: str, numbers: Sequence[int] | np.typing.NDArray[np.int64]) -> torch.Tensor:
     """Return numbers (N, D) as a float32 tensor, checked.
 
     Args:
@@ -143,7 +141,7 @@ def float_rows(values: Any, what: str, numbers: Sequence[int] | NDArray[np.int64
     Raises:
         InputError: they are not a matrix of real numbers, have no column, or a row holds NaN or infinity.
     """
-    if isinstance(values, Tensor):
+    if isinstance(values, torch.Tensor):
         rows, real = values.detach(), not values.is_complex()
     else:
         array = np.asarray(values)
@@ -201,9 +199,9 @@ class IterableStream(ChunkedStream):
         once, self._once = self._once, None
         return once
 
-    def chunks(self, epoch: int, place: State | None) -> Iterator[tuple[State, Tensor]]:
+    def chunks(self, epoch: int, place: State | None) -> Iterator[tuple[State, torch.Tensor]]:
         skipped = 0 if place is None else place["rows"]
-        seen, pending, n_pending = 0, list[Tensor](), 0
+        seen, pending, n_pending = 0, list[torch.Tensor](), 0
         for values in self._arrays(epoch, place):
             rows = self._matrix(values, seen)
             if rows.shape[1] != self.width or _type_name(values) != self._type:
@@ -226,8 +224,8 @@ class IterableStream(ChunkedStream):
                 f"{self.name} ended after {seen:,} of {self.length:,} promised rows; correct the length or the rows."
             )
 
-    def _matrix(self, values: Any, first: int) -> Tensor:
-        values = values if isinstance(values, Tensor) else np.asarray(values)
+    def _matrix(self, values: Any, first: int) -> torch.Tensor:
+        values = values if isinstance(values, torch.Tensor) else np.asarray(values)
         matrix = values[None] if values.ndim == 1 else values
         return float_rows(matrix, self.name, range(first, first + len(matrix)))
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monosemy.core.files import readable
 from monosemy.data.config import DIGIT_PAIRS
@@ -178,7 +177,10 @@ def read_lines(path: Path, what: str) -> tuple[str, ...]:
 
 
 def check_missing(
-    missing: NDArray[np.bool_], fault: str, where: str, numbers: Sequence[int] | NDArray[np.int64] | None = None
+    missing: np.typing.NDArray[np.bool_],
+    fault: str,
+    where: str,
+    numbers: Sequence[int] | np.typing.NDArray[np.int64] | None = None,
 ) -> None:
     """Raise where rows lack a value.
 

@@ -4,25 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monosemy.core.console import Progress
+from monosemy.data import dataset, images, sources
 from monosemy.data.config import DataConfig
-from monosemy.data.dataset import (
-    EncodedImages,
-    Inputs,
-    Kind,
-    LabelledData,
-    Rows,
-    Split,
-    encode_labels,
-    named,
-    ordered_classes,
-    stratified_split,
-    take,
-)
-from monosemy.data.images import decode_parts
-from monosemy.data.sources import SPLIT_ROLES
 from monosemy.errors import InputError
 from monosemy.seeding import numpy_rng
 
@@ -31,17 +16,17 @@ from monosemy.seeding import numpy_rng
 class Assigned:
     """Rows assigned to splits, and their labels as integers."""
 
-    parts: dict[str, NDArray[np.int64]]
+    parts: dict[str, np.typing.NDArray[np.int64]]
     """Row numbers of train, validation and test, rising."""
-    labels: NDArray[np.int64]
+    labels: np.typing.NDArray[np.int64]
     """Labels of all rows; -1 for a label that is not a class."""
-    noisy_labels: NDArray[np.int64] | None
+    noisy_labels: np.typing.NDArray[np.int64] | None
     """Observed noisy labels of all rows; -1 outside train and validation."""
     class_names: tuple[str, ...]
     notices: list[str] = field(default_factory=list)
 
 
-def assign(rows: Rows, config: DataConfig, seed: int, name: str) -> Assigned:
+def assign(rows: dataset.Rows, config: DataConfig, seed: int, name: str) -> Assigned:
     """Split what is not split yet, class by class, and encode the labels; the classes are those of train."""
     rng = numpy_rng("splits", seed)
     notices: list[str] = []
@@ -50,17 +35,17 @@ def assign(rows: Rows, config: DataConfig, seed: int, name: str) -> Assigned:
     if "test" not in parts:
         # The classes in alphabetical order: so the draws do not depend on what else is known of them.
         _, codes = np.unique([texts[i] for i in parts["train"]], return_inverse=True)
-        rest, test = stratified_split(codes, config.test_fraction, rng)
+        rest, test = dataset.stratified_split(codes, config.test_fraction, rng)
         source = "No test split" if rows.splits is not None else "No split column"
         unit = "train rows became it" if rows.splits is not None else "rows became the test set"
         notices.append(f"{source}: {len(test)} of {len(codes)} {unit}, class by class.")
         parts |= {"train": parts["train"][rest], "test": parts["train"][test]}
-    class_names = ordered_classes((texts[i] for i in parts["train"]), rows.vocabulary)
+    class_names = dataset.ordered_classes((texts[i] for i in parts["train"]), rows.vocabulary)
     if len(class_names) < 2:
         raise InputError(f"{name} has the one class {class_names[0]!r} in train; a classifier needs at least two.")
-    labels = encode_labels(texts, class_names)
+    labels = dataset.encode_labels(texts, class_names)
     if "validation" not in parts:
-        rest, split_off = stratified_split(labels[parts["train"]], config.validation_fraction, rng)
+        rest, split_off = dataset.stratified_split(labels[parts["train"]], config.validation_fraction, rng)
         parts |= {"train": parts["train"][rest], "validation": parts["train"][split_off]}
     for part, members in parts.items():
         known = labels[members] >= 0
@@ -71,7 +56,7 @@ def assign(rows: Rows, config: DataConfig, seed: int, name: str) -> Assigned:
     return Assigned(parts, labels, noisy, class_names, notices)
 
 
-def source_splits(rows: Rows, name: str, notices: list[str]) -> dict[str, NDArray[np.int64]]:
+def source_splits(rows: dataset.Rows, name: str, notices: list[str]) -> dict[str, np.typing.NDArray[np.int64]]:
     """Return the row numbers of the splits that the source has; all rows are train where it has none."""
     if rows.splits is None:
         return {"train": np.arange(len(rows.inputs))}
@@ -86,14 +71,14 @@ def source_splits(rows: Rows, name: str, notices: list[str]) -> dict[str, NDArra
     return parts
 
 
-def rows_by_split(splits: Sequence[str]) -> tuple[dict[str, NDArray[np.int64]], dict[str, int]]:
+def rows_by_split(splits: Sequence[str]) -> tuple[dict[str, np.typing.NDArray[np.int64]], dict[str, int]]:
     """Return row numbers by role (train, validation, test), and the sizes of splits that have none of these roles."""
     names, inverse = np.unique(np.array(splits), return_inverse=True)
-    roles: dict[str, NDArray[np.int64]] = {}
+    roles: dict[str, np.typing.NDArray[np.int64]] = {}
     ignored: dict[str, int] = {}
     for number, name in enumerate(names.tolist()):
         rows = np.flatnonzero(inverse == number)
-        role = SPLIT_ROLES.get(name.lower())
+        role = sources.SPLIT_ROLES.get(name.lower())
         if role is None:
             ignored[name] = len(rows)
         else:
@@ -103,15 +88,15 @@ def rows_by_split(splits: Sequence[str]) -> tuple[dict[str, NDArray[np.int64]], 
 
 def _encode_noisy(
     noisy_texts: list[str],
-    parts: dict[str, NDArray[np.int64]],
-    rows: Rows,
+    parts: dict[str, np.typing.NDArray[np.int64]],
+    rows: dataset.Rows,
     class_names: tuple[str, ...],
     name: str,
-) -> NDArray[np.int64]:
+) -> np.typing.NDArray[np.int64]:
     result = np.full(len(noisy_texts), -1, dtype=np.int64)
     members = np.concatenate([parts["train"], parts["validation"]])
-    texts = named([noisy_texts[i] for i in members], rows.vocabulary)
-    result[members] = encode_labels(texts, class_names)
+    texts = dataset.named([noisy_texts[i] for i in members], rows.vocabulary)
+    result[members] = dataset.encode_labels(texts, class_names)
     unknown = result[members] < 0
     if unknown.any():
         raise InputError(
@@ -121,13 +106,13 @@ def _encode_noisy(
 
 
 def labelled_data(
-    name: str, rows: Rows, assigned: Assigned, config: DataConfig, on_progress: Progress | None
-) -> LabelledData:
+    name: str, rows: dataset.Rows, assigned: Assigned, config: DataConfig, on_progress: Progress | None
+) -> dataset.LabelledData:
     """Return the data set of rows that have their splits; images are decoded now."""
     inputs, parts, notices = inputs_by_part(rows.inputs, assigned.parts, config, on_progress)
-    splits = {part: Split(inputs[part], assigned.labels[members]) for part, members in parts.items()}
+    splits = {part: dataset.Split(inputs[part], assigned.labels[members]) for part, members in parts.items()}
     noisy = assigned.noisy_labels
-    return LabelledData(
+    return dataset.LabelledData(
         name=name,
         kind=rows.kind,
         train=splits["train"],
@@ -140,12 +125,12 @@ def labelled_data(
 
 
 def inputs_by_part(
-    inputs: Inputs | EncodedImages,
-    parts: dict[str, NDArray[np.int64]],
+    inputs: dataset.Inputs | dataset.EncodedImages,
+    parts: dict[str, np.typing.NDArray[np.int64]],
     config: DataConfig,
     on_progress: Progress | None,
     size: tuple[int, int] | None = None,
-) -> tuple[dict[str, Inputs], dict[str, NDArray[np.int64]], list[str]]:
+) -> tuple[dict[str, dataset.Inputs], dict[str, np.typing.NDArray[np.int64]], list[str]]:
     """Return the inputs of each part, the rows they come from, and notices; encoded images are decoded.
 
     The rows are those of ``parts`` except for images that cannot be read and are skipped.
@@ -154,10 +139,10 @@ def inputs_by_part(
         size: height and width of decoded images, where they differ from the configured ones.
     """
     if isinstance(inputs, tuple | np.ndarray):
-        return {part: take(inputs, members) for part, members in parts.items()}, parts, []
+        return {part: dataset.take(inputs, members) for part, members in parts.items()}, parts, []
     if size is None and config.image_size is not None:
         size = (config.image_size, config.image_size)
-    decoded = decode_parts(inputs, parts, size, config.on_bad_image, on_progress)
+    decoded = images.decode_parts(inputs, parts, size, config.on_bad_image, on_progress)
     return (
         {part: pictures.images for part, pictures in decoded.parts.items()},
         {part: pictures.rows for part, pictures in decoded.parts.items()},
@@ -165,13 +150,13 @@ def inputs_by_part(
     )
 
 
-def check_shift_kind(name: str, kind: Kind, expected: Kind) -> None:
+def check_shift_kind(name: str, kind: dataset.Kind, expected: dataset.Kind) -> None:
     """Raise where a shifted set holds other inputs than the data."""
     if kind != expected:
         raise InputError(f"The shifted set {name!r} holds {kind}, but the data holds {expected}; give the same.")
 
 
-def shifted_split(name: str, split: Split, like: Split, where: str) -> Split:
+def shifted_split(name: str, split: dataset.Split, like: dataset.Split, where: str) -> dataset.Split:
     """Return the rows of a shifted set whose label is a class of the data.
 
     Args:

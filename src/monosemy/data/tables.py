@@ -13,20 +13,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from monosemy.core.files import readable
+from monosemy.data import safety, sources
 from monosemy.data.config import DataConfig
 from monosemy.data.dataset import Encoded, EncodedImages, Inputs, Kind, Rows, distinct_names, label_texts, named, stamp
-from monosemy.data.safety import check_gzip, check_parquet, checked_batches
-from monosemy.data.sources import SPLIT_ROLES, TABLE_SUFFIXES, USUAL_NAMES, Role, check_missing, choose_column
 from monosemy.errors import InputError, needs_extra, reason, shown
 
 _BATCH = 4096
 """Rows of parquet that are read at a time."""
 _IMAGES_AT_ONCE = 256
 """Encoded images of parquet that are in memory at a time."""
-_KINDS: dict[Kind, Role] = {"embeddings": "embedding", "images": "image", "texts": "text"}
+_KINDS: dict[Kind, sources.Role] = {"embeddings": "embedding", "images": "image", "texts": "text"}
 """Roles of input columns, in the order in which they are looked for."""
 
 
@@ -52,11 +50,13 @@ class Table:
 def read_table(path: Path) -> Table:
     """Read a parquet, CSV, TSV or JSON-lines file, or a JSON list of rows; gzip where the name ends in .gz."""
     name = path.name.lower()
-    if not name.endswith(TABLE_SUFFIXES):
-        raise InputError(f"{path} has none of the known endings {', '.join(TABLE_SUFFIXES)}; convert it to one.")
+    if not name.endswith(sources.TABLE_SUFFIXES):
+        raise InputError(
+            f"{path} has none of the known endings {', '.join(sources.TABLE_SUFFIXES)}; convert it to one."
+        )
     with readable(path, "a table"):
         if name.endswith(".gz"):
-            check_gzip(path)
+            safety.check_gzip(path)
         if name.endswith(".parquet"):
             table = _read_parquet(path)
         elif name.endswith((".jsonl", ".jsonl.gz")):
@@ -93,8 +93,8 @@ def _read_parquet(path: Path) -> Table:
 
 
 def _parquet_frame(path: Path, file: Any, columns: list[str]) -> pd.DataFrame:
-    check_parquet(path)
-    batches = checked_batches(path, file.iter_batches(_BATCH, columns=columns))
+    safety.check_parquet(path)
+    batches = safety.checked_batches(path, file.iter_batches(_BATCH, columns=columns))
     rows = pa.Table.from_batches(batches, pa.schema([file.schema_arrow.field(name) for name in columns]))
     rows.validate(full=True)  # texts that are not UTF-8 fail somewhere later otherwise
     return rows.to_pandas(ignore_metadata=True)
@@ -121,16 +121,16 @@ class ParquetImages:
         file = int(np.searchsorted(self._starts, row, side="right")) - 1
         return f"Image {row - self._starts[file]} of {self.paths[file]}"
 
-    def stamps(self, rows: NDArray[np.int64]) -> tuple[str, ...]:
+    def stamps(self, rows: np.typing.NDArray[np.int64]) -> tuple[str, ...]:
         return (self.column, *map(stamp, self.paths))
 
-    def items(self, rows: NDArray[np.int64]) -> Iterator[Encoded]:
+    def items(self, rows: np.typing.NDArray[np.int64]) -> Iterator[Encoded]:
         for path, start, end in zip(self.paths, self._starts[:-1], self._starts[1:], strict=True):
             wanted = _between(rows, start, end)
             if len(wanted):
                 yield from self._of_file(path, wanted)
 
-    def _of_file(self, path: Path, wanted: NDArray[np.int64]) -> Iterator[Encoded]:
+    def _of_file(self, path: Path, wanted: np.typing.NDArray[np.int64]) -> Iterator[Encoded]:
         with readable(path, "a table"), pq.ParquetFile(path) as file:
             start = 0
             for group in range(file.num_row_groups):
@@ -146,7 +146,7 @@ class ParquetImages:
                 start = end
 
 
-def _between(rows: NDArray[np.int64], start: int, end: int) -> NDArray[np.int64]:
+def _between(rows: np.typing.NDArray[np.int64], start: int, end: int) -> np.typing.NDArray[np.int64]:
     """Return those of rising rows that are in [start, end), counted from start."""
     first, last = np.searchsorted(rows, [start, end])
     return rows[first:last] - start
@@ -206,8 +206,8 @@ def _splits_by_name(paths: Sequence[Path]) -> list[str] | None:
     for path in paths:
         words = re.split(r"[^a-z0-9]+", path.name.lower())
         stem = re.sub(r"-\d+-of-\d+$", "", path.stem)
-        splits.append(next((SPLIT_ROLES[word] for word in words if word in SPLIT_ROLES), stem))
-    return splits if len(set(splits)) > 1 and set(splits) & set(SPLIT_ROLES.values()) else None
+        splits.append(next((sources.SPLIT_ROLES[word] for word in words if word in sources.SPLIT_ROLES), stem))
+    return splits if len(set(splits)) > 1 and set(splits) & set(sources.SPLIT_ROLES.values()) else None
 
 
 class HubImages:
@@ -225,10 +225,10 @@ class HubImages:
         part = int(np.searchsorted(self._starts, row, side="right")) - 1
         return f"Image {row - self._starts[part]} of {self.names[part]} of {self.source}"
 
-    def stamps(self, rows: NDArray[np.int64]) -> tuple[str, ...]:
+    def stamps(self, rows: np.typing.NDArray[np.int64]) -> tuple[str, ...]:
         return (self.source, self.column, *(str(part._fingerprint) for part in self._parts))
 
-    def items(self, rows: NDArray[np.int64]) -> Iterator[Encoded]:
+    def items(self, rows: np.typing.NDArray[np.int64]) -> Iterator[Encoded]:
         parts = np.searchsorted(self._starts, rows, side="right") - 1
         caches = _cache_folders()
         for row, part in zip(rows, parts, strict=True):
@@ -266,8 +266,7 @@ def hub_splits(source: str, streaming: bool = False) -> Any:
 def table_of_hub(source: str) -> Table:
     """Read all splits of a data set by its name; the library caches what it has downloaded."""
     dataset = hub_splits(source)
-    from datasets import ClassLabel
-    from datasets import Image as HubImage
+    from datasets import ClassLabel, Image as HubImage
 
     names, parts = [str(name) for name in dataset], list(dataset.values())
     features = parts[0].features
@@ -286,9 +285,9 @@ def table_of_hub(source: str) -> Table:
     )
 
 
-def column(table: Table, wanted: str | None, role: Role) -> str:
+def column(table: Table, wanted: str | None, role: sources.Role) -> str:
     """Return the column of labels, noisy labels, splits or texts: see :func:`monosemy.data.sources.choose_column`."""
-    name = choose_column(table.columns, role, wanted, table.where)
+    name = sources.choose_column(table.columns, role, wanted, table.where)
     if name in table.images:
         raise InputError(f"{table.where} has images in the column {name!r}, which should hold {role}s; name another.")
     return name
@@ -298,12 +297,12 @@ def input_column(table: Table, wanted: str | None) -> tuple[str, Kind]:
     """Return the column of inputs and their kind: by the usual names, or by its values where the user named it."""
     if wanted is None:
         for kind, role in _KINDS.items():
-            for name in USUAL_NAMES[role]:
+            for name in sources.USUAL_NAMES[role]:
                 if name in table.images:
                     return name, "images"
                 if name in table.columns and (kind != "embeddings" or _holds_lists(table.frame[name])):
                     return name, kind
-        known = ", ".join(name for role in _KINDS.values() for name in USUAL_NAMES[role])
+        known = ", ".join(name for role in _KINDS.values() for name in sources.USUAL_NAMES[role])
         raise InputError(
             f"{table.where} has no input column (looked for {known}); its columns are {', '.join(table.columns)}; "
             f"name yours with --input-column."
@@ -354,7 +353,7 @@ def rows_of_table(table: Table, config: DataConfig, labelled: bool) -> Rows:
 
 def _labels(table: Table, wanted: str | None, labelled: bool) -> tuple[list[str] | None, tuple[str, ...] | None]:
     """Return the labels of all rows as names of classes, and all classes in the order of their integers."""
-    if not labelled and wanted is None and not any(name in table.columns for name in USUAL_NAMES["label"]):
+    if not labelled and wanted is None and not any(name in table.columns for name in sources.USUAL_NAMES["label"]):
         return None, None
     name = column(table, wanted, "label")
     texts = column_labels(table.frame[name])
@@ -375,7 +374,7 @@ def column_labels(values: pd.Series) -> list[str]:
     return ["" if gone else next(present) for gone in missing]
 
 
-def row_numbers(frame: pd.DataFrame) -> NDArray[np.int64] | None:
+def row_numbers(frame: pd.DataFrame) -> np.typing.NDArray[np.int64] | None:
     """Return the column `index`, if it exists and holds whole numbers."""
     if "index" not in frame.columns or not pd.api.types.is_integer_dtype(frame["index"]):
         return None
@@ -392,7 +391,7 @@ def inputs_of(values: pd.Series, kind: Kind, where: str) -> Inputs:
                 f"texts; give one for each row."
             )
         texts = tuple("" if pd.isna(value) else str(value) for value in values)
-        check_missing(np.array([not text.strip() for text in texts], dtype=bool), "with an empty text", where)
+        sources.check_missing(np.array([not text.strip() for text in texts], dtype=bool), "with an empty text", where)
         return texts
     try:
         stacked = np.stack([np.asarray(value, dtype=np.float32) for value in values])

@@ -1,9 +1,9 @@
 from .activation_cache import cache_activations as cache_activations
-from .config import PRESETS as PRESETS
-from .config import BackboneConfig as BackboneConfig
-from .config import FinetuneConfig as FinetuneConfig
-from .config import PretrainConfig as PretrainConfig
+from .config import (
+    PRESETS as PRESETS,
+    BackboneConfig as BackboneConfig,
+    FinetuneConfig as FinetuneConfig,
+    PretrainConfig as PretrainConfig,
+)
 from .finetuning import finetune as finetune
-from .image import ImageEncoder as ImageEncoder
-from .image import embed as embed
-from .image import save_encoder as save_encoder
+from .image import ImageEncoder as ImageEncoder, embed as embed, save_encoder as save_encoder

@@ -10,10 +10,8 @@ from typing import Any, Literal, Self, get_args
 
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
 
-from monosemy.core.environment import write_environment
-from monosemy.core.files import FolderLock, write_model_file, write_text
+from monosemy.core import environment, files
 from monosemy.data.streams import INDEX_FILE
 from monosemy.errors import InputError, reason, shown
 
@@ -30,7 +28,7 @@ class _Reached(Exception):
 
 
 def cache_activations(
-    model: nn.Module,
+    model: torch.nn.Module,
     layer: str,
     batches: Iterable[Any],
     folder: str | Path,
@@ -90,12 +88,12 @@ def cache_activations(
         return shards.rows
 
 
-def layer_names(model: nn.Module) -> list[str]:
+def layer_names(model: torch.nn.Module) -> list[str]:
     """Return the names of the layers."""
     return [name for name, _ in model.named_modules() if name]
 
 
-def _check(model: nn.Module, layer: str, tokens: str, precision: str, shard_rows: int) -> None:
+def _check(model: torch.nn.Module, layer: str, tokens: str, precision: str, shard_rows: int) -> None:
     names = layer_names(model)
     if layer not in names:
         near = get_close_matches(layer, names, n=1, cutoff=0.0)
@@ -108,7 +106,7 @@ def _check(model: nn.Module, layer: str, tokens: str, precision: str, shard_rows
         raise InputError(f"shard_rows={shard_rows!r} is not positive; choose a value above 0.")
 
 
-def _fingerprint(model: nn.Module) -> str:
+def _fingerprint(model: torch.nn.Module) -> str:
     """Return a digest of names, shapes and the first numbers of all weights, which identifies a model quickly."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
@@ -118,7 +116,7 @@ def _fingerprint(model: nn.Module) -> str:
 
 
 @contextmanager
-def _prepared(model: nn.Module, device: str) -> Iterator[None]:
+def _prepared(model: torch.nn.Module, device: str) -> Iterator[None]:
     """Move the model to the device and into evaluation mode; restore each module's mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.to(device).eval()
@@ -129,11 +127,11 @@ def _prepared(model: nn.Module, device: str) -> Iterator[None]:
             module.training = training
 
 
-def _rows(model: nn.Module, layer: str, batch: Any, tokens: str, device: str, number: int) -> Tensor:
+def _rows(model: torch.nn.Module, layer: str, batch: Any, tokens: str, device: str, number: int) -> torch.Tensor:
     """Return (n, D) rows of one batch."""
     outputs: list[Any] = []
 
-    def take(module: nn.Module, inputs: Any, output: Any) -> None:
+    def take(module: torch.nn.Module, inputs: Any, output: Any) -> None:
         outputs.append(output)
         raise _Reached
 
@@ -149,8 +147,8 @@ def _rows(model: nn.Module, layer: str, batch: Any, tokens: str, device: str, nu
     output = outputs[0]
     output = next(iter(output.values())) if isinstance(output, Mapping) else output
     output = output[0] if isinstance(output, tuple | list) and output else output
-    if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4) or not output.is_floating_point():
-        kind = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
+    if not isinstance(output, torch.Tensor) or output.ndim not in (2, 3, 4) or not output.is_floating_point():
+        kind = f"shape {tuple(output.shape)}" if isinstance(output, torch.Tensor) else f"type {type(output).__name__}"
         raise InputError(f"layer={layer!r} has output of {kind}; choose one with (B, D), (B, T, D) or (B, C, H, W).")
     mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
     rows = tokens_of(output.float(), None if mask is None else mask.to(output.device), tokens)
@@ -159,16 +157,16 @@ def _rows(model: nn.Module, layer: str, batch: Any, tokens: str, device: str, nu
     return rows.cpu()
 
 
-def _call(model: nn.Module, batch: Any, device: str) -> None:
+def _call(model: torch.nn.Module, batch: Any, device: str) -> None:
     if isinstance(batch, Mapping):
-        model(**{name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()})
+        model(**{name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()})
     elif isinstance(batch, tuple | list):
-        model(*(value.to(device) if isinstance(value, Tensor) else value for value in batch))
+        model(*(value.to(device) if isinstance(value, torch.Tensor) else value for value in batch))
     else:
         model(batch.to(device))
 
 
-def tokens_of(output: Tensor, mask: Tensor | None, tokens: str) -> Tensor:
+def tokens_of(output: torch.Tensor, mask: torch.Tensor | None, tokens: str) -> torch.Tensor:
     """Return the rows of an output (B, T, D), (B, C, H, W) or (B, D).
 
     Args:
@@ -196,7 +194,7 @@ def tokens_of(output: Tensor, mask: Tensor | None, tokens: str) -> Tensor:
 
 def _add(digest: "hashlib._Hash", batch: Any) -> None:
     """Update the digest with the inputs of the model."""
-    if isinstance(batch, Tensor):
+    if isinstance(batch, torch.Tensor):
         digest.update(f"{tuple(batch.shape)} {batch.dtype};".encode())
         digest.update(batch.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     elif isinstance(batch, Mapping):
@@ -215,13 +213,13 @@ class _Shards:
 
     def __init__(self, folder: Path, settings: dict[str, Any], dtype: torch.dtype) -> None:
         self._folder, self._settings, self._dtype = folder, settings, dtype
-        self._pending: list[Tensor] = []
+        self._pending: list[torch.Tensor] = []
         self.rows, self.batches, self._count, self._digest = 0, 0, 0, ""
         known = self._read_index()
         self.finished = known is not None and bool(known.get("finished"))
-        self._lock = FolderLock(folder)
+        self._lock = files.FolderLock(folder)
         if known is None:
-            write_environment(folder, {})  # nothing here is drawn
+            environment.write_environment(folder, {})  # nothing here is drawn
             self._write_index(False)
             return
         while self._path(self._count).exists():
@@ -254,7 +252,7 @@ class _Shards:
 
     def _write_index(self, finished: bool) -> None:
         index = self._settings | {"finished": finished, "rows": self.rows, "batches": self.batches}
-        write_text(self._folder / INDEX_FILE, json.dumps(index, indent=1) + "\n")
+        files.write_text(self._folder / INDEX_FILE, json.dumps(index, indent=1) + "\n")
 
     def check(self, digest: "hashlib._Hash") -> None:
         """Raise where the batches of the shards were others."""
@@ -263,7 +261,7 @@ class _Shards:
                 f"{self._folder} was made from other batches; give the same ones, or choose another folder."
             )
 
-    def add(self, rows: Tensor, batch: int, digest: "hashlib._Hash") -> None:
+    def add(self, rows: torch.Tensor, batch: int, digest: "hashlib._Hash") -> None:
         """Add the rows of a batch; write a shard when there are enough."""
         stored = rows.to(self._dtype)
         if not torch.isfinite(stored).all():
@@ -278,7 +276,7 @@ class _Shards:
 
     def _write(self, batch: int, digest: "hashlib._Hash") -> None:
         metadata = {"rows": self.rows, "batches": batch, "digest": digest.hexdigest()}
-        write_model_file(self._path(self._count), FORMAT, metadata, {TENSOR: torch.cat(self._pending)})
+        files.write_model_file(self._path(self._count), FORMAT, metadata, {TENSOR: torch.cat(self._pending)})
         self._pending, self.batches, self._count = [], batch, self._count + 1
 
     def finish(self, batch: int, digest: "hashlib._Hash") -> None:

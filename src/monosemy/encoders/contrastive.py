@@ -5,30 +5,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Generator, Tensor, nn
 
-from monosemy.core.console import OnLoss
-from monosemy.core.distributed import SINGLE_PROCESS, Processes, all_gather, row_offset
-from monosemy.encoders.augmentation import make_augmentation
-from monosemy.encoders.config import (
-    NON_NEGATIVE_METHODS,
-    EncoderSpec,
-    PretrainConfig,
-)
-from monosemy.encoders.image import ImageEncoder, channels_last, embed, to_unit
+from monosemy.core import console, distributed
+from monosemy.encoders import augmentation, image
+from monosemy.encoders.config import NON_NEGATIVE_METHODS, EncoderSpec, PretrainConfig
 from monosemy.errors import InputError
 from monosemy.functional.losses import nt_xent, supervised_contrastive
 from monosemy.seeding import derive_seed
-from monosemy.training.batches import image_rows
-from monosemy.training.checkpoint import RunFolder
-from monosemy.training.loop import TrainingJob, train
+from monosemy.training import batches, checkpoint, loop
 
-OnFeatures = Callable[[ImageEncoder], dict[str, float]]
+OnFeatures = Callable[[image.ImageEncoder], dict[str, float]]
 """Called with the encoder after each epoch; what it returns goes into the log."""
 
 
-def make_encoder(images: NDArray[Any], config: PretrainConfig) -> ImageEncoder:
+def make_encoder(images: np.typing.NDArray[Any], config: PretrainConfig) -> image.ImageEncoder:
     """Return a new encoder for these images, its weights drawn from the seed, its pixel statistics those of the
     images."""
     channels, rows, columns = images.shape[1:]
@@ -40,20 +30,20 @@ def make_encoder(images: NDArray[Any], config: PretrainConfig) -> ImageEncoder:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("encoder", config.seed))
-        encoder = ImageEncoder(spec)
+        encoder = image.ImageEncoder(spec)
     mean, std = pixel_statistics(images)
     encoder.pixel_mean.copy_(mean)
     encoder.pixel_std.copy_(std)
-    return channels_last(encoder)
+    return image.channels_last(encoder)
 
 
-def pixel_statistics(images: NDArray[Any], at_most: int = 50_000) -> tuple[Tensor, Tensor]:
+def pixel_statistics(images: np.typing.NDArray[Any], at_most: int = 50_000) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and standard deviation (C, 1, 1) of the pixels in [0, 1], over evenly spaced images where there are
     many."""
     chosen = images[:: -(-len(images) // at_most)]
     n, total, squares = 0, torch.zeros(images.shape[1]).double(), torch.zeros(images.shape[1]).double()
     for start in range(0, len(chosen), 1024):
-        batch = to_unit(torch.from_numpy(np.require(chosen[start : start + 1024], requirements="W"))).double()
+        batch = image.to_unit(torch.from_numpy(np.require(chosen[start : start + 1024], requirements="W"))).double()
         total += batch.sum(dim=(0, 2, 3))
         squares += batch.square().sum(dim=(0, 2, 3))
         n += batch.shape[0] * batch.shape[2] * batch.shape[3]
@@ -62,41 +52,43 @@ def pixel_statistics(images: NDArray[Any], at_most: int = 50_000) -> tuple[Tenso
     return mean.float().view(-1, 1, 1), std.float().view(-1, 1, 1)
 
 
-def contrastive_loss(config: PretrainConfig, labels: Tensor | None) -> Callable[..., Tensor]:
+def contrastive_loss(config: PretrainConfig, labels: torch.Tensor | None) -> Callable[..., torch.Tensor]:
     """Return the loss of a batch: two augmented views of each image through the network, then NT-Xent or its supervised
     form.
 
     Args:
         labels: (N,) on the device, of all images; needed by the supervised methods.
     """
-    augment = make_augmentation(config.augmentation)
+    augment = augmentation.make_augmentation(config.augmentation)
 
-    def loss(network: nn.Module, images: Tensor, rows: Tensor, rng: Generator) -> Tensor:
-        batch = to_unit(images)
+    def loss(network: torch.nn.Module, images: torch.Tensor, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        batch = image.to_unit(images)
         views = augment(torch.cat([batch, batch]), rng)
         with torch.autocast(views.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             features = network(views)
         first, second = features.float().chunk(2)
-        offset = row_offset(2 * len(first))
+        offset = distributed.row_offset(2 * len(first))
         if not config.supervised:
-            return nt_xent(first, second, config.temperature, gather=all_gather, offset=offset)
+            return nt_xent(first, second, config.temperature, gather=distributed.all_gather, offset=offset)
         assert labels is not None
-        return supervised_contrastive(first, second, labels[rows], config.temperature, gather=all_gather, offset=offset)
+        return supervised_contrastive(
+            first, second, labels[rows], config.temperature, gather=distributed.all_gather, offset=offset
+        )
 
     return loss
 
 
 def pretrain(
-    images: NDArray[Any],
+    images: np.typing.NDArray[Any],
     config: PretrainConfig,
-    labels: NDArray[np.int64] | None = None,
+    labels: np.typing.NDArray[np.int64] | None = None,
     *,
-    processes: Processes = SINGLE_PROCESS,
-    folder: RunFolder | None = None,
+    processes: distributed.Processes = distributed.SINGLE_PROCESS,
+    folder: checkpoint.RunFolder | None = None,
     minutes: float = float("inf"),
-    on_step: OnLoss | None = None,
+    on_step: console.OnLoss | None = None,
     on_epoch: OnFeatures | None = None,
-) -> ImageEncoder | None:
+) -> image.ImageEncoder | None:
     """Train an encoder and return it in evaluation mode; None where the time ended before the last step.
 
     Args:
@@ -115,11 +107,11 @@ def pretrain(
     check_pretraining(images, config, labels)
     encoder = make_encoder(images, config)
     on_device = None if labels is None else torch.from_numpy(labels).to(processes.device)
-    finished = train(
-        TrainingJob(
+    finished = loop.train(
+        loop.TrainingJob(
             network=encoder,
             loss_of=contrastive_loss(config, on_device),
-            images=image_rows(images, processes.device),
+            images=batches.image_rows(images, processes.device),
             config=config,
             name=config.method,
             processes=processes,
@@ -132,7 +124,7 @@ def pretrain(
     encoder.eval()
     if not finished:
         return None
-    silent = float((np.abs(embed(encoder, images[: 4 * config.batch_size])).sum(axis=1) == 0).mean())
+    silent = float((np.abs(image.embed(encoder, images[: 4 * config.batch_size])).sum(axis=1) == 0).mean())
     if silent > 0.01:
         raise InputError(
             f"After training, {silent:.0%} of the images have {config.method} features that are all zero (collapse); "
@@ -141,7 +133,9 @@ def pretrain(
     return encoder
 
 
-def check_pretraining(images: NDArray[Any], config: PretrainConfig, labels: NDArray[np.int64] | None) -> None:
+def check_pretraining(
+    images: np.typing.NDArray[Any], config: PretrainConfig, labels: np.typing.NDArray[np.int64] | None
+) -> None:
     """Raise where the settings cannot train on the images, before anything is written.
 
     Raises:
@@ -153,7 +147,9 @@ def check_pretraining(images: NDArray[Any], config: PretrainConfig, labels: NDAr
         raise InputError(
             f"The method {config.method!r} needs labels, but labels=None; give labels, or choose simclr or ncl."
         )
-    views = make_augmentation(config.augmentation)(to_unit(torch.from_numpy(np.array(images[:2]))), torch.Generator())
+    views = augmentation.make_augmentation(config.augmentation)(
+        image.to_unit(torch.from_numpy(np.array(images[:2]))), torch.Generator()
+    )
     if tuple(views.shape[1:]) != tuple(images.shape[1:]):
         raise InputError(
             f"The augmentation makes views of {views.shape[2]}x{views.shape[3]} pixels from images of "

@@ -6,14 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from monosemy.core.distributed import single_process
-from monosemy.encoders.augmentation import make_augmentation
+from monosemy.encoders import augmentation, image
 from monosemy.encoders.config import FinetuneConfig
-from monosemy.encoders.image import ImageEncoder, default_batch_size, to_unit
 from monosemy.functional.losses import NON_NEGATIVE
 from monosemy.seeding import derive_seed
 from monosemy.training.batches import image_rows
@@ -22,28 +19,28 @@ from monosemy.training.loop import TrainingJob, train
 OnEpoch = Callable[["Classifier"], None]
 
 
-class Classifier(nn.Module):
+class Classifier(torch.nn.Module):
     """Images (N, C, H, W) in [0, 1] to logits (N, C'): W z + b, or W s+(z) + b.
 
     Source: Wang et al., "Non-negative Contrastive Learning" (arXiv 2403.12459), section 6 (NCE); Zhang et al. (arXiv
     2410.21331), section 3.2.
     """
 
-    def __init__(self, encoder: ImageEncoder, n_classes: int, config: FinetuneConfig) -> None:
+    def __init__(self, encoder: image.ImageEncoder, n_classes: int, config: FinetuneConfig) -> None:
         super().__init__()
         self.encoder = encoder
         self.config = config
         width = encoder.spec.projector.n_features if config.layer == "features" else encoder.n_backbone
-        self.head = nn.Linear(width, n_classes)
+        self.head = torch.nn.Linear(width, n_classes)
         if config.batch_norm == "frozen":
             for norm in self._norms():
                 norm.requires_grad_(False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits."""
         return self.head(self.features(images))
 
-    def features(self, images: Tensor) -> Tensor:
+    def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the input of the linear classifier."""
         hidden = self.encoder.represent(images)
         z = self.encoder.projector(hidden) if self.config.layer == "features" else hidden
@@ -57,25 +54,25 @@ class Classifier(nn.Module):
                 norm.eval()
         return self
 
-    def _norms(self) -> list[nn.Module]:
+    def _norms(self) -> list[torch.nn.Module]:
         return [module for module in self.encoder.modules() if isinstance(module, _BatchNorm)]
 
     @torch.inference_mode()
-    def predict(self, images: NDArray[Any], batch_size: int | None = None) -> NDArray[np.int64]:
+    def predict(self, images: np.typing.NDArray[Any], batch_size: int | None = None) -> np.typing.NDArray[np.int64]:
         """Return the likeliest class (N,) of images, bytes or floats in [0, 1]; call it in evaluation mode."""
         device = self.head.weight.device
         pieces = []
-        batch_size = batch_size or default_batch_size(images)
+        batch_size = batch_size or image.default_batch_size(images)
         for start in range(0, len(images), batch_size):
             batch = torch.from_numpy(np.require(images[start : start + batch_size], requirements=["C", "W"]))
-            pieces.append(self(to_unit(batch.to(device))).argmax(dim=1).cpu().numpy())
+            pieces.append(self(image.to_unit(batch.to(device))).argmax(dim=1).cpu().numpy())
         return np.concatenate(pieces)
 
 
 def finetune(
-    encoder: ImageEncoder,
-    images: NDArray[Any],
-    labels: NDArray[np.int64],
+    encoder: image.ImageEncoder,
+    images: np.typing.NDArray[Any],
+    labels: np.typing.NDArray[np.int64],
     n_classes: int,
     config: FinetuneConfig,
     *,
@@ -97,10 +94,10 @@ def finetune(
         classifier = Classifier(encoder, n_classes, config)
     processes = single_process(device)
     targets = torch.from_numpy(labels).to(processes.device)
-    augment = make_augmentation(config.augmentation)
+    augment = augmentation.make_augmentation(config.augmentation)
 
-    def loss(network: nn.Module, batch: Tensor, rows: Tensor, rng: Generator) -> Tensor:
-        views = augment(to_unit(batch), rng)
+    def loss(network: torch.nn.Module, batch: torch.Tensor, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        views = augment(image.to_unit(batch), rng)
         with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = network(views)
         return F.cross_entropy(logits.float(), targets[rows], label_smoothing=config.label_smoothing)

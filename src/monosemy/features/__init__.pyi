@@ -1,2 +1,1 @@
-from .registry import FEATURE_SETS as FEATURE_SETS
-from .registry import FeatureSet as FeatureSet
+from .registry import FEATURE_SETS as FEATURE_SETS, FeatureSet as FeatureSet

@@ -9,7 +9,6 @@ from typing import Any, Literal, Self
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.decomposition import PCA, FastICA
 from sklearn.exceptions import ConvergenceWarning
@@ -18,10 +17,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from monosemy.errors import InputError
-from monosemy.functional.codes import to_csr, top_k
-from monosemy.functional.reconstruction import reconstruction_moments, streamed_explained_variance
-from monosemy.sae.config import ActivationName, SaeConfig
-from monosemy.sae.estimators import RandomDictionary, SparseAutoencoder
+from monosemy.functional import autoencoder, codes
+from monosemy.sae import config, estimators
 
 
 class IndependentComponents(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -56,7 +53,7 @@ class IndependentComponents(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self.max_samples = max_samples
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: object = None) -> Self:
+    def fit(self, X: np.typing.ArrayLike, y: object = None) -> Self:
         """Find the components of embeddings (N, D); ``y`` is ignored."""
         if not 0 < self.variance < 1:
             raise InputError(f"variance={self.variance!r} is outside (0, 1); choose a fraction such as 0.999.")
@@ -85,23 +82,25 @@ class IndependentComponents(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def _n_features_out(self) -> int:
         return len(self.components_)
 
-    def transform(self, X: ArrayLike) -> NDArray[Any]:
+    def transform(self, X: np.typing.ArrayLike) -> np.typing.NDArray[Any]:
         """Return components (N, M) of embeddings, each of variance 1 on the rows of ``fit``."""
         check_is_fitted(self, "components_")
         z = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return np.asarray((z - self.mean_) @ self.components_.T, dtype=z.dtype)
 
-    def inverse_transform(self, components: ArrayLike) -> NDArray[Any]:
+    def inverse_transform(self, components: np.typing.ArrayLike) -> np.typing.NDArray[Any]:
         """Return embeddings (N, D) of components (N, M)."""
         check_is_fitted(self, "components_")
         values = np.asarray(components)
         dtype = np.float32 if values.dtype == np.float32 else np.float64
         return np.asarray(values @ self.mixing_.T + self.mean_, dtype=dtype)
 
-    def score(self, X: ArrayLike, y: object = None) -> float:
+    def score(self, X: np.typing.ArrayLike, y: object = None) -> float:
         """Return the explained variance of the reconstruction: 1 is perfect, 0 is no better than the mean."""
         z = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return streamed_explained_variance(reconstruction_moments(self.inverse_transform(self.transform(z)), z))
+        return autoencoder.streamed_explained_variance(
+            autoencoder.reconstruction_moments(self.inverse_transform(self.transform(z)), z)
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -120,7 +119,7 @@ class FeatureSet:
     title: str
     role: Role
     base: Literal["dense", "ncl"]
-    make: Callable[[SaeConfig, int], Any]
+    make: Callable[[config.SaeConfig, int], Any]
     """Makes a scikit-learn transformer from settings and a seed."""
     seeded: bool = False
     """Whether the transformer itself depends on the seed."""
@@ -128,33 +127,33 @@ class FeatureSet:
     """Whether a study runs it only if it is named: hybrids of two methods, variants, and further controls."""
 
 
-def _rectify(z: NDArray[np.float32]) -> NDArray[np.float32]:
+def _rectify(z: np.typing.NDArray[np.float32]) -> np.typing.NDArray[np.float32]:
     return np.maximum(z, 0)
 
 
-def _identity(settings: SaeConfig, seed: int) -> FunctionTransformer:
+def _identity(settings: config.SaeConfig, seed: int) -> FunctionTransformer:
     return FunctionTransformer(None)
 
 
-def _relu(settings: SaeConfig, seed: int) -> FunctionTransformer:
+def _relu(settings: config.SaeConfig, seed: int) -> FunctionTransformer:
     return FunctionTransformer(_rectify)
 
 
-def _whiten(settings: SaeConfig, seed: int) -> PCA:
+def _whiten(settings: config.SaeConfig, seed: int) -> PCA:
     # All directions that hold more than a thousandth of the mean variance: whitening noise directions only adds noise.
     return PCA(n_components=0.999, whiten=True, svd_solver="full")
 
 
-def _pca(settings: SaeConfig, seed: int) -> PCA:
+def _pca(settings: config.SaeConfig, seed: int) -> PCA:
     # The directions of `whitened`, unscaled: what a mere change of basis does.
     return PCA(n_components=0.999, svd_solver="full")
 
 
-def _ica(settings: SaeConfig, seed: int) -> IndependentComponents:
+def _ica(settings: config.SaeConfig, seed: int) -> IndependentComponents:
     return IndependentComponents(random_state=seed)
 
 
-def _dense_autoencoder(settings: SaeConfig, seed: int) -> SparseAutoencoder:
+def _dense_autoencoder(settings: config.SaeConfig, seed: int) -> estimators.SparseAutoencoder:
     """Return the autoencoder of the study in all but sparsity: width, start, loss and training, without selection or
     penalty.
 
@@ -163,16 +162,22 @@ def _dense_autoencoder(settings: SaeConfig, seed: int) -> SparseAutoencoder:
     return _autoencoder(settings, seed, settings.n_latents, "relu", sparsity_weight=0.0)
 
 
-def _random_topk(settings: SaeConfig, seed: int) -> RandomDictionary:
-    return RandomDictionary(settings.n_latents, settings.k, center=settings.center, output="sparse", random_state=seed)
+def _random_topk(settings: config.SaeConfig, seed: int) -> estimators.RandomDictionary:
+    return estimators.RandomDictionary(
+        settings.n_latents, settings.k, center=settings.center, output="sparse", random_state=seed
+    )
 
 
-def _sae(settings: SaeConfig, seed: int, activation: ActivationName | None = None) -> SparseAutoencoder:
+def _sae(
+    settings: config.SaeConfig, seed: int, activation: config.ActivationName | None = None
+) -> estimators.SparseAutoencoder:
     return _autoencoder(settings, seed, settings.k, activation or settings.activation, output="sparse")
 
 
-def _autoencoder(settings: SaeConfig, seed: int, k: int, activation: ActivationName, **more: Any) -> SparseAutoencoder:
-    return SparseAutoencoder(
+def _autoencoder(
+    settings: config.SaeConfig, seed: int, k: int, activation: config.ActivationName, **more: Any
+) -> estimators.SparseAutoencoder:
+    return estimators.SparseAutoencoder(
         settings.n_latents,
         k,
         activation=activation,
@@ -185,17 +190,17 @@ def _autoencoder(settings: SaeConfig, seed: int, k: int, activation: ActivationN
     )
 
 
-def _variant(activation: ActivationName, title: str) -> FeatureSet:
+def _variant(activation: config.ActivationName, title: str) -> FeatureSet:
     make = partial(_sae, activation=activation)  # not a closure: worker processes have to unpickle it
     return FeatureSet(f"sae-{activation}", title, "monosemantic", "dense", make, seeded=True, on_request=True)
 
 
-def _top_k(settings: SaeConfig, seed: int) -> FunctionTransformer:
+def _top_k(settings: config.SaeConfig, seed: int) -> FunctionTransformer:
     return FunctionTransformer(_largest, kw_args={"k": settings.k})
 
 
-def _largest(z: NDArray[np.float32], k: int) -> sp.csr_array:
-    return to_csr(top_k(torch.from_numpy(z), min(k, z.shape[1])))
+def _largest(z: np.typing.NDArray[np.float32], k: int) -> sp.csr_array:
+    return codes.to_csr(codes.top_k(torch.from_numpy(z), min(k, z.shape[1])))
 
 
 FEATURE_SETS: dict[str, FeatureSet] = {

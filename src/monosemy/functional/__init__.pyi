@@ -1,16 +1,12 @@
 from .activity import hoyer_sparsity as hoyer_sparsity
-from .codes import SparseCodes as SparseCodes
-from .codes import batch_top_k as batch_top_k
-from .codes import top_k as top_k
-from .consistency import activation_counts as activation_counts
-from .consistency import semantic_consistency as semantic_consistency
-from .geometry import effective_rank as effective_rank
-from .geometry import feature_decorrelation as feature_decorrelation
-from .geometry import orthogonality_error as orthogonality_error
+from .autoencoder import explained_variance as explained_variance
+from .codes import SparseCodes as SparseCodes, batch_top_k as batch_top_k, top_k as top_k
+from .consistency import activation_counts as activation_counts, semantic_consistency as semantic_consistency
+from .geometry import (
+    effective_rank as effective_rank,
+    feature_decorrelation as feature_decorrelation,
+    orthogonality_error as orthogonality_error,
+)
 from .lora import low_rank_update as low_rank_update
-from .losses import nt_xent as nt_xent
-from .losses import rep_relu as rep_relu
-from .losses import supervised_contrastive as supervised_contrastive
-from .monoscore import mono_loss as mono_loss
-from .monoscore import mono_score as mono_score
-from .reconstruction import explained_variance as explained_variance
+from .losses import nt_xent as nt_xent, rep_relu as rep_relu, supervised_contrastive as supervised_contrastive
+from .monoscore import mono_loss as mono_loss, mono_score as mono_score

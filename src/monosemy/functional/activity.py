@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monosemy.functional.consistency import Array, Codes, activity
 
@@ -14,9 +13,9 @@ DENSE_ABOVE = 0.1
 class FiringCounts(NamedTuple):
     """Firing counts of dimensions and samples; those of disjoint samples add up."""
 
-    support: NDArray[np.int64]
+    support: np.typing.NDArray[np.int64]
     """(M,), samples for which the dimension fires."""
-    l0: NDArray[np.int64]
+    l0: np.typing.NDArray[np.int64]
     """(M + 1,), l0[j] samples have exactly j dimensions that fire."""
 
     @property
@@ -80,7 +79,7 @@ def sparsity(counts: FiringCounts, dense_above: float = DENSE_ABOVE) -> Sparsity
     )
 
 
-def hoyer_sparsity(activations: NDArray[np.floating]) -> NDArray[np.float64]:
+def hoyer_sparsity(activations: np.typing.NDArray[np.floating]) -> np.typing.NDArray[np.float64]:
     """Return Hoyer's sparsity of each row: (sqrt(D) - |x|_1 / |x|_2) / (sqrt(D) - 1), shape (N,).
 
     1 for one number that is not 0, 0 for D numbers of equal size. It needs no threshold, so it also serves smooth
@@ -100,13 +99,13 @@ def hoyer_sparsity(activations: NDArray[np.floating]) -> NDArray[np.float64]:
 class TopSamples(NamedTuple):
     """The k samples of the largest positive activations of every dimension, the largest first."""
 
-    rows: NDArray[np.int64]
+    rows: np.typing.NDArray[np.int64]
     """(M, k), numbers of the samples; -1 where fewer than k activate the dimension."""
     values: Array
     """(M, k), their activations; 0 where there is none."""
 
 
-def top_samples(codes: Codes, k: int, rows: NDArray[np.integer] | None = None) -> TopSamples:
+def top_samples(codes: Codes, k: int, rows: np.typing.NDArray[np.integer] | None = None) -> TopSamples:
     """Return top_m = the k largest of {a_im > 0 : i}, of equal ones those of the lowest number.
 
     Args:
@@ -127,7 +126,7 @@ def top_samples(codes: Codes, k: int, rows: NDArray[np.integer] | None = None) -
     return result
 
 
-def _candidates(codes: Codes, k: int) -> tuple[NDArray[Any], NDArray[Any], Array]:
+def _candidates(codes: Codes, k: int) -> tuple[np.typing.NDArray[Any], np.typing.NDArray[Any], Array]:
     """Return sample, dimension and activation of every entry that may be among the k largest."""
     n = codes.shape[0]
     if isinstance(codes, np.ndarray):
@@ -150,7 +149,7 @@ def merge_top_samples(first: TopSamples, second: TopSamples) -> TopSamples:
     return TopSamples(np.take_along_axis(rows, order, axis=1), np.take_along_axis(values, order, axis=1))
 
 
-def activation_histogram(codes: Codes, low: Array, high: Array, n_bins: int) -> NDArray[np.int64]:
+def activation_histogram(codes: Codes, low: Array, high: Array, n_bins: int) -> np.typing.NDArray[np.int64]:
     """Return H[m, b] = number of samples whose activation a_im is not 0 and lies in bin b of [low_m, high_m].
 
     Counts of disjoint samples add up. Bins are equally wide and closed on the left, the last one on both sides.

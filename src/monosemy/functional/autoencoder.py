@@ -1,33 +1,118 @@
-"""The sparse autoencoder: forward pass, loss and gradient in closed form, learned activations, the geometric median.
-
-The gradient has a closed form where the code is sparse by selection. Its only dense product is the encoder's, 2 D M
-FLOP a sample; everything behind the selection touches the selected latents alone. It is written out because autograd
-would make the (B, M) gradient of the code and its products with the data dense again. JumpReLU and Gated are here;
-TopK and BatchTopK, which select entries, are in :mod:`monosemy.functional.codes`.
-"""
+"""Equations of sparse autoencoders: codes, decoding, losses with closed-form gradients, and reconstruction metrics."""
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor
 
+from monosemy.functional import consistency, monoscore, products
 from monosemy.functional.codes import SparseCodes, latents_between, to_dense, top_k
-from monosemy.functional.monoscore import MonoSums, mono_loss, score_of_sums, unit_rows
-from monosemy.functional.products import by_latent, entry_products, latent_sums, product, transposed_product
+
+
+class ReconstructionMoments(NamedTuple):
+    """Moments of N samples that determine explained variance and normalised MSE."""
+
+    n_samples: int
+    mean: consistency.Array
+    """(D,), of the targets z."""
+    variation: float
+    """sum_i |z_i - mean|^2."""
+    error: float
+    """sum_i |z_i - recon_i|^2."""
+
+
+def reconstruction_moments(
+    reconstruction: np.typing.NDArray[np.floating], target: np.typing.NDArray[np.floating]
+) -> ReconstructionMoments:
+    """Return the moments of pairs (N, D), in float64."""
+    z = target.astype(np.float64)
+    error = float(np.square(z - reconstruction).sum())
+    mean = z.mean(axis=0) if len(z) else np.zeros(z.shape[1])
+    z -= mean
+    return ReconstructionMoments(len(z), mean, float(np.square(z).sum()), error)
+
+
+def merge_reconstruction_moments(first: ReconstructionMoments, second: ReconstructionMoments) -> ReconstructionMoments:
+    """Return the moments of two disjoint sets of samples together.
+
+    Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances"
+    (1979): no difference of large sums of squares, so an offset of the data costs no digits.
+    """
+    count = first.n_samples + second.n_samples
+    fraction = second.n_samples / max(count, 1)
+    step = second.mean - first.mean
+    return ReconstructionMoments(
+        count,
+        first.mean + fraction * step,
+        first.variation + second.variation + first.n_samples * fraction * float(step @ step),
+        first.error + second.error,
+    )
+
+
+def streamed_explained_variance(moments: ReconstructionMoments) -> float:
+    """Return :func:`explained_variance` of all samples together: 1 - error / variation; NaN for constant data.
+
+    The mean is that of all samples, so the mean predictor scores 0 however the samples came in.
+    """
+    return 1 - moments.error / moments.variation if moments.variation > 0 else float("nan")
+
+
+def streamed_normalized_mse(moments: ReconstructionMoments) -> float:
+    """Return :func:`normalized_mse` of all samples together: error / sum_i |z_i|^2; NaN where all targets are 0."""
+    energy = moments.variation + moments.n_samples * float(moments.mean @ moments.mean)
+    return moments.error / energy if energy > 0 else float("nan")
+
+
+def normalized_mse(reconstruction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return |recon - z|^2 / |z|^2, summed over the batch before dividing. Shapes (B, D), result a scalar >= 0.
+
+    Source: Zhang et al., "Beyond Interpretability" (arXiv 2410.21331), section 3.1.
+    """
+    return (reconstruction - target).pow(2).sum() / target.pow(2).sum()
+
+
+def explained_variance(reconstruction: torch.Tensor, target: torch.Tensor) -> float:
+    """Return 1 - sum |z - recon|^2 / sum |z - mean(z)|^2 (one minus the fraction of variance unexplained).
+
+    The mean predictor scores exactly 0. Shapes (N, D); accumulated in float64. NaN for constant data.
+
+    Source: Gao et al. (arXiv 2406.04093), section 2.1.
+    """
+    z = target.double()
+    variance = (z - z.mean(dim=0)).pow(2).sum()
+    if variance == 0:
+        return float("nan")
+    return float(1 - (z - reconstruction.double()).pow(2).sum() / variance)
+
+
+def aux_k(error: torch.Tensor, dead_reconstruction: torch.Tensor) -> torch.Tensor:
+    """Return AuxK, the normalised MSE of modelling the main reconstruction's error with the dead latents alone.
+
+    loss = |e - W_d code_dead|^2 / |e|^2 with e = z - recon DETACHED. No decoder bias: the error has it subtracted
+    already. Gradient flows to the encoder and the decoder of the dead latents.
+
+    Args:
+        error: (B, D), z - recon of the main code.
+        dead_reconstruction: (B, D), the dead latents' own TopK code times the decoder.
+
+    Source: Gao et al. (arXiv 2406.04093), appendix A.2.
+    """
+    target = error.detach()
+    return (target - dead_reconstruction).pow(2).sum() / target.pow(2).sum().clamp(min=torch.finfo(error.dtype).tiny)
 
 
 class Weights(NamedTuple):
     """Weights of an autoencoder, and in the same shapes their gradient."""
 
-    encoder: Tensor
+    encoder: torch.Tensor
     """(M, D), W_e."""
-    encoder_bias: Tensor
+    encoder_bias: torch.Tensor
     """(M,), c."""
-    decoder: Tensor
+    decoder: torch.Tensor
     """(M, D), W_d^T: row m is what latent m adds to the reconstruction."""
-    decoder_bias: Tensor
+    decoder_bias: torch.Tensor
     """(D,), b."""
 
 
@@ -44,24 +129,24 @@ class Terms(NamedTuple):
     """AuxK is computed by gathers from this many dead latents for each that it uses; densely below."""
     mono_weight: float
     """Weight of 1 - the mean MonoScore of the batch; 0 leaves it out."""
-    total: Callable[[Tensor], Tensor] = lambda local: local
+    total: Callable[[torch.Tensor], torch.Tensor] = lambda local: local
     """Maps a sum over the local samples to the sum over the whole batch, where several processes hold a part each.
     Loss and gradient are then those of the part, and their sums over the parts are those of the whole batch."""
 
 
-def pre_activations(weights: Weights, x: Tensor) -> Tensor:
+def pre_activations(weights: Weights, x: torch.Tensor) -> torch.Tensor:
     """Return W_e (x - b) + c, shape (B, M), for x (B, D)."""
     shifted_bias = weights.encoder_bias - weights.encoder @ weights.decoder_bias
     return torch.addmm(shifted_bias, x, weights.encoder.T)
 
 
-def decode(weights: Weights, codes: SparseCodes) -> Tensor:
+def decode(weights: Weights, codes: SparseCodes) -> torch.Tensor:
     """Return recon = W_d code + b, shape (B, D), by gathering the active rows of each sample."""
-    return product(codes, weights.decoder) + weights.decoder_bias
+    return products.product(codes, weights.decoder) + weights.decoder_bias
 
 
 def loss_and_gradient(
-    weights: Weights, x: Tensor, pre: Tensor, codes: SparseCodes, dead: Tensor, terms: Terms
+    weights: Weights, x: torch.Tensor, pre: torch.Tensor, codes: SparseCodes, dead: torch.Tensor, terms: Terms
 ) -> tuple[float, Weights]:
     """Return the loss of a code that was selected from ReLU(pre), and its gradient.
 
@@ -102,13 +187,13 @@ def loss_and_gradient(
     return loss, gradient
 
 
-def _prefix_errors(weights: Weights, x: Tensor, codes: SparseCodes, widths: Sequence[int]) -> list[Tensor]:
+def _prefix_errors(weights: Weights, x: torch.Tensor, codes: SparseCodes, widths: Sequence[int]) -> list[torch.Tensor]:
     """Return r_p - x for each prefix; block after block is added to the bias."""
     if len(widths) == 1:
         return [decode(weights, codes) - x]
     recon, errors = weights.decoder_bias, []
     for first, end in pairwise((0, *widths)):
-        recon = recon + product(latents_between(codes, first, end), weights.decoder[first:end])
+        recon = recon + products.product(latents_between(codes, first, end), weights.decoder[first:end])
         errors.append(recon - x)
     return errors
 
@@ -116,10 +201,10 @@ def _prefix_errors(weights: Weights, x: Tensor, codes: SparseCodes, widths: Sequ
 def _prefix_gradient(
     weights: Weights,
     codes: SparseCodes,
-    centered: Tensor,
-    d_recons: list[Tensor],
+    centered: torch.Tensor,
+    d_recons: list[torch.Tensor],
     widths: Sequence[int],
-    d_more: Tensor | None,
+    d_more: torch.Tensor | None,
 ) -> Weights:
     """Return the gradient through the code, block by block.
 
@@ -146,7 +231,7 @@ def _prefix_gradient(
 
 
 def _aux_term(
-    weights: Weights, pre: Tensor, centered: Tensor, error: Tensor, rows: Tensor, terms: Terms
+    weights: Weights, pre: torch.Tensor, centered: torch.Tensor, error: torch.Tensor, rows: torch.Tensor, terms: Terms
 ) -> tuple[float, Weights]:
     """Return AuxK of the dead latents ``rows``, and its gradient by their weights."""
     k = min(terms.aux_latents, len(rows))
@@ -154,7 +239,7 @@ def _aux_term(
     codes = top_k(pre[:, rows], k)
     # So many of few latents are active that gathers may lose to dense products, however sparse the code itself is.
     dense = to_dense(codes) if len(rows) < terms.aux_sparse_from * k else None
-    aux_error = error + (product(codes, dead.decoder) if dense is None else dense @ dead.decoder)
+    aux_error = error + (products.product(codes, dead.decoder) if dense is None else dense @ dead.decoder)
     aux_energy = terms.total(error.pow(2).sum()).clamp(min=1e-30)
     loss = terms.aux_weight * float(aux_error.pow(2).sum() / aux_energy)
     d_recon = aux_error * (2 * terms.aux_weight / aux_energy)
@@ -163,34 +248,38 @@ def _aux_term(
     return loss, _dense_branch_gradient(dead, dense, centered, d_recon)
 
 
-def _mono_term(codes: SparseCodes, x: Tensor, weight: float) -> tuple[float, Tensor]:
+def _mono_term(codes: SparseCodes, x: torch.Tensor, weight: float) -> tuple[float, torch.Tensor]:
     """Return weight (1 - mean MonoScore), and its gradient by the entries of the codes, (E,)."""
-    unit = unit_rows(x)
+    unit = monoscore.unit_rows(x)
     directed = unit.any(dim=1)[codes.samples]
     values, indices = codes.values * directed, codes.indices
-    places = by_latent(codes)
+    places = products.by_latent(codes)
 
-    def total(entries: Tensor) -> Tensor:
-        return latent_sums(codes._replace(values=entries), places)
+    def total(entries: torch.Tensor) -> torch.Tensor:
+        return products.latent_sums(codes._replace(values=entries), places)
 
-    sums = MonoSums(
-        transposed_product(codes, unit, places),
+    sums = monoscore.MonoSums(
+        products.transposed_product(codes, unit, places),
         total(values),
         total(values * values),
         total((values > 0).to(values.dtype)),
     )
-    score = score_of_sums(sums)
+    score = monoscore.score_of_sums(sums)
     defined = ~score.isnan()
     known = torch.where(defined, score, 0)
     pairs = torch.where(defined, sums.sum**2 - sums.sum_of_squares, 1)
     factor = torch.where(defined, 2 / (pairs * defined.sum().clamp(min=1)), 0)
     others = sums.sum[indices] - values  # what the latent's other samples add up to
-    d_values = entry_products(codes, sums.weighted_sum, unit) - values - known[indices] * others
-    return weight * float(mono_loss(score)), -weight * factor[indices] * d_values * directed
+    d_values = products.entry_products(codes, sums.weighted_sum, unit) - values - known[indices] * others
+    return weight * float(monoscore.mono_loss(score)), -weight * factor[indices] * d_values * directed
 
 
 def _branch_gradient(
-    weights: Weights, codes: SparseCodes, centered: Tensor, d_recon: Tensor, d_more: Tensor | None = None
+    weights: Weights,
+    codes: SparseCodes,
+    centered: torch.Tensor,
+    d_recon: torch.Tensor,
+    d_more: torch.Tensor | None = None,
 ) -> Weights:
     """Return the gradient through recon = W_d code, code = ReLU(W_e (x - b) + c) on the active latents; b as encoder
     input.
@@ -198,21 +287,23 @@ def _branch_gradient(
     Args:
         d_more: (E,), further gradient by the entries of the codes.
     """
-    d_values = entry_products(codes, weights.decoder, d_recon)
+    d_values = products.entry_products(codes, weights.decoder, d_recon)
     if d_more is not None:
         d_values = d_values + d_more
     d_values = d_values * (codes.values > 0)
-    d_codes, places = codes._replace(values=d_values), by_latent(codes)
-    d_bias = latent_sums(d_codes, places)
+    d_codes, places = codes._replace(values=d_values), products.by_latent(codes)
+    d_bias = products.latent_sums(d_codes, places)
     return Weights(
-        encoder=transposed_product(d_codes, centered, places),
+        encoder=products.transposed_product(d_codes, centered, places),
         encoder_bias=d_bias,
-        decoder=transposed_product(codes, d_recon, places),
+        decoder=products.transposed_product(codes, d_recon, places),
         decoder_bias=-(d_bias @ weights.encoder),
     )
 
 
-def _dense_branch_gradient(weights: Weights, code: Tensor, centered: Tensor, d_recon: Tensor) -> Weights:
+def _dense_branch_gradient(
+    weights: Weights, code: torch.Tensor, centered: torch.Tensor, d_recon: torch.Tensor
+) -> Weights:
     """Return :func:`_branch_gradient` for a dense (B, M) code."""
     d_code = (d_recon @ weights.decoder.T).mul_(code > 0)
     d_bias = d_code.sum(dim=0)
@@ -224,20 +315,20 @@ def _dense_branch_gradient(weights: Weights, code: Tensor, centered: Tensor, d_r
     )
 
 
-def rectangle(u: Tensor) -> Tensor:
+def rectangle(u: torch.Tensor) -> torch.Tensor:
     """Return K(u) = 1 where |u| < 1/2, else 0: the kernel of the straight-through gradients below."""
     return (u.abs() < 0.5).to(u.dtype)
 
 
 class _JumpReLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+    def forward(ctx: Any, pre: torch.Tensor, threshold: torch.Tensor, bandwidth: float) -> torch.Tensor:
         ctx.save_for_backward(pre, threshold)
         ctx.bandwidth = bandwidth
         return pre * (pre > threshold)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         pre, threshold = ctx.saved_tensors
         near = rectangle((pre - threshold) / ctx.bandwidth)
         d_threshold = -(threshold / ctx.bandwidth) * (near * grads[0]).sum(dim=0)
@@ -246,19 +337,19 @@ class _JumpReLU(torch.autograd.Function):
 
 class _Step(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+    def forward(ctx: Any, pre: torch.Tensor, threshold: torch.Tensor, bandwidth: float) -> torch.Tensor:
         ctx.save_for_backward(pre, threshold)
         ctx.bandwidth = bandwidth
         return (pre > threshold).to(pre.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, torch.Tensor, None]:
         pre, threshold = ctx.saved_tensors
         near = rectangle((pre - threshold) / ctx.bandwidth)
         return None, -(near * grads[0]).sum(dim=0) / ctx.bandwidth, None
 
 
-def jump_relu(pre_activations: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+def jump_relu(pre_activations: torch.Tensor, threshold: torch.Tensor, bandwidth: float) -> torch.Tensor:
     """Return a H(a - t): entries above their latent's threshold unchanged, else 0.
 
     The gradient by a is the true one, H(a - t). The gradient by t, which is 0 almost everywhere, is replaced by the
@@ -270,11 +361,11 @@ def jump_relu(pre_activations: Tensor, threshold: Tensor, bandwidth: float) -> T
 
     Source: Rajamanoharan et al., "Jumping ahead" (arXiv 2407.14435), sections 3 and 4.
     """
-    code: Tensor = _JumpReLU.apply(pre_activations, threshold, bandwidth)
+    code: torch.Tensor = _JumpReLU.apply(pre_activations, threshold, bandwidth)
     return code
 
 
-def step_count(pre_activations: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+def step_count(pre_activations: torch.Tensor, threshold: torch.Tensor, bandwidth: float) -> torch.Tensor:
     """Return the L0 of a JumpReLU code: the number of entries above their threshold in the batch; a scalar.
 
     The gradient by the threshold is the straight-through estimate -K((a - t) / e) / e; none goes to a.
@@ -285,11 +376,13 @@ def step_count(pre_activations: Tensor, threshold: Tensor, bandwidth: float) -> 
 
     Source: Rajamanoharan et al. (arXiv 2407.14435), sections 3 and 4.
     """
-    steps: Tensor = _Step.apply(pre_activations, threshold, bandwidth)
+    steps: torch.Tensor = _Step.apply(pre_activations, threshold, bandwidth)
     return steps.sum()
 
 
-def gated(pre_activations: Tensor, gate_bias: Tensor, log_scale: Tensor, magnitude_bias: Tensor) -> Tensor:
+def gated(
+    pre_activations: torch.Tensor, gate_bias: torch.Tensor, log_scale: torch.Tensor, magnitude_bias: torch.Tensor
+) -> torch.Tensor:
     """Return 1[a > 0] ReLU(exp(r) (a - c) + m): one path decides whether a latent is active, the other how strongly.
 
     Both paths share their directions; no gradient passes through the gate.
@@ -307,7 +400,7 @@ def gated(pre_activations: Tensor, gate_bias: Tensor, log_scale: Tensor, magnitu
     return torch.where(pre_activations > 0, magnitude, torch.zeros_like(magnitude))
 
 
-def geometric_median(points: Tensor, *, max_steps: int = 200, tolerance: float = 1e-6) -> Tensor:
+def geometric_median(points: torch.Tensor, *, max_steps: int = 200, tolerance: float = 1e-6) -> torch.Tensor:
     """Return argmin_m sum_i |p_i - m|, a centre that few outliers do not move, by Weiszfeld's iteration from the mean.
 
     m <- sum_i w_i p_i / sum_i w_i with w_i = 1 / |p_i - m|. Where m meets points, they are left out of the sums and

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import scipy.sparse as sp
 import torch
-from torch import Tensor
 
 from monosemy.errors import InputError
 
@@ -19,11 +18,11 @@ class SparseCodes(NamedTuple):
     layout serves codes with the same number of entries a sample (TopK) and with different ones (BatchTopK, ReLU).
     """
 
-    values: Tensor
+    values: torch.Tensor
     """(E,), non-negative activations; a stored entry may be 0."""
-    indices: Tensor
+    indices: torch.Tensor
     """(E,), int64, the latent that each value belongs to; no latent twice in a sample."""
-    starts: Tensor
+    starts: torch.Tensor
     """(N + 1,), int64, where the entries of each sample begin; the last is E."""
     n_latents: int
     """Width of the dense form."""
@@ -36,13 +35,13 @@ class SparseCodes(NamedTuple):
         return len(self.starts) - 1
 
     @property
-    def samples(self) -> Tensor:
+    def samples(self) -> torch.Tensor:
         """(E,), the sample that each entry belongs to."""
         numbers = torch.arange(self.n_samples, device=self.starts.device)
         return numbers.repeat_interleave(self.starts.diff(), output_size=len(self.values))
 
 
-def top_k(pre_activations: Tensor, k: int) -> SparseCodes:
+def top_k(pre_activations: torch.Tensor, k: int) -> SparseCodes:
     """Return TopK(ReLU(a)): the k largest entries of each row, negative ones set to 0.
 
     Args:
@@ -57,7 +56,7 @@ def top_k(pre_activations: Tensor, k: int) -> SparseCodes:
     return SparseCodes(values.clamp(min=0).reshape(-1), indices.reshape(-1), starts, m)
 
 
-def batch_top_k(pre_activations: Tensor, k: int) -> SparseCodes:
+def batch_top_k(pre_activations: torch.Tensor, k: int) -> SparseCodes:
     """Return BatchTopK(ReLU(a)): the N k largest entries of the whole batch, negative ones set to 0.
 
     A sample's code depends on its batch, so this is for training only; afterwards see :func:`above`.
@@ -76,7 +75,7 @@ def batch_top_k(pre_activations: Tensor, k: int) -> SparseCodes:
     return SparseCodes(flat[places].clamp(min=0), places % m, starts, m)
 
 
-def above(pre_activations: Tensor, threshold: Tensor | float, *, inclusive: bool = False) -> SparseCodes:
+def above(pre_activations: torch.Tensor, threshold: torch.Tensor | float, *, inclusive: bool = False) -> SparseCodes:
     """Return the entries that are positive and greater than a threshold, which may differ by latent.
 
     Args:
@@ -88,20 +87,20 @@ def above(pre_activations: Tensor, threshold: Tensor | float, *, inclusive: bool
     return _select(pre_activations, passes & (pre_activations > 0))
 
 
-def _select(dense: Tensor, selected: Tensor) -> SparseCodes:
+def _select(dense: torch.Tensor, selected: torch.Tensor) -> SparseCodes:
     samples, indices = selected.nonzero(as_tuple=True)
     starts = torch.zeros(len(dense) + 1, dtype=torch.int64, device=dense.device)
     torch.cumsum(selected.sum(dim=1), dim=0, out=starts[1:])
     return SparseCodes(dense[samples, indices], indices, starts, dense.shape[1])
 
 
-def to_dense(codes: SparseCodes) -> Tensor:
+def to_dense(codes: SparseCodes) -> torch.Tensor:
     """Return the (N, n_latents) matrix of the codes; differentiable in the values."""
     dense = codes.values.new_zeros(codes.n_samples, codes.n_latents)
     return dense.index_put((codes.samples, codes.indices), codes.values)
 
 
-def from_dense(dense: Tensor) -> SparseCodes:
+def from_dense(dense: torch.Tensor) -> SparseCodes:
     """Return the codes of an (N, M) matrix without negative entries; its zeros are not stored.
 
     Raises:
@@ -157,7 +156,9 @@ def _silence_beta_warning() -> None:
         torch.sparse_csr_tensor(torch.tensor([0, 0]), nothing, nothing.float(), (1, 1), check_invariants=False)
 
 
-def csr_tensor(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+def csr_tensor(
+    starts: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, shape: tuple[int, int]
+) -> torch.Tensor:
     """Return a torch CSR matrix of three arrays, which are shared and not checked."""
     _silence_beta_warning()
     return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from scipy.stats import binom, poisson
 
-Array: TypeAlias = NDArray[np.float64]
-Codes: TypeAlias = NDArray[np.floating[Any]] | sp.csr_array
+Array: TypeAlias = np.typing.NDArray[np.float64]
+Codes: TypeAlias = np.typing.NDArray[np.floating[Any]] | sp.csr_array
 """(N, M), dense or CSR."""
 _EXACT_UP_TO = 64
 
@@ -19,7 +18,7 @@ class Consistency(NamedTuple):
 
     score: Array
     """(M,) fraction of the commonest class among the samples that activate the dimension; NaN where none does."""
-    support: NDArray[np.int64]
+    support: np.typing.NDArray[np.int64]
     """(M,) number of samples that activate the dimension."""
     chance: Array
     """(M,) expected score of a dimension with this support that ignores the classes; NaN without support."""
@@ -39,8 +38,8 @@ class Consistency(NamedTuple):
 
 
 def activation_counts(
-    codes: Codes, labels: NDArray[np.integer], n_classes: int, eps: float = 1e-5
-) -> NDArray[np.int64]:
+    codes: Codes, labels: np.typing.NDArray[np.integer], n_classes: int, eps: float = 1e-5
+) -> np.typing.NDArray[np.int64]:
     """Return C[c, m] = number of samples of class c with |f_m| > eps, f the L2-normalised code: onehot(y)^T (|F| >
     eps).
 
@@ -63,13 +62,13 @@ def activation_counts(
     return np.bincount(places, minlength=n_classes * width).reshape(n_classes, width)
 
 
-def one_hot(labels: NDArray[np.integer], n_classes: int, dtype: Any = np.float64) -> sp.csr_array:
+def one_hot(labels: np.typing.NDArray[np.integer], n_classes: int, dtype: Any = np.float64) -> sp.csr_array:
     """Return the (N, n_classes) CSR matrix with a 1 at the class of each sample."""
     n = len(labels)
     return sp.csr_array((np.ones(n, dtype=dtype), labels, np.arange(n + 1)), shape=(n, n_classes))
 
 
-def activity(codes: Codes, eps: float = 1e-5) -> NDArray[np.bool_] | sp.csr_array:
+def activity(codes: Codes, eps: float = 1e-5) -> np.typing.NDArray[np.bool_] | sp.csr_array:
     """Return the activity of each dimension for each sample: |f_m| > eps, f the L2-normalised code.
 
     Args:
@@ -87,7 +86,7 @@ def activity(codes: Codes, eps: float = 1e-5) -> NDArray[np.bool_] | sp.csr_arra
     return sp.csr_array((fires[fires], codes.indices[fires], starts), shape=codes.shape)
 
 
-def expected_largest_fraction(support: int, class_fractions: NDArray[np.floating]) -> float:
+def expected_largest_fraction(support: int, class_fractions: np.typing.NDArray[np.floating]) -> float:
     """Return E[max_c n_c] / support for ``support`` independent draws of a class: the chance level of the score.
 
     Exact up to 64 draws. Above, the maximum's distribution is taken as if the class counts were independent
@@ -107,7 +106,7 @@ def expected_largest_fraction(support: int, class_fractions: NDArray[np.floating
     return float((floor + (1 - below).sum()) / support)
 
 
-def _exact_largest_fraction(support: int, class_fractions: NDArray[np.floating]) -> float:
+def _exact_largest_fraction(support: int, class_fractions: np.typing.NDArray[np.floating]) -> float:
     """Return :func:`expected_largest_fraction` without approximation.
 
     Multinomial counts are independent Poisson counts given their sum, so P(max <= t) is the pmf of a sum of truncated
@@ -125,7 +124,9 @@ def _exact_largest_fraction(support: int, class_fractions: NDArray[np.floating])
     return float(total / support)
 
 
-def semantic_consistency(counts: NDArray[np.int64], class_fractions: NDArray[np.floating] | None = None) -> Consistency:
+def semantic_consistency(
+    counts: np.typing.NDArray[np.int64], class_fractions: np.typing.NDArray[np.floating] | None = None
+) -> Consistency:
     """Return score_m = max_c C[c, m] / sum_c C[c, m], with its support and chance level.
 
     Args:
@@ -167,7 +168,7 @@ class Purity(NamedTuple):
         return float(self.score[known].mean()), float(self.entropy[known].mean())
 
 
-def activation_mass(codes: Codes, labels: NDArray[np.integer], n_classes: int) -> Array:
+def activation_mass(codes: Codes, labels: np.typing.NDArray[np.integer], n_classes: int) -> Array:
     """Return S[c, m] = sum of |a_im| over the samples i of class c, in float64. Masses of disjoint samples add up.
 
     Args:
@@ -180,7 +181,7 @@ def activation_mass(codes: Codes, labels: NDArray[np.integer], n_classes: int) -
     return np.asarray(mass.toarray() if sp.issparse(mass) else mass)
 
 
-def class_purity(mass: NDArray[np.floating]) -> Purity:
+def class_purity(mass: np.typing.NDArray[np.floating]) -> Purity:
     """Return the largest class fraction and the entropy of every column of a table of class masses (or of counts).
 
     Unlike semantic consistency, which counts samples, a class with weak activations weighs little.

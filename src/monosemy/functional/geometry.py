@@ -6,13 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from monosemy.errors import InputError
-from monosemy.functional.consistency import Array, Codes
-from monosemy.functional.monoscore import unit_samples
+from monosemy.functional import consistency, monoscore
 
 MOST_CHANGED = 100
 """Neurons of a layer over which two models are compared."""
@@ -29,7 +26,7 @@ class _GramDistance(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor) -> Tensor:
+    def forward(ctx: Any, z: torch.Tensor) -> torch.Tensor:
         n, d = z.shape
         ctx.by_rows = n < d
         if ctx.by_rows:
@@ -44,13 +41,13 @@ class _GramDistance(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> torch.Tensor:
         z, gram = ctx.saved_tensors
         with torch.autocast(z.device.type, enabled=False):
             return 4 * grad_outputs[0] * (gram @ z - z if ctx.by_rows else z @ gram)
 
 
-def decorrelation(activations: Tensor, normalize_columns: bool = True) -> Tensor:
+def decorrelation(activations: torch.Tensor, normalize_columns: bool = True) -> torch.Tensor:
     """Return |Z^T Z - I|_F^2 of n tokens and d features: 0 for orthonormal columns.
 
     With columns of length 1 it is the sum of cos^2 over the ordered pairs of different features; a feature that is 0
@@ -74,11 +71,11 @@ def decorrelation(activations: Tensor, normalize_columns: bool = True) -> Tensor
             length = z.norm(dim=0, keepdim=True)
             # Dividing by a tiny constant instead would give a silent feature a gradient of its inverse.
             z = z / torch.where(length > 0, length, 1)
-        distance: Tensor = _GramDistance.apply(z)
+        distance: torch.Tensor = _GramDistance.apply(z)
         return distance
 
 
-def activation_l1(activations: Tensor) -> Tensor:
+def activation_l1(activations: torch.Tensor) -> torch.Tensor:
     """Return the mean over tokens of sum_j |z_j|: the L1 penalty that decorrelation is compared with.
 
     Args:
@@ -95,13 +92,13 @@ class DirectionMoments(NamedTuple):
 
     n_samples: int
     """Samples that have a direction: those of length 0 are left out."""
-    sum: Array
+    sum: consistency.Array
     """(D,), sum_i x_i / |x_i|."""
 
 
-def direction_moments(samples: Codes) -> DirectionMoments:
+def direction_moments(samples: consistency.Codes) -> DirectionMoments:
     """Return the moments of (N, D), dense or CSR, in float64."""
-    unit, lengths = unit_samples(samples)
+    unit, lengths = monoscore.unit_samples(samples)
     return DirectionMoments(int((lengths > 0).sum()), np.asarray(unit.sum(axis=0), dtype=np.float64).ravel())
 
 
@@ -118,7 +115,7 @@ def streamed_feature_decorrelation(moments: DirectionMoments) -> float:
     return float(1 - (moments.sum @ moments.sum - n) / (n * (n - 1)))
 
 
-def feature_decorrelation(samples: Codes) -> float:
+def feature_decorrelation(samples: consistency.Codes) -> float:
     """Return 1 - mean cosine over the pairs of different samples, in linear time: sum_ij cos_ij = |sum_i x_i /
     |x_i||^2.
 
@@ -138,13 +135,13 @@ class CovarianceMoments(NamedTuple):
     """Number, mean and scatter of samples."""
 
     n_samples: int
-    mean: Array
+    mean: consistency.Array
     """(D,)."""
-    scatter: Array
+    scatter: consistency.Array
     """(D, D), sum_i (x_i - mean) (x_i - mean)^T."""
 
 
-def covariance_moments(embeddings: Codes) -> CovarianceMoments:
+def covariance_moments(embeddings: consistency.Codes) -> CovarianceMoments:
     """Return the moments of (N, D), dense or CSR, in float64."""
     n, width = embeddings.shape
     if isinstance(embeddings, np.ndarray) or embeddings.nnz > _DENSE_ABOVE * n * width:
@@ -174,7 +171,7 @@ def streamed_effective_rank(moments: CovarianceMoments) -> float:
     return _rank_from_gram(moments.scatter)
 
 
-def effective_rank(embeddings: Codes) -> float:
+def effective_rank(embeddings: consistency.Codes) -> float:
     """Return exp(-sum_i p_i ln p_i) with p_i = s_i / sum_j s_j, s the singular values of the embeddings minus their
     mean.
 
@@ -199,7 +196,7 @@ def effective_rank(embeddings: Codes) -> float:
     return _rank_from_gram(gram - row_means - row_means[:, None] + row_means.mean())
 
 
-def _rank_from_gram(gram: Array) -> float:
+def _rank_from_gram(gram: consistency.Array) -> float:
     squares = np.linalg.eigvalsh(gram)
     squares = squares[squares > squares[-1] * len(squares) * np.finfo(np.float64).eps]  # what is below is rounding
     if not len(squares):
@@ -222,7 +219,7 @@ class Orthogonality(NamedTuple):
     """What ``rms`` cannot fall below with M directions in D dimensions: 0 for M <= D."""
 
 
-def orthogonality_error(dictionary: NDArray[np.floating]) -> Orthogonality:
+def orthogonality_error(dictionary: np.typing.NDArray[np.floating]) -> Orthogonality:
     """Return the off-diagonal of W W^T - I for rows w_m / |w_m|, in float64, without the (M, M) matrix in memory.
 
     Args:
@@ -253,7 +250,7 @@ def orthogonality_error(dictionary: NDArray[np.floating]) -> Orthogonality:
     )
 
 
-def unit_rows(matrix: NDArray[np.floating], name: str) -> Array:
+def unit_rows(matrix: np.typing.NDArray[np.floating], name: str) -> consistency.Array:
     """Return the rows at length 1, in float64.
 
     Args:
@@ -276,7 +273,9 @@ def unit_rows(matrix: NDArray[np.floating], name: str) -> Array:
     return rows
 
 
-def neuron_superposition(weight: NDArray[np.floating], bias: NDArray[np.floating]) -> Array:
+def neuron_superposition(
+    weight: np.typing.NDArray[np.floating], bias: np.typing.NDArray[np.floating]
+) -> consistency.Array:
     """Return |w_in|_2 b_in of each neuron, shape (M,): large inputs and a negative bias are a sign of superposition.
 
     Args:
@@ -292,13 +291,13 @@ def neuron_superposition(weight: NDArray[np.floating], bias: NDArray[np.floating
 class LayerSuperposition(NamedTuple):
     """Superposition of every layer, in order."""
 
-    weight_median: Array
+    weight_median: consistency.Array
     """(L,), median of :func:`neuron_superposition` over the neurons."""
-    weight_gauge: Array
+    weight_gauge: consistency.Array
     """(L,), divided by the largest |median|; NaN where all are 0."""
 
 
-def layer_superposition(neurons: Sequence[Array]) -> LayerSuperposition:
+def layer_superposition(neurons: Sequence[consistency.Array]) -> LayerSuperposition:
     """Return the median over the neurons of each layer, and the same divided by the largest |median| over the
     layers."""
     median = np.array([np.median(values) for values in neurons])
@@ -306,7 +305,9 @@ def layer_superposition(neurons: Sequence[Array]) -> LayerSuperposition:
     return LayerSuperposition(median, median / largest if largest > 0 else np.full(len(median), np.nan))
 
 
-def superposition_change(before: Array, after: Array, most_changed: int = MOST_CHANGED) -> float:
+def superposition_change(
+    before: consistency.Array, after: consistency.Array, most_changed: int = MOST_CHANGED
+) -> float:
     """Return the relative change of a layer's superposition over the neurons that changed most: sum (g' - g) / sum |g|.
 
     The ratio of sums, because single neurons with g near 0 have relative changes of any size. Positive is a rise.

@@ -5,7 +5,6 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 
@@ -17,7 +16,7 @@ class Window(NamedTuple):
     scored: int
 
 
-def token_nll(logits: Tensor, tokens: Tensor) -> Tensor:
+def token_nll(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """Return -ln p(x_t | x_<t) in nats (B, L - 1), for t = 1 .. L - 1; the first token has no context and no loss.
 
     Args:
@@ -29,7 +28,7 @@ def token_nll(logits: Tensor, tokens: Tensor) -> Tensor:
     return losses.view(n_rows, length - 1)
 
 
-def token_kl(logits: Tensor, reference_logits: Tensor) -> Tensor:
+def token_kl(logits: torch.Tensor, reference_logits: torch.Tensor) -> torch.Tensor:
     """Return KL(p || q) = sum_v p_v (ln p_v - ln q_v) in nats (...,), over the whole vocabulary.
 
     Args:

@@ -5,8 +5,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from monosemy.functional.consistency import Array, Codes
 
@@ -21,11 +19,11 @@ class MonoMoments(NamedTuple):
     """(M,), u_m = sum_i a_im."""
     sum_of_squares: Array
     """(M,), v_m = sum_i a_im^2."""
-    positive: NDArray[np.int64]
+    positive: np.typing.NDArray[np.int64]
     """(M,), number of samples with a_im > 0."""
     lowest: Array
     """(M,), min_i a_im; infinite without samples."""
-    at_lowest: NDArray[np.int64]
+    at_lowest: np.typing.NDArray[np.int64]
     """(M,), number of samples with that activation."""
     embedding_sum: Array
     """(D,), sum_i p_i."""
@@ -99,7 +97,7 @@ def merge_mono_moments(first: MonoMoments, second: MonoMoments) -> MonoMoments:
     )
 
 
-def mono_support(moments: MonoMoments) -> NDArray[np.int64]:
+def mono_support(moments: MonoMoments) -> np.typing.NDArray[np.int64]:
     """Return (M,), the number of samples that activate the dimension, after the shift of :func:`mono_score`."""
     return np.where(moments.lowest < 0, moments.n_samples - moments.at_lowest, moments.positive)
 
@@ -134,17 +132,17 @@ def mono_score(moments: MonoMoments) -> Array:
 class MonoSums(NamedTuple):
     """Sums over a batch from which its score follows."""
 
-    weighted_sum: Tensor
+    weighted_sum: torch.Tensor
     """(M, D), w_m = sum_i a_im p_i."""
-    sum: Tensor
+    sum: torch.Tensor
     """(M,), u_m = sum_i a_im."""
-    sum_of_squares: Tensor
+    sum_of_squares: torch.Tensor
     """(M,), v_m = sum_i a_im^2."""
-    support: Tensor
+    support: torch.Tensor
     """(M,), number of samples with a_im > 0."""
 
 
-def score_of_sums(sums: MonoSums) -> Tensor:
+def score_of_sums(sums: MonoSums) -> torch.Tensor:
     """Return (|w_m|^2 - v_m) / (u_m^2 - v_m), shape (M,): the score of :func:`mono_score`.
 
     NaN, with gradient 0, where the batch has no two samples that activate the latent, or where one of them has all of
@@ -158,7 +156,7 @@ def score_of_sums(sums: MonoSums) -> Tensor:
     return torch.where(defined, numerator / torch.where(defined, pairs, 1), torch.nan)
 
 
-def unit_rows(embeddings: Tensor) -> Tensor:
+def unit_rows(embeddings: torch.Tensor) -> torch.Tensor:
     """Return (B, D) rows of length 1; a row of length 0 has no direction and stays 0, with a gradient of ordinary size.
 
     Dividing by a small constant instead, as F.normalize does, would give such a row a gradient of 1e12.
@@ -167,7 +165,7 @@ def unit_rows(embeddings: Tensor) -> Tensor:
     return embeddings / torch.where(lengths > 0, lengths, 1)
 
 
-def batch_mono_score(activations: Tensor, embeddings: Tensor) -> Tensor:
+def batch_mono_score(activations: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
     """Return the MonoScore of each latent on a batch, differentiable in the activations; see :func:`score_of_sums`.
 
     Args:
@@ -181,7 +179,7 @@ def batch_mono_score(activations: Tensor, embeddings: Tensor) -> Tensor:
     return score_of_sums(MonoSums(a.T @ unit, a.sum(dim=0), a.pow(2).sum(dim=0), (a > 0).sum(dim=0)))
 
 
-def mono_loss(scores: Tensor) -> Tensor:
+def mono_loss(scores: torch.Tensor) -> torch.Tensor:
     """Return 1 - the mean score over the latents that have one; 0 where none has. Within [0, 2]."""
     known = scores[~scores.isnan()]
     return 1 - known.mean() if len(known) else scores.new_zeros(())

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from monosemy.corruptions.labels import check_symmetric_rate
 from monosemy.functional.consistency import Array, Codes, one_hot
@@ -25,7 +24,7 @@ class ClassMoments(NamedTuple):
     """(C, D), over the number of samples, not that minus one, so that mixtures are exact."""
 
 
-def class_moments(embeddings: Codes, labels: NDArray[np.integer], n_classes: int) -> ClassMoments:
+def class_moments(embeddings: Codes, labels: np.typing.NDArray[np.integer], n_classes: int) -> ClassMoments:
     """Return count, mean and variance of every dimension in every class, in float64.
 
     Args:
@@ -95,7 +94,7 @@ class ClassSeparability(NamedTuple):
     """(D,), mean over the class pairs."""
     dimension_best: Array
     """(D,), largest over the class pairs."""
-    best_pair: NDArray[np.int64]
+    best_pair: np.typing.NDArray[np.int64]
     """(D, 2), the classes of that pair; -1 where undefined."""
     pair_best: Array
     """(C, C), largest over the dimensions; symmetric, NaN on the diagonal."""

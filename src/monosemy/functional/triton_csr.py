@@ -19,7 +19,6 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 _ENTRIES = 16
 """Entries of a row that are read at once."""
@@ -72,7 +71,7 @@ def _sampled_kernel(  # type: ignore[no-untyped-def]
         tl.store(out + entries, tl.sum(total, axis=1).to(out.dtype.element_ty), mask=owned)
 
 
-def csr_product(starts: Tensor, columns: Tensor, values: Tensor, dense: Tensor) -> Tensor:
+def csr_product(starts: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
     """Return S dense, shape (R, D), of dense's type; rows of S without entries give 0.
 
     Args:
@@ -87,7 +86,9 @@ def csr_product(starts: Tensor, columns: Tensor, values: Tensor, dense: Tensor) 
     return out
 
 
-def csr_sampled_product(starts: Tensor, columns: Tensor, left: Tensor, right: Tensor) -> Tensor:
+def csr_sampled_product(
+    starts: torch.Tensor, columns: torch.Tensor, left: torch.Tensor, right: torch.Tensor
+) -> torch.Tensor:
     """Return left[row] . right[column] for each entry of a matrix (R, C), shape (E,), of left's type.
 
     Args:
@@ -100,13 +101,13 @@ def csr_sampled_product(starts: Tensor, columns: Tensor, left: Tensor, right: Te
     return out
 
 
-def _blocks(dense: Tensor) -> dict[str, object]:
+def _blocks(dense: torch.Tensor) -> dict[str, object]:
     columns = min(_COLUMNS, triton.next_power_of_2(dense.shape[1]))
     wide = tl.float64 if dense.dtype == torch.float64 else tl.float32
     return {"ENTRIES": _ENTRIES, "COLUMNS": columns, "SUM": wide}
 
 
-def _launch(kernel: Any, grid: tuple[int, ...], arrays: tuple[Tensor, ...], blocks: dict[str, object]) -> None:
+def _launch(kernel: Any, grid: tuple[int, ...], arrays: tuple[torch.Tensor, ...], blocks: dict[str, object]) -> None:
     """Start a kernel on arrays of which the last takes the result, and the one before has its width."""
     *inputs, out = (array.contiguous() for array in arrays)
     if out.numel() > 0:

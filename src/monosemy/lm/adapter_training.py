@@ -11,13 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
 
 from monosemy.core.console import OnCount
 from monosemy.errors import InputError, needs_extra, reason
+from monosemy.lm import models, prompts
 from monosemy.lm.config import AdapterConfig, Task
-from monosemy.lm.models import LoadedModel
-from monosemy.lm.prompts import Row
 from monosemy.seeding import derive_seed
 
 
@@ -100,13 +98,13 @@ _CHECKPOINT_EVERY = 200
 
 
 def train_adapter(
-    loaded: LoadedModel,
-    rows: Sequence[Row],
+    loaded: models.LoadedModel,
+    rows: Sequence[prompts.Row],
     config: AdapterConfig,
     *,
     checkpoints: Path | None = None,
     on_step: OnCount | None = None,
-) -> LoadedModel:
+) -> models.LoadedModel:
     """Train an adapter on rows; it is inserted into the given model.
 
     Rows with `text` and `label` train a classifier, by transformers' Trainer; rows with `prompt` and `completion` (loss
@@ -132,10 +130,10 @@ def train_adapter(
         train_to_end(trainer, folder, on_step)
         trained = trainer.accelerator.unwrap_model(trainer.model)
         trainer.accelerator.wait_for_everyone()
-    return LoadedModel(loaded.name, trained.eval(), loaded.tokenizer)
+    return models.LoadedModel(loaded.name, trained.eval(), loaded.tokenizer)
 
 
-def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
+def load_adapter(loaded: models.LoadedModel, folder: Path) -> models.LoadedModel:
     """Load a saved adapter into the given model; return it in eval mode.
 
     Raises:
@@ -156,15 +154,15 @@ def load_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
             f"The adapter {folder} cannot be loaded onto {loaded.name} ({reason(error)}); give a folder that was saved "
             f"for this model."
         ) from error
-    return LoadedModel(loaded.name, model.eval(), loaded.tokenizer)
+    return models.LoadedModel(loaded.name, model.eval(), loaded.tokenizer)
 
 
-def task_of(row: Row) -> Task:
+def task_of(row: prompts.Row) -> Task:
     """Return the task that a row trains."""
     return "classification" if {"text", "label"} <= row.keys() and "prompt" not in row else "generation"
 
 
-def insert_adapter(loaded: LoadedModel, config: AdapterConfig, task: Task) -> nn.Module:
+def insert_adapter(loaded: models.LoadedModel, config: AdapterConfig, task: Task) -> torch.nn.Module:
     """Insert a new adapter into a model, or freeze all but its head.
 
     Raises:
@@ -176,7 +174,7 @@ def insert_adapter(loaded: LoadedModel, config: AdapterConfig, task: Task) -> nn
         for name, parameter in loaded.model.named_parameters():
             # PEFT trains modules of these names beside an adapter, too.
             parameter.requires_grad_(name.split(".")[0] in ("classifier", "score"))
-        head_only: nn.Module = loaded.model
+        head_only: torch.nn.Module = loaded.model
         return head_only
     with needs_extra("lm", "monosemy.lm"):
         from peft import get_peft_model
@@ -185,7 +183,7 @@ def insert_adapter(loaded: LoadedModel, config: AdapterConfig, task: Task) -> nn
     with quiet_libraries(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive_seed("adapter", config.seed))
         try:
-            model: nn.Module = get_peft_model(loaded.model, peft_config(config, task))
+            model: torch.nn.Module = get_peft_model(loaded.model, peft_config(config, task))
         except ValueError as error:
             named = ", ".join(config.target_modules or ("PEFT's choice",))
             raise InputError(
@@ -195,7 +193,7 @@ def insert_adapter(loaded: LoadedModel, config: AdapterConfig, task: Task) -> nn
     return model
 
 
-def _arguments(config: AdapterConfig, n_rows: int, folder: Path, loaded: LoadedModel) -> dict[str, Any]:
+def _arguments(config: AdapterConfig, n_rows: int, folder: Path, loaded: models.LoadedModel) -> dict[str, Any]:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     parts = world * config.accumulation
     if config.batch_size % parts:
@@ -229,7 +227,11 @@ def _arguments(config: AdapterConfig, n_rows: int, folder: Path, loaded: LoadedM
 
 
 def _classifier_trainer(
-    model: nn.Module, loaded: LoadedModel, rows: Sequence[Row], config: AdapterConfig, arguments: dict[str, Any]
+    model: torch.nn.Module,
+    loaded: models.LoadedModel,
+    rows: Sequence[prompts.Row],
+    config: AdapterConfig,
+    arguments: dict[str, Any],
 ) -> Any:
     with needs_extra("lm", "monosemy.lm"):
         from datasets import Dataset
@@ -249,7 +251,11 @@ def _classifier_trainer(
 
 
 def _language_trainer(
-    model: nn.Module, loaded: LoadedModel, rows: Sequence[Row], config: AdapterConfig, arguments: dict[str, Any]
+    model: torch.nn.Module,
+    loaded: models.LoadedModel,
+    rows: Sequence[prompts.Row],
+    config: AdapterConfig,
+    arguments: dict[str, Any],
 ) -> Any:
     with needs_extra("lm", "monosemy.lm"):
         from datasets import Dataset
@@ -261,7 +267,7 @@ def _language_trainer(
     return SFTTrainer(model, settings, train_dataset=data, processing_class=loaded.tokenizer)
 
 
-def _language_row(row: Row) -> Row:
+def _language_row(row: prompts.Row) -> prompts.Row:
     """Return the columns that TRL takes; the last message of a dialogue is its completion."""
     if "messages" in row:
         return {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]}

@@ -9,47 +9,43 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from monosemy.errors import InputError, needs_extra
-from monosemy.functional.lora import hidden_units, up_projection
-from monosemy.functional.losses import NON_NEGATIVE
+from monosemy.functional import lora, losses
 from monosemy.lm.monolora import MonoVariant
-from monosemy.metrics.dimensions import MIN_SUPPORT, format_metrics
-from monosemy.metrics.streaming import ClassPurity, Firing, SemanticConsistency
+from monosemy.metrics import dimensions, streaming
 
 with needs_extra("lm", "monosemy.lm"):
     from peft.tuners.lora.layer import LoraLayer
 
 UnitKind = Literal["hidden", "update"]
 Batch = Mapping[str, Any]
-OnLayer = Callable[[str, Tensor, Tensor], None]
+OnLayer = Callable[[str, torch.Tensor, torch.Tensor], None]
 """Called with the name of a layer, its hidden units (T, r) and its update (T, D_out)."""
 
 
 class TokenRows(NamedTuple):
     """The T tokens of a batch, without padding."""
 
-    samples: Tensor
+    samples: torch.Tensor
     """(T,), the row of each token in the batch."""
-    positions: Tensor
+    positions: torch.Tensor
     """(T,), its position in that row."""
-    tokens: Tensor
+    tokens: torch.Tensor
     """(T,), its id."""
 
 
 class AdapterActivations(NamedTuple):
     """Activations of one batch."""
 
-    layers: dict[str, Tensor]
+    layers: dict[str, torch.Tensor]
     """(T, units) by the name of the adapted layer."""
     rows: TokenRows
     """The tokens that the T rows stand for."""
 
 
 def adapter_activations(
-    model: nn.Module, batches: Iterable[Batch], kind: UnitKind = "hidden", adapter: str = "default"
+    model: torch.nn.Module, batches: Iterable[Batch], kind: UnitKind = "hidden", adapter: str = "default"
 ) -> Iterator[AdapterActivations]:
     """Yield the activations of LoRA's or MonoLoRA's units in every adapted layer, by batch, without dropout.
 
@@ -69,26 +65,28 @@ def adapter_activations(
     if kind not in get_args(UnitKind):
         raise InputError(f"kind={kind!r} is unknown; choose 'hidden' or 'update'.")
     for batch in batches:
-        layers: dict[str, Tensor] = {}
+        layers: dict[str, torch.Tensor] = {}
 
-        def record(name: str, hidden: Tensor, update: Tensor, layers: dict[str, Tensor] = layers) -> None:
+        def record(
+            name: str, hidden: torch.Tensor, update: torch.Tensor, layers: dict[str, torch.Tensor] = layers
+        ) -> None:
             layers[name] = hidden if kind == "hidden" else update
 
         rows = run_with_units(model, batch, record, adapter)
         yield AdapterActivations(layers, rows)
 
 
-def run_with_units(model: nn.Module, batch: Batch, on_layer: OnLayer, adapter: str) -> TokenRows:
+def run_with_units(model: torch.nn.Module, batch: Batch, on_layer: OnLayer, adapter: str) -> TokenRows:
     """Run a batch and call ``on_layer`` for every adapted layer that sees all tokens, one by one to save memory."""
     rows = token_rows(batch)
     device = next(model.parameters()).device
-    inputs = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items() if k != "labels"}
+    inputs = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items() if k != "labels"}
     layers = {n: m for n, m in model.named_modules() if isinstance(m, LoraLayer) and adapter in m.lora_A}
     if not layers:
         raise InputError(f"adapter={adapter!r} is in no layer of the model; name a loaded adapter.")
     ran: set[str] = set()
 
-    def read(name: str, hidden: Tensor) -> None:
+    def read(name: str, hidden: torch.Tensor) -> None:
         ran.add(name)
         n_rows, length = batch["input_ids"].shape
         if hidden.ndim == 2 and len(hidden) == n_rows * length:
@@ -123,16 +121,16 @@ def token_rows(batch: Batch) -> TokenRows:
     return TokenRows(samples, positions, tokens[samples, positions])
 
 
-def _units(layer: LoraLayer, adapter: str, hidden: Tensor) -> tuple[Tensor, Tensor]:
+def _units(layer: LoraLayer, adapter: str, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return hidden units and update, from the output of the module A."""
     up = layer.lora_B[adapter].weight.to(hidden.dtype)
     variant = layer.lora_variant.get(adapter)
     if not isinstance(variant, MonoVariant):
         return hidden, F.linear(hidden, up)
     if variant.placement == "weights":
-        up = NON_NEGATIVE[variant.non_negative](up)
-    units = hidden_units(hidden, variant.placement, variant.non_negative)
-    return units, up_projection(units, up, variant.placement, variant.non_negative)
+        up = losses.NON_NEGATIVE[variant.non_negative](up)
+    units = lora.hidden_units(hidden, variant.placement, variant.non_negative)
+    return units, lora.up_projection(units, up, variant.placement, variant.non_negative)
 
 
 _OF_LAYERS = ("hidden_zeros", "update_zeros", "l0", "dead")
@@ -153,20 +151,20 @@ class AdapterDescription:
 
     def __repr__(self) -> str:
         sizes = f"{len(self.layers):,} layers, {len(self.units):,} units"
-        return f"AdapterDescription of {sizes}\n{format_metrics(self.means())}"
+        return f"AdapterDescription of {sizes}\n{dimensions.format_metrics(self.means())}"
 
     def means(self) -> dict[str, float]:
         """Return means over layers, and over units that fire for at least 10 tokens; NaN if there are none."""
-        often = self.units[self.units["support"] >= MIN_SUPPORT]
+        often = self.units[self.units["support"] >= dimensions.MIN_SUPPORT]
         return {name: float(self.layers[name].mean()) for name in _OF_LAYERS} | {
             name: float(often[name].mean()) for name in _OF_UNITS if name in often
         }
 
 
 def describe_adapter(
-    model: nn.Module,
+    model: torch.nn.Module,
     batches: Sequence[Batch],
-    labels: Sequence[int] | NDArray[np.integer[Any]] | None = None,
+    labels: Sequence[int] | np.typing.NDArray[np.integer[Any]] | None = None,
     *,
     kind: UnitKind = "hidden",
     adapter: str = "default",
@@ -202,11 +200,11 @@ def describe_adapter(
 
         def add(
             name: str,
-            hidden: Tensor,
-            update: Tensor,
+            hidden: torch.Tensor,
+            update: torch.Tensor,
             rows: TokenRows = rows,
-            texts: NDArray[np.int64] = texts,
-            tokens: NDArray[np.int64] | None = tokens,
+            texts: np.typing.NDArray[np.int64] = texts,
+            tokens: np.typing.NDArray[np.int64] | None = tokens,
         ) -> None:
             if name not in layers:
                 n_classes = None if classes is None else int(classes.max()) + 1
@@ -225,7 +223,7 @@ def describe_adapter(
     )
 
 
-def _check_labels(labels: Any, n_texts: int) -> NDArray[np.int64] | None:
+def _check_labels(labels: Any, n_texts: int) -> np.typing.NDArray[np.int64] | None:
     if labels is None:
         return None
     classes = np.asarray(labels)
@@ -241,26 +239,26 @@ class _LayerUnits:
     """Accumulated metrics of one layer's units."""
 
     def __init__(self, n_classes: int | None, n_tokens: int | None, n_top: int) -> None:
-        self._firing = Firing()
-        self._labels = None if n_classes is None else SemanticConsistency(n_classes)
-        self._purity = None if n_classes is None else ClassPurity(n_classes)
-        self._tokens = None if n_tokens is None else SemanticConsistency(n_tokens)
+        self._firing = streaming.Firing()
+        self._labels = None if n_classes is None else streaming.SemanticConsistency(n_classes)
+        self._purity = None if n_classes is None else streaming.ClassPurity(n_classes)
+        self._tokens = None if n_tokens is None else streaming.SemanticConsistency(n_tokens)
         self._top = _TopTexts(n_top)
         self._zeros = {"hidden": 0, "update": 0}
         self._entries = {"hidden": 0, "update": 0}
 
-    def count_zeros(self, hidden: Tensor, update: Tensor) -> None:
+    def count_zeros(self, hidden: torch.Tensor, update: torch.Tensor) -> None:
         for name, values in (("hidden", hidden), ("update", update)):
             self._zeros[name] += int((values == 0).sum())
             self._entries[name] += values.numel()
 
     def update(
         self,
-        values: Tensor,
-        labels: NDArray[np.int64] | None,
-        tokens: NDArray[np.int64] | None,
-        texts: NDArray[np.int64],
-        positions: Tensor,
+        values: torch.Tensor,
+        labels: np.typing.NDArray[np.int64] | None,
+        tokens: np.typing.NDArray[np.int64] | None,
+        texts: np.typing.NDArray[np.int64],
+        positions: torch.Tensor,
     ) -> None:
         """Add T tokens: activations (T, M) with the labels, ids, texts and positions of the tokens."""
         self._firing.update(values)
@@ -280,7 +278,7 @@ class _LayerUnits:
         assert self._firing.moments is not None
         return len(self._firing.moments.support)
 
-    def units(self, name: str, vocabulary: NDArray[np.int64]) -> pd.DataFrame:
+    def units(self, name: str, vocabulary: np.typing.NDArray[np.int64]) -> pd.DataFrame:
         assert self._firing.moments is not None
         table: dict[str, Any] = {
             "layer": name,
@@ -303,9 +301,11 @@ class _TopTexts:
 
     def __init__(self, n: int) -> None:
         self._n = n
-        self._best: tuple[Tensor, Tensor, Tensor] | None = None  # values, texts, positions: (k, M) each
+        self._best: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = (
+            None  # values, texts, positions: (k, M) each
+        )
 
-    def update(self, values: Tensor, texts: Tensor, positions: Tensor) -> None:
+    def update(self, values: torch.Tensor, texts: torch.Tensor, positions: torch.Tensor) -> None:
         distinct, text_of_token = texts.unique_consecutive(return_inverse=True)
         shape = (len(distinct), values.shape[1])
         index = text_of_token[:, None].expand_as(values)

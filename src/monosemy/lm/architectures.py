@@ -6,7 +6,6 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
 
 from monosemy.errors import InputError
 from monosemy.lm.config import Tokens
@@ -57,20 +56,20 @@ ARCHITECTURES: dict[str, MlpNames] = {
 class Mlp(NamedTuple):
     """The two projections of one layer."""
 
-    up: nn.Module
-    down: nn.Module
+    up: torch.nn.Module
+    down: torch.nn.Module
     up_name: str
     """Name of the up-projection in the causal model."""
 
 
-def causal_model(model: nn.Module) -> nn.Module:
+def causal_model(model: torch.nn.Module) -> torch.nn.Module:
     """Return the transformers model, unwrapped from PEFT; an adapter's layers stay in it."""
     base = getattr(model, "get_base_model", None)
-    unwrapped: nn.Module = base() if base is not None else model
+    unwrapped: torch.nn.Module = base() if base is not None else model
     return unwrapped
 
 
-def mlp_names(model: nn.Module) -> MlpNames:
+def mlp_names(model: torch.nn.Module) -> MlpNames:
     """Return the module names of a model from :data:`ARCHITECTURES`.
 
     Raises:
@@ -85,13 +84,13 @@ def mlp_names(model: nn.Module) -> MlpNames:
     return ARCHITECTURES[kind]
 
 
-def model_type(model: nn.Module) -> str:
+def model_type(model: torch.nn.Module) -> str:
     """Return ``config.model_type`` of the language model; of a multimodal model that of its text part."""
     config: Any = getattr(causal_model(model), "config", None)
     return str(config.get_text_config().model_type) if config is not None else type(model).__name__
 
 
-def mlps(model: nn.Module, names: MlpNames | None = None) -> list[Mlp]:
+def mlps(model: torch.nn.Module, names: MlpNames | None = None) -> list[Mlp]:
     """Return the MLP of every layer, in order.
 
     Args:
@@ -103,7 +102,7 @@ def mlps(model: nn.Module, names: MlpNames | None = None) -> list[Mlp]:
     base = causal_model(model)
     names = names or mlp_names(base)
     layers = module_named(base, names.layers, "layers")
-    if not isinstance(layers, nn.ModuleList | nn.Sequential) or len(layers) == 0:
+    if not isinstance(layers, torch.nn.ModuleList | torch.nn.Sequential) or len(layers) == 0:
         raise InputError(f"layers={names.layers!r} is a {type(layers).__name__}, not a list of layers; name the list.")
     return [
         Mlp(
@@ -115,7 +114,7 @@ def mlps(model: nn.Module, names: MlpNames | None = None) -> list[Mlp]:
     ]
 
 
-def module_named(model: nn.Module, name: str, argument: str) -> nn.Module:
+def module_named(model: torch.nn.Module, name: str, argument: str) -> torch.nn.Module:
     """Return the module of a dotted name.
 
     Raises:
@@ -130,7 +129,7 @@ def module_named(model: nn.Module, name: str, argument: str) -> nn.Module:
     raise InputError(f"{argument} names {name!r}, but the model has no such module{hint}.")
 
 
-def up_projection(model: nn.Module, layer: str, argument: str) -> tuple[str, nn.Module]:
+def up_projection(model: torch.nn.Module, layer: str, argument: str) -> tuple[str, torch.nn.Module]:
     """Return name and module of a layer, given by its module name or by its number for its MLP's up-projection.
 
     Negative numbers count from the last layer.
@@ -150,34 +149,34 @@ def up_projection(model: nn.Module, layer: str, argument: str) -> tuple[str, nn.
     return layers[number].up_name, layers[number].up
 
 
-def input_weights(projection: nn.Module) -> Tensor | None:
+def input_weights(projection: torch.nn.Module) -> torch.Tensor | None:
     """Return the input weights (M, D), one neuron a row; None if the module has no weight matrix.
 
     transformers' ``Conv1D`` (of GPT-2) stores the transpose of a linear layer's weights.
     """
     weight = getattr(projection, "weight", None)
-    if not isinstance(weight, Tensor) or weight.ndim != 2:
+    if not isinstance(weight, torch.Tensor) or weight.ndim != 2:
         return None
     return weight.T if type(projection).__name__ == "Conv1D" else weight
 
 
-def _linear_examples(model: nn.Module) -> str:
+def _linear_examples(model: torch.nn.Module) -> str:
     names = [name for name, module in causal_model(model).named_modules() if input_weights(module) is not None]
     middle = [name for name in names if "mlp" in name or "fc" in name or "ffn" in name] or names
     return f", such as {middle[len(middle) // 2]!r}" if middle else ""
 
 
 @contextmanager
-def first_outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+def first_outputs(modules: Mapping[str, torch.nn.Module]) -> Iterator[dict[str, torch.Tensor]]:
     """Collect the first output of each module, with its gradient and before other hooks, while the block runs.
 
     Later outputs are ignored: the pass of the policy precedes that of the reference, which with PEFT runs through the
     same modules, and gradient checkpointing runs them again.
     """
-    outputs: dict[str, Tensor] = {}
+    outputs: dict[str, torch.Tensor] = {}
 
     def record_first(name: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        def hook(_module: torch.nn.Module, _inputs: Any, output: Any) -> None:
             outputs.setdefault(name, output[0] if isinstance(output, tuple) else output)
 
         return hook
@@ -188,7 +187,7 @@ def first_outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor
         yield outputs
 
 
-def token_rows(activations: Tensor, inputs: Mapping[str, Any], tokens: Tokens, name: str) -> Tensor:
+def token_rows(activations: torch.Tensor, inputs: Mapping[str, Any], tokens: Tokens, name: str) -> torch.Tensor:
     """Return the activations (n, d) of the selected tokens.
 
     Args:

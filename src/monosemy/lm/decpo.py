@@ -10,13 +10,11 @@ from typing import Any, ClassVar, get_args
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor, nn
 
 from monosemy.core.distributed import all_gather
 from monosemy.errors import InputError, needs_extra
 from monosemy.functional.geometry import activation_l1, decorrelation
-from monosemy.lm.architectures import first_outputs, mlps, token_rows, up_projection
-from monosemy.lm.config import Regularizer, Tokens
+from monosemy.lm import architectures, config
 
 with needs_extra("lm", "monosemy.lm"):
     from datasets import Dataset
@@ -25,14 +23,14 @@ with needs_extra("lm", "monosemy.lm"):
     from trl import DPOConfig, DPOTrainer
 
 
-def add_dropout(modules: Mapping[str, nn.Module], rate: float) -> None:
+def add_dropout(modules: Mapping[str, torch.nn.Module], rate: float) -> None:
     """Apply dropout to the modules' outputs from now on: in training, except in passes without gradients.
 
     The pass of the reference has no gradients, even if it runs through the same modules. The recomputation of gradient
     checkpointing restores the random state, and drops the same activations again.
     """
 
-    def drop(module: nn.Module, _inputs: Any, output: Any) -> Any:
+    def drop(module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
         if not (module.training and torch.is_grad_enabled()):
             return None
         if isinstance(output, tuple):
@@ -43,7 +41,7 @@ def add_dropout(modules: Mapping[str, nn.Module], rate: float) -> None:
         module.register_forward_hook(drop)
 
 
-def gather_rows(rows: Tensor) -> Tensor:
+def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     """Return the rows of all processes, whose numbers may differ; with gradients as in :func:`all_gather`."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return rows
@@ -78,10 +76,12 @@ class DecPOConfig(DPOConfig):
             "help": "Module names, or layer numbers for the up-projections of their MLPs; default: the middle one."
         },
     )
-    decpo_tokens: str = field(default="all", metadata={"help": "Tokens that count.", "choices": list(get_args(Tokens))})
+    decpo_tokens: str = field(
+        default="all", metadata={"help": "Tokens that count.", "choices": list(get_args(config.Tokens))}
+    )
     decpo_regularizer: str = field(
         default="decorrelation",
-        metadata={"help": "Regulariser that is added to DPO.", "choices": list(get_args(Regularizer))},
+        metadata={"help": "Regulariser that is added to DPO.", "choices": list(get_args(config.Regularizer))},
     )
     decpo_normalize_columns: bool = field(default=True, metadata={"help": "Divide each feature by its norm."})
     decpo_gather: bool = field(default=False, metadata={"help": "One term over the tokens of all processes."})
@@ -93,7 +93,7 @@ class DecPOConfig(DPOConfig):
             self.decpo_layers = [str(layer) for layer in (layers if isinstance(layers, list | tuple) else [layers])]
         if self.decpo_layers == []:
             raise InputError("decpo_layers=[] names no layer; name one, or omit it for the middle one.")
-        for name, choices in (("decpo_tokens", Tokens), ("decpo_regularizer", Regularizer)):
+        for name, choices in (("decpo_tokens", config.Tokens), ("decpo_regularizer", config.Regularizer)):
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"{name}={getattr(self, name)!r} is not one of {', '.join(get_args(choices))}.")
         self.decpo_weight = float(self.decpo_weight)
@@ -211,7 +211,7 @@ class DecPOTrainer(DPOTrainer):
             args = DecPOConfig(f"{Path(name).name or 'model'}-DecPO")
         if not isinstance(args, DecPOConfig):
             raise InputError(f"args is a {type(args).__name__}; give DecPOTrainer a DecPOConfig.")
-        if isinstance(model, nn.Module):
+        if isinstance(model, torch.nn.Module):
             regularized_layers(model, args.decpo_layers)  # fail before data is prepared, if possible
         check_answers(train_dataset, "train_dataset")
         for name, dataset in (eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}).items():
@@ -234,9 +234,9 @@ class DecPOTrainer(DPOTrainer):
             raise InputError(
                 "A batch holds an answer without tokens; drop pairs with an empty chosen or rejected answer."
             )
-        with first_outputs(self._decpo_layers) as outputs:
+        with architectures.first_outputs(self._decpo_layers) as outputs:
             result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss: Tensor = result[0] if return_outputs else result
+        loss: torch.Tensor = result[0] if return_outputs else result
         penalty = self._penalty(outputs, inputs)
         mode = "train" if self.model.training else "eval"
         self._log_metric(mode, "loss", loss)
@@ -265,16 +265,16 @@ class DecPOTrainer(DPOTrainer):
                 )
         super().save_model(output_dir, _internal_call)
 
-    def _penalty(self, outputs: Mapping[str, Tensor], inputs: Any) -> Tensor:
+    def _penalty(self, outputs: Mapping[str, torch.Tensor], inputs: Any) -> torch.Tensor:
         """Return weight x regulariser, mean over the layers; log the decorrelation of each."""
         args: DecPOConfig = self.args
         learns = args.decpo_weight > 0 and torch.is_grad_enabled()
-        terms: list[Tensor] = []
-        measured: dict[str, Tensor] = {}
+        terms: list[torch.Tensor] = []
+        measured: dict[str, torch.Tensor] = {}
         for name in self._decpo_layers:
             if name not in outputs:
                 raise InputError(f"The layer {name} did not run in the forward pass; choose another by decpo_layers.")
-            rows = token_rows(outputs[name], inputs, args.decpo_tokens, name)  # type: ignore[arg-type]
+            rows = architectures.token_rows(outputs[name], inputs, args.decpo_tokens, name)  # type: ignore[arg-type]
             if learns and args.decpo_regularizer != "dropout" and not rows.requires_grad:
                 raise InputError(
                     f"The activations of {name} have no gradient, so the regulariser would have no effect; train "
@@ -296,7 +296,7 @@ class DecPOTrainer(DPOTrainer):
             return next(iter(measured.values())).new_zeros(())
         return args.decpo_weight * torch.stack(terms).mean()
 
-    def _log_metric(self, mode: str, name: str, value: Tensor) -> None:
+    def _log_metric(self, mode: str, name: str, value: torch.Tensor) -> None:
         everyone = self.accelerator.gather(value.detach().float())
         self._metrics[mode][f"decpo/{name}"].append(everyone.mean().item())
 
@@ -314,14 +314,14 @@ class DecPOTrainer(DPOTrainer):
         return f"the last checkpoint to resume from is {last}" if last else "no checkpoint was saved"
 
 
-def regularized_layers(model: nn.Module, layers: list[str] | None) -> dict[str, nn.Module]:
+def regularized_layers(model: torch.nn.Module, layers: list[str] | None) -> dict[str, torch.nn.Module]:
     """Return the modules that ``decpo_layers`` names, by name; for None the up-projection of the middle MLP.
 
     Raises:
         InputError: a layer does not exist.
     """
     if layers is not None:
-        return dict(up_projection(model, layer, "decpo_layers") for layer in layers)
-    layer_mlps = mlps(model)
+        return dict(architectures.up_projection(model, layer, "decpo_layers") for layer in layers)
+    layer_mlps = architectures.mlps(model)
     middle = layer_mlps[len(layer_mlps) // 2]
     return {middle.up_name: middle.up}

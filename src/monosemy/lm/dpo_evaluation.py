@@ -6,21 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
 from monosemy.core.console import OnCount
 from monosemy.errors import InputError
 from monosemy.functional.geometry import decorrelation
-from monosemy.lm.architectures import ARCHITECTURES, first_outputs, model_type, token_rows
+from monosemy.lm import architectures, decpo, evaluation, generation, models, tokenization
 from monosemy.lm.config import Decoding, MeasureConfig
-from monosemy.lm.decpo import regularized_layers
-from monosemy.lm.evaluation import answer_losses, kl_to_reference, measure_perplexity
-from monosemy.lm.generation import generate, generate_from_tokens
 from monosemy.lm.layers import prompt_metrics
-from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Row, Text, content_text
-from monosemy.lm.tokenization import prompt_text, tokenize_answers, tokenize_prompts
 from monosemy.metrics.streaming import EffectiveRank, FeatureDecorrelation
 
 
@@ -28,9 +21,9 @@ from monosemy.metrics.streaming import EffectiveRank, FeatureDecorrelation
 class PairLikelihoods:
     """ln pi(answer | prompt) of both answers of N pairs, in nats; the end of the text is part of an answer."""
 
-    chosen: NDArray[np.float64]
+    chosen: np.typing.NDArray[np.float64]
     """(N,)."""
-    rejected: NDArray[np.float64]
+    rejected: np.typing.NDArray[np.float64]
     """(N,)."""
 
 
@@ -41,11 +34,11 @@ class Rewards:
     Source: Rafailov et al., "Direct Preference Optimization" (arXiv 2305.18290), equation 5 without its constant.
     """
 
-    chosen: NDArray[np.float64]
-    rejected: NDArray[np.float64]
+    chosen: np.typing.NDArray[np.float64]
+    rejected: np.typing.NDArray[np.float64]
 
     @property
-    def margins(self) -> NDArray[np.float64]:
+    def margins(self) -> np.typing.NDArray[np.float64]:
         """Return the reward of the chosen answer minus that of the rejected one, (N,)."""
         return self.chosen - self.rejected
 
@@ -56,12 +49,12 @@ class Rewards:
 
 
 def pair_likelihoods(
-    loaded: LoadedModel, rows: Sequence[Row], *, batch_size: int = 16, on_texts: OnCount | None = None
+    loaded: models.LoadedModel, rows: Sequence[Row], *, batch_size: int = 16, on_texts: OnCount | None = None
 ) -> PairLikelihoods:
     """Return the likelihoods of both answers of each pair under a model, as TRL's trainer computes them."""
     prompts = [row["prompt"] for row in rows]
     answers = [with_end_token(row[name], loaded.tokenizer) for name in ("chosen", "rejected") for row in rows]
-    losses = answer_losses(loaded, prompts * 2, answers, batch_size=batch_size, on_texts=on_texts)
+    losses = evaluation.answer_losses(loaded, prompts * 2, answers, batch_size=batch_size, on_texts=on_texts)
     chosen, rejected = np.split(-losses.sums, 2)
     return PairLikelihoods(chosen, rejected)
 
@@ -78,19 +71,19 @@ def with_end_token(answer: Text, tokenizer: Any) -> Text:
 
 
 def last_token_statistics(
-    loaded: LoadedModel, prompts: Sequence[Text], modules: Mapping[str, nn.Module], *, batch_size: int = 16
+    loaded: models.LoadedModel, prompts: Sequence[Text], modules: Mapping[str, torch.nn.Module], *, batch_size: int = 16
 ) -> dict[str, float]:
     """Return feature decorrelation and effective rank of the prompts' last tokens, mean over the modules.
 
     Source: Yan et al. (arXiv 2406.17969), feature decorrelation of the last token of a batch of prompts.
     """
-    tokens = [ids[-loaded.context :] for ids in tokenize_prompts(loaded.tokenizer, prompts)]
+    tokens = [ids[-loaded.context :] for ids in tokenization.tokenize_prompts(loaded.tokenizer, prompts)]
     decorrelations = {name: FeatureDecorrelation() for name in modules}
     ranks = {name: EffectiveRank() for name in modules}
     for start in range(0, len(tokens), batch_size):
         outputs, inputs = _outputs(loaded, tokens[start : start + batch_size], modules)
         for name in modules:
-            rows = token_rows(outputs[name], inputs, "last", name).float().cpu().numpy()
+            rows = architectures.token_rows(outputs[name], inputs, "last", name).float().cpu().numpy()
             decorrelations[name].update(rows)
             ranks[name].update(rows)
     return {
@@ -100,7 +93,7 @@ def last_token_statistics(
 
 
 def mean_regulariser(
-    loaded: LoadedModel, rows: Sequence[Row], modules: Mapping[str, nn.Module], *, batch_size: int = 16
+    loaded: models.LoadedModel, rows: Sequence[Row], modules: Mapping[str, torch.nn.Module], *, batch_size: int = 16
 ) -> float:
     """Return |Z^T Z - I|_F^2 over all tokens of pairs, mean over modules and full batches: the regulariser of DecPO.
 
@@ -108,27 +101,31 @@ def mean_regulariser(
     """
     prompts = [row["prompt"] for row in rows]
     sides = [
-        tokenize_answers(loaded.tokenizer, prompts, [with_end_token(row[name], loaded.tokenizer) for row in rows])
+        tokenization.tokenize_answers(
+            loaded.tokenizer, prompts, [with_end_token(row[name], loaded.tokenizer) for row in rows]
+        )
         for name in ("chosen", "rejected")
     ]
     terms = []
     for start in range(0, max(1, len(rows) // batch_size) * batch_size, batch_size):
         batch = [answer.ids[-loaded.context :] for side in sides for answer in side[start : start + batch_size]]
         outputs, inputs = _outputs(loaded, batch, modules)
-        terms += [float(decorrelation(token_rows(outputs[name], inputs, "all", name))) for name in modules]
+        terms += [
+            float(decorrelation(architectures.token_rows(outputs[name], inputs, "all", name))) for name in modules
+        ]
     return float(np.mean(terms))
 
 
 @torch.no_grad()
 def _outputs(
-    loaded: LoadedModel, tokens: Sequence[Sequence[int]], modules: Mapping[str, nn.Module]
+    loaded: models.LoadedModel, tokens: Sequence[Sequence[int]], modules: Mapping[str, torch.nn.Module]
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Return the outputs of the modules for one batch, whose rows stay in their order, and its attention mask."""
     batch = loaded.tokenizer.pad(
         {"input_ids": [list(ids) for ids in tokens]}, padding_side="right", return_attention_mask=True,
         return_tensors="pt",
     ).to(loaded.device)  # fmt: skip
-    with first_outputs(modules) as outputs:
+    with architectures.first_outputs(modules) as outputs:
         loaded.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], logits_to_keep=1)
     return outputs, batch
 
@@ -147,8 +144,8 @@ class Alignment:
 
 
 def measure_alignment(
-    loaded: LoadedModel,
-    reference: LoadedModel | None,
+    loaded: models.LoadedModel,
+    reference: models.LoadedModel | None,
     before: PairLikelihoods,
     rows: Sequence[Row],
     held_out: Sequence[str],
@@ -174,27 +171,29 @@ def measure_alignment(
     asked = list(prompts)[: settings.answers]
     decoding = Decoding(max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, top_p=settings.top_p)
     answered = [prompts[text] for text in asked]
-    answers = generate(loaded, answered, decoding, seed=seed, batch_size=settings.batch_size)
-    divergence = kl_to_reference(loaded, reference, answered, answers, batch_size=settings.batch_size)
-    modules = regularized_layers(loaded.model, None if layers is None else list(layers))
+    answers = generation.generate(loaded, answered, decoding, seed=seed, batch_size=settings.batch_size)
+    divergence = evaluation.kl_to_reference(loaded, reference, answered, answers, batch_size=settings.batch_size)
+    modules = decpo.regularized_layers(loaded.model, None if layers is None else list(layers))
     values = {
         "margin": float(rewards.margins.mean()),
         "accuracy": rewards.accuracy,
         "chosen_reward": float(rewards.chosen.mean()),
         "rejected_reward": float(rewards.rejected.mean()),
         "kl": divergence.mean,
-        "perplexity": measure_perplexity(loaded, held_out, batch_size=settings.batch_size).perplexity,
+        "perplexity": evaluation.measure_perplexity(loaded, held_out, batch_size=settings.batch_size).perplexity,
         "regulariser": mean_regulariser(loaded, rows, modules, batch_size=settings.batch_size),
         **last_token_statistics(loaded, list(prompts.values()), modules, batch_size=settings.batch_size),
     }
     layer_metrics = []
-    if model_type(loaded.model) in ARCHITECTURES:
-        texts = [prompt_text(loaded.tokenizer, prompt) for prompt in prompts.values()]
+    if architectures.model_type(loaded.model) in architectures.ARCHITECTURES:
+        texts = [tokenization.prompt_text(loaded.tokenizer, prompt) for prompt in prompts.values()]
         layer_metrics = prompt_metrics(loaded, texts, max_tokens=loaded.context)
     return Alignment(values, layer_metrics, asked, answers)
 
 
-def sample_texts(loaded: LoadedModel, n_texts: int = 32, max_new_tokens: int = 128, *, seed: int = 0) -> list[str]:
+def sample_texts(
+    loaded: models.LoadedModel, n_texts: int = 32, max_new_tokens: int = 128, *, seed: int = 0
+) -> list[str]:
     """Sample texts from a model without a prompt; their perplexity after further training measures forgetting.
 
     Raises:
@@ -208,5 +207,5 @@ def sample_texts(loaded: LoadedModel, n_texts: int = 32, max_new_tokens: int = 1
             f"on; give a file of texts by --set held_out=FILE."
         )
     decoding = Decoding(max_new_tokens=min(max_new_tokens, loaded.context - 1), temperature=1.0)
-    texts = generate_from_tokens(loaded, [[start]] * n_texts, decoding, seed=seed)
+    texts = generation.generate_from_tokens(loaded, [[start]] * n_texts, decoding, seed=seed)
     return [text for text in texts if len(text.split()) > 1]

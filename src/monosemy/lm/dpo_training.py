@@ -11,10 +11,8 @@ import torch
 from monosemy.core.console import OnCount
 from monosemy.data.dataset import subsample
 from monosemy.errors import InputError, needs_extra, reason
-from monosemy.lm.adapter_training import checkpoint_folder, peft_config, quiet_libraries, train_to_end
+from monosemy.lm import adapter_training, models, prompts
 from monosemy.lm.config import AdapterConfig, AlignmentConfig, Objective, WarmUp
-from monosemy.lm.models import LoadedModel
-from monosemy.lm.prompts import Row
 from monosemy.seeding import derive_seed
 
 _CHECKPOINT_EVERY = 200
@@ -24,16 +22,16 @@ _WARM_UP = 0.1
 
 
 def align(
-    loaded: LoadedModel,
-    reference: LoadedModel | None,
-    rows: Sequence[Row],
+    loaded: models.LoadedModel,
+    reference: models.LoadedModel | None,
+    rows: Sequence[prompts.Row],
     config: AlignmentConfig,
     objective: Objective,
     *,
     seed: int = 0,
     checkpoints: Path | None = None,
     on_step: OnCount | None = None,
-) -> LoadedModel:
+) -> models.LoadedModel:
     """Train a model on preference pairs, in place.
 
     Args:
@@ -55,9 +53,9 @@ def align(
             if reference is None
             else f"method={config.method!r} has its base model as reference; give reference=None."
         )
-    with quiet_libraries(), checkpoint_folder(checkpoints) as folder:
+    with adapter_training.quiet_libraries(), adapter_training.checkpoint_folder(checkpoints) as folder:
         trainer = _trainer(loaded, reference, rows, config, objective, seed, folder)
-        train_to_end(trainer, folder, on_step)
+        adapter_training.train_to_end(trainer, folder, on_step)
         model = trainer.accelerator.unwrap_model(trainer.model)
     for name, weight in model.named_parameters():
         if weight.requires_grad and not torch.isfinite(weight).all():
@@ -65,7 +63,7 @@ def align(
                 f"The weights {name} are not finite after {trainer.state.global_step} steps at the learning rate "
                 f"{config.lr:g}; lower it."
             )
-    return LoadedModel(loaded.name, model.eval(), loaded.tokenizer)
+    return models.LoadedModel(loaded.name, model.eval(), loaded.tokenizer)
 
 
 def n_steps(n_rows: int, config: AlignmentConfig) -> int:
@@ -74,9 +72,9 @@ def n_steps(n_rows: int, config: AlignmentConfig) -> int:
 
 
 def _trainer(
-    loaded: LoadedModel,
-    reference: LoadedModel | None,
-    rows: Sequence[Row],
+    loaded: models.LoadedModel,
+    reference: models.LoadedModel | None,
+    rows: Sequence[prompts.Row],
     config: AlignmentConfig,
     objective: Objective,
     seed: int,
@@ -108,7 +106,9 @@ def _trainer(
                 [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in rows]
             ),
             processing_class=loaded.tokenizer,
-            peft_config=None if config.method == "full" else peft_config(_adapter_config(config), "generation"),
+            peft_config=None
+            if config.method == "full"
+            else adapter_training.peft_config(_adapter_config(config), "generation"),
         )
     except InputError:
         raise
@@ -120,7 +120,7 @@ def _trainer(
 
 
 def _settings(
-    config: AlignmentConfig, objective: Objective, seed: int, folder: Path, loaded: LoadedModel, steps: int
+    config: AlignmentConfig, objective: Objective, seed: int, folder: Path, loaded: models.LoadedModel, steps: int
 ) -> dict[str, Any]:
     on_gpu = loaded.device.type == "cuda"
     return {
@@ -156,8 +156,13 @@ def _adapter_config(config: AlignmentConfig) -> AdapterConfig:
 
 
 def warm_up(
-    loaded: LoadedModel, rows: Sequence[Row], config: WarmUp, *, seed: int = 0, on_step: OnCount | None = None
-) -> LoadedModel:
+    loaded: models.LoadedModel,
+    rows: Sequence[prompts.Row],
+    config: WarmUp,
+    *,
+    seed: int = 0,
+    on_step: OnCount | None = None,
+) -> models.LoadedModel:
     """Train all weights of a model on the prompts and chosen answers of pairs, in place, by TRL's SFTTrainer.
 
     All tokens count in the loss: a model with random weights has to learn the prompts as well.
@@ -169,7 +174,7 @@ def warm_up(
     rows = subsample(list(rows), config.pairs, derive_seed("warm-up", seed))
     data = Dataset.from_list([{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows])
     steps = math.ceil(len(rows) / config.batch_size) * config.epochs
-    with quiet_libraries(), checkpoint_folder(None) as folder:
+    with adapter_training.quiet_libraries(), adapter_training.checkpoint_folder(None) as folder:
         settings = SFTConfig(
             output_dir=str(folder), per_device_train_batch_size=config.batch_size, max_steps=steps,
             learning_rate=config.lr, warmup_steps=math.ceil(_WARM_UP * steps), completion_only_loss=False,
@@ -178,14 +183,14 @@ def warm_up(
             disable_tqdm=True,
         )  # fmt: skip
         trainer = SFTTrainer(loaded.model, settings, train_dataset=data, processing_class=loaded.tokenizer)
-        train_to_end(trainer, folder, on_step)
+        adapter_training.train_to_end(trainer, folder, on_step)
         model = trainer.accelerator.unwrap_model(trainer.model)
     if not all(torch.isfinite(weight).all() for weight in model.parameters()):
         raise InputError(f"The warm-up of {loaded.name} diverged at the learning rate {config.lr:g}; lower it.")
-    return LoadedModel(loaded.name, model.eval(), loaded.tokenizer)
+    return models.LoadedModel(loaded.name, model.eval(), loaded.tokenizer)
 
 
-def resized(loaded: LoadedModel, width: int, seed: int = 0) -> LoadedModel:
+def resized(loaded: models.LoadedModel, width: int, seed: int = 0) -> models.LoadedModel:
     """Return a model of the same architecture and depth with another hidden width and random weights.
 
     Raises:
@@ -198,10 +203,10 @@ def resized(loaded: LoadedModel, width: int, seed: int = 0) -> LoadedModel:
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed("width", width, seed))
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    return LoadedModel(f"{loaded.name}-w{width}", model.to(loaded.device).eval(), loaded.tokenizer)
+    return models.LoadedModel(f"{loaded.name}-w{width}", model.to(loaded.device).eval(), loaded.tokenizer)
 
 
-def resized_config(loaded: LoadedModel, width: int) -> Any:
+def resized_config(loaded: models.LoadedModel, width: int) -> Any:
     """Return a model's configuration with another hidden width; the width of a head and the MLP's ratio stay.
 
     Raises:

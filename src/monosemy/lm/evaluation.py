@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monosemy.core.console import OnCount
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError, needs_extra, reason
 from monosemy.functional.geometry import effective_rank, feature_decorrelation
 from monosemy.functional.likelihood import distinct_n, perplexity, sliding_windows, token_kl, token_nll
-from monosemy.lm.models import LoadedModel
+from monosemy.lm import models, tokenization
 from monosemy.lm.prompts import Text
-from monosemy.lm.tokenization import evaluating, padded_batches, tokenize, tokenize_answers
 
 
 @dataclass(frozen=True)
@@ -41,11 +39,11 @@ class TokenLoss:
 class AnswerLosses:
     """Losses of N answers, given their prompts."""
 
-    sums: NDArray[np.float64]
+    sums: np.typing.NDArray[np.float64]
     """(N,), the sum over an answer's tokens of -ln p, in nats."""
-    n_tokens: NDArray[np.int64]
+    n_tokens: np.typing.NDArray[np.int64]
     """(N,)."""
-    n_right: NDArray[np.int64]
+    n_right: np.typing.NDArray[np.int64]
     """(N,), tokens that are the most likely ones in their positions; greedy decoding yields an answer whose tokens all
     are."""
 
@@ -63,7 +61,7 @@ class _Window(NamedTuple):
 
 
 def measure_perplexity(
-    loaded: LoadedModel,
+    loaded: models.LoadedModel,
     texts: Sequence[str],
     *,
     max_tokens: int | None = None,
@@ -86,7 +84,7 @@ def measure_perplexity(
         raise InputError(f"The windows have max_tokens={width} and stride={step}; give 1 <= stride <= max_tokens.")
     windows = [
         _Window(ids[window.start : window.end], window.scored - window.start, row)
-        for row, ids in enumerate(tokenize(loaded.tokenizer, texts))
+        for row, ids in enumerate(tokenization.tokenize(loaded.tokenizer, texts))
         for window in sliding_windows(len(ids), width, step)
     ]
     if not windows:
@@ -95,7 +93,7 @@ def measure_perplexity(
 
 
 def answer_losses(
-    loaded: LoadedModel,
+    loaded: models.LoadedModel,
     prompts: Sequence[Text],
     answers: Sequence[Text],
     *,
@@ -107,35 +105,37 @@ def answer_losses(
 
 
 def candidate_likelihoods(
-    loaded: LoadedModel,
+    loaded: models.LoadedModel,
     prompts: Sequence[Text],
     candidates: Sequence[Text],
     *,
     batch_size: int = 16,
     on_texts: OnCount | None = None,
-) -> NDArray[np.float64]:
+) -> np.typing.NDArray[np.float64]:
     """Return the log-likelihood (N, C) of each of C candidates as the answer to each of N prompts."""
     repeated = [prompt for prompt in prompts for _ in candidates]
     losses = answer_losses(loaded, repeated, list(candidates) * len(prompts), batch_size=batch_size, on_texts=on_texts)
     return -losses.sums.reshape(len(prompts), len(candidates))
 
 
-def _answer_windows(loaded: LoadedModel, prompts: Sequence[Text], answers: Sequence[Text]) -> list[_Window]:
+def _answer_windows(loaded: models.LoadedModel, prompts: Sequence[Text], answers: Sequence[Text]) -> list[_Window]:
     """Return the ends of prompts with answers that fit into the context; the very first token is never scored."""
     windows = []
-    for row, (ids, start) in enumerate(tokenize_answers(loaded.tokenizer, prompts, answers)):
+    for row, (ids, start) in enumerate(tokenization.tokenize_answers(loaded.tokenizer, prompts, answers)):
         cut = max(0, len(ids) - loaded.context)
         windows.append(_Window(ids[cut:], max(1, start - cut), row))
     return windows
 
 
 def _losses(
-    loaded: LoadedModel, windows: Sequence[_Window], n_rows: int, batch_size: int, on_texts: OnCount | None
+    loaded: models.LoadedModel, windows: Sequence[_Window], n_rows: int, batch_size: int, on_texts: OnCount | None
 ) -> AnswerLosses:
     sums = np.zeros(n_rows, dtype=np.float64)
     counts, right = np.zeros(n_rows, dtype=np.int64), np.zeros(n_rows, dtype=np.int64)
-    for numbers, ids, mask in padded_batches(loaded, [window.ids for window in windows], batch_size, on_texts):
-        with evaluating(loaded.model):
+    for numbers, ids, mask in tokenization.padded_batches(
+        loaded, [window.ids for window in windows], batch_size, on_texts
+    ):
+        with tokenization.evaluating(loaded.model):
             logits = loaded.model(input_ids=ids, attention_mask=mask).logits
         for i, number in enumerate(numbers):  # one by one: a second copy of all logits would fill the memory
             window = windows[number]
@@ -152,9 +152,9 @@ def _losses(
 class AnswerDivergence:
     """KL(model || reference) over the whole vocabulary, at each token of N answers."""
 
-    sums: NDArray[np.float64]
+    sums: np.typing.NDArray[np.float64]
     """(N,), the sum over an answer's tokens, in nats."""
-    n_tokens: NDArray[np.int64]
+    n_tokens: np.typing.NDArray[np.int64]
     """(N,)."""
 
     @property
@@ -165,8 +165,8 @@ class AnswerDivergence:
 
 
 def kl_to_reference(
-    loaded: LoadedModel,
-    reference: LoadedModel | None,
+    loaded: models.LoadedModel,
+    reference: models.LoadedModel | None,
     prompts: Sequence[Text],
     answers: Sequence[Text],
     *,
@@ -187,10 +187,12 @@ def kl_to_reference(
     """
     windows = _answer_windows(loaded, prompts, answers)
     sums, counts = np.zeros(len(windows)), np.zeros(len(windows), dtype=np.int64)
-    for numbers, ids, mask in padded_batches(loaded, [window.ids for window in windows], batch_size, on_texts):
-        with evaluating(loaded.model):
+    for numbers, ids, mask in tokenization.padded_batches(
+        loaded, [window.ids for window in windows], batch_size, on_texts
+    ):
+        with tokenization.evaluating(loaded.model):
             logits = loaded.model(input_ids=ids, attention_mask=mask).logits
-        with _reference_model(loaded, reference) as model, evaluating(model):
+        with _reference_model(loaded, reference) as model, tokenization.evaluating(model):
             other = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
         if logits.shape != other.shape:
             raise InputError(
@@ -205,7 +207,7 @@ def kl_to_reference(
 
 
 @contextmanager
-def _reference_model(loaded: LoadedModel, reference: LoadedModel | None) -> Iterator[Any]:
+def _reference_model(loaded: models.LoadedModel, reference: models.LoadedModel | None) -> Iterator[Any]:
     if reference is not None:
         yield reference.model
     elif hasattr(loaded.model, "disable_adapter"):
@@ -256,7 +258,7 @@ def diversity(texts: Sequence[str], encoder: str | TextEncoder = MINILM, on_text
 
 
 def lm_eval(
-    loaded: LoadedModel,
+    loaded: models.LoadedModel,
     tasks: Sequence[str],
     *,
     n_shots: int | None = None,

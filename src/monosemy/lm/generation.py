@@ -7,15 +7,14 @@ import torch
 
 from monosemy.core.console import OnCount
 from monosemy.errors import InputError, needs_extra
+from monosemy.lm import models, tokenization
 from monosemy.lm.config import Decoding
-from monosemy.lm.models import LoadedModel
 from monosemy.lm.prompts import Text
-from monosemy.lm.tokenization import evaluating, padded_batches, tokenize_prompts
 from monosemy.seeding import derive_seed
 
 
 def generate(
-    loaded: LoadedModel,
+    loaded: models.LoadedModel,
     prompts: Sequence[Text],
     decoding: Decoding | None = None,
     *,
@@ -27,14 +26,14 @@ def generate(
 
     The same seed and batch size give the same answers. Prompts that leave no room for the answer lose their beginning.
     """
-    tokens = tokenize_prompts(loaded.tokenizer, prompts)
+    tokens = tokenization.tokenize_prompts(loaded.tokenizer, prompts)
     return generate_from_tokens(
         loaded, tokens, decoding or Decoding(), seed=seed, batch_size=batch_size, on_texts=on_texts
     )
 
 
 def generate_from_tokens(
-    loaded: LoadedModel,
+    loaded: models.LoadedModel,
     tokens: Sequence[Sequence[int]],
     decoding: Decoding,
     *,
@@ -64,8 +63,8 @@ def generate_from_tokens(
     with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
         torch.manual_seed(derive_seed("generation", seed))
         # Padding stands before the prompts, so that the answer follows the prompt's last token.
-        for rows, ids, mask in padded_batches(loaded, cut, batch_size, on_texts, padding_side="left"):
-            with evaluating(loaded.model):
+        for rows, ids, mask in tokenization.padded_batches(loaded, cut, batch_size, on_texts, padding_side="left"):
+            with tokenization.evaluating(loaded.model):
                 written = loaded.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
             for row, new in zip(rows, written[:, ids.shape[1] :].tolist(), strict=True):
                 answers[row] = _continuation(loaded.tokenizer, cut[row], new)
@@ -79,7 +78,7 @@ def _continuation(tokenizer: Any, prompt: list[int], new: list[int]) -> str:
     return str(whole.removeprefix(before))
 
 
-def _end_tokens(loaded: LoadedModel) -> list[int]:
+def _end_tokens(loaded: models.LoadedModel) -> list[int]:
     """Return the ids that end an answer: the model's end tokens (chat models have several) and the tokenizer's."""
     ids = loaded.model.generation_config.eos_token_id
     ends = ids if isinstance(ids, list) else [ids]

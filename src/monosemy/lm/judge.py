@@ -12,18 +12,14 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from monosemy.core.cache import Stage, cached_array, fingerprint
-from monosemy.core.console import OnCount
+from monosemy.core import cache, console
 from monosemy.errors import InputError
+from monosemy.lm import models, tokenization, toxicity
 from monosemy.lm.config import Dtype, JudgeConfig, Policy
-from monosemy.lm.models import LoadedModel, load_causal_model, load_classifier, model_fingerprint
-from monosemy.lm.tokenization import next_token_logits, padded_batches, tokenize
-from monosemy.lm.toxicity import toxicity_judge
 
-Scores = NDArray[np.float32]
-_JUDGEMENTS = Stage("judgements", 1, ("torch", "transformers", "scikit-learn"), __name__)
+Scores = np.typing.NDArray[np.float32]
+_JUDGEMENTS = cache.Stage("judgements", 1, ("torch", "transformers", "scikit-learn"), __name__)
 Verdict = Callable[[Sequence[str], Sequence[str]], Any]
 """A function of prompts and answers that returns one number in [0, 1] for each answer."""
 
@@ -36,7 +32,7 @@ class Judge(Protocol):
         """Return the name of the judge in tables."""
         ...
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None) -> Scores:
+    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: console.OnCount | None = None) -> Scores:
         """Return the probability (N,) that each answer is unsafe or toxic."""
         ...
 
@@ -63,7 +59,7 @@ class Judgement:
 
 
 def judge_answers(
-    judge: Judge, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None
+    judge: Judge, prompts: Sequence[str], answers: Sequence[str], on_texts: console.OnCount | None = None
 ) -> Judgement:
     """Judge answers to prompts, and check the scores.
 
@@ -95,7 +91,7 @@ class CallableJudge:
     function: Verdict
     name: str
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None) -> Scores:
+    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: console.OnCount | None = None) -> Scores:
         """Return the scores of the function."""
         return np.asarray(self.function(prompts, answers), dtype=np.float32)
 
@@ -124,9 +120,9 @@ def callable_judge(function: Verdict | str) -> CallableJudge:
 
 def cached_scores(
     key: str, prompts: Sequence[str], answers: Sequence[str], compute: Callable[[], Scores]
-) -> NDArray[np.float32]:
+) -> np.typing.NDArray[np.float32]:
     """Return scores from the cache by the judge's key and the texts; compute and store missing ones."""
-    return cached_array(_JUDGEMENTS, (key, tuple(prompts), tuple(answers)), {"rows": len(answers)}, compute)
+    return cache.cached_array(_JUDGEMENTS, (key, tuple(prompts), tuple(answers)), {"rows": len(answers)}, compute)
 
 
 BEAVERTAILS = "PKU-Alignment/beaver-dam-7b"
@@ -172,16 +168,16 @@ class ClassifierJudge:
         return f"classifier ({self.model})"
 
     @cached_property
-    def loaded(self) -> LoadedModel:
-        return load_classifier(self.model, dtype=self._dtype, device=self._device)
+    def loaded(self) -> models.LoadedModel:
+        return models.load_classifier(self.model, dtype=self._dtype, device=self._device)
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None) -> Scores:
+    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: console.OnCount | None = None) -> Scores:
         """Return the probability (N,) that the answer is unsafe."""
-        key = fingerprint(
-            "classifier", model_fingerprint(self.model), self._labels, self.template, self.keep, self.max_tokens
+        key = cache.fingerprint(
+            "classifier", models.model_fingerprint(self.model), self._labels, self.template, self.keep, self.max_tokens
         )
         return cached_scores(
-            fingerprint(key, self._dtype), prompts, answers, lambda: self._run(prompts, answers, on_texts)
+            cache.fingerprint(key, self._dtype), prompts, answers, lambda: self._run(prompts, answers, on_texts)
         )
 
     def label_numbers(self) -> list[int]:
@@ -200,7 +196,7 @@ class ClassifierJudge:
         return numbers
 
     @torch.no_grad()
-    def _run(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None) -> Scores:
+    def _run(self, prompts: Sequence[str], answers: Sequence[str], on_texts: console.OnCount | None) -> Scores:
         loaded, numbers = self.loaded, self.label_numbers()
         config = loaded.model.config
         independent = config.problem_type == "multi_label_classification" or config.num_labels == 1
@@ -209,7 +205,7 @@ class ClassifierJudge:
         ]
         tokens = self._tokens(texts)
         scores = np.empty(len(texts), dtype=np.float32)
-        for rows, ids, mask in padded_batches(loaded, tokens, self.batch_size, on_texts):
+        for rows, ids, mask in tokenization.padded_batches(loaded, tokens, self.batch_size, on_texts):
             logits = loaded.model(input_ids=ids, attention_mask=mask).logits.float()
             if independent:
                 unsafe = logits.sigmoid()[:, numbers].amax(dim=1)
@@ -234,12 +230,7 @@ class BeaverTailsJudge(ClassifierJudge):
     """
 
     def __init__(
-        self,
-        model: str = BEAVERTAILS,
-        *,
-        dtype: Dtype = "auto",
-        device: str | None = None,
-        batch_size: int = 8,
+        self, model: str = BEAVERTAILS, *, dtype: Dtype = "auto", device: str | None = None, batch_size: int = 8
     ) -> None:
         super().__init__(
             model, "all", template=BEAVERTAILS_TEMPLATE, keep="end", dtype=dtype, device=device, batch_size=batch_size
@@ -297,16 +288,16 @@ class _CausalJudge:
         self._dtype, self._device = dtype, device
 
     @cached_property
-    def loaded(self) -> LoadedModel:
-        return load_causal_model(self.model, dtype=self._dtype, device=self._device)
+    def loaded(self) -> models.LoadedModel:
+        return models.load_causal_model(self.model, dtype=self._dtype, device=self._device)
 
     @property
     def _key(self) -> str:
-        return fingerprint(type(self).__name__, model_fingerprint(self.model), self._dtype)
+        return cache.fingerprint(type(self).__name__, models.model_fingerprint(self.model), self._dtype)
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of whole prompts, which bring their own special tokens."""
-        tokens = tokenize(self.loaded.tokenizer, texts, special=False)
+        tokens = tokenization.tokenize(self.loaded.tokenizer, texts, special=False)
         longest = max(map(len, tokens))
         if longest > self.loaded.context:
             raise InputError(
@@ -345,25 +336,29 @@ class ShieldGemmaJudge(_CausalJudge):
     def name(self) -> str:
         return f"ShieldGemma ({self.model})"
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None) -> Scores:
+    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: console.OnCount | None = None) -> Scores:
         """Return the largest probability (N,) over the policies that the answer violates it."""
         worst: Scores = self.score_policies(prompts, answers, on_texts).max(axis=1)
         return worst
 
     def score_policies(
-        self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None
-    ) -> NDArray[np.float32]:
+        self, prompts: Sequence[str], answers: Sequence[str], on_texts: console.OnCount | None = None
+    ) -> np.typing.NDArray[np.float32]:
         """Return the probability (N, policies) of each policy's violation: exp(yes) / (exp(yes) + exp(no))."""
-        key = fingerprint(self._key, self.policies)
+        key = cache.fingerprint(self._key, self.policies)
         return cached_scores(key, prompts, answers, lambda: self._run(prompts, answers, on_texts))
 
-    def _run(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None) -> NDArray[np.float32]:
+    def _run(
+        self, prompts: Sequence[str], answers: Sequence[str], on_texts: console.OnCount | None
+    ) -> np.typing.NDArray[np.float32]:
         texts = [
             self.text(prompt, answer, policy)
             for prompt, answer in zip(prompts, answers, strict=True)
             for policy in self.policies
         ]
-        logits = next_token_logits(self.loaded, self._tokens(texts), self._yes_and_no(), self.batch_size, on_texts)
+        logits = tokenization.next_token_logits(
+            self.loaded, self._tokens(texts), self._yes_and_no(), self.batch_size, on_texts
+        )
         return _softmax_of_first(logits).reshape(len(answers), len(self.policies))
 
     def text(self, prompt: str, answer: str, policy: Policy) -> str:
@@ -390,12 +385,7 @@ class LlamaGuardJudge(_CausalJudge):
     """
 
     def __init__(
-        self,
-        model: str = LLAMA_GUARD,
-        *,
-        dtype: Dtype = "auto",
-        device: str | None = None,
-        batch_size: int = 8,
+        self, model: str = LLAMA_GUARD, *, dtype: Dtype = "auto", device: str | None = None, batch_size: int = 8
     ) -> None:
         super().__init__(model, dtype, device, batch_size)
 
@@ -403,18 +393,20 @@ class LlamaGuardJudge(_CausalJudge):
     def name(self) -> str:
         return f"Llama Guard ({self.model})"
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None) -> Scores:
+    def score(self, prompts: Sequence[str], answers: Sequence[str], on_texts: console.OnCount | None = None) -> Scores:
         """Return the probability (N,) that the answer is unsafe."""
         return cached_scores(self._key, prompts, answers, lambda: self._run(prompts, answers, on_texts))
 
-    def _run(self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None) -> Scores:
+    def _run(self, prompts: Sequence[str], answers: Sequence[str], on_texts: console.OnCount | None) -> Scores:
         unsafe, safe = self._first_tokens("unsafe"), self._first_tokens("safe")
         shared = unsafe & safe  # a separate space token before the word tells nothing
         unsafe, safe = unsafe - shared, safe - shared
         if not unsafe or not safe:
             raise InputError(f"{self.model} has no tokens that tell safe from unsafe; give a Llama Guard model.")
         wanted = [*sorted(unsafe), *sorted(safe)]
-        logits = next_token_logits(self.loaded, self._texts_tokens(prompts, answers), wanted, self.batch_size, on_texts)
+        logits = tokenization.next_token_logits(
+            self.loaded, self._texts_tokens(prompts, answers), wanted, self.batch_size, on_texts
+        )
         both = np.stack([_log_sum(logits[:, : len(unsafe)]), _log_sum(logits[:, len(unsafe) :])], axis=1)
         return _softmax_of_first(both)
 
@@ -435,7 +427,7 @@ class LlamaGuardJudge(_CausalJudge):
 
     def _first_tokens(self, word: str) -> set[int]:
         """Return the first tokens of a word at the start of a line and after a space."""
-        return {ids[0] for ids in tokenize(self.loaded.tokenizer, [word, f" {word}"], special=False)}
+        return {ids[0] for ids in tokenization.tokenize(self.loaded.tokenizer, [word, f" {word}"], special=False)}
 
 
 def _chat(prompt: str, answer: str, typed: bool = False) -> list[dict[str, Any]]:
@@ -445,15 +437,15 @@ def _chat(prompt: str, answer: str, typed: bool = False) -> list[dict[str, Any]]
     return [{"role": "user", "content": content(prompt)}, {"role": "assistant", "content": content(answer)}]
 
 
-def _softmax_of_first(logits: NDArray[np.float32]) -> Scores:
+def _softmax_of_first(logits: np.typing.NDArray[np.float32]) -> Scores:
     """Return exp(a) / (exp(a) + exp(b)) for logits (N, 2) of a and b."""
     difference = logits[:, 1].astype(np.float64) - logits[:, 0]
     fraction: Scores = (1 / (1 + np.exp(np.clip(difference, -700, 700)))).astype(np.float32)
     return fraction
 
 
-def _log_sum(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    total: NDArray[np.float32] = np.logaddexp.reduce(logits.astype(np.float64), axis=1).astype(np.float32)
+def _log_sum(logits: np.typing.NDArray[np.float32]) -> np.typing.NDArray[np.float32]:
+    total: np.typing.NDArray[np.float32] = np.logaddexp.reduce(logits.astype(np.float64), axis=1).astype(np.float32)
     return total
 
 
@@ -475,4 +467,4 @@ def make_judge(config: JudgeConfig) -> Judge:
         raise InputError(f"The judge {config.kind} needs {needed}; write {config.kind}:PATH.")
     if config.kind == "classifier":
         return ClassifierJudge(config.model, config.label, **options)
-    return toxicity_judge(config.model, encoder=config.encoder)
+    return toxicity.toxicity_judge(config.model, encoder=config.encoder)

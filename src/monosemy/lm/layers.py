@@ -10,17 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from monosemy.core.console import Progress
 from monosemy.errors import InputError, reason
 from monosemy.functional.activity import hoyer_sparsity
 from monosemy.functional.geometry import effective_rank, layer_superposition, neuron_superposition, superposition_change
-from monosemy.lm.adapter_training import load_adapter
-from monosemy.lm.architectures import Mlp, MlpNames, causal_model, input_weights, mlps, model_type, token_rows
+from monosemy.lm import adapter_training, architectures, tokenization
 from monosemy.lm.models import LoadedModel, load_causal_model
-from monosemy.lm.tokenization import padded_batches
 from monosemy.metrics.streaming import EffectiveRank, FeatureDecorrelation, Firing, MonoScore
 
 RANK_ROWS = 2048
@@ -31,7 +27,7 @@ _BLOCK = 512
 _BATCH_TOKENS = 8192
 """Tokens per forward pass, with padding."""
 
-Embed = Callable[[tuple[str, ...]], NDArray[np.float32]]
+Embed = Callable[[tuple[str, ...]], np.typing.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def measure_layers(
     prompts: Sequence[str] | None = None,
     *,
     embed: Embed | None = None,
-    names: MlpNames | None = None,
+    names: architectures.MlpNames | None = None,
     max_tokens: int | None = None,
     device: str | None = None,
     on_progress: Progress | None = None,
@@ -95,17 +91,17 @@ def measure_layers(
     without: dict[str, list[str]] = {}
     similarity = FeatureDecorrelation()
 
-    def embed_and_compare(texts: tuple[str, ...]) -> NDArray[np.float32]:
+    def embed_and_compare(texts: tuple[str, ...]) -> np.typing.NDArray[np.float32]:
         assert embed is not None
         vectors = embed(texts)
         similarity.update(vectors)
         return vectors
 
-    first: list[NDArray[np.float64]] | None = None
+    first: list[np.typing.NDArray[np.float64]] | None = None
     for number, (name, source) in enumerate(sources.items()):
         loaded = open_model(source, device) if isinstance(source, str) else source
-        architecture = model_type(loaded.model)
-        neurons: list[NDArray[np.float64]] | None = None
+        architecture = architectures.model_type(loaded.model)
+        neurons: list[np.typing.NDArray[np.float64]] | None = None
         try:
             neurons = neuron_superpositions(loaded.model, names)
             if not any(np.median(layer) for layer in neurons):
@@ -118,7 +114,7 @@ def measure_layers(
                 raise
             neurons = None
             without.setdefault(str(error), []).append(name)
-        columns: dict[str, NDArray[np.float64]] = {}
+        columns: dict[str, np.typing.NDArray[np.float64]] = {}
         if prompts is not None:
             layers = prompt_metrics(
                 loaded, prompts, embed if embed is None or number else embed_and_compare, names, max_tokens,
@@ -161,14 +157,16 @@ def open_model(source: str, device: str | None = None) -> LoadedModel:
         raise InputError(
             f"{settings} does not name its base model ({reason(error)}); save the adapter again."
         ) from error
-    adapted = load_adapter(load_causal_model(str(base), device=device), Path(source))
+    adapted = adapter_training.load_adapter(load_causal_model(str(base), device=device), Path(source))
     try:
         return LoadedModel(source, adapted.model.merge_and_unload(), adapted.tokenizer)
     except ValueError:  # adapters that are not linear in their input, such as most of MonoLoRA's
         return LoadedModel(source, adapted.model, adapted.tokenizer)
 
 
-def neuron_superpositions(model: nn.Module, names: MlpNames | None = None) -> list[NDArray[np.float64]]:
+def neuron_superpositions(
+    model: torch.nn.Module, names: architectures.MlpNames | None = None
+) -> list[np.typing.NDArray[np.float64]]:
     """Return :func:`~monosemy.functional.geometry.neuron_superposition` of the neurons (M,) of each layer's MLP, in
     order.
 
@@ -181,23 +179,23 @@ def neuron_superpositions(model: nn.Module, names: MlpNames | None = None) -> li
         InputError: the projections have no biases, or an adapter that is not merged into them.
     """
     layers = []
-    for number, mlp in enumerate(mlps(model, names)):
+    for number, mlp in enumerate(architectures.mlps(model, names)):
         if hasattr(mlp.up, "base_layer"):
             raise InputError(
                 f"The adapter on {mlp.up_name} cannot be merged into the weights, which superposition is computed "
                 f"from; measure on prompts."
             )
-        weight, bias = input_weights(mlp.up), getattr(mlp.up, "bias", None)
+        weight, bias = architectures.input_weights(mlp.up), getattr(mlp.up, "bias", None)
         if weight is None or not weight.is_floating_point():
             raise InputError(
                 f"{mlp.up_name} is a {type(mlp.up).__name__} without plain weights, which superposition is computed "
                 f"from; load the model unquantised."
             )
-        if not isinstance(bias, Tensor):
+        if not isinstance(bias, torch.Tensor):
             raise InputError(
-                f"The MLPs of this {model_type(model)} model have no bias (layer {number}), which superposition is "
-                f"computed from; measure on prompts, or choose a model with biases, such as GPT-2, GPT-Neo, GPT-J, "
-                f"OPT or Pythia."
+                f"The MLPs of this {architectures.model_type(model)} model have no bias (layer {number}), which "
+                f"superposition is computed from; measure on prompts, or choose a model with biases, such as GPT-2, "
+                f"GPT-Neo, GPT-J, OPT or Pythia."
             )
         layers.append(neuron_superposition(*(values.detach().float().cpu().numpy() for values in (weight, bias))))
     return layers
@@ -210,12 +208,15 @@ class PromptMetrics:
         self._decorrelation, self._firing = FeatureDecorrelation(), Firing()
         self._mono = MonoScore() if with_similarity else None
         self._rank = EffectiveRank()
-        self._first: list[NDArray[np.float32]] = []
+        self._first: list[np.typing.NDArray[np.float32]] = []
         self._hoyer = 0.0
         self._n_hoyer = 0
 
     def update(
-        self, up: NDArray[np.float32], neurons: NDArray[np.float32], embeddings: NDArray[np.float32] | None
+        self,
+        up: np.typing.NDArray[np.float32],
+        neurons: np.typing.NDArray[np.float32],
+        embeddings: np.typing.NDArray[np.float32] | None,
     ) -> None:
         """Add prompts.
 
@@ -260,7 +261,7 @@ def prompt_metrics(
     loaded: LoadedModel,
     prompts: Sequence[str],
     embed: Embed | None = None,
-    names: MlpNames | None = None,
+    names: architectures.MlpNames | None = None,
     max_tokens: int | None = None,
     on_prompts: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, float]]:
@@ -280,18 +281,18 @@ def prompt_metrics(
         raise InputError(
             f"max_tokens={max_tokens} is outside 1 to the model's context of {loaded.context}; choose another."
         )
-    modules = mlps(loaded.model, names)
+    modules = architectures.mlps(loaded.model, names)
     layers = [PromptMetrics(embed is not None) for _ in modules]
-    model = causal_model(loaded.model)
+    model = architectures.causal_model(loaded.model)
     base = getattr(model, "base_model", None)
-    body = base if isinstance(base, nn.Module) else model  # without the output layer, whose logits are not needed
+    body = base if isinstance(base, torch.nn.Module) else model  # without the output layer, whose logits are not needed
     done = 0
     for start in range(0, len(prompts), _BLOCK):
         texts = tuple(prompts[start : start + _BLOCK])
         tokens = _last_tokens(loaded, texts, start, max_tokens)
         embeddings = None if embed is None else embed(texts)
         batch_size = max(1, _BATCH_TOKENS // max(map(len, tokens)))
-        for rows, ids, mask in padded_batches(loaded, tokens, batch_size):
+        for rows, ids, mask in tokenization.padded_batches(loaded, tokens, batch_size):
             for number, (up, neurons) in enumerate(_activations(body, modules, ids, mask)):
                 if not (np.isfinite(up).all() and np.isfinite(neurons).all()):
                     raise InputError(
@@ -321,23 +322,23 @@ def _last_tokens(loaded: LoadedModel, texts: Sequence[str], start: int, max_toke
 
 @torch.no_grad()
 def _activations(
-    body: nn.Module, modules: Sequence[Mlp], ids: Tensor, mask: Tensor
-) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    body: torch.nn.Module, modules: Sequence[architectures.Mlp], ids: torch.Tensor, mask: torch.Tensor
+) -> list[tuple[np.typing.NDArray[np.float32], np.typing.NDArray[np.float32]]]:
     """Return the up-projection's output and the down-projection's input of each layer at the last tokens."""
-    up: dict[int, Tensor] = {}
-    neurons: dict[int, Tensor] = {}
+    up: dict[int, torch.Tensor] = {}
+    neurons: dict[int, torch.Tensor] = {}
 
-    def record(store: dict[int, Tensor], number: int, value: Tensor) -> None:
-        rows = token_rows(value, {"attention_mask": mask}, "last", modules[number].up_name)
+    def record(store: dict[int, torch.Tensor], number: int, value: torch.Tensor) -> None:
+        rows = architectures.token_rows(value, {"attention_mask": mask}, "last", modules[number].up_name)
         store[number] = rows.float().cpu()
 
     with ExitStack() as hooks:
         for number, mlp in enumerate(modules):
 
-            def after(_module: nn.Module, _args: object, output: Tensor, number: int = number) -> None:
+            def after(_module: torch.nn.Module, _args: object, output: torch.Tensor, number: int = number) -> None:
                 record(up, number, output)
 
-            def before(_module: nn.Module, args: tuple[Tensor, ...], number: int = number) -> None:
+            def before(_module: torch.nn.Module, args: tuple[torch.Tensor, ...], number: int = number) -> None:
                 record(neurons, number, args[0])
 
             hooks.callback(mlp.up.register_forward_hook(after).remove)

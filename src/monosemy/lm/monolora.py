@@ -13,11 +13,9 @@ from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
 
 from monosemy.errors import InputError, needs_extra
-from monosemy.functional.lora import PLACEMENTS, Placement, add_update
-from monosemy.functional.losses import NON_NEGATIVE, NonNegative
+from monosemy.functional import lora, losses
 
 with needs_extra("lm", "monosemy.lm"):
     from peft import LoraConfig, LoraModel, NoMatchingPeftModuleError
@@ -50,16 +48,15 @@ class MonoLoraConfig(LoraConfig):
 
     lora_alpha: int = field(default=4, metadata={"help": "Scaling of the update: lora_alpha / r"})
     lora_dropout: float = field(default=0.1, metadata={"help": "Dropout on the adapter's input"})
-    placement: Placement = field(
+    placement: lora.Placement = field(
         default="output",
         metadata={
             "help": "Placement of s+: 'output' s+(B A x), 'hidden' B s+(A x), 'both' s+(B s+(A x)), "
             "'weights' s+(B) s+(A) x"
         },
     )
-    non_negative: NonNegative = field(
-        default="relu",
-        metadata={"help": "s+: 'relu' (gradient 1 at 0), or 'rep_relu' (forward ReLU, backward GELU)"},
+    non_negative: losses.NonNegative = field(
+        default="relu", metadata={"help": "s+: 'relu' (gradient 1 at 0), or 'rep_relu' (forward ReLU, backward GELU)"}
     )
 
     def __post_init__(self) -> None:
@@ -68,8 +65,8 @@ class MonoLoraConfig(LoraConfig):
         self.peft_type = MonoLoraType.MONOLORA
 
     def _check(self) -> None:
-        _one_of("placement", self.placement, PLACEMENTS)
-        _one_of("non_negative", self.non_negative, get_args(NonNegative))
+        _one_of("placement", self.placement, lora.PLACEMENTS)
+        _one_of("non_negative", self.non_negative, get_args(losses.NonNegative))
         _one_of("init_lora_weights", self.init_lora_weights, INITIALISATIONS)
         variants = [f.name for f in fields(LoraConfig) if f.metadata.get("is_lora_variant")]
         for name in (*variants, *_NOT_TOGETHER):
@@ -85,31 +82,31 @@ def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
         raise InputError(f"{name}={value!r} is unknown to MonoLoRA; choose one of {', '.join(map(repr, allowed))}.")
 
 
-class NonNegativeFactor(nn.Linear):
+class NonNegativeFactor(torch.nn.Linear):
     """A or B of the placement ``weights``: s+(W) x."""
 
-    non_negative: NonNegative
+    non_negative: losses.NonNegative
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, NON_NEGATIVE[self.non_negative](self.weight))
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, losses.NON_NEGATIVE[self.non_negative](self.weight))
 
 
-class NonNegativeUp(nn.Linear):
+class NonNegativeUp(torch.nn.Linear):
     """B of the other placements: adds the whole update to the output of the frozen layer."""
 
-    non_negative: NonNegative
-    placement: Placement
+    non_negative: losses.NonNegative
+    placement: lora.Placement
 
-    def forward(self, hidden: Tensor, result: Tensor, scaling: float) -> Tensor:  # type: ignore[override]
+    def forward(self, hidden: torch.Tensor, result: torch.Tensor, scaling: float) -> torch.Tensor:  # type: ignore[override]
         # Under autocast A x has the lower precision; otherwise both have the same type.
         weight = self.weight.to(hidden.dtype)
-        return add_update(result, hidden, weight, scaling, self.placement, self.non_negative)
+        return lora.add_update(result, hidden, weight, scaling, self.placement, self.non_negative)
 
 
 class MonoVariant(LoraVariant):
     """The LoRA variant that applies s+ in one adapter of a layer."""
 
-    def __init__(self, placement: Placement, non_negative: NonNegative) -> None:
+    def __init__(self, placement: lora.Placement, non_negative: losses.NonNegative) -> None:
         self.placement = placement
         self.non_negative = non_negative
 
@@ -125,40 +122,42 @@ class MonoVariant(LoraVariant):
             module.lora_B[adapter_name] = self._factor(NonNegativeUp, module.lora_B[adapter_name])
             module.lora_B[adapter_name].placement = self.placement
 
-    def _factor(self, kind: type[NonNegativeFactor | NonNegativeUp], linear: nn.Linear) -> nn.Linear:
+    def _factor(self, kind: type[NonNegativeFactor | NonNegativeUp], linear: torch.nn.Linear) -> torch.nn.Linear:
         # The meta device takes no memory and draws no random numbers: seeds give the same factors as with LoRA.
         factor = kind(linear.in_features, linear.out_features, bias=False, device="meta")
         factor.weight = linear.weight
         factor.non_negative = self.non_negative
         return factor.train(linear.training)
 
-    def forward(self, module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **_: Any) -> Tensor:
+    def forward(
+        self, module: LoraLayer, active_adapter: str, x: torch.Tensor, result: torch.Tensor, **_: Any
+    ) -> torch.Tensor:
         hidden = module.lora_A[active_adapter](module.lora_dropout[active_adapter](x))
         up, scaling = module.lora_B[active_adapter], module.scaling[active_adapter]
         if self.placement == "weights":
             return torch.add(result, up(hidden), alpha=scaling)
-        added: Tensor = up(hidden, result, scaling)
+        added: torch.Tensor = up(hidden, result, scaling)
         return added
 
-    def merge_safe(self, module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> Tensor:
+    def merge_safe(self, module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor) -> torch.Tensor:
         return orig_weight + self._delta(module, active_adapter).to(orig_weight.dtype)
 
-    def merge_unsafe(self, module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> None:
+    def merge_unsafe(self, module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor) -> None:
         orig_weight.data += self._delta(module, active_adapter)
 
-    def unmerge(self, module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> Tensor:
+    def unmerge(self, module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor) -> torch.Tensor:
         return orig_weight.data - self._delta(module, active_adapter).to(orig_weight.dtype)
 
-    def _delta(self, module: LoraLayer, adapter_name: str) -> Tensor:
+    def _delta(self, module: LoraLayer, adapter_name: str) -> torch.Tensor:
         """scaling * s+(B) s+(A), as the base weight is stored."""
         check_mergeable(adapter_name, self.placement)
-        s = NON_NEGATIVE[self.non_negative]
+        s = losses.NON_NEGATIVE[self.non_negative]
         down, up = (s(part[adapter_name].weight.detach().float()) for part in (module.lora_A, module.lora_B))
         delta = up @ down * module.scaling[adapter_name]
         return delta.T if getattr(module, "fan_in_fan_out", False) else delta
 
 
-def check_mergeable(adapter_name: str, placement: Placement) -> None:
+def check_mergeable(adapter_name: str, placement: lora.Placement) -> None:
     """Reject merging unless the update is linear in x, and so a matrix that can be added to the base weight."""
     if placement != "weights":
         raise InputError(
@@ -175,7 +174,7 @@ _NO_MIXED_BATCHES = ("GPTQLoraLinear", "HqqLoraLinear")
 class MonoLoraModel(LoraModel):
     """A model with MonoLoRA adapters, made by ``peft.get_peft_model`` and all of PEFT's loaders."""
 
-    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+    def inject_adapter(self, model: torch.nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Inject like PEFT, but leave the model unchanged if the adapter is rejected.
 
         Raises:
@@ -191,7 +190,7 @@ class MonoLoraModel(LoraModel):
                 raise InputError(_no_target(model, targets)) from error
             raise
 
-    def _restore(self, model: nn.Module, adapter_name: str, before: dict[str, nn.Module]) -> None:
+    def _restore(self, model: torch.nn.Module, adapter_name: str, before: dict[str, torch.nn.Module]) -> None:
         for name, module in before.items():  # outer modules come first
             if name and model.get_submodule(name) is not module:
                 model.set_submodule(name, module)
@@ -212,9 +211,9 @@ class MonoLoraModel(LoraModel):
         self,
         lora_config: MonoLoraConfig,
         adapter_name: str,
-        target: nn.Module,
+        target: torch.nn.Module,
         target_name: str,
-        parent: nn.Module,
+        parent: torch.nn.Module,
         current_key: str,
         **kwargs: Any,
     ) -> None:
@@ -240,10 +239,10 @@ class MonoLoraModel(LoraModel):
         progressbar: bool = False,
         safe_merge: bool = False,
         adapter_names: list[str] | None = None,
-    ) -> nn.Module:
+    ) -> torch.nn.Module:
         if merge:
             self._check_mergeable(adapter_names)
-        unloaded: nn.Module = super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
+        unloaded: torch.nn.Module = super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
         return unloaded
 
     def _check_mergeable(self, adapter_names: list[str] | None) -> None:
@@ -276,7 +275,7 @@ class MonoLoraModel(LoraModel):
 
     @classmethod
     def _remap_adapter_state_dict_for_load(
-        cls, model: nn.Module, config: MonoLoraConfig, adapter_name: str, state_dict: dict[str, torch.Tensor]
+        cls, model: torch.nn.Module, config: MonoLoraConfig, adapter_name: str, state_dict: dict[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
         """Remap like PEFT, but reject an adapter that PEFT would load in part or with a page of error messages."""
         remapped: dict[str, torch.Tensor] = super()._remap_adapter_state_dict_for_load(
@@ -309,13 +308,13 @@ def _is_factor(name: str) -> bool:
     return ".lora_A." in name or ".lora_B." in name
 
 
-def _linear_names(model: nn.Module) -> list[str]:
+def _linear_names(model: torch.nn.Module) -> list[str]:
     """Return the distinct last names of the linear layers, in the order of the model."""
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
     return list(dict.fromkeys(name.rpartition(".")[2] for name in linear))
 
 
-def _no_target(model: nn.Module, targets: Any) -> str:
+def _no_target(model: torch.nn.Module, targets: Any) -> str:
     known = _linear_names(model)
     names = [targets] if isinstance(targets, str) else sorted(targets or ())
     near = [close for name in names for close in get_close_matches(name.rpartition(".")[2], known, n=3, cutoff=0.5)]

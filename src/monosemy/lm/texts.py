@@ -1,17 +1,17 @@
-"""Rows of text for language models, from any table, in train, validation and test that share no prompt."""
+"""Rows of text for language models: splits that share no prompt, and texts with labels."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from monosemy.data.dataset import label_texts, subsample
-from monosemy.data.load import source_name, table_of
-from monosemy.data.sources import SPLIT_ROLES, TABLE_SUFFIXES, classify
-from monosemy.data.tables import Table
+import numpy as np
+
+from monosemy.data import dataset, load, sources, tables
+from monosemy.data.config import DataConfig
 from monosemy.errors import InputError, needs_extra
-from monosemy.lm.prompts import Row, Text, content_text
+from monosemy.lm.prompts import PromptTemplate, Row, Text, content_text, pair_row
 
 Kind = Literal["prompt-completion", "messages", "text", "preference"]
 
@@ -59,16 +59,18 @@ class TextData:
         return {name: Dataset.from_list(rows) for name, rows in self.splits().items()}
 
 
-def source_table(name: str) -> Table:
+def source_table(name: str) -> tables.Table:
     """Read the table of a source of texts."""
-    source = classify(name)
-    table = table_of(source)
+    source = sources.classify(name)
+    table = load.table_of(source)
     if table is None:
-        raise source.unsupported(f"a table ({', '.join(TABLE_SUFFIXES)}), or the name of a Hugging Face data set")
+        raise source.unsupported(
+            f"a table ({', '.join(sources.TABLE_SUFFIXES)}), or the name of a Hugging Face data set"
+        )
     return table
 
 
-def check_columns(table: Table, columns: Sequence[str], format_name: str, formats: Sequence[str]) -> None:
+def check_columns(table: tables.Table, columns: Sequence[str], format_name: str, formats: Sequence[str]) -> None:
     """Raise where a table lacks a column that a format needs."""
     for column in columns:
         if column not in table.columns:
@@ -79,7 +81,7 @@ def check_columns(table: Table, columns: Sequence[str], format_name: str, format
 
 
 def text_data(
-    table: Table,
+    table: tables.Table,
     source: str,
     convert: Callable[[Row, str], Iterable[Row | str]],
     key: Callable[[Row], str],
@@ -125,10 +127,10 @@ def text_data(
         dropped=dropped,
     )
     return TextData(
-        name=source_name(source),
+        name=load.source_name(source),
         format=format,
         kind=kind,
-        train=subsample(parts["train"], max_rows, seed),
+        train=dataset.subsample(parts["train"], max_rows, seed),
         validation=parts["validation"],
         test=parts["test"],
         n_read=n_read,
@@ -137,12 +139,12 @@ def text_data(
     )
 
 
-def _table_splits(table: Table, roles: dict[str, str] | None) -> list[str] | None:
+def _table_splits(table: tables.Table, roles: dict[str, str] | None) -> list[str] | None:
     """Return the split of each row by the column `split` or by the files' names; "" for other splits; None without."""
-    named = label_texts(table.frame["split"].fillna("")) if "split" in table.frame else table.splits
+    named = dataset.label_texts(table.frame["split"].fillna("")) if "split" in table.frame else table.splits
     if named is None:
         return None
-    known = SPLIT_ROLES | (roles or {})
+    known = sources.SPLIT_ROLES | (roles or {})
     return [known.get(name.lower(), "") for name in named]
 
 
@@ -226,3 +228,103 @@ def _without_repeats(rows: Iterable[Row], dropped: dict[str, int]) -> Iterator[R
 def is_blank(text: Text) -> bool:
     """Return whether a prompt or a completion has no words."""
     return not content_text(text).strip()
+
+
+_SST_WORDS = ("negative", "positive")
+PROMPT = "{text}\nSentiment:"
+"""The prompt of a text; the completion is a space and the class's word. Published (A): the sentence, then its sentiment
+word as the text to generate; the exact wording is not published."""
+
+
+def load_classification(
+    source: str,
+    seed: int = 0,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    test_fraction: float = 0.25,
+    validation_fraction: float = 0.2,
+) -> dataset.LabelledData:
+    """Read a table of texts with a label each, split as for a study; no text of test is in train or validation.
+
+    A column `split` with train, validation and test is used; a missing split is split off class by class.
+
+    Raises:
+        InputError: as :func:`monosemy.load_data`, and where the table holds no texts.
+    """
+    config = DataConfig(
+        source=source,
+        input_column=text_column,
+        label_column=label_column,
+        test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
+    )
+    data = load.load_data(config, seed)
+    if data.kind != "texts":
+        raise InputError(f"{source} holds {data.kind}, not texts; give a table with a column of texts.")
+    return _without_shared_texts(data)
+
+
+def _without_shared_texts(data: dataset.LabelledData) -> dataset.LabelledData:
+    later = set(map(_words, data.test.inputs))
+    validation = _without(data.validation, later)
+    train = _without(data.train, later | set(map(_words, validation.inputs)))
+    n_shared = len(data.validation) - len(validation) + len(data.train) - len(train)
+    if not n_shared:
+        return data
+    notice = f"Left out: {n_shared:,} rows of train or validation whose text is also in a later split."
+    return replace(data, train=train, validation=validation, noisy_labels=None, notices=(*data.notices, notice))
+
+
+def _without(split: dataset.Split, texts: set[str]) -> dataset.Split:
+    return split.take(np.flatnonzero([_words(text) not in texts for text in split.inputs]))
+
+
+def _words(text: Any) -> str:
+    return " ".join(str(text).split())
+
+
+def label_words(data: dataset.LabelledData, words: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the words that stand for the classes in an answer: the user's, or the names of the classes.
+
+    The classes "0" and "1" of data whose name begins with `sst` are `negative` and `positive`.
+    """
+    if words is None:
+        known = data.class_names == ("0", "1") and data.name.lower().startswith("sst")
+        return _SST_WORDS if known else data.class_names
+    if len(words) != data.n_classes or len(set(words)) != len(words) or not all(word.strip() for word in words):
+        raise InputError(
+            f"The label words {', '.join(words)} do not name the {data.n_classes} classes of {data.name} "
+            f"({', '.join(data.class_names[:5])}{', ...' if data.n_classes > 5 else ''}) apart; give one word for each."
+        )
+    return tuple(words)
+
+
+def prompt_splits(
+    data: dataset.LabelledData,
+    words: Sequence[str] | None = None,
+    template: PromptTemplate = "plain",
+    *,
+    seed: int = 0,
+    max_rows: int | None = None,
+) -> TextData:
+    """Return labelled texts as generation: :data:`PROMPT` as `prompt`, the class's word as `completion`, `label`."""
+    completions = label_words(data, words)
+
+    def rows(split: dataset.Split) -> list[Row]:
+        texts = [PROMPT.format(text=str(text).strip()) for text in split.inputs]
+        return [
+            pair_row(text, f" {completions[label]}", template) | {"label": int(label)}
+            for text, label in zip(texts, split.labels, strict=True)
+        ]
+
+    return TextData(
+        name=data.name,
+        format="classification",
+        kind="prompt-completion",
+        train=dataset.subsample(rows(data.train), max_rows, seed),
+        validation=rows(data.validation),
+        test=rows(data.test),
+        n_read=len(data.train) + len(data.validation) + len(data.test),
+        notices=data.notices,
+    )

@@ -7,13 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from monosemy.core.console import OnCount
 from monosemy.errors import InputError
-from monosemy.lm.config import OnLong
-from monosemy.lm.models import LoadedModel
+from monosemy.lm import config, models
 from monosemy.lm.prompts import Message, Row, Text, as_messages, content_text
 from monosemy.lm.texts import is_blank
 
@@ -35,13 +32,13 @@ def evaluating(model: Any) -> Iterator[None]:
 
 
 def padded_batches(
-    loaded: LoadedModel,
+    loaded: models.LoadedModel,
     tokens: Sequence[Sequence[int]],
     batch_size: int,
     on_texts: OnCount | None = None,
     *,
     padding_side: str = "right",
-) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+) -> Iterator[tuple[np.typing.NDArray[np.int64], torch.Tensor, torch.Tensor]]:
     """Yield rows of similar length together, the longest first, so that a lack of memory shows at once.
 
     Padding on the right leaves the positions of tokens as they are without padding, in every architecture.
@@ -64,12 +61,12 @@ def padded_batches(
 
 
 def next_token_logits(
-    loaded: LoadedModel,
+    loaded: models.LoadedModel,
     tokens: Sequence[Sequence[int]],
     wanted: Sequence[int],
     batch_size: int = 8,
     on_texts: OnCount | None = None,
-) -> NDArray[np.float32]:
+) -> np.typing.NDArray[np.float32]:
     """Return the logits (N, W) of the W wanted tokens after each of N texts."""
     result = np.empty((len(tokens), len(wanted)), dtype=np.float32)
     columns = torch.as_tensor(list(wanted), device=loaded.device)
@@ -170,7 +167,7 @@ class FittedRows:
         return tuple(sentences)
 
 
-def fit_context(rows: Sequence[Row], tokenizer: Any, n_tokens: int, on_long: OnLong = "drop") -> FittedRows:
+def fit_context(rows: Sequence[Row], tokenizer: Any, n_tokens: int, on_long: config.OnLong = "drop") -> FittedRows:
     """Select the rows whose prompt and longest answer fit into ``n_tokens``, with special tokens and an end-of-text.
 
     A row with a longer prompt is dropped, or its prompt loses its beginning (a chat: its oldest turns after the

@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from monosemy.core import console, files
 from monosemy.core.cache import Stage, cache
-from monosemy.core.console import OnCount
-from monosemy.core.files import read_model_file, write_model_file
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError, reason
 from monosemy.lm.config import PreferenceConfig
@@ -52,7 +50,7 @@ class HeldOut:
 class ToxicityJudge:
     """P(toxic) = sigmoid(w . e(answer) + b), with e the sentence embedding. See the module for its limitations."""
 
-    weight: NDArray[np.float32]
+    weight: np.typing.NDArray[np.float32]
     """(D,)."""
     bias: float
     encoder: str
@@ -68,8 +66,8 @@ class ToxicityJudge:
         return TextEncoder(self.encoder)
 
     def score(
-        self, prompts: Sequence[str], answers: Sequence[str], on_texts: OnCount | None = None
-    ) -> NDArray[np.float32]:
+        self, prompts: Sequence[str], answers: Sequence[str], on_texts: console.OnCount | None = None
+    ) -> np.typing.NDArray[np.float32]:
         """Return the probability (N,) that the answer is toxic; prompts are ignored, and embeddings are cached."""
         embeddings = self._encoder.encode(tuple(map(_plain, answers)), on_texts)
         if embeddings.shape[1] != len(self.weight):
@@ -77,14 +75,16 @@ class ToxicityJudge:
                 f"The encoder {self.encoder} has {embeddings.shape[1]} dimensions, the judge {len(self.weight)}; give "
                 f"the encoder that the judge was fitted with."
             )
-        scores: NDArray[np.float32] = (1 / (1 + np.exp(-(embeddings @ self.weight + self.bias)))).astype(np.float32)
+        scores: np.typing.NDArray[np.float32] = (1 / (1 + np.exp(-(embeddings @ self.weight + self.bias)))).astype(
+            np.float32
+        )
         return scores
 
     def save(self, path: Path) -> None:
         """Write the judge as safetensors with JSON."""
         metadata = {"encoder": self.encoder, "held_out": asdict(self.held_out)}
         tensors = {"weight": torch.from_numpy(self.weight), "bias": torch.tensor([self.bias], dtype=torch.float64)}
-        write_model_file(path, _FORMAT, metadata, tensors)
+        files.write_model_file(path, _FORMAT, metadata, tensors)
 
     @classmethod
     def load(cls, path: Path) -> "ToxicityJudge":
@@ -93,7 +93,7 @@ class ToxicityJudge:
         Raises:
             InputError: the file is missing, damaged, or of another format.
         """
-        metadata, tensors = read_model_file(path, _FORMAT)
+        metadata, tensors = files.read_model_file(path, _FORMAT)
         try:
             weight, bias = tensors["weight"].numpy(), float(tensors["bias"])
             return cls(weight, bias, str(metadata["encoder"]), HeldOut(**metadata["held_out"]))
@@ -136,7 +136,7 @@ def fit_toxicity_judge(data: TextData, *, encoder: str = MINILM) -> ToxicityJudg
     if set(data.splits()) != {"train", "validation", "test"}:
         raise InputError(f"{data.name} has the splits {', '.join(data.splits())}; give train, validation and test.")
     embedder = TextEncoder(encoder)
-    parts: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
+    parts: dict[str, tuple[np.typing.NDArray[np.float32], np.typing.NDArray[np.int64]]] = {}
     for name, rows in data.splits().items():
         sentences, toxic = _sentences(rows)
         parts[name] = embedder.encode(sentences), toxic
@@ -163,7 +163,7 @@ def fit_toxicity_judge(data: TextData, *, encoder: str = MINILM) -> ToxicityJudg
     return ToxicityJudge(best.coef_[0].astype(np.float32), float(best.intercept_[0]), encoder, held_out)
 
 
-def _sentences(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def _sentences(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], np.typing.NDArray[np.int64]]:
     """Return the distinct sentences of pairs, and whether each is toxic; a sentence that is both counts as toxic."""
     toxic = dict.fromkeys(_plain(row["rejected"]) for row in rows)
     neutral = [text for text in dict.fromkeys(_plain(row["chosen"]) for row in rows) if text not in toxic]

@@ -1,12 +1,13 @@
 from .explanations import Explanations as Explanations
 from .measurement import Measurement as Measurement
-from .stability import activation_stability as activation_stability
-from .stability import decoder_stability as decoder_stability
-from .streaming import ClassPurity as ClassPurity
-from .streaming import EffectiveRank as EffectiveRank
-from .streaming import FeatureDecorrelation as FeatureDecorrelation
-from .streaming import Firing as Firing
-from .streaming import MonoScore as MonoScore
-from .streaming import Reconstruction as Reconstruction
-from .streaming import SemanticConsistency as SemanticConsistency
-from .streaming import TopActivating as TopActivating
+from .stability import activation_stability as activation_stability, decoder_stability as decoder_stability
+from .streaming import (
+    ClassPurity as ClassPurity,
+    EffectiveRank as EffectiveRank,
+    FeatureDecorrelation as FeatureDecorrelation,
+    Firing as Firing,
+    MonoScore as MonoScore,
+    Reconstruction as Reconstruction,
+    SemanticConsistency as SemanticConsistency,
+    TopActivating as TopActivating,
+)

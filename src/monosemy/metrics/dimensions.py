@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
+from monosemy.functional.autoencoder import explained_variance
 from monosemy.functional.consistency import Codes, Consistency, activation_counts, semantic_consistency
-from monosemy.functional.reconstruction import explained_variance
 from monosemy.functional.separability import ClassMoments, class_separability, nan_mean, pair_separability
 from monosemy.metrics.streaming import Firing, MonoScore, SemanticConsistency
 
@@ -41,11 +40,11 @@ def mean_metrics(consistency: Consistency) -> dict[str, float]:
 def describe_features(
     train_codes: Codes,
     test_codes: Codes,
-    test_labels: NDArray[np.int64],
+    test_labels: np.typing.NDArray[np.int64],
     n_classes: int,
-    embeddings: NDArray[np.float32],
+    embeddings: np.typing.NDArray[np.float32],
     transformer: Any,
-    reference_embeddings: NDArray[np.float32],
+    reference_embeddings: np.typing.NDArray[np.float32],
 ) -> dict[str, float]:
     """Return the feature metrics of one feature set.
 
@@ -74,7 +73,7 @@ def describe_features(
     }
 
 
-def feature_statistics(codes: Codes, labels: NDArray[np.int64] | None, n_classes: int) -> dict[str, float]:
+def feature_statistics(codes: Codes, labels: np.typing.NDArray[np.int64] | None, n_classes: int) -> dict[str, float]:
     """Return l0, active_dimensions and, with labels, consistency and its chance level; cheap enough for every epoch.
 
     Active dimensions fire for any sample. Consistency is the mean over the dimensions with enough support;
@@ -126,7 +125,7 @@ def dimension_separability(moments: ClassMoments, label_noises: Sequence[float])
     return pd.concat(dimensions, ignore_index=True), pd.DataFrame(means)
 
 
-def tidy_dimensions(metric: str, values: NDArray[np.generic], label_noise: float = 0.0) -> pd.DataFrame:
+def tidy_dimensions(metric: str, values: np.typing.NDArray[np.generic], label_noise: float = 0.0) -> pd.DataFrame:
     """Return one number for each dimension as rows (dimension, label_noise, metric, value)."""
     return pd.DataFrame(
         {

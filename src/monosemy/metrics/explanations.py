@@ -7,15 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from monosemy.data.memory_map import as_codes, row_blocks, take_rows
 from monosemy.errors import InputError
 from monosemy.functional.activity import activation_histogram
 from monosemy.functional.consistency import Array, Codes
+from monosemy.metrics import measurement, streaming
 from monosemy.metrics.dimensions import MIN_SUPPORT, format_metrics
-from monosemy.metrics.measurement import MAX_DIMENSIONS, sparsify
-from monosemy.metrics.streaming import Firing, MonoScore, SemanticConsistency, TopActivating
 
 N_TOP = 12
 """Samples that are kept of every dimension."""
@@ -24,7 +22,7 @@ N_CLASSES = 5
 N_BINS = 16
 N_WEIGHTS = 12
 """Dimensions that are kept of a classifier's class."""
-Numbers = NDArray[np.int64]
+Numbers = np.typing.NDArray[np.int64]
 
 
 class Explanations(NamedTuple):
@@ -63,7 +61,7 @@ class Explanations(NamedTuple):
 
 
 def explain(
-    codes: Any, labels: NDArray[np.int64] | None = None, n_classes: int = 0, reference_embeddings: Any = None
+    codes: Any, labels: np.typing.NDArray[np.int64] | None = None, n_classes: int = 0, reference_embeddings: Any = None
 ) -> Explanations:
     """Explain the dimensions of codes (N, M): dense, CSR, ``SparseCodes`` or a memory map.
 
@@ -81,14 +79,14 @@ def explain(
         raise InputError(
             f"reference_embeddings has {similar.shape[0]} rows, but codes {codes.shape[0]}; give one for each row."
         )
-    top, firing, mono = TopActivating(N_TOP), Firing(), MonoScore()
-    consistency = None if labels is None else SemanticConsistency(n_classes)
+    top, firing, mono = streaming.TopActivating(N_TOP), streaming.Firing(), streaming.MonoScore()
+    consistency = None if labels is None else streaming.SemanticConsistency(n_classes)
     low = np.zeros(codes.shape[1])
     for block in row_blocks(codes, similar):
-        rows = sparsify(take_rows(codes, block))
+        rows = measurement.sparsify(take_rows(codes, block))
         top.update(rows, np.arange(block.start, block.stop))
         firing.update(rows)
-        if reference_embeddings is not None or codes.shape[1] <= MAX_DIMENSIONS:
+        if reference_embeddings is not None or codes.shape[1] <= measurement.MAX_DIMENSIONS:
             mono.update(rows, rows if reference_embeddings is None else take_rows(similar, block))
         if consistency is not None and labels is not None:
             consistency.update(rows, labels[block])
@@ -117,7 +115,7 @@ def explain(
     )
 
 
-def _commonest(consistency: SemanticConsistency | None, width: int) -> tuple[Numbers, Numbers]:
+def _commonest(consistency: streaming.SemanticConsistency | None, width: int) -> tuple[Numbers, Numbers]:
     """Return the commonest classes of every dimension, those of equal counts in their order, and the counts."""
     classes, counts = np.full((width, N_CLASSES), -1, dtype=np.int64), np.zeros((width, N_CLASSES), dtype=np.int64)
     if consistency is None or consistency.moments is None:
@@ -180,7 +178,7 @@ def extreme_classes(class_accuracy: Array) -> tuple[int, int]:
 def describe_predictions(
     predicted: Numbers,
     labels: Numbers,
-    weight: NDArray[np.floating],
+    weight: np.typing.NDArray[np.floating],
     codes: Codes,
     train_codes: Codes,
     train_labels: Numbers,
@@ -196,7 +194,7 @@ def describe_predictions(
         train_codes, train_labels: (N', M) and (N',).
     """
     n_classes = weight.shape[1]
-    consistency = SemanticConsistency(n_classes).update(train_codes, train_labels).compute()
+    consistency = streaming.SemanticConsistency(n_classes).update(train_codes, train_labels).compute()
     known = np.where(consistency.support >= MIN_SUPPORT, consistency.score, np.nan)
     hits = np.bincount(labels[predicted == labels], minlength=n_classes)
     total = np.bincount(labels, minlength=n_classes)

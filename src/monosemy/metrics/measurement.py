@@ -11,11 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from monosemy.classifiers.engine import ProbeConfig, predict, train_probes
-from monosemy.core.console import OnCount
-from monosemy.core.files import atomic_path
+from monosemy.core import console, files
 from monosemy.corruptions.labels import check_symmetric_rate, informative_limit
 from monosemy.data.codes import load_codes
 from monosemy.data.config import DataConfig
@@ -88,7 +86,7 @@ class Measurement:
 
 def measure(
     embeddings: Any,
-    labels: NDArray[np.int64] | None = None,
+    labels: np.typing.NDArray[np.int64] | None = None,
     class_names: Sequence[str] = (),
     *,
     reference_embeddings: Any = None,
@@ -96,7 +94,7 @@ def measure(
     source: str = "arrays",
     separability: bool = False,
     label_noise: Sequence[float] | None = None,
-    on_rows: OnCount | None = None,
+    on_rows: console.OnCount | None = None,
 ) -> Measurement:
     """Return all metrics of embeddings or codes (N, M): dense, CSR, ``SparseCodes`` or a memory map.
 
@@ -158,7 +156,7 @@ def measure_source(
     label_noise: Sequence[float] | None = None,
     reference_embeddings: Path | None = None,
     reconstruction: Path | None = None,
-    on_rows: OnCount | None = None,
+    on_rows: console.OnCount | None = None,
 ) -> Measurement:
     """Run :func:`measure` on all rows of a file, whatever their split, and on files that match it row by row."""
     loaded = load_codes(config)
@@ -183,7 +181,7 @@ def write_measurement(measurement: Measurement, folder: Path) -> Path:
     """Write the tidy table into the folder, which is made if missing, and return the path of the table."""
     path = folder / FILE_NAME
     try:
-        with atomic_path(path) as temporary:
+        with files.atomic_path(path) as temporary:
             measurement.dimensions.to_parquet(temporary, index=False)
     except OSError as error:
         raise InputError(f"out={str(folder)!r} is not a folder that can be written to; give another.") from error
@@ -211,7 +209,7 @@ class RunningMetrics:
     def update(
         self,
         codes: Codes,
-        labels: NDArray[np.int64] | None,
+        labels: np.typing.NDArray[np.int64] | None,
         similar: Codes | None,
         reconstruction: Codes | None = None,
     ) -> None:
@@ -342,7 +340,7 @@ class Recovered(NamedTuple):
         }
 
 
-def probed_rows(n: int) -> NDArray[np.int64]:
+def probed_rows(n: int) -> np.typing.NDArray[np.int64]:
     """Return the rows of N that probes are trained and tested on, rising: all, or ``MAX_PROBED_ROWS`` drawn at
     random."""
     if n <= MAX_PROBED_ROWS:
@@ -351,7 +349,7 @@ def probed_rows(n: int) -> NDArray[np.int64]:
 
 
 def recovered_accuracies(
-    codes: Sequence[Codes], embeddings: Codes, labels: NDArray[np.integer], n_classes: int, seed: int = 0
+    codes: Sequence[Codes], embeddings: Codes, labels: np.typing.NDArray[np.integer], n_classes: int, seed: int = 0
 ) -> list[Recovered]:
     """Return the accuracy of linear probes on each of several codes (N, M), and on embeddings (N, D) of the same rows.
 

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from monosemy.data.memory_map import as_codes, check_finite, row_blocks, take_rows
 from monosemy.errors import InputError
-from monosemy.functional.consistency import Codes
-from monosemy.functional.geometry import unit_rows
+from monosemy.functional import consistency, geometry
 from monosemy.seeding import numpy_rng
 
 THRESHOLD = 0.7
@@ -29,9 +27,9 @@ _LARGEST_CHANCE = 2048
 class Stability:
     """The latents of one dictionary that are found again in another of M' latents."""
 
-    match: NDArray[np.int64]
+    match: np.typing.NDArray[np.int64]
     """(M,), the latent of the other dictionary; -1 for none, where the other has fewer."""
-    similarity: NDArray[np.float64]
+    similarity: np.typing.NDArray[np.float64]
     """(M,), cosine or correlation of the pair; NaN for a latent without a match."""
     threshold: float
     chance: float
@@ -57,7 +55,9 @@ class Stability:
         return float(self.similarity[matched].mean()) if matched.any() else float("nan")
 
 
-def match_latents(similarity: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def match_latents(
+    similarity: np.typing.NDArray[np.float64],
+) -> tuple[np.typing.NDArray[np.int64], np.typing.NDArray[np.float64]]:
     """Return the one-to-one matching of largest total similarity (the Hungarian method).
 
     Args:
@@ -77,7 +77,10 @@ def match_latents(similarity: NDArray[np.float64]) -> tuple[NDArray[np.int64], N
 
 
 def decoder_stability(
-    decoder: NDArray[np.floating], other: NDArray[np.floating], threshold: float = THRESHOLD, seed: int = 0
+    decoder: np.typing.NDArray[np.floating],
+    other: np.typing.NDArray[np.floating],
+    threshold: float = THRESHOLD,
+    seed: int = 0,
 ) -> Stability:
     """Measure the latents of one decoder that are found again in another, by the cosine of their directions.
 
@@ -93,7 +96,7 @@ def decoder_stability(
         InputError: the widths differ, a row has length 0, or the threshold is outside its range.
     """
     _check_threshold(threshold)
-    one, two = unit_rows(np.asarray(decoder), "decoder"), unit_rows(np.asarray(other), "other")
+    one, two = geometry.unit_rows(np.asarray(decoder), "decoder"), geometry.unit_rows(np.asarray(other), "other")
     if one.shape[1] != two.shape[1]:
         raise InputError(
             f"other has directions of {two.shape[1]} numbers but decoder of {one.shape[1]}; give dictionaries of one "
@@ -101,7 +104,7 @@ def decoder_stability(
         )
     rng = numpy_rng(seed, "stability")
     sizes = [min(len(rows), _LARGEST_CHANCE) for rows in (one, two)]
-    random = [unit_rows(rng.standard_normal((size, one.shape[1])), "random") for size in sizes]
+    random = [geometry.unit_rows(rng.standard_normal((size, one.shape[1])), "random") for size in sizes]
     _, by_chance = match_latents(random[0] @ random[1].T)
     return _stability(one @ two.T, by_chance, threshold)
 
@@ -134,7 +137,7 @@ def activation_stability(codes: Any, other: Any, threshold: float = THRESHOLD, s
     return _stability(correlations(one, two), by_chance, threshold)
 
 
-def correlations(codes: Codes, other: Codes) -> NDArray[np.float64]:
+def correlations(codes: consistency.Codes, other: consistency.Codes) -> np.typing.NDArray[np.float64]:
     """Return (M, M'), the Pearson correlation of every latent of one with every one of the other; 0 for one that does
     not vary.
 
@@ -170,7 +173,9 @@ def _check_threshold(threshold: float) -> None:
         raise InputError(f"threshold={threshold} is outside (0, 1]; choose a similarity such as {THRESHOLD}.")
 
 
-def _stability(similarity: NDArray[np.float64], by_chance: NDArray[np.float64], threshold: float) -> Stability:
+def _stability(
+    similarity: np.typing.NDArray[np.float64], by_chance: np.typing.NDArray[np.float64], threshold: float
+) -> Stability:
     match, value = match_latents(similarity)
     known = by_chance[~np.isnan(by_chance)]
     chance_found = float((np.nan_to_num(by_chance, nan=-1.0) >= threshold).mean())

@@ -11,47 +11,10 @@ from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monosemy.data.memory_map import as_codes, check_finite, row_blocks, take_rows
 from monosemy.errors import InputError
-from monosemy.functional.activity import (
-    FiringCounts,
-    Sparsity,
-    TopSamples,
-    firing_counts,
-    merge_firing_counts,
-    merge_top_samples,
-    sparsity,
-    top_samples,
-)
-from monosemy.functional.consistency import (
-    Codes,
-    Consistency,
-    Purity,
-    activation_counts,
-    activation_mass,
-    class_purity,
-    semantic_consistency,
-)
-from monosemy.functional.geometry import (
-    CovarianceMoments,
-    DirectionMoments,
-    covariance_moments,
-    direction_moments,
-    merge_covariance_moments,
-    merge_direction_moments,
-    streamed_effective_rank,
-    streamed_feature_decorrelation,
-)
-from monosemy.functional.monoscore import MonoMoments, merge_mono_moments, mono_moments, mono_score, mono_support
-from monosemy.functional.reconstruction import (
-    ReconstructionMoments,
-    merge_reconstruction_moments,
-    reconstruction_moments,
-    streamed_explained_variance,
-    streamed_normalized_mse,
-)
+from monosemy.functional import activity, autoencoder, consistency, geometry, monoscore
 
 Moments = TypeVar("Moments")
 Result = TypeVar("Result")
@@ -90,7 +53,9 @@ class Accumulator(Generic[Moments, Result]):
             raise InputError(f"{type(self).__name__} has seen no sample; call update with at least one row first.")
         return self._result(self.moments)
 
-    def _add(self, names: tuple[str, ...], values: tuple[Any, ...], labels: NDArray[np.int64] | None = None) -> Self:
+    def _add(
+        self, names: tuple[str, ...], values: tuple[Any, ...], labels: np.typing.NDArray[np.int64] | None = None
+    ) -> Self:
         """Add matrices of N rows each; a batch that is refused leaves the accumulator unchanged."""
         parts = [as_codes(value) for value in values]
         for name, part in zip(names, parts, strict=True):
@@ -131,9 +96,9 @@ class Accumulator(Generic[Moments, Result]):
 class MonoScores(NamedTuple):
     """MonoScore of every dimension."""
 
-    score: NDArray[np.float64]
+    score: np.typing.NDArray[np.float64]
     """(M,); NaN where fewer than two samples activate the dimension."""
-    support: NDArray[np.int64]
+    support: np.typing.NDArray[np.int64]
     """(M,), number of samples that activate it."""
 
     def mean(self) -> float:
@@ -142,26 +107,26 @@ class MonoScores(NamedTuple):
         return float(self.score[defined].mean()) if defined.any() else float("nan")
 
 
-class MonoScore(Accumulator[MonoMoments, MonoScores]):
+class MonoScore(Accumulator[monoscore.MonoMoments, MonoScores]):
     """MonoScore in linear time; sparse codes with k entries a row cost 2 N k D instead of 2 N M D."""
 
     def update(self, activations: Any, embeddings: Any) -> Self:
         """Add samples: activations (N, M) and the embeddings (N, D) whose similarity counts."""
         return self._add(("activations", "embeddings"), (activations, embeddings))
 
-    _compute_moments = staticmethod(mono_moments)
-    _merge_moments = staticmethod(merge_mono_moments)
+    _compute_moments = staticmethod(monoscore.mono_moments)
+    _merge_moments = staticmethod(monoscore.merge_mono_moments)
 
-    def _result(self, moments: MonoMoments) -> MonoScores:
-        return MonoScores(mono_score(moments), mono_support(moments))
+    def _result(self, moments: monoscore.MonoMoments) -> MonoScores:
+        return MonoScores(monoscore.mono_score(moments), monoscore.mono_support(moments))
 
 
 class ClassTable(NamedTuple):
     """A sum over the samples of each class, for every dimension."""
 
-    table: NDArray[Any]
+    table: np.typing.NDArray[Any]
     """(C, M)."""
-    samples: NDArray[np.int64]
+    samples: np.typing.NDArray[np.int64]
     """(C,), samples of each class."""
 
 
@@ -186,44 +151,44 @@ class _ClassMetric(Accumulator[ClassTable, Result]):
             )
         return self._add(("codes",), (codes,), classes.astype(np.int64))
 
-    _table: Callable[..., NDArray[Any]]
+    _table: Callable[..., np.typing.NDArray[Any]]
     """Returns the sum over the samples of each class."""
 
-    def _compute_moments(self, codes: Codes, labels: NDArray[np.int64]) -> ClassTable:
+    def _compute_moments(self, codes: consistency.Codes, labels: np.typing.NDArray[np.int64]) -> ClassTable:
         return ClassTable(self._table(codes, labels, self.n_classes), np.bincount(labels, minlength=self.n_classes))
 
     def _merge_moments(self, first: ClassTable, second: ClassTable) -> ClassTable:
         return ClassTable(first.table + second.table, first.samples + second.samples)
 
 
-class SemanticConsistency(_ClassMetric[Consistency]):
+class SemanticConsistency(_ClassMetric[consistency.Consistency]):
     """Fraction of the commonest class among the samples that activate a dimension, with support and chance level."""
 
-    _table = staticmethod(activation_counts)
+    _table = staticmethod(consistency.activation_counts)
 
-    def _result(self, moments: ClassTable) -> Consistency:
-        return semantic_consistency(moments.table, moments.samples / moments.samples.sum())
+    def _result(self, moments: ClassTable) -> consistency.Consistency:
+        return consistency.semantic_consistency(moments.table, moments.samples / moments.samples.sum())
 
 
-class ClassPurity(_ClassMetric[Purity]):
+class ClassPurity(_ClassMetric[consistency.Purity]):
     """Fraction of the largest class in a dimension's activation, and the entropy of the classes in it."""
 
-    _table = staticmethod(activation_mass)
+    _table = staticmethod(consistency.activation_mass)
 
-    def _result(self, moments: ClassTable) -> Purity:
-        return class_purity(moments.table)
+    def _result(self, moments: ClassTable) -> consistency.Purity:
+        return consistency.class_purity(moments.table)
 
 
-class Firing(Accumulator[FiringCounts, Sparsity]):
+class Firing(Accumulator[activity.FiringCounts, activity.Sparsity]):
     """L0 and its distribution, dead and dense dimensions."""
 
     def update(self, codes: Any) -> Self:
         """Add samples: codes (N, M)."""
         return self._add(("codes",), (codes,))
 
-    _compute_moments = staticmethod(firing_counts)
-    _merge_moments = staticmethod(merge_firing_counts)
-    _result = staticmethod(sparsity)
+    _compute_moments = staticmethod(activity.firing_counts)
+    _merge_moments = staticmethod(activity.merge_firing_counts)
+    _result = staticmethod(activity.sparsity)
 
 
 class ReconstructionScores(NamedTuple):
@@ -235,7 +200,7 @@ class ReconstructionScores(NamedTuple):
     """Squared error over squared length: 0 is perfect, predicting 0 scores 1."""
 
 
-class Reconstruction(Accumulator[ReconstructionMoments, ReconstructionScores]):
+class Reconstruction(Accumulator[autoencoder.ReconstructionMoments, ReconstructionScores]):
     """Explained variance and normalised MSE of pairs."""
 
     def update(self, reconstruction: Any, target: Any) -> Self:
@@ -245,41 +210,43 @@ class Reconstruction(Accumulator[ReconstructionMoments, ReconstructionScores]):
             raise InputError(f"reconstruction has shape {recon.shape} but target {z.shape}; give one for each target.")
         return self._add(("reconstruction", "target"), (recon, z))
 
-    _merge_moments = staticmethod(merge_reconstruction_moments)
+    _merge_moments = staticmethod(autoencoder.merge_reconstruction_moments)
 
-    def _compute_moments(self, *parts: Any) -> ReconstructionMoments:
+    def _compute_moments(self, *parts: Any) -> autoencoder.ReconstructionMoments:
         dense = [part if isinstance(part, np.ndarray) else part.toarray() for part in parts]
-        return reconstruction_moments(*dense)
+        return autoencoder.reconstruction_moments(*dense)
 
-    def _result(self, moments: ReconstructionMoments) -> ReconstructionScores:
-        return ReconstructionScores(streamed_explained_variance(moments), streamed_normalized_mse(moments))
+    def _result(self, moments: autoencoder.ReconstructionMoments) -> ReconstructionScores:
+        return ReconstructionScores(
+            autoencoder.streamed_explained_variance(moments), autoencoder.streamed_normalized_mse(moments)
+        )
 
 
-class EffectiveRank(Accumulator[CovarianceMoments, float]):
+class EffectiveRank(Accumulator[geometry.CovarianceMoments, float]):
     """Effective rank, from the (D, D) covariance."""
 
     def update(self, embeddings: Any) -> Self:
         """Add samples: embeddings or codes (N, D)."""
         return self._add(("embeddings",), (embeddings,))
 
-    _compute_moments = staticmethod(covariance_moments)
-    _merge_moments = staticmethod(merge_covariance_moments)
-    _result = staticmethod(streamed_effective_rank)
+    _compute_moments = staticmethod(geometry.covariance_moments)
+    _merge_moments = staticmethod(geometry.merge_covariance_moments)
+    _result = staticmethod(geometry.streamed_effective_rank)
 
 
-class FeatureDecorrelation(Accumulator[DirectionMoments, float]):
+class FeatureDecorrelation(Accumulator[geometry.DirectionMoments, float]):
     """1 - mean cosine over pairs of samples, from the sum of their directions."""
 
     def update(self, embeddings: Any) -> Self:
         """Add samples: embeddings or activations (N, D)."""
         return self._add(("embeddings",), (embeddings,))
 
-    _compute_moments = staticmethod(direction_moments)
-    _merge_moments = staticmethod(merge_direction_moments)
-    _result = staticmethod(streamed_feature_decorrelation)
+    _compute_moments = staticmethod(geometry.direction_moments)
+    _merge_moments = staticmethod(geometry.merge_direction_moments)
+    _result = staticmethod(geometry.streamed_feature_decorrelation)
 
 
-class TopActivating(Accumulator[TopSamples, TopSamples]):
+class TopActivating(Accumulator[activity.TopSamples, activity.TopSamples]):
     """The k samples that activate each dimension most, in the memory of k numbers a dimension."""
 
     def __init__(self, k: int) -> None:
@@ -287,14 +254,14 @@ class TopActivating(Accumulator[TopSamples, TopSamples]):
             raise InputError(f"k={k} is below 1; give the number of samples.")
         self.k = k
 
-    def update(self, codes: Any, rows: NDArray[np.integer]) -> Self:
+    def update(self, codes: Any, rows: np.typing.NDArray[np.integer]) -> Self:
         """Add samples: codes (N, M) and the samples' numbers (N,), no number twice."""
         return self._add(("codes",), (codes,), np.asarray(rows, dtype=np.int64))
 
-    _merge_moments = staticmethod(merge_top_samples)
+    _merge_moments = staticmethod(activity.merge_top_samples)
 
-    def _compute_moments(self, codes: Codes, rows: NDArray[np.int64]) -> TopSamples:
-        return top_samples(codes, self.k, rows)
+    def _compute_moments(self, codes: consistency.Codes, rows: np.typing.NDArray[np.int64]) -> activity.TopSamples:
+        return activity.top_samples(codes, self.k, rows)
 
-    def _result(self, moments: TopSamples) -> TopSamples:
+    def _result(self, moments: activity.TopSamples) -> activity.TopSamples:
         return moments

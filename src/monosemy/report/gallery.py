@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import mannwhitneyu
 
@@ -24,7 +23,7 @@ from monosemy.metrics.dimensions import MIN_SUPPORT
 from monosemy.metrics.explanations import Explanations, Predictions, extreme_classes
 from monosemy.report.html import rendered, visible
 
-Pixels = NDArray[np.uint8]
+Pixels = np.typing.NDArray[np.uint8]
 _SHEET_SIDE = 1024
 _SIDES = (32, 96)
 """Of thumbnails, the smallest and the largest."""
@@ -62,7 +61,7 @@ def thumbnail_size(own: Size | None, n_images: int) -> Size:
     return max(1, round(scale * own[0])), max(1, round(scale * own[1]))
 
 
-def thumbnails(images: Images, rows: NDArray[np.integer], size: Size) -> Pixels:
+def thumbnails(images: Images, rows: np.typing.NDArray[np.integer], size: Size) -> Pixels:
     """Some images (N, C, H, W) as (n, 3, h, w); those of neither 1 nor 3 channels by the mean of theirs."""
     result = np.empty((len(rows), 3, *size), dtype=np.uint8)
     for place, row in enumerate(rows):
@@ -129,7 +128,7 @@ _EXAMPLES = 8
 """Right and wrong predictions that are shown."""
 _BINS = 20
 _UINT16, _UINT8 = 65535, 255
-Numbers = NDArray[np.int64]
+Numbers = np.typing.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,7 @@ class _Arrays:
         self._parts: list[bytes] = []
         self.size = 0
 
-    def add(self, values: NDArray[Any], kind: type[np.generic]) -> list[str | int]:
+    def add(self, values: np.typing.NDArray[Any], kind: type[np.generic]) -> list[str | int]:
         """Type, place and number of entries, as the page reads them."""
         stored = np.ascontiguousarray(values, dtype=np.dtype(kind).newbyteorder("<"))
         entry: list[str | int] = [np.dtype(kind).name, self.size, stored.size]

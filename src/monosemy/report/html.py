@@ -32,18 +32,14 @@ from monosemy.report.figures import (
 )
 from monosemy.report.style import ON_DARK, short, style_of
 from monosemy.report.tables import Cell, StudyFigure
-from monosemy.results.result import StudyResult
-from monosemy.results.variants import title_of
+from monosemy.results.result import StudyResult, title_of
 from monosemy.results.wording import SIGNIFICANT
 
 _SYMBOLS = {
     "o": "circle", "D": "diamond", "s": "square", "^": "triangle-up", "v": "triangle-down", "P": "cross", "X": "x",
 }  # fmt: skip
 _MEASURES = (ACCURACY, gain_over("the baseline"))
-_ACROSS = {
-    "consistency": "Semantic consistency above chance, points",
-    "mono_score": "MonoScore",
-}
+_ACROSS = {"consistency": "Semantic consistency above chance, points", "mono_score": "MonoScore"}
 
 
 def chart_data(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:

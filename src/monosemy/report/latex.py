@@ -14,8 +14,7 @@ from monosemy.report import tables
 from monosemy.report.figures import study_figures
 from monosemy.report.html import image, rendered, row_head, unbroken
 from monosemy.report.tables import StudyFigure
-from monosemy.results.result import StudyResult
-from monosemy.results.wording import SIGNIFICANT
+from monosemy.results import result, wording
 
 ABOVE, BELOW = "↑", "↓"
 _LATEX = str.maketrans(
@@ -25,10 +24,10 @@ _LATEX = str.maketrans(
 )
 CAPTION = (
     f"accuracy on test, %: mean ± half the 95 % interval; {ABOVE} above and {BELOW} below the baseline of the same "
-    f"study (paired t-test, Holm-corrected, p < {SIGNIFICANT})"
+    f"study (paired t-test, Holm-corrected, p < {wording.SIGNIFICANT})"
 )
 
-Runs = Mapping[str, StudyResult]
+Runs = Mapping[str, result.StudyResult]
 """Results by the name that stands for each."""
 
 
@@ -73,7 +72,7 @@ def _text(cell: tables.Cell | None) -> str:
     if cell is None:
         return tables.NOTHING
     mark = ""
-    if cell.p_holm < SIGNIFICANT:
+    if cell.p_holm < wording.SIGNIFICANT:
         mark = f" {ABOVE}" if cell.gain > 0 else f" {BELOW}"
     return tables.accuracy_text(cell) + mark
 

@@ -13,8 +13,7 @@ from rich.text import Text
 
 from monosemy.core.console import json_text
 from monosemy.core.files import atomic_path
-from monosemy.report.figures import HOUSE_STYLE
-from monosemy.report.tables import NOTHING
+from monosemy.report import figures, tables
 
 if TYPE_CHECKING:
     from monosemy.lm.layers import LayerMetrics
@@ -89,14 +88,14 @@ def write_layers(found: "LayerMetrics", folder: Path) -> list[Path]:
     return [folder / f"layers.{suffix}" for suffix in ("parquet", "csv", "png", "svg")]
 
 
-@HOUSE_STYLE
+@figures.HOUSE_STYLE
 def _save(figure: Figure, folder: Path) -> None:
     for suffix, options in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
         with atomic_path(folder / f"layers.{suffix}") as path:
             figure.savefig(path, format=suffix, **options)
 
 
-@HOUSE_STYLE
+@figures.HOUSE_STYLE
 def layers_figure(found: "LayerMetrics") -> Figure:
     """Each metric as curves over relative depth, one of each model."""
     table = found.layers[found.layers["value"].notna()]
@@ -155,4 +154,4 @@ def _table(heads: list[str], rows: list[list[str]]) -> Table:
 
 
 def _number(value: float) -> str:
-    return NOTHING if math.isnan(value) else f"{value:.4g}"
+    return tables.NOTHING if math.isnan(value) else f"{value:.4g}"

@@ -126,12 +126,7 @@ def _print_dimensions(found: "Measurement", noises: Sequence[float], console: Co
         for dimension, values in table.iterrows()
     ]  # fmt: skip
     heads = ["dim", "of class", "and class", *(_head(eta) for eta in noises), "mean", "J"]
-    _print_table(
-        f"The {len(rows)} dimensions of largest d, for the best pair; mean over pairs",
-        heads,
-        rows,
-        console,
-    )
+    _print_table(f"The {len(rows)} dimensions of largest d, for the best pair; mean over pairs", heads, rows, console)
 
 
 def _print_classes(classes: pd.DataFrame, noises: Sequence[float], console: Console) -> None:

@@ -12,7 +12,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 from sklearn.isotonic import isotonic_regression
 
-from monosemy.results.variants import family_of_variant, role_of
+from monosemy.results.result import family_of_variant, role_of
 
 # Okabe and Ito's palette, safe for the colour-blind.
 _STRONG = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -70,14 +70,7 @@ def style_of(name: str) -> Style:
 
 LABEL_SIZE = 9.5
 LONGEST_NAME = 26
-_LEADER = {
-    "arrowstyle": "-",
-    "color": "#bbbbbb",
-    "linewidth": 0.7,
-    "relpos": (0, 0.5),
-    "shrinkA": 1,
-    "shrinkB": 4,
-}
+_LEADER = {"arrowstyle": "-", "color": "#bbbbbb", "linewidth": 0.7, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 4}
 _SIDES = tuple((dx, dy) for dy in (5, -5, 16, -16, 28, -28) for dx in (6, -6))
 _BESIDE = 10
 """Points of distance up to which a name needs no line to what it names."""

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from monosemy.errors import InputError
-from monosemy.results.statistics import MEAN, family_of, is_mean, mean_interval, single_kinds
-from monosemy.results.wording import kind_in_words
+from monosemy.results import statistics, wording
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure  # the terminal's tables need no matplotlib
+    from matplotlib.figure import Figure
 
 _CLEAN_LEVELS = {"label-noise": 0.0, "input-noise": 0.0, "few-labels": 1.0}
 FEATURE_METRICS = (
     "n_dimensions", "l0", "dead", "explained_variance",
     "semantic_consistency", "consistency_chance", "mono_score",
 )  # fmt: skip
-COMMON_CORRUPTIONS = f"corruption:{MEAN}"
+COMMON_CORRUPTIONS = f"corruption:{statistics.MEAN}"
 NOTHING = "–"
 
 _TITLES = {
@@ -94,7 +93,7 @@ def cells(table: pd.DataFrame) -> Iterator[Cell]:
 
 def clean_level(scenario: str) -> float | None:
     """Return the level of clean data on the scale of a scenario; None for a scenario without a scale."""
-    return 0.0 if family_of(scenario) is not None else _CLEAN_LEVELS.get(scenario)
+    return 0.0 if statistics.family_of(scenario) is not None else _CLEAN_LEVELS.get(scenario)
 
 
 def scenarios(summary: pd.DataFrame) -> list[str]:
@@ -104,7 +103,7 @@ def scenarios(summary: pd.DataFrame) -> list[str]:
     stands for the kinds.
     """
     present = list(dict.fromkeys(summary["scenario"]))
-    hidden = single_kinds(present)
+    hidden = statistics.single_kinds(present)
     if any(clean_level(name) is not None for name in present):
         hidden.add("clean")
     return [name for name in present if name not in hidden]
@@ -112,10 +111,10 @@ def scenarios(summary: pd.DataFrame) -> list[str]:
 
 def kinds(summary: pd.DataFrame, mean: str) -> list[str]:
     """The kinds that a mean is over, in their order; none for another scenario."""
-    if not is_mean(mean):
+    if not statistics.is_mean(mean):
         return []
     present = list(dict.fromkeys(summary["scenario"]))
-    return [name for name in present if name != mean and family_of(name) == family_of(mean)]
+    return [name for name in present if name != mean and statistics.family_of(name) == statistics.family_of(mean)]
 
 
 def main_scenario(summary: pd.DataFrame) -> str | None:
@@ -180,13 +179,13 @@ def surplus_consistency(results: pd.DataFrame, name: str) -> tuple[float, float,
     if not {"semantic_consistency", "consistency_chance"} <= set(rows.columns):
         return math.nan, math.nan, math.nan
     surplus = (rows["semantic_consistency"] - rows["consistency_chance"]).dropna()
-    return mean_interval(surplus.to_numpy()) if len(surplus) else (math.nan, math.nan, math.nan)
+    return statistics.mean_interval(surplus.to_numpy()) if len(surplus) else (math.nan, math.nan, math.nan)
 
 
 def metric_interval(results: pd.DataFrame, name: str, metric: str) -> tuple[float, float, float]:
     """A feature metric: mean over seeds with its 95 % interval; NaN if not measured."""
     values = results[(results["features"] == name) & (results["metric"] == metric)]["value"].dropna()
-    return mean_interval(values.to_numpy()) if len(values) else (math.nan, math.nan, math.nan)
+    return statistics.mean_interval(values.to_numpy()) if len(values) else (math.nan, math.nan, math.nan)
 
 
 def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
@@ -211,10 +210,10 @@ def scenario_title(scenario: str) -> str:
     """A scenario as a heading."""
     if scenario == COMMON_CORRUPTIONS:
         return "Common corruptions, mean over kinds"
-    if is_mean(scenario):
+    if statistics.is_mean(scenario):
         return f"Shift: {_group(scenario)}, mean over kinds"
     if scenario.startswith("corruption:"):
-        return f"Corruption: {kind_in_words(scenario)}"
+        return f"Corruption: {wording.kind_in_words(scenario)}"
     if scenario.startswith("shift:"):
         return f"Shift: {scenario.removeprefix('shift:')}"
     return _TITLES.get(scenario, scenario)
@@ -224,10 +223,10 @@ def scenario_phrase(scenario: str) -> str:
     """A scenario as the end of a title: accuracy ..."""
     if scenario == COMMON_CORRUPTIONS:
         return "under common corruptions"
-    if is_mean(scenario):
+    if statistics.is_mean(scenario):
         return f"on {_group(scenario)}, mean over kinds"
     if scenario.startswith("corruption:"):
-        return f"under {kind_in_words(scenario)}"
+        return f"under {wording.kind_in_words(scenario)}"
     if scenario.startswith("shift:"):
         return f"on the shifted set {scenario.removeprefix('shift:')}"
     return _PHRASES.get(scenario, scenario)
@@ -237,7 +236,7 @@ def level_text(scenario: str, level: float) -> str:
     """A level as the head of a column."""
     if clean_level(scenario) == level:
         return "clean" if scenario != "few-labels" else "all labels"
-    if family_of(scenario) is not None or (scenario.startswith("shift:") and level != 1):
+    if statistics.family_of(scenario) is not None or (scenario.startswith("shift:") and level != 1):
         return f"severity {level:g}"
     if scenario == "input-noise":
         return f"{level:g}"
@@ -247,7 +246,7 @@ def level_text(scenario: str, level: float) -> str:
 
 
 def _group(mean: str) -> str:
-    return mean.removeprefix("shift:").removesuffix(f"/{MEAN}")
+    return mean.removeprefix("shift:").removesuffix(f"/{statistics.MEAN}")
 
 
 def percent(share: float) -> str:

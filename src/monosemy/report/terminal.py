@@ -10,8 +10,7 @@ from rich.text import Text
 
 from monosemy.core.console import outcome_json
 from monosemy.report import tables
-from monosemy.results.result import StudyResult
-from monosemy.results.variants import role_of
+from monosemy.results.result import StudyResult, role_of
 
 _MOST_LEVELS = 6
 _LONGEST_NAME = 20

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
@@ -63,7 +62,7 @@ def with_means(results: pd.DataFrame) -> pd.DataFrame:
 CONFIDENCE = 0.95
 
 
-def mean_interval(values: NDArray[np.floating]) -> tuple[float, float, float]:
+def mean_interval(values: np.typing.NDArray[np.floating]) -> tuple[float, float, float]:
     """Return the mean and its two-sided 95 % Student-t interval.
 
     NaN bounds for fewer than two values, and where all are equal: a quantity that does not depend on the seed (clean
@@ -76,7 +75,7 @@ def mean_interval(values: NDArray[np.floating]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def paired_p_value(difference: NDArray[np.floating]) -> float:
+def paired_p_value(difference: np.typing.NDArray[np.floating]) -> float:
     """Return the two-sided p-value of the paired t-test that the mean difference is 0.
 
     NaN for fewer than two values, and where all are equal, as for :func:`mean_interval`.
@@ -86,7 +85,7 @@ def paired_p_value(difference: NDArray[np.floating]) -> float:
     return float(stats.ttest_1samp(difference, 0.0).pvalue)
 
 
-def holm(p_values: NDArray[np.floating]) -> NDArray[np.float64]:
+def holm(p_values: np.typing.NDArray[np.floating]) -> np.typing.NDArray[np.float64]:
     """Return Holm-corrected p-values; NaN stays NaN and does not count as a comparison."""
     corrected = np.full(len(p_values), np.nan)
     known = np.isfinite(p_values)
@@ -123,12 +122,7 @@ def summarise(results: pd.DataFrame, baseline: str = "dense") -> pd.DataFrame:
             if name != baseline:
                 difference = (cell[name] - cell[baseline]).dropna().to_numpy()
                 gain, gain_low, gain_high = mean_interval(difference)
-                row |= {
-                    "gain": gain,
-                    "gain_low": gain_low,
-                    "gain_high": gain_high,
-                    "p": paired_p_value(difference),
-                }
+                row |= {"gain": gain, "gain_low": gain_low, "gain_high": gain_high, "p": paired_p_value(difference)}
             rows.append(row)
     columns = [
         "features", "scenario", "level", "seeds", "accuracy", "accuracy_low", "accuracy_high",

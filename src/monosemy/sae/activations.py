@@ -7,7 +7,6 @@ import math
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
 
 from monosemy.core.distributed import SINGLE_PROCESS, Processes, all_gather
 from monosemy.errors import InputError
@@ -24,7 +23,7 @@ _RECENT = 0.05
 """Weight of a new batch in BatchTopK's running threshold."""
 
 
-class Activation(nn.Module):
+class Activation(torch.nn.Module):
     """A map from pre-activations to codes, in training and after it, with the penalty that makes the codes sparse."""
 
     name: ClassVar[str]
@@ -46,22 +45,22 @@ class Activation(nn.Module):
         """Return the arguments of the constructor beside ``n_latents``, which are part of the model's file."""
         return {"k": self.k}
 
-    def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
+    def codes(self, pre: torch.Tensor, weights: Weights) -> SparseCodes:
         """Return the codes of (N, M) pre-activations after training; a sample's code does not depend on the others."""
         raise NotImplementedError
 
-    def training_code(self, pre: Tensor, weights: Weights) -> Tensor:
+    def training_code(self, pre: torch.Tensor, weights: Weights) -> torch.Tensor:
         """Return the dense (B, M) code for the loss, differentiable."""
         raise NotImplementedError
 
-    def penalty(self, pre: Tensor, x: Tensor, weights: Weights) -> Tensor:
+    def penalty(self, pre: torch.Tensor, x: torch.Tensor, weights: Weights) -> torch.Tensor:
         """Return the penalty that is added to the squared error of the batch (B, D)."""
         return pre.new_zeros(())
 
     def after_step(self, codes: SparseCodes) -> None:
         """Update the state from the codes of a training step."""
 
-    def reset(self, latents: Tensor) -> None:
+    def reset(self, latents: torch.Tensor) -> None:
         """Reset the activation's weights of these latents to their start."""
 
 
@@ -71,11 +70,11 @@ class Selecting(Activation):
     aux_reaches_dead = True
     new_length = 1.0  # a shorter one would be among the largest of no sample, and dead again
 
-    def select(self, pre: Tensor) -> SparseCodes:
+    def select(self, pre: torch.Tensor) -> SparseCodes:
         """Return codes in training."""
         raise NotImplementedError
 
-    def training_code(self, pre: Tensor, weights: Weights) -> Tensor:
+    def training_code(self, pre: torch.Tensor, weights: Weights) -> torch.Tensor:
         return to_dense(self.select(pre))
 
 
@@ -84,10 +83,10 @@ class TopK(Selecting):
 
     name = "topk"
 
-    def select(self, pre: Tensor) -> SparseCodes:
+    def select(self, pre: torch.Tensor) -> SparseCodes:
         return top_k(pre, self.k)
 
-    def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
+    def codes(self, pre: torch.Tensor, weights: Weights) -> SparseCodes:
         return top_k(pre, self.k)
 
 
@@ -100,15 +99,15 @@ class BatchTopK(Selecting):
     """
 
     name = "batchtopk"
-    threshold: Tensor
-    n_seen: Tensor
+    threshold: torch.Tensor
+    n_seen: torch.Tensor
 
     def __init__(self, n_latents: int, k: int) -> None:
         super().__init__(n_latents, k)
         self.register_buffer("threshold", torch.zeros(()))
         self.register_buffer("n_seen", torch.zeros((), dtype=torch.int64))
 
-    def select(self, pre: Tensor) -> SparseCodes:
+    def select(self, pre: torch.Tensor) -> SparseCodes:
         if self.processes.world_size == 1:
             return batch_top_k(pre, self.k)
         # The part of a batch that several processes hold: entries that equal the smallest selected one are selected
@@ -118,7 +117,7 @@ class BatchTopK(Selecting):
         largest = all_gather(flat.topk(min(n_selected, len(flat)), sorted=False).values)
         return above(pre, largest.topk(n_selected, sorted=False).values.min(), inclusive=True)
 
-    def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
+    def codes(self, pre: torch.Tensor, weights: Weights) -> SparseCodes:
         return above(pre, self.threshold)
 
     def after_step(self, codes: SparseCodes) -> None:
@@ -134,7 +133,7 @@ class Penalised(Activation):
     """An activation that is sparse by a penalty, whose weight is fixed or steered to k active latents on average."""
 
     start_weight: ClassVar[float]
-    weight: Tensor
+    weight: torch.Tensor
 
     def __init__(self, n_latents: int, k: int, sparsity_weight: float | None = None) -> None:
         super().__init__(n_latents, k)
@@ -166,13 +165,13 @@ class ReLU(Penalised):
     new_length = 0.2  # small, so that what is learned is not disturbed
     start_weight = 0.2
 
-    def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
+    def codes(self, pre: torch.Tensor, weights: Weights) -> SparseCodes:
         return above(pre, 0.0)
 
-    def training_code(self, pre: Tensor, weights: Weights) -> Tensor:
+    def training_code(self, pre: torch.Tensor, weights: Weights) -> torch.Tensor:
         return torch.relu(pre)
 
-    def penalty(self, pre: Tensor, x: Tensor, weights: Weights) -> Tensor:
+    def penalty(self, pre: torch.Tensor, x: torch.Tensor, weights: Weights) -> torch.Tensor:
         return self.weight * math.sqrt(x.shape[1]) * torch.relu(pre).sum()
 
 
@@ -195,14 +194,14 @@ class JumpReLU(Penalised):
         if not 0 < bandwidth < math.inf:
             raise InputError(f"bandwidth={bandwidth!r} is not positive; choose a value above 0, such as 0.1.")
         self.bandwidth = bandwidth
-        self.log_threshold = nn.Parameter(torch.zeros(n_latents))
+        self.log_threshold = torch.nn.Parameter(torch.zeros(n_latents))
 
     @property
-    def threshold(self) -> Tensor:
+    def threshold(self) -> torch.Tensor:
         """(M,); all start at 1, the standard deviation of a pre-activation by a random direction."""
         return (_THRESHOLD_RATE * self.log_threshold).exp()
 
-    def set_threshold(self, threshold: Tensor) -> None:
+    def set_threshold(self, threshold: torch.Tensor) -> None:
         """Set thresholds (M,), all positive."""
         with torch.no_grad():
             self.log_threshold.copy_(threshold.double().log() / _THRESHOLD_RATE)
@@ -210,17 +209,17 @@ class JumpReLU(Penalised):
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"bandwidth": self.bandwidth}
 
-    def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
+    def codes(self, pre: torch.Tensor, weights: Weights) -> SparseCodes:
         return above(pre, self.threshold)
 
-    def training_code(self, pre: Tensor, weights: Weights) -> Tensor:
+    def training_code(self, pre: torch.Tensor, weights: Weights) -> torch.Tensor:
         return jump_relu(pre, self.threshold, self.bandwidth)
 
-    def penalty(self, pre: Tensor, x: Tensor, weights: Weights) -> Tensor:
+    def penalty(self, pre: torch.Tensor, x: torch.Tensor, weights: Weights) -> torch.Tensor:
         # Pre-activations are data here: only the thresholds learn from the count.
         return self.weight * x.shape[1] * step_count(pre, self.threshold, self.bandwidth)
 
-    def reset(self, latents: Tensor) -> None:
+    def reset(self, latents: torch.Tensor) -> None:
         self.log_threshold[latents] = 0
 
 
@@ -240,21 +239,21 @@ class Gated(Penalised):
 
     def __init__(self, n_latents: int, k: int, sparsity_weight: float | None = None) -> None:
         super().__init__(n_latents, k, sparsity_weight)
-        self.log_scale = nn.Parameter(torch.zeros(n_latents))
-        self.magnitude_bias = nn.Parameter(torch.zeros(n_latents))
+        self.log_scale = torch.nn.Parameter(torch.zeros(n_latents))
+        self.magnitude_bias = torch.nn.Parameter(torch.zeros(n_latents))
 
-    def codes(self, pre: Tensor, weights: Weights) -> SparseCodes:
+    def codes(self, pre: torch.Tensor, weights: Weights) -> SparseCodes:
         return from_dense(self.training_code(pre, weights))
 
-    def training_code(self, pre: Tensor, weights: Weights) -> Tensor:
+    def training_code(self, pre: torch.Tensor, weights: Weights) -> torch.Tensor:
         return gated(pre, weights.encoder_bias, self.log_scale, self.magnitude_bias)
 
-    def penalty(self, pre: Tensor, x: Tensor, weights: Weights) -> Tensor:
+    def penalty(self, pre: torch.Tensor, x: torch.Tensor, weights: Weights) -> torch.Tensor:
         gate = torch.relu(pre)
         error = gate @ weights.decoder.detach() + weights.decoder_bias.detach() - x
         return self.weight * math.sqrt(x.shape[1]) * gate.sum() + error.pow(2).sum()
 
-    def reset(self, latents: Tensor) -> None:
+    def reset(self, latents: torch.Tensor) -> None:
         self.log_scale[latents] = 0
         self.magnitude_bias[latents] = 0
 

@@ -11,28 +11,11 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from monosemy.core.files import atomic_path
 from monosemy.errors import InputError, reason
 from monosemy.functional.autoencoder import Weights
-from monosemy.sae.activations import Activation, BatchTopK, Gated, JumpReLU, ReLU, TopK
-from monosemy.sae.interop import (
-    Tensors,
-    assemble,
-    batch_top_k,
-    centred,
-    check_kind,
-    gated,
-    jump_relu,
-    plain,
-    read_json,
-    relu,
-    shift,
-    whole_number,
-    write_json,
-)
-from monosemy.sae.module import Autoencoder
+from monosemy.sae import activations, interop, module
 
 CONFIG, WEIGHTS = "config.json", ("ae.safetensors", "ae.pt")
 _UNTRAINED = -1.0
@@ -48,7 +31,7 @@ _CLASSES = (
 )
 
 
-def from_dictionary_learning(folder: Path) -> Autoencoder:
+def from_dictionary_learning(folder: Path) -> module.Autoencoder:
     """Read a folder that dictionary_learning wrote, by its ``dict_class``.
 
     AutoEncoder, AutoEncoderNew, AutoEncoderTopK, BatchTopKSAE, MatryoshkaBatchTopKSAE, JumpReluAutoEncoder and
@@ -57,68 +40,68 @@ def from_dictionary_learning(folder: Path) -> Autoencoder:
     Raises:
         InputError: a file is missing or damaged, contains more than tensors, or is of another class.
     """
-    config = read_json(folder / CONFIG)
+    config = interop.read_json(folder / CONFIG)
     trainer = config.get("trainer")
     settings: dict[str, Any] = trainer if isinstance(trainer, dict) else {}
-    kind = check_kind(settings.get("dict_class"), _CLASSES, "dict_class", folder / CONFIG)
+    kind = interop.check_kind(settings.get("dict_class"), _CLASSES, "dict_class", folder / CONFIG)
     path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if path is None:
         raise InputError(f"{folder} has none of {' and '.join(WEIGHTS)}; give the folder as it was saved.")
-    tensors = Tensors(_read_tensors(path), str(path))
+    tensors = interop.Tensors(_read_tensors(path), str(path))
     weights = (
         _matrix_weights(tensors)
         if kind in ("MatryoshkaBatchTopKSAE", "JumpReluAutoEncoder")
         else (_linear_weights(tensors, kind))
     )
     n_latents, widths = len(weights.encoder), None
-    activation: Activation
+    activation: activations.Activation
     match kind:
         case "AutoEncoder" | "AutoEncoderNew":
-            activation = relu(n_latents)
+            activation = interop.relu(n_latents)
         case "AutoEncoderTopK":
-            activation = TopK(n_latents, _k(tensors, settings))
+            activation = activations.TopK(n_latents, _k(tensors, settings))
         case "BatchTopKSAE":
-            activation = batch_top_k(n_latents, _k(tensors, settings), tensors.take("threshold"))
+            activation = interop.batch_top_k(n_latents, _k(tensors, settings), tensors.take("threshold"))
         case "MatryoshkaBatchTopKSAE":
-            activation = batch_top_k(n_latents, _k(tensors, settings), tensors.take("threshold"))
+            activation = interop.batch_top_k(n_latents, _k(tensors, settings), tensors.take("threshold"))
             widths = list(accumulate(int(size) for size in tensors.take("group_sizes", None)))
         case "JumpReluAutoEncoder":
-            activation = jump_relu(tensors.take("threshold", n_latents))
+            activation = interop.jump_relu(tensors.take("threshold", n_latents))
         case _:
-            activation = gated(tensors.take("r_mag", n_latents), tensors.take("mag_bias", n_latents))
+            activation = interop.gated(tensors.take("r_mag", n_latents), tensors.take("mag_bias", n_latents))
     if kind in ("AutoEncoderNew", "JumpReluAutoEncoder"):  # these do not subtract b from the inputs
-        weights = centred(weights, activation)
-    return assemble(weights, activation, widths)
+        weights = interop.centred(weights, activation)
+    return interop.assemble(weights, activation, widths)
 
 
-def to_dictionary_learning(model: Autoencoder, folder: Path) -> None:
+def to_dictionary_learning(model: module.Autoencoder, folder: Path) -> None:
     """Write ``ae.pt`` and ``config.json``, which dictionary_learning loads by ``utils.load_dictionary``.
 
     Codes and reconstructions are those of the model, to rounding; its scale is folded into the weights. For ReLU the
     library then brings decoder rows to length 1 and latents to the scale that goes with it.
     """
-    weights = plain(model)
+    weights = interop.plain(model)
     activation = model.activation
     settings: dict[str, Any] = {"activation_dim": model.n_inputs, "dict_size": model.n_latents}
     match activation:
-        case ReLU():
+        case activations.ReLU():
             kind = "AutoEncoder"
             tensors = _linear(weights) | {"bias": weights.decoder_bias}
-        case TopK():
+        case activations.TopK():
             kind = "AutoEncoderTopK"
             tensors = _selecting(_linear(weights), weights, activation.k, torch.tensor(_UNTRAINED))
-        case BatchTopK() if len(model.widths) == 1:
+        case activations.BatchTopK() if len(model.widths) == 1:
             kind = "BatchTopKSAE"
             tensors = _selecting(_linear(weights), weights, activation.k, activation.threshold)
-        case BatchTopK():
+        case activations.BatchTopK():
             kind = "MatryoshkaBatchTopKSAE"
             tensors = _selecting(_matrices(weights), weights, activation.k, activation.threshold)
             tensors["group_sizes"] = torch.tensor([b - a for a, b in pairwise((0, *model.widths))])
-        case JumpReLU():
+        case activations.JumpReLU():
             kind = "JumpReluAutoEncoder"
-            unshifted = weights._replace(encoder_bias=weights.encoder_bias - shift(weights))
+            unshifted = weights._replace(encoder_bias=weights.encoder_bias - interop.shift(weights))
             tensors = _matrices(unshifted) | {"b_dec": weights.decoder_bias, "threshold": activation.threshold}
-        case Gated():
+        case activations.Gated():
             kind = "GatedAutoEncoder"
             tensors = {
                 "decoder_bias": weights.decoder_bias,
@@ -132,14 +115,14 @@ def to_dictionary_learning(model: Autoencoder, folder: Path) -> None:
             raise InputError(
                 f"dictionary_learning has no layout for the activation {activation.name!r}; save the model as it is."
             )
-    if isinstance(activation, TopK | BatchTopK):
+    if isinstance(activation, activations.TopK | activations.BatchTopK):
         settings["k"] = activation.k
     with atomic_path(folder / WEIGHTS[1]) as temporary:
         torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
-    write_json(folder / CONFIG, {"trainer": {"dict_class": kind} | settings})
+    interop.write_json(folder / CONFIG, {"trainer": {"dict_class": kind} | settings})
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Return the tensors of a file by name; other contents are refused, and nothing is executed."""
     try:
         tensors: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
@@ -149,7 +132,10 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} cannot be read as tensors ({why}); give the weights as a .safetensors file."
         ) from error
     sound = isinstance(tensors, dict) and all(
-        isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
+        isinstance(name, str)
+        and isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and not value.is_quantized
         for name, value in tensors.items()
     )
     if not sound:
@@ -159,7 +145,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     return dict(tensors)
 
 
-def _linear(weights: Weights) -> dict[str, Tensor]:
+def _linear(weights: Weights) -> dict[str, torch.Tensor]:
     """Return the tensors of the library's classes with linear layers."""
     return {
         "encoder.weight": weights.encoder,
@@ -168,17 +154,19 @@ def _linear(weights: Weights) -> dict[str, Tensor]:
     }
 
 
-def _matrices(weights: Weights) -> dict[str, Tensor]:
+def _matrices(weights: Weights) -> dict[str, torch.Tensor]:
     """Return the tensors of its classes with plain matrices."""
     return {"W_enc": weights.encoder.T, "b_enc": weights.encoder_bias, "W_dec": weights.decoder}
 
 
-def _selecting(parts: dict[str, Tensor], weights: Weights, k: int, threshold: Tensor) -> dict[str, Tensor]:
+def _selecting(
+    parts: dict[str, torch.Tensor], weights: Weights, k: int, threshold: torch.Tensor
+) -> dict[str, torch.Tensor]:
     more = {"b_dec": weights.decoder_bias, "k": torch.tensor(k, dtype=torch.int32), "threshold": threshold.float()}
     return parts | more
 
 
-def _linear_weights(tensors: Tensors, kind: str) -> Weights:
+def _linear_weights(tensors: interop.Tensors, kind: str) -> Weights:
     decoder_bias = {"AutoEncoder": "bias", "AutoEncoderNew": "decoder.bias", "GatedAutoEncoder": "decoder_bias"}
     encoder = tensors.take("encoder.weight", None, None)
     n_latents, n_inputs = encoder.shape
@@ -190,7 +178,7 @@ def _linear_weights(tensors: Tensors, kind: str) -> Weights:
     )
 
 
-def _matrix_weights(tensors: Tensors) -> Weights:
+def _matrix_weights(tensors: interop.Tensors) -> Weights:
     decoder = tensors.take("W_dec", None, None)
     n_latents, n_inputs = decoder.shape
     return Weights(
@@ -201,7 +189,7 @@ def _matrix_weights(tensors: Tensors) -> Weights:
     )
 
 
-def _k(tensors: Tensors, settings: dict[str, Any]) -> int:
+def _k(tensors: interop.Tensors, settings: dict[str, Any]) -> int:
     """Return k of the weights, or of the configuration where older weights have none."""
     k = float(tensors.take("k")) if "k" in tensors.tensors else settings.get("k")
-    return whole_number(k, "k", tensors.where)
+    return interop.whole_number(k, "k", tensors.where)

@@ -6,20 +6,16 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from monosemy.core.console import OnLoss
-from monosemy.core.distributed import SINGLE_PROCESS, Processes
+from monosemy.core import console, distributed
 from monosemy.errors import InputError
+from monosemy.functional.autoencoder import explained_variance
 from monosemy.functional.codes import SparseCodes, stack_codes, to_csr, to_dense
-from monosemy.functional.reconstruction import explained_variance
-from monosemy.sae.activations import ACTIVATIONS, TopK
+from monosemy.sae import activations, module, training
 from monosemy.sae.config import ActivationName, Center, Dead
-from monosemy.sae.module import Autoencoder, initialise
-from monosemy.sae.training import Trainer, TrainingConfig, train
 
 _CHUNK = 4096
 """Rows encoded at once: bounds the (rows, n_latents) matrix in memory."""
@@ -33,9 +29,9 @@ class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     center: Center
     output: Literal["dense", "sparse"]
     random_state: int | np.random.RandomState | None
-    autoencoder_: Autoencoder
+    autoencoder_: module.Autoencoder
 
-    def _make(self, n_inputs: int) -> Autoencoder:
+    def _make(self, n_inputs: int) -> module.Autoencoder:
         """Return an autoencoder by the arguments."""
         raise NotImplementedError
 
@@ -49,11 +45,11 @@ class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         rng = torch.Generator().manual_seed(int(seed))
         model = self._make(z.shape[1])
-        initialise(model, z, rng, self.center)
+        module.initialise(model, z, rng, self.center)
         self.autoencoder_ = model
         return rng
 
-    def _checked(self, X: ArrayLike, *, first: bool) -> torch.Tensor:
+    def _checked(self, X: np.typing.ArrayLike, *, first: bool) -> torch.Tensor:
         """Return a copy of the inputs as a tensor, (N, D) float32."""
         checked = validate_data(self, X, dtype=np.float32, order="C", copy=True, reset=first, ensure_all_finite=False)
         bad = np.flatnonzero(~np.isfinite(checked).all(axis=1))
@@ -70,13 +66,13 @@ class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _n_features_out(self) -> int:
         return self.n_latents
 
-    def encode(self, X: ArrayLike) -> SparseCodes:
+    def encode(self, X: np.typing.ArrayLike) -> SparseCodes:
         """Return codes as :class:`monosemy.functional.SparseCodes` of tensors."""
         check_is_fitted(self, "autoencoder_")
         z = self._checked(X, first=False)
         return stack_codes([self.autoencoder_.encode(rows) for rows in z.split(_CHUNK)])
 
-    def transform(self, X: ArrayLike) -> NDArray[np.float32] | sp.csr_array:
+    def transform(self, X: np.typing.ArrayLike) -> np.typing.NDArray[np.float32] | sp.csr_array:
         """Return codes (N, n_latents), as an array or, with ``output="sparse"``, as a CSR array."""
         codes = self.encode(X)
         return to_csr(codes) if self.output == "sparse" else to_dense(codes).numpy()
@@ -140,7 +136,7 @@ class SparseAutoencoder(_Dictionary):
         dead_after: int = 10_000,
         output: Literal["dense", "sparse"] = "dense",
         random_state: int | np.random.RandomState | None = None,
-        on_epoch: OnLoss | None = None,
+        on_epoch: console.OnLoss | None = None,
     ) -> None:
         self.n_latents = n_latents
         self.k = k
@@ -159,7 +155,7 @@ class SparseAutoencoder(_Dictionary):
         self.random_state = random_state
         self.on_epoch = on_epoch
 
-    def _make(self, n_inputs: int) -> Autoencoder:
+    def _make(self, n_inputs: int) -> module.Autoencoder:
         if self.activation not in get_args(ActivationName):
             names = ", ".join(map(repr, get_args(ActivationName)))
             raise InputError(f"activation={self.activation!r} is unknown; choose one of {names}.")
@@ -177,12 +173,12 @@ class SparseAutoencoder(_Dictionary):
             )
         if self.activation == "matryoshka" and widths is None:
             widths = sorted({max(1, self.n_latents // part) for part in (16, 8, 4, 2, 1)})
-        kind = ACTIVATIONS["batchtopk" if self.activation == "matryoshka" else self.activation]
+        kind = activations.ACTIVATIONS["batchtopk" if self.activation == "matryoshka" else self.activation]
         settings = {} if selecting else {"sparsity_weight": self.sparsity_weight}
-        return Autoencoder(n_inputs, self.n_latents, kind(self.n_latents, self.k, **settings), widths)
+        return module.Autoencoder(n_inputs, self.n_latents, kind(self.n_latents, self.k, **settings), widths)
 
-    def _config(self) -> TrainingConfig:
-        return TrainingConfig(
+    def _config(self) -> training.TrainingConfig:
+        return training.TrainingConfig(
             batch_size=self.batch_size,
             lr=self.lr,
             dead=self.dead,
@@ -191,16 +187,22 @@ class SparseAutoencoder(_Dictionary):
             mono_weight=self.mono_weight,
         )
 
-    def fit(self, X: ArrayLike, y: object = None) -> Self:
+    def fit(self, X: np.typing.ArrayLike, y: object = None) -> Self:
         """Train on embeddings (N, D); ``y`` is ignored."""
         config = self._config()
         z = self._checked(X, first=True)
         rng = self._start(z)
-        self.losses_ = train(self.autoencoder_, z, config, rng, n_epochs=self.n_epochs, on_epoch=self.on_epoch)
+        self.losses_ = training.train(self.autoencoder_, z, config, rng, n_epochs=self.n_epochs, on_epoch=self.on_epoch)
         self.__dict__.pop("trainer_", None)  # its learning rate has run out
         return self
 
-    def begin(self, sample: ArrayLike, *, steps: int | None = None, processes: Processes = SINGLE_PROCESS) -> Trainer:
+    def begin(
+        self,
+        sample: np.typing.ArrayLike,
+        *,
+        steps: int | None = None,
+        processes: distributed.Processes = distributed.SINGLE_PROCESS,
+    ) -> training.Trainer:
         """Set up ``autoencoder_`` from a sample of the embeddings, and return its trainer before the first step.
 
         Args:
@@ -212,9 +214,9 @@ class SparseAutoencoder(_Dictionary):
         self.losses_ = []
         self.__dict__.pop("trainer_", None)
         self.autoencoder_.to(processes.device)
-        return Trainer(self.autoencoder_, config, rng, steps=steps, processes=processes)
+        return training.Trainer(self.autoencoder_, config, rng, steps=steps, processes=processes)
 
-    def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
+    def partial_fit(self, X: np.typing.ArrayLike, y: object = None) -> Self:
         """Train for one pass over further embeddings (N, D) at a constant learning rate; ``y`` is ignored.
 
         The first call sets the scale and the bias from its embeddings, so give it a good sample. After ``fit``,
@@ -229,18 +231,18 @@ class SparseAutoencoder(_Dictionary):
                 self.losses_ = []
             else:
                 rng = torch.Generator().manual_seed(int(check_random_state(self.random_state).randint(2**31 - 1)))
-            self.trainer_ = Trainer(self.autoencoder_, config, rng)
+            self.trainer_ = training.Trainer(self.autoencoder_, config, rng)
         self.losses_.append(self.trainer_.epoch(self.autoencoder_.scaled(z)))
         return self
 
-    def inverse_transform(self, codes: NDArray[np.floating] | sp.csr_array) -> NDArray[np.float32]:
+    def inverse_transform(self, codes: np.typing.NDArray[np.floating] | sp.csr_array) -> np.typing.NDArray[np.float32]:
         """Return reconstructions (N, D) of codes (N, n_latents)."""
         check_is_fitted(self, "autoencoder_")
         weights = self.autoencoder_.weights
         scale = float(self.autoencoder_.scale)
         return np.asarray((codes @ weights.decoder.numpy() + weights.decoder_bias.numpy()) * scale, dtype=np.float32)
 
-    def score(self, X: ArrayLike, y: object = None) -> float:
+    def score(self, X: np.typing.ArrayLike, y: object = None) -> float:
         """Return the explained variance of the reconstruction: 1 is perfect, 0 is no better than the mean."""
         codes = self.encode(X)
         return explained_variance(self.autoencoder_.decode(codes), self._checked(X, first=False))
@@ -269,10 +271,10 @@ class RandomDictionary(_Dictionary):
         self.output = output
         self.random_state = random_state
 
-    def _make(self, n_inputs: int) -> Autoencoder:
-        return Autoencoder(n_inputs, self.n_latents, TopK(self.n_latents, self.k))
+    def _make(self, n_inputs: int) -> module.Autoencoder:
+        return module.Autoencoder(n_inputs, self.n_latents, activations.TopK(self.n_latents, self.k))
 
-    def fit(self, X: ArrayLike, y: object = None) -> Self:
+    def fit(self, X: np.typing.ArrayLike, y: object = None) -> Self:
         """Take centre and scale from embeddings (N, D); ``y`` is ignored."""
         self._start(self._checked(X, first=True))
         return self

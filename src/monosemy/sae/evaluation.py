@@ -7,18 +7,14 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 
 from monosemy.core.console import OnCount
 from monosemy.data.row_stream import RowStream
 from monosemy.errors import InputError
+from monosemy.functional import consistency, geometry
 from monosemy.functional.codes import to_csr
-from monosemy.functional.consistency import Codes
-from monosemy.functional.geometry import Orthogonality, orthogonality_error
-from monosemy.metrics.dimensions import format_metrics
-from monosemy.metrics.measurement import MAX_DIMENSIONS, RunningMetrics, probed_rows, recovered_accuracies
-from monosemy.sae.activations import Selecting
-from monosemy.sae.module import Autoencoder
+from monosemy.metrics import dimensions, measurement
+from monosemy.sae import activations, module
 
 _BLOCK = 2**24
 """Pre-activations in memory at a time."""
@@ -43,7 +39,7 @@ class ModelEvaluation:
 
     def __repr__(self) -> str:
         k = "" if self.k is None else f", k={self.k}"
-        return f"{self.activation} autoencoder, {self.n_latents} latents{k}\n{format_metrics(self.metrics)}"
+        return f"{self.activation} autoencoder, {self.n_latents} latents{k}\n{dimensions.format_metrics(self.metrics)}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,13 +61,15 @@ class Evaluation:
 class _Model:
     """A model with its running metrics."""
 
-    def __init__(self, model: Autoencoder, n_classes: int) -> None:
+    def __init__(self, model: module.Autoencoder, n_classes: int) -> None:
         self.model = model
-        self.state = RunningMetrics(n_classes, rank=model.n_latents <= MAX_DIMENSIONS)
-        self.probed: list[Codes] = []
+        self.state = measurement.RunningMetrics(n_classes, rank=model.n_latents <= measurement.MAX_DIMENSIONS)
+        self.probed: list[consistency.Codes] = []
         """Codes of the rows that probes are trained on."""
 
-    def update(self, rows: torch.Tensor, labels: NDArray[np.int64] | None, probed: NDArray[np.int64]) -> None:
+    def update(
+        self, rows: torch.Tensor, labels: np.typing.NDArray[np.int64] | None, probed: np.typing.NDArray[np.int64]
+    ) -> None:
         codes = self.model.encode(rows)
         decoded = self.model.decode(codes)
         csr = to_csr(codes)
@@ -81,9 +79,9 @@ class _Model:
 
 
 def evaluate(
-    models: Mapping[str, Autoencoder],
+    models: Mapping[str, module.Autoencoder],
     stream: RowStream,
-    labels: NDArray[np.int64] | None = None,
+    labels: np.typing.NDArray[np.int64] | None = None,
     class_names: tuple[str, ...] = (),
     on_rows: OnCount | None = None,
 ) -> Evaluation:
@@ -104,7 +102,7 @@ def evaluate(
         if stream.length is not None and stream.length != len(labels):
             raise InputError(f"{stream.name} has {stream.length} rows but {len(labels)} labels; give one for each.")
     states = {name: _Model(model, 0 if labels is None else len(class_names)) for name, model in models.items()}
-    probed = np.empty(0, dtype=np.int64) if labels is None else probed_rows(len(labels))
+    probed = np.empty(0, dtype=np.int64) if labels is None else measurement.probed_rows(len(labels))
     step = rows_at_a_time(models)
     reader, n, embeddings = stream.open(), 0, []
     while len(rows := reader.read(step)):
@@ -126,13 +124,15 @@ def evaluate(
     evaluations = {name: _evaluation(state) for name, state in states.items()}
     if labels is not None:
         codes = [sp.vstack(state.probed, format="csr") for state in states.values()]
-        accuracies = recovered_accuracies(codes, np.concatenate(embeddings), labels[probed], len(class_names))
+        accuracies = measurement.recovered_accuracies(
+            codes, np.concatenate(embeddings), labels[probed], len(class_names)
+        )
         for one, accuracy in zip(evaluations.values(), accuracies, strict=True):
             one.metrics.update(accuracy.metrics())
     return Evaluation(stream.name, n, () if labels is None else class_names, evaluations)
 
 
-def check_widths(models: Mapping[str, Autoencoder], stream: RowStream) -> None:
+def check_widths(models: Mapping[str, module.Autoencoder], stream: RowStream) -> None:
     """Check that every model takes the rows of the stream.
 
     Raises:
@@ -148,7 +148,7 @@ def check_widths(models: Mapping[str, Autoencoder], stream: RowStream) -> None:
             )
 
 
-def rows_at_a_time(models: Mapping[str, Autoencoder]) -> int:
+def rows_at_a_time(models: Mapping[str, module.Autoencoder]) -> int:
     """Return the number of rows for which the pre-activations of the widest model fit into the budget."""
     return max(1, min(_MAX_ROWS, _BLOCK // max(model.n_latents for model in models.values())))
 
@@ -158,15 +158,15 @@ def _evaluation(running: _Model) -> ModelEvaluation:
     metrics, parts = running.state.summary()
     angles = decoder_angles(model)
     metrics |= {"decoder_cosine": angles.mean, "decoder_cosine_rms": angles.rms, "decoder_cosine_max": angles.largest}
-    k = model.activation.k if isinstance(model.activation, Selecting) else None
+    k = model.activation.k if isinstance(model.activation, activations.Selecting) else None
     table = pd.concat(parts, ignore_index=True)
     return ModelEvaluation(model.activation.name, model.n_inputs, model.n_latents, k, metrics, table)
 
 
-def decoder_angles(model: Autoencoder) -> Orthogonality:
+def decoder_angles(model: module.Autoencoder) -> geometry.Orthogonality:
     """Return the orthogonality error of the decoder rows that have a direction; NaN above ``MAX_ANGLES`` latents."""
     rows = model.decoder.numpy()
     rows = rows[np.linalg.norm(rows, axis=1) > 0]
     if not 2 <= len(rows) <= MAX_ANGLES:
-        return Orthogonality(*(float("nan"),) * 4)
-    return orthogonality_error(rows)
+        return geometry.Orthogonality(*(float("nan"),) * 4)
+    return geometry.orthogonality_error(rows)

@@ -13,8 +13,7 @@ from typing import Any
 from monosemy import __version__
 from monosemy.core.files import read_metadata, write_text
 from monosemy.errors import InputError, needs_extra, reason
-from monosemy.sae import dictionary_learning, saelens
-from monosemy.sae.module import FORMAT, Autoencoder
+from monosemy.sae import dictionary_learning, module, saelens
 
 MODEL_FILE, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 _TITLES = {
@@ -29,7 +28,7 @@ _READ = ("*.safetensors", "*.json", "ae.pt")
 """Files of a model; no others are downloaded."""
 
 
-def load_autoencoder(path: str | Path) -> Autoencoder:
+def load_autoencoder(path: str | Path) -> module.Autoencoder:
     """Load a model of monosemy, SAELens or dictionary_learning, recognised by the names of its files.
 
     Args:
@@ -59,7 +58,7 @@ def load_autoencoder(path: str | Path) -> Autoencoder:
             names = ", ".join(model.name for model in models)
             raise InputError(f"{path} contains {len(models)} sparse autoencoders ({names}); name one.")
         if models:
-            return Autoencoder.load(models[0])
+            return module.Autoencoder.load(models[0])
         raise InputError(
             f"{path} does not contain a sparse autoencoder; give a folder with a .safetensors file of monosemy, with "
             f"{saelens.CONFIG} and {saelens.WEIGHTS} (SAELens), or with {dictionary_learning.CONFIG} and "
@@ -70,7 +69,7 @@ def load_autoencoder(path: str | Path) -> Autoencoder:
             f"{path} is not a sparse autoencoder that can be read; give a .safetensors file of monosemy, or a folder "
             f"of SAELens or dictionary_learning."
         )
-    return Autoencoder.load(path)
+    return module.Autoencoder.load(path)
 
 
 def own_models(folder: Path) -> list[Path]:
@@ -79,12 +78,14 @@ def own_models(folder: Path) -> list[Path]:
     models = []
     for path in sorted(folder.glob("*.safetensors")):
         with suppress(InputError):
-            read_metadata(path, FORMAT)
+            read_metadata(path, module.FORMAT)
             models.append(path)
     return models
 
 
-def save_pretrained(model: Autoencoder, folder: str | Path, *, metrics: Mapping[str, float] | None = None) -> None:
+def save_pretrained(
+    model: module.Autoencoder, folder: str | Path, *, metrics: Mapping[str, float] | None = None
+) -> None:
     """Write model.safetensors, config.json and a model card, README.md, into a folder, which is made if missing.
 
     Args:
@@ -97,7 +98,7 @@ def save_pretrained(model: Autoencoder, folder: str | Path, *, metrics: Mapping[
 
 
 def push_to_hub(
-    model: Autoencoder,
+    model: module.Autoencoder,
     repo_id: str,
     *,
     metrics: Mapping[str, float] | None = None,
@@ -132,7 +133,7 @@ def push_to_hub(
 
 def from_pretrained(
     source: str | Path, *, subfolder: str | None = None, revision: str | None = None, token: str | None = None
-) -> Autoencoder:
+) -> module.Autoencoder:
     """Load the model of a folder, or of a repository of the hub; downloads are cached.
 
     Layouts of SAELens and dictionary_learning are read as well, see :func:`load_autoencoder`.
@@ -162,7 +163,7 @@ def from_pretrained(
     return load_autoencoder(Path(folder) if subfolder is None else Path(folder) / subfolder)
 
 
-def model_card(model: Autoencoder, metrics: Mapping[str, float]) -> str:
+def model_card(model: module.Autoencoder, metrics: Mapping[str, float]) -> str:
     """Return the model card as the hub's Markdown: model, loading, settings, metrics."""
     prefixes = "" if len(model.widths) == 1 else f" Its prefixes {list(model.widths)} reconstruct by themselves."
     lines = [
@@ -203,7 +204,7 @@ def _table(values: Mapping[str, Any]) -> list[str]:
     return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in values.items())]
 
 
-def _configuration(model: Autoencoder) -> dict[str, Any]:
+def _configuration(model: module.Autoencoder) -> dict[str, Any]:
     """Return the configuration for people and other programs; models are loaded from their weights' file alone."""
     return {
         "model_type": "sparse-autoencoder",

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from monosemy.core.files import write_text
 from monosemy.errors import InputError, reason
 from monosemy.functional.autoencoder import Weights
-from monosemy.sae.activations import Activation, BatchTopK, Gated, JumpReLU, ReLU
-from monosemy.sae.module import Autoencoder
+from monosemy.sae import activations, module
 
 MIN_THRESHOLD = 1e-30
 """Replaces thresholds <= 0, which select all positive entries: thresholds here are exponentials, and this one does
@@ -31,10 +29,10 @@ class Tensors:
         where: name of the file in messages.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], where: str) -> None:
+    def __init__(self, tensors: Mapping[str, torch.Tensor], where: str) -> None:
         self.tensors, self.where = tensors, where
 
-    def take(self, name: str, *shape: int | None) -> Tensor:
+    def take(self, name: str, *shape: int | None) -> torch.Tensor:
         """Return a tensor in float32 of this shape; None stands for any size."""
         tensor = self.tensors.get(name)
         if tensor is None:
@@ -55,16 +53,18 @@ class Tensors:
         return tensor
 
 
-def assemble(weights: Weights, activation: Activation, widths: Sequence[int] | None = None) -> Autoencoder:
+def assemble(
+    weights: Weights, activation: activations.Activation, widths: Sequence[int] | None = None
+) -> module.Autoencoder:
     """Return the autoencoder of plain weights; its scale is 1, and decoder rows keep their length."""
     n_latents, n_inputs = weights.encoder.shape
-    model = Autoencoder(n_inputs, n_latents, activation, widths)
+    model = module.Autoencoder(n_inputs, n_latents, activation, widths)
     for parameter, value in zip(model.weights, weights, strict=True):
         parameter.copy_(value)
     return model
 
 
-def plain(model: Autoencoder) -> Weights:
+def plain(model: module.Autoencoder) -> Weights:
     """Return weights for unscaled inputs that equal the model on scaled ones."""
     weights, scale = model.weights, model.scale
     return Weights(
@@ -75,42 +75,42 @@ def plain(model: Autoencoder) -> Weights:
     )
 
 
-def shift(weights: Weights) -> Tensor:
+def shift(weights: Weights) -> torch.Tensor:
     """Return W_e b, (M,), by which the encoder bias differs between inputs z and inputs z - b."""
     return (weights.encoder.double() @ weights.decoder_bias.double()).float()
 
 
 @torch.no_grad()
-def centred(weights: Weights, activation: Activation) -> Weights:
+def centred(weights: Weights, activation: activations.Activation) -> Weights:
     """Return weights for inputs z - b with the same pre-activations as these for inputs z."""
     moved = shift(weights)
-    if isinstance(activation, Gated):  # its magnitude path does not use the encoder's bias
+    if isinstance(activation, activations.Gated):  # its magnitude path does not use the encoder's bias
         activation.magnitude_bias.add_(activation.log_scale.exp() * moved)
     return weights._replace(encoder_bias=weights.encoder_bias + moved)
 
 
-def relu(n_latents: int) -> ReLU:
+def relu(n_latents: int) -> activations.ReLU:
     """Return the activation; its penalty matters in training only."""
-    return ReLU(n_latents, n_latents, sparsity_weight=ReLU.start_weight)
+    return activations.ReLU(n_latents, n_latents, sparsity_weight=activations.ReLU.start_weight)
 
 
-def batch_top_k(n_latents: int, k: int, threshold: Tensor) -> BatchTopK:
+def batch_top_k(n_latents: int, k: int, threshold: torch.Tensor) -> activations.BatchTopK:
     """Return the activation with a threshold, a scalar."""
-    activation = BatchTopK(n_latents, k)
+    activation = activations.BatchTopK(n_latents, k)
     activation.threshold.copy_(threshold)
     return activation
 
 
-def jump_relu(threshold: Tensor) -> JumpReLU:
+def jump_relu(threshold: torch.Tensor) -> activations.JumpReLU:
     """Return the activation with thresholds (M,)."""
-    activation = JumpReLU(len(threshold), len(threshold), sparsity_weight=JumpReLU.start_weight)
+    activation = activations.JumpReLU(len(threshold), len(threshold), sparsity_weight=activations.JumpReLU.start_weight)
     activation.set_threshold(threshold.clamp(min=MIN_THRESHOLD))
     return activation
 
 
-def gated(log_scale: Tensor, magnitude_bias: Tensor) -> Gated:
+def gated(log_scale: torch.Tensor, magnitude_bias: torch.Tensor) -> activations.Gated:
     """Return the activation with the weights of its magnitude path, both (M,)."""
-    activation = Gated(len(log_scale), len(log_scale), sparsity_weight=Gated.start_weight)
+    activation = activations.Gated(len(log_scale), len(log_scale), sparsity_weight=activations.Gated.start_weight)
     with torch.no_grad():
         activation.log_scale.copy_(log_scale)
         activation.magnitude_bias.copy_(magnitude_bias)

@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any, Self, get_args
 
 import torch
-from torch import Tensor, nn
 
 from monosemy.core.files import read_model_file, write_model_file
 from monosemy.errors import InputError, reason
 from monosemy.functional.autoencoder import Weights, decode, geometric_median, pre_activations
 from monosemy.functional.codes import SparseCodes
-from monosemy.sae.activations import ACTIVATIONS, Activation
-from monosemy.sae.config import Center
+from monosemy.sae import activations, config
 
 FORMAT = "monosemy.sparse-autoencoder.v1"
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(torch.nn.Module):
     """code = activation(W_e (x - b) + c) with x = z / scale; reconstruction z' = scale (W_d code + b).
 
     The scale is part of the model, so that inputs are treated alike in training, probing and reuse. Decoder rows have
@@ -32,10 +30,10 @@ class Autoencoder(nn.Module):
             (Matryoshka). None for the ordinary autoencoder.
     """
 
-    scale: Tensor
+    scale: torch.Tensor
 
     def __init__(
-        self, n_inputs: int, n_latents: int, activation: Activation, widths: Sequence[int] | None = None
+        self, n_inputs: int, n_latents: int, activation: activations.Activation, widths: Sequence[int] | None = None
     ) -> None:
         super().__init__()
         if n_inputs < 1:
@@ -46,10 +44,10 @@ class Autoencoder(nn.Module):
                 f"widths={self.widths} do not rise from above 0 to n_latents={n_latents}; give prefixes such as "
                 f"({max(1, n_latents // 2)}, {n_latents})."
             )
-        self.encoder = nn.Parameter(torch.zeros(n_latents, n_inputs))
-        self.encoder_bias = nn.Parameter(torch.zeros(n_latents))
-        self.decoder = nn.Parameter(torch.zeros(n_latents, n_inputs))
-        self.decoder_bias = nn.Parameter(torch.zeros(n_inputs))
+        self.encoder = torch.nn.Parameter(torch.zeros(n_latents, n_inputs))
+        self.encoder_bias = torch.nn.Parameter(torch.zeros(n_latents))
+        self.decoder = torch.nn.Parameter(torch.zeros(n_latents, n_inputs))
+        self.decoder_bias = torch.nn.Parameter(torch.zeros(n_inputs))
         self.register_buffer("scale", torch.ones(()))
         self.activation = activation
         self.requires_grad_(False)  # training asks for gradients itself, and elsewhere none are wanted
@@ -66,7 +64,7 @@ class Autoencoder(nn.Module):
     def weights(self) -> Weights:
         return Weights(self.encoder, self.encoder_bias, self.decoder, self.decoder_bias)
 
-    def scaled(self, z: Tensor) -> Tensor:
+    def scaled(self, z: torch.Tensor) -> torch.Tensor:
         """Return x of inputs z (N, D), in the module's precision."""
         if z.ndim != 2 or z.shape[1] != self.n_inputs:
             raise InputError(
@@ -74,15 +72,15 @@ class Autoencoder(nn.Module):
             )
         return z.to(self.scale.dtype) / self.scale
 
-    def encode(self, z: Tensor) -> SparseCodes:
+    def encode(self, z: torch.Tensor) -> SparseCodes:
         """Return the codes of inputs (N, D) on their original scale."""
         return self.activation.codes(pre_activations(self.weights, self.scaled(z)), self.weights)
 
-    def decode(self, codes: SparseCodes) -> Tensor:
+    def decode(self, codes: SparseCodes) -> torch.Tensor:
         """Return reconstructions (N, D) on the original scale."""
         return decode(self.weights, codes) * self.scale
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Return reconstructions (N, D) of inputs (N, D)."""
         return self.decode(self.encode(z))
 
@@ -109,15 +107,15 @@ class Autoencoder(nn.Module):
         return model
 
     @classmethod
-    def _from_file(cls, metadata: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+    def _from_file(cls, metadata: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Self:
         n_latents, n_inputs = tensors["encoder"].shape
         if 0 in (n_latents, n_inputs):
             raise InputError(f"its encoder has the shape {n_latents} x {n_inputs}")  # of any length, and no bytes
-        activation = ACTIVATIONS[metadata["activation"]](n_latents, **metadata["settings"])
+        activation = activations.ACTIVATIONS[metadata["activation"]](n_latents, **metadata["settings"])
         return cls(n_inputs, n_latents, activation, metadata["widths"])
 
 
-def initialise(model: Autoencoder, z: Tensor, rng: torch.Generator, center: Center = "median") -> None:
+def initialise(model: Autoencoder, z: torch.Tensor, rng: torch.Generator, center: config.Center = "median") -> None:
     """Set the scale to unit variance a dimension, the bias to the centre, decoder rows to random ones of length 1, and
     the encoder to the decoder.
 
@@ -127,7 +125,7 @@ def initialise(model: Autoencoder, z: Tensor, rng: torch.Generator, center: Cent
 
     Source: Bricken et al., "Towards monosemanticity" (2023); Gao et al. (arXiv 2406.04093), appendix A.1.
     """
-    if center not in get_args(Center):
+    if center not in get_args(config.Center):
         raise InputError(f"center={center!r} is unknown; choose 'median' or 'mean'.")
     mean = z.mean(dim=0)
     variance = (z - mean).pow(2).sum(dim=1).mean() / z.shape[1]
@@ -135,7 +133,7 @@ def initialise(model: Autoencoder, z: Tensor, rng: torch.Generator, center: Cent
         warnings.warn("All inputs are equal; the autoencoder can only learn their one value.", stacklevel=2)
     model.scale.copy_(variance.sqrt() if variance > 0 else torch.ones(()))
     rows = torch.randn(model.decoder.shape, generator=rng).to(model.decoder)
-    model.decoder.copy_(nn.functional.normalize(rows, dim=1))
+    model.decoder.copy_(torch.nn.functional.normalize(rows, dim=1))
     model.encoder.copy_(model.decoder)
     model.encoder_bias.zero_()
     model.decoder_bias.copy_((geometric_median(z) if center == "median" else mean) / model.scale)

@@ -15,7 +15,7 @@ from monosemy import __version__
 from monosemy.core.files import atomic_path
 from monosemy.errors import InputError, reason
 from monosemy.functional.autoencoder import Weights
-from monosemy.sae.activations import Activation, BatchTopK, Gated, JumpReLU, ReLU, TopK
+from monosemy.sae import activations, module
 from monosemy.sae.interop import (
     Tensors,
     assemble,
@@ -30,15 +30,11 @@ from monosemy.sae.interop import (
     whole_number,
     write_json,
 )
-from monosemy.sae.module import Autoencoder
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 _LAYOUT = "6.0.0"
 """The version of SAELens that brought the layout that is written."""
-_UNFOLDED = {
-    "expected_average_only_in": "a factor",
-    "covariance_whitening": "a whitening",
-}
+_UNFOLDED = {"expected_average_only_in": "a factor", "covariance_whitening": "a whitening"}
 """Ways to normalise that SAELens can fold into the weights."""
 _PER_ROW = ("layer_norm", "constant_norm_rescale")
 _ARCHITECTURES = ("standard", "topk", "batchtopk", "jumprelu", "gated", "matryoshka_batchtopk")
@@ -46,7 +42,7 @@ _RESCALED = ("topk", "batchtopk", "matryoshka_batchtopk")
 """Architectures that may scale activations by the length of their decoder row."""
 
 
-def from_saelens(folder: Path) -> Autoencoder:
+def from_saelens(folder: Path) -> module.Autoencoder:
     """Read a folder that SAELens wrote: standard, topk, batchtopk, jumprelu, gated or matryoshka_batchtopk.
 
     Configurations from before SAELens 6 are read as well. Heads of attention (``hook_z``) are expected side by side in
@@ -90,7 +86,7 @@ def from_saelens(folder: Path) -> Autoencoder:
     return assemble(weights, activation, widths)
 
 
-def to_saelens(model: Autoencoder, folder: Path) -> None:
+def to_saelens(model: module.Autoencoder, folder: Path) -> None:
     """Write ``cfg.json`` and ``sae_weights.safetensors``, which SAELens 6 loads by ``SAE.load_from_disk``.
 
     Codes and reconstructions are those of the model, to rounding; its scale is folded into the weights. As SAELens does
@@ -98,25 +94,21 @@ def to_saelens(model: Autoencoder, folder: Path) -> None:
     metadata only.
     """
     weights = plain(model)
-    tensors = {
-        "W_enc": weights.encoder.T.contiguous(),
-        "W_dec": weights.decoder,
-        "b_dec": weights.decoder_bias,
-    }
+    tensors = {"W_enc": weights.encoder.T.contiguous(), "W_dec": weights.decoder, "b_dec": weights.decoder_bias}
     activation, bias = model.activation, weights.encoder_bias
     more: dict[str, Any] = {}
     match activation:
-        case ReLU():
+        case activations.ReLU():
             architecture = "standard"
-        case TopK():
+        case activations.TopK():
             architecture, more = "topk", {"k": activation.k, "rescale_acts_by_decoder_norm": False}
-        case BatchTopK():
+        case activations.BatchTopK():
             architecture = "jumprelu"
             tensors["threshold"] = activation.threshold.expand(model.n_latents).clone()
-        case JumpReLU():
+        case activations.JumpReLU():
             architecture = "jumprelu"
             tensors["threshold"] = activation.threshold.detach()
-        case Gated():
+        case activations.Gated():
             architecture = "gated"
             tensors |= {
                 "b_gate": bias,
@@ -172,7 +164,7 @@ def _check_inputs(config: dict[str, Any], folder: Path) -> None:
 
 def _activation(
     architecture: str, tensors: Tensors, config: dict[str, Any], n_latents: int
-) -> tuple[Activation, list[int] | None]:
+) -> tuple[activations.Activation, list[int] | None]:
     """Return the activation of an architecture, and its prefix widths."""
     match architecture:
         case "standard":
@@ -183,7 +175,7 @@ def _activation(
                 )
             return relu(n_latents), None
         case "topk":
-            return TopK(n_latents, whole_number(config.get("k"), "k", tensors.where)), None
+            return activations.TopK(n_latents, whole_number(config.get("k"), "k", tensors.where)), None
         case "jumprelu":
             return jump_relu(tensors.take("threshold", n_latents)), None
         case "gated":

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from monosemy import __version__
-from monosemy.core.distributed import SINGLE_PROCESS, Processes
-from monosemy.core.files import read_model_file, write_model_file
+from monosemy.core import distributed, files
 from monosemy.data.row_stream import RowStream, State
 from monosemy.errors import InputError
-from monosemy.functional.reconstruction import explained_variance
+from monosemy.functional.autoencoder import explained_variance
 from monosemy.sae.estimators import SparseAutoencoder
 from monosemy.training.checkpoint import RunFolder
 
@@ -48,7 +46,7 @@ def train_on_stream(
     steps: int | None = None,
     folder: str | Path | None = None,
     minutes: float = math.inf,
-    processes: Processes = SINGLE_PROCESS,
+    processes: distributed.Processes = distributed.SINGLE_PROCESS,
     on_step: OnStep | None = None,
     on_log: OnLog | None = None,
 ) -> bool:
@@ -87,7 +85,7 @@ class _Work:
     stream: RowStream
     steps: int | None
     minutes: float
-    processes: Processes
+    processes: distributed.Processes
     on_step: OnStep | None
     on_log: OnLog | None
 
@@ -164,7 +162,7 @@ class _Run:
     def run(self) -> bool:
         work, processes = self.work, self.work.processes
         deadline, began = time.monotonic() + 60 * work.minutes, time.monotonic()
-        last: Tensor | None = None
+        last: torch.Tensor | None = None
         while work.n_steps is None or self.step < work.n_steps:
             rows = self._next_rows()
             if rows is None:
@@ -183,7 +181,7 @@ class _Run:
         self._finish()
         return True
 
-    def _next_rows(self) -> Tensor | None:
+    def _next_rows(self) -> torch.Tensor | None:
         """Return the local part of the next batch; None after the last pass.
 
         Where the stream fails, the state so far is saved first.
@@ -208,7 +206,7 @@ class _Run:
             raise InputError(f"{problem} {self._saved_state()}".rstrip())
         return rows
 
-    def _read_part(self) -> tuple[Tensor | None, str | None]:
+    def _read_part(self) -> tuple[torch.Tensor | None, str | None]:
         """Return the local rows of the next batch, None after the last whole batch; and the problem of any process."""
         work, processes = self.work, self.work.processes
         n_rows = work.batch // processes.world_size
@@ -225,7 +223,7 @@ class _Run:
             return None, problem or "Another process could not read its rows."
         return (None if worst else rows), None
 
-    def _step(self, rows: Tensor) -> None:
+    def _step(self, rows: torch.Tensor) -> None:
         rows = rows.to(self.work.processes.device)
         losses = []
         for name, trainer in zip(self.names, self.trainers, strict=True):
@@ -239,7 +237,7 @@ class _Run:
         if self.work.on_step is not None:
             self.work.on_step(self.step, self.work.n_steps, sum(losses) / len(losses))
 
-    def _batch_metrics(self, rows: Tensor) -> dict[str, float]:
+    def _batch_metrics(self, rows: torch.Tensor) -> dict[str, float]:
         """Return metrics of the autoencoders on the batch of the last step."""
         z = rows.to(self.work.processes.device)
         row: dict[str, float] = {}
@@ -250,7 +248,7 @@ class _Run:
             row[f"{name}/dead"] = float((trainer.silent_for > trainer.config.dead_after).float().mean())
         return row
 
-    def _log(self, rows: Tensor, began: float) -> float:
+    def _log(self, rows: torch.Tensor, began: float) -> float:
         """Log the progress, and return the time."""
         now = time.monotonic()
         rate = len(self.since_log) * self.work.batch / max(now - began, 1e-9)
@@ -276,21 +274,21 @@ class _Run:
 
     def _save(self, folder: RunFolder, place: tuple[int, State] | None = None) -> None:
         """Write a checkpoint; the position in the stream is by default that of its reader."""
-        tensors: dict[str, Tensor] = {}
+        tensors: dict[str, torch.Tensor] = {}
         for name, trainer in zip(self.names, self.trainers, strict=True):
             if not all(bool(torch.isfinite(parameter).all()) for parameter in trainer.parameters):
                 raise InputError(f"{name}: a weight became infinite or NaN; {folder.describe_checkpoint()}; lower lr.")
             tensors |= {f"{name}/{key}": value for key, value in trainer.state_dict().items()}
         epoch, reader = place or (self.epoch, self.reader.state())
         metadata = {"step": self.step, "epoch": epoch, "reader": reader}
-        write_model_file(folder.checkpoint, FORMAT, metadata, tensors)
+        files.write_model_file(folder.checkpoint, FORMAT, metadata, tensors)
         folder.mark_saved(self.step)
 
     def _restore(self, folder: RunFolder) -> None:
         path = folder.checkpoint
         if not path.exists():
             return
-        metadata, tensors = read_model_file(path, FORMAT)
+        metadata, tensors = files.read_model_file(path, FORMAT)
         try:
             for name, trainer in zip(self.names, self.trainers, strict=True):
                 state = {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}

@@ -6,37 +6,31 @@ from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
 import torch
-from torch import Tensor, nn
 
-from monosemy.core.console import OnLoss
-from monosemy.core.distributed import SINGLE_PROCESS, Processes, all_gather
+from monosemy.core import console, distributed
 from monosemy.errors import InputError
-from monosemy.functional.autoencoder import Terms, loss_and_gradient, pre_activations
+from monosemy.functional import autoencoder, monoscore, products
 from monosemy.functional.codes import SparseCodes, from_dense, to_dense, top_k
-from monosemy.functional.monoscore import batch_mono_score, mono_loss
-from monosemy.functional.products import sparse_from, sparse_pays
-from monosemy.functional.reconstruction import aux_k
-from monosemy.sae.activations import Selecting
+from monosemy.sae import activations, module
 from monosemy.sae.config import Dead
-from monosemy.sae.module import Autoencoder
 
 
 class Step(NamedTuple):
     """Loss, gradients and codes of a batch."""
 
     loss: float
-    gradients: Sequence[Tensor | None]
+    gradients: Sequence[torch.Tensor | None]
     """In the order of the model's parameters; None where the loss does not depend on one."""
     codes: SparseCodes
 
 
-def is_sparse(model: Autoencoder) -> bool:
+def is_sparse(model: module.Autoencoder) -> bool:
     """Return whether the closed form is used: the code is sparse by selection, and sparse enough for the device."""
     activation, device = model.activation, model.encoder.device
-    return isinstance(activation, Selecting) and sparse_pays(model.n_latents, activation.k, device)
+    return isinstance(activation, activations.Selecting) and products.sparse_pays(model.n_latents, activation.k, device)
 
 
-def loss_step(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:
+def loss_step(model: module.Autoencoder, x: torch.Tensor, dead: torch.Tensor, terms: autoencoder.Terms) -> Step:
     """Return loss and gradient of a batch, in closed form or by autograd.
 
     Args:
@@ -46,16 +40,16 @@ def loss_step(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step
     return sparse_step(model, x, dead, terms) if is_sparse(model) else dense_step(model, x, dead, terms)
 
 
-def sparse_step(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:
+def sparse_step(model: module.Autoencoder, x: torch.Tensor, dead: torch.Tensor, terms: autoencoder.Terms) -> Step:
     """Return loss and gradient in closed form; for activations that select."""
-    assert isinstance(model.activation, Selecting)
-    pre = pre_activations(model.weights, x)
+    assert isinstance(model.activation, activations.Selecting)
+    pre = autoencoder.pre_activations(model.weights, x)
     codes = model.activation.select(pre)
-    loss, gradient = loss_and_gradient(model.weights, x, pre, codes, dead, terms)
+    loss, gradient = autoencoder.loss_and_gradient(model.weights, x, pre, codes, dead, terms)
     return Step(loss, gradient, codes)
 
 
-def dense_step(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Step:
+def dense_step(model: module.Autoencoder, x: torch.Tensor, dead: torch.Tensor, terms: autoencoder.Terms) -> Step:
     """Return loss and gradient by autograd on dense matrices; for every activation."""
     parameters = list(model.parameters())
     model.requires_grad_(True)
@@ -68,7 +62,9 @@ def dense_step(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> Ste
     return Step(loss.item(), gradients, from_dense(code.detach()))
 
 
-def dense_loss(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> tuple[Tensor, Tensor]:
+def dense_loss(
+    model: module.Autoencoder, x: torch.Tensor, dead: torch.Tensor, terms: autoencoder.Terms
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the loss as :func:`monosemy.functional.autoencoder.loss_and_gradient` defines it, with the activation's
     penalty.
 
@@ -77,7 +73,7 @@ def dense_loss(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> tup
     Returns: the loss and the (B, M) code.
     """
     weights = model.weights
-    pre = pre_activations(weights, x)
+    pre = autoencoder.pre_activations(weights, x)
     code = model.activation.training_code(pre, weights)
     # Block by block, so that nothing is added up twice.
     energy = terms.total(x.pow(2).sum()).clamp(min=1e-30)
@@ -90,14 +86,14 @@ def dense_loss(model: Autoencoder, x: Tensor, dead: Tensor, terms: Terms) -> tup
         start = end
     loss = loss / energy
     if terms.mono_weight > 0:
-        loss = loss + terms.mono_weight * mono_loss(batch_mono_score(code, x))
+        loss = loss + terms.mono_weight * monoscore.mono_loss(monoscore.batch_mono_score(code, x))
     n_dead = int(dead.sum())
     if terms.aux_weight > 0 and n_dead > 0:
         among_dead = to_dense(top_k(pre[:, dead], min(terms.aux_latents, n_dead)))
         error = x - recon
         local = error.detach().pow(2).sum()
         fraction = local / terms.total(local).clamp(min=1e-30)
-        loss = loss + terms.aux_weight * fraction * aux_k(error, among_dead @ weights.decoder[dead])
+        loss = loss + terms.aux_weight * fraction * autoencoder.aux_k(error, among_dead @ weights.decoder[dead])
     return loss, code
 
 
@@ -148,12 +144,12 @@ class Trainer:
 
     def __init__(
         self,
-        model: Autoencoder,
+        model: module.Autoencoder,
         config: TrainingConfig,
         rng: torch.Generator,
         *,
         steps: int | None = None,
-        processes: Processes = SINGLE_PROCESS,
+        processes: distributed.Processes = distributed.SINGLE_PROCESS,
     ) -> None:
         self.model, self.config, self.rng, self.steps, self.processes = model, config, rng, steps, processes
         if processes.world_size > 1 and config.mono_weight > 0:
@@ -174,16 +170,16 @@ class Trainer:
         self.silent_for = torch.zeros(model.n_latents, dtype=torch.int64, device=model.encoder.device)
         self.done = 0
         self._since_resampling = 0
-        self._terms = Terms(
+        self._terms = autoencoder.Terms(
             model.widths,
             aux_latents=max(1, min(model.n_inputs // 2, model.n_latents)),
             aux_weight=config.aux_weight if self.dead == "aux" else 0.0,
-            aux_sparse_from=sparse_from(model.encoder.device),
+            aux_sparse_from=products.sparse_from(model.encoder.device),
             mono_weight=config.mono_weight,
             total=processes.sum,
         )
 
-    def step(self, x: Tensor) -> float:
+    def step(self, x: torch.Tensor) -> float:
         """Take a step on a batch (B, D), or the local part of it, scaled; return the loss of the whole batch.
 
         A loss that is not finite leaves the model unchanged.
@@ -213,7 +209,7 @@ class Trainer:
             self._resample_when_due(x)
         return loss
 
-    def epoch(self, x: Tensor) -> float:
+    def epoch(self, x: torch.Tensor) -> float:
         """Train for one pass over (N, D), scaled, in random order; return the mean loss. An incomplete batch is left
         out."""
         batch_size = min(self.config.batch_size, len(x))
@@ -229,14 +225,14 @@ class Trainer:
         whole = iter([total.view_as(grad) for total, grad in zip(sums, known, strict=True)])
         return Step(loss.item(), [None if grad is None else next(whole) for grad in local.gradients], local.codes)
 
-    def _fired(self, codes: SparseCodes) -> Tensor:
+    def _fired(self, codes: SparseCodes) -> torch.Tensor:
         """Return the latents that are active anywhere in the batch, as indices or a mask."""
         local = codes.indices[codes.values > 0]
         if self.processes.world_size == 1:
             return local
         return self.processes.sum(torch.zeros_like(self.silent_for).index_fill_(0, local, 1)) > 0
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """Return all that the next step depends on, as tensors."""
         state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for number, parameter in enumerate(self.parameters):
@@ -245,7 +241,7 @@ class Trainer:
         counts = torch.tensor([self.done, self._since_resampling])
         return state | {"silent_for": self.silent_for, "counts": counts, "rng": self.rng.get_state()}
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore a state of :meth:`state_dict`.
 
         Raises:
@@ -266,15 +262,15 @@ class Trainer:
             return 1.0
         return min(1.0, (self.done + 1) / max(1, self.steps // 20), 3 * (self.steps - self.done) / self.steps)
 
-    def _resample_when_due(self, x: Tensor) -> None:
+    def _resample_when_due(self, x: torch.Tensor) -> None:
         """Resample once every latent has had its chance to fire; not while the learning rate falls: no time is left."""
         self._since_resampling += len(x) * self.processes.world_size
         falling = self.steps is not None and 3 * self.done >= 2 * self.steps
         if self._since_resampling >= self.config.dead_after and not falling:
             self._since_resampling = 0
-            self._resample(all_gather(x) if self.processes.world_size > 1 else x)
+            self._resample(distributed.all_gather(x) if self.processes.world_size > 1 else x)
 
-    def _resample(self, x: Tensor) -> None:
+    def _resample(self, x: torch.Tensor) -> None:
         """Give dead latents the directions of samples that are badly reconstructed, drawn by their squared loss.
 
         Source: Bricken et al., "Towards monosemanticity" (2023), appendix on neuron resampling.
@@ -289,7 +285,7 @@ class Trainer:
             return
         dead = dead[:n_new]
         drawn = torch.multinomial(chances, n_new, generator=self.rng).to(x.device)
-        rows = nn.functional.normalize(centered[drawn], dim=1)
+        rows = torch.nn.functional.normalize(centered[drawn], dim=1)
         living = torch.ones(model.n_latents, dtype=torch.bool, device=x.device).index_fill(0, dead, False)
         length = model.encoder[living].norm(dim=1).mean() if living.any() else model.encoder.new_ones(())
         model.decoder[dead] = rows
@@ -303,18 +299,18 @@ class Trainer:
                     self.optimizer.state[parameter][moment][dead] = 0
 
 
-def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _below(prefix: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def train(
-    model: Autoencoder,
-    z: Tensor,
+    model: module.Autoencoder,
+    z: torch.Tensor,
     config: TrainingConfig,
     rng: torch.Generator,
     *,
     n_epochs: int,
-    on_epoch: OnLoss | None = None,
+    on_epoch: console.OnLoss | None = None,
 ) -> list[float]:
     """Train an initialised model in place and return the mean loss of each epoch.
 

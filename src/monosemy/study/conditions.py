@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monosemy.corruptions import common, inputs
 from monosemy.corruptions.labels import (
@@ -19,8 +18,7 @@ from monosemy.corruptions.labels import (
     pair_noise,
     symmetric_noise,
 )
-from monosemy.data.arrays import read_npy
-from monosemy.data.dataset import Images, Inputs, LabelledData, Split, unit_pixels
+from monosemy.data import arrays, dataset
 from monosemy.errors import InputError, reason
 from monosemy.seeding import numpy_rng
 from monosemy.study.scenarios import LabelPlan, ScenarioPlan
@@ -38,7 +36,7 @@ class Conditions:
     """The conditions of a plan on its data: all that noise depends on, read once."""
 
     plan: LabelPlan
-    matrix: NDArray[np.float64] | None = None
+    matrix: np.typing.NDArray[np.float64] | None = None
     """P(noisy | true) at rate 1, for noise of kind `matrix`."""
 
     @property
@@ -47,7 +45,7 @@ class Conditions:
         return self.plan.seed
 
 
-def conditions(plan: LabelPlan, data: LabelledData) -> Conditions:
+def conditions(plan: LabelPlan, data: dataset.LabelledData) -> Conditions:
     """Return the checked conditions of a plan.
 
     Raises:
@@ -76,11 +74,11 @@ def conditions(plan: LabelPlan, data: LabelledData) -> Conditions:
     return Conditions(plan, matrix)
 
 
-def _read_matrix(path: Path | None, n_classes: int) -> NDArray[np.float64]:
+def _read_matrix(path: Path | None, n_classes: int) -> np.typing.NDArray[np.float64]:
     if path is None:
         raise InputError("label_noise.kind is 'matrix' but label_noise.matrix is not set; name its file.")
     try:
-        matrix = read_npy(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
+        matrix = arrays.read_npy(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
     except InputError:
         raise
     except (OSError, ValueError) as error:
@@ -89,7 +87,7 @@ def _read_matrix(path: Path | None, n_classes: int) -> NDArray[np.float64]:
     return matrix
 
 
-def _check_inputs(plan: ScenarioPlan, data: LabelledData) -> None:
+def _check_inputs(plan: ScenarioPlan, data: dataset.LabelledData) -> None:
     if "input-noise" in plan.scenarios:
         noise, allowed = plan.input_noise, _INPUT_KINDS[data.kind]
         if not allowed:
@@ -115,7 +113,7 @@ def _check_inputs(plan: ScenarioPlan, data: LabelledData) -> None:
         raise InputError("The scenario shift needs a shifted test set; name one by --set data.shifts={NAME: PATH}.")
 
 
-def with_levels(plan: PlanT, data: LabelledData, rates: tuple[float, ...] = ()) -> PlanT:
+def with_levels(plan: PlanT, data: dataset.LabelledData, rates: tuple[float, ...] = ()) -> PlanT:
     """Return the plan with the levels that depend on the data filled in where none were set.
 
     Args:
@@ -175,7 +173,7 @@ class Cell:
     evaluation: Evaluation
 
 
-def make_cells(plan: LabelPlan, data: LabelledData) -> list[Cell]:
+def make_cells(plan: LabelPlan, data: dataset.LabelledData) -> list[Cell]:
     """All cells of a plan, the clean one first. Cells that train on the same labels share their probe."""
     cells = [Cell("clean", 0.0, Training(), Evaluation())]
     if "label-noise" in plan.scenarios:
@@ -193,7 +191,7 @@ def make_cells(plan: LabelPlan, data: LabelledData) -> list[Cell]:
     return cells + (_input_cells(plan, data) if isinstance(plan, ScenarioPlan) else [])
 
 
-def _input_cells(plan: ScenarioPlan, data: LabelledData) -> list[Cell]:
+def _input_cells(plan: ScenarioPlan, data: dataset.LabelledData) -> list[Cell]:
     cells = []
     if "input-noise" in plan.scenarios:
         assert plan.input_noise.kind is not None
@@ -223,8 +221,8 @@ def _shift_cell(name: str) -> Cell:
 
 
 def training_labels(
-    training: Training, conditions: Conditions, data: LabelledData, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    training: Training, conditions: Conditions, data: dataset.LabelledData, seed: int
+) -> tuple[np.typing.NDArray[np.int64], np.typing.NDArray[np.int64]]:
     """Labels of the train and the validation rows under a training condition; -1 for a row that is not used.
 
     The random draws depend on plan seed, condition and seed alone: every feature set sees the same labels.
@@ -254,8 +252,12 @@ def training_labels(
 
 
 def evaluation_inputs(
-    evaluation: Evaluation, plan: ScenarioPlan, data: LabelledData, seed: int, pixel_std: NDArray[np.float32] | None
-) -> tuple[Inputs, NDArray[np.int64]]:
+    evaluation: Evaluation,
+    plan: ScenarioPlan,
+    data: dataset.LabelledData,
+    seed: int,
+    pixel_std: np.typing.NDArray[np.float32] | None,
+) -> tuple[dataset.Inputs, np.typing.NDArray[np.int64]]:
     """Inputs and labels that a cell is tested on; the noise is the same for every feature set."""
     split = evaluation_split(evaluation, data)
     clean, labels = split.inputs, split.labels
@@ -271,11 +273,13 @@ def evaluation_inputs(
         return inputs.corrupt_texts(clean, noise.kind, evaluation.level, rng), labels
     assert noise.kind in ("gaussian", "uniform")
     assert pixel_std is not None
-    noisy = inputs.corrupt_images(unit_pixels(clean), noise.kind, evaluation.level, noise.protocol, rng, pixel_std)
+    noisy = inputs.corrupt_images(
+        dataset.unit_pixels(clean), noise.kind, evaluation.level, noise.protocol, rng, pixel_std
+    )
     return noisy, labels
 
 
-def evaluation_split(evaluation: Evaluation, data: LabelledData) -> Split:
+def evaluation_split(evaluation: Evaluation, data: dataset.LabelledData) -> dataset.Split:
     """The test split, or the shifted set that takes its place."""
     return data.test if evaluation.shift is None else data.shifts[evaluation.shift]
 
@@ -285,7 +289,7 @@ def corruption_rng(evaluation: Evaluation, plan: ScenarioPlan) -> np.random.Gene
     return numpy_rng(plan.seed, evaluation.kind, evaluation.level)
 
 
-def corrupted(clean: Images, evaluation: Evaluation, rng: np.random.Generator) -> NDArray[np.float32]:
+def corrupted(clean: dataset.Images, evaluation: Evaluation, rng: np.random.Generator) -> np.typing.NDArray[np.float32]:
     """Images under a common corruption."""
     assert evaluation.corruption in common.KINDS
-    return common.corrupt(unit_pixels(clean), evaluation.corruption, int(evaluation.level), rng)
+    return common.corrupt(dataset.unit_pixels(clean), evaluation.corruption, int(evaluation.level), rng)

@@ -16,13 +16,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import pandas as pd
 import torch.distributed as dist
 
-from monosemy.core.cache import fingerprint
-from monosemy.core.config import Plan
-from monosemy.core.console import Progress, no_progress
+from monosemy.core import cache, config, console, environment, executors, files
 from monosemy.core.distributed import SINGLE_PROCESS, Processes
-from monosemy.core.environment import one_thread
-from monosemy.core.executors import ExecutorConfig, run_jobs
-from monosemy.core.files import atomic_path, write_text
 from monosemy.errors import InputError, as_resource_error, as_unwritable
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import summarise
@@ -51,7 +46,7 @@ class Job(Protocol):
         ...
 
 
-PlanT = TypeVar("PlanT", bound=Plan)
+PlanT = TypeVar("PlanT", bound=config.Plan)
 DataT = TypeVar("DataT")
 JobT = TypeVar("JobT", bound=Job)
 
@@ -71,14 +66,14 @@ class StudyContext(Generic[PlanT, DataT]):
     """Whether this process writes files; False for all but one of the processes of torchrun."""
     meter: Meter = field(default_factory=Meter)
     """Takes the costs of the parts of a job."""
-    on_progress: Progress = no_progress
+    on_progress: console.Progress = console.no_progress
     """Takes the progress within a job, where it runs in this process."""
 
 
 class StudyKind(ABC, Generic[PlanT, DataT, JobT]):
     """A kind of study. Instances hold no state, so they travel to worker processes by name."""
 
-    plan_type: ClassVar[type[Plan]]
+    plan_type: ClassVar[type[config.Plan]]
     """The model of the plan; its field ``kind`` names the kind of study."""
     title: ClassVar[str]
     """What the page of a study is headed with."""
@@ -94,7 +89,7 @@ class StudyKind(ABC, Generic[PlanT, DataT, JobT]):
     """Whether several processes of torchrun can compute a job together."""
 
     @abstractmethod
-    def load(self, plan: PlanT, on_progress: Progress) -> DataT:
+    def load(self, plan: PlanT, on_progress: console.Progress) -> DataT:
         """Load the data that a plan names."""
 
     def resolve(self, plan: PlanT, data: DataT) -> PlanT:
@@ -117,7 +112,7 @@ class StudyKind(ABC, Generic[PlanT, DataT, JobT]):
         """Return jobs that need the rows of finished ones, by name."""
         return ()
 
-    def prepare(self, context: StudyContext[PlanT, DataT], executor: ExecutorConfig) -> Any:
+    def prepare(self, context: StudyContext[PlanT, DataT], executor: executors.ExecutorConfig) -> Any:
         """Make what all jobs share; called once, where a job is missing."""
         return None
 
@@ -149,7 +144,7 @@ class StudyKind(ABC, Generic[PlanT, DataT, JobT]):
     def finish(self, result: StudyResult, context: StudyContext[PlanT, DataT]) -> None:
         """Write further files into the folder, and remove what only jobs need."""
 
-    def restore_files(self, result: StudyResult, out: Path, on_progress: Progress) -> str | None:
+    def restore_files(self, result: StudyResult, out: Path, on_progress: console.Progress) -> str | None:
         """Write missing files of :meth:`finish` again, beside a page that is written again.
 
         Returns: why a file could not be written, as a sentence.
@@ -171,8 +166,8 @@ def run_study(
     data: DataT,
     folder: Path | str | None = None,
     *,
-    on_progress: Progress = no_progress,
-    executor: ExecutorConfig | None = None,
+    on_progress: console.Progress = console.no_progress,
+    executor: executors.ExecutorConfig | None = None,
     device: str = "cpu",
     processes: Processes = SINGLE_PROCESS,
     report: bool = True,
@@ -200,8 +195,8 @@ def run_study(
     folder = None if folder is None else Path(folder)
     plan = kind.resolve(plan, data)
     data = kind.check(plan, data, device)
-    executor = (executor or ExecutorConfig()).for_device(device)
-    key = fingerprint(kind.key(plan, data), *plan.files())
+    executor = (executor or executors.ExecutorConfig()).for_device(device)
+    key = cache.fingerprint(kind.key(plan, data), *plan.files())
     with _place(folder) as place, _opened(kind, plan, key, place, executor, processes) as store:
         context = StudyContext(plan, data, place, device, is_main=processes.is_main, on_progress=on_progress)
         rows, costs = _run_all(kind, context, store, executor, processes)
@@ -260,7 +255,7 @@ def _opened(
     plan: PlanT,
     key: str,
     folder: Path,
-    executor: ExecutorConfig,
+    executor: executors.ExecutorConfig,
     processes: Processes,
 ) -> Iterator[StudyFolder | None]:
     """Open the folder in the one process that writes."""
@@ -276,7 +271,7 @@ def _run_all(
     kind: StudyKind[PlanT, DataT, JobT],
     context: StudyContext[PlanT, DataT],
     store: StudyFolder | None,
-    executor: ExecutorConfig,
+    executor: executors.ExecutorConfig,
     processes: Processes,
 ) -> tuple[list[Row], pd.DataFrame]:
     """Run all missing jobs; return the rows of all, and their costs."""
@@ -324,7 +319,7 @@ def _outputs(
     kind: StudyKind[PlanT, DataT, JobT],
     jobs: Sequence[JobT],
     context: StudyContext[PlanT, DataT],
-    executor: ExecutorConfig,
+    executor: executors.ExecutorConfig,
     processes: Processes,
 ) -> Iterator[tuple[JobT, Any, Spent]]:
     """Yield each job with its output and costs as it ends."""
@@ -332,7 +327,7 @@ def _outputs(
         alone = context.device == "cpu" and processes.world_size == 1
         for job in jobs:
             try:
-                with one_thread() if alone else nullcontext():
+                with environment.one_thread() if alone else nullcontext():
                     output, costs = _run_job(job, kind, context)
             except Exception as error:
                 known = as_unwritable(error) or as_resource_error(error)
@@ -341,8 +336,8 @@ def _outputs(
                 raise known from error
             yield job, output, costs
         return
-    sent = replace(context, on_progress=no_progress, device=executor.job_device(context.device))
-    for ended in run_jobs(executor, _run_job, jobs, kind, sent):
+    sent = replace(context, on_progress=console.no_progress, device=executor.job_device(context.device))
+    for ended in executors.run_jobs(executor, _run_job, jobs, kind, sent):
         output, costs = ended.result
         yield ended.item, output, costs
 
@@ -357,9 +352,9 @@ def _run_job(
 
 def _write(result: StudyResult, folder: Path) -> None:
     for name, table in {"results": result.results, **result.tables}.items():
-        with atomic_path(folder / f"{name}.parquet") as temporary:
+        with files.atomic_path(folder / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
-    write_text(folder / "summary.csv", result.summary.to_csv(index=False))
-    write_text(folder / COSTS, result.costs.to_csv(index=False))
-    write_text(folder / "verdict.txt", f"{result.verdict}\n")
-    write_text(folder / MESSAGES, "".join(f"{message}\n" for message in result.messages))
+    files.write_text(folder / "summary.csv", result.summary.to_csv(index=False))
+    files.write_text(folder / COSTS, result.costs.to_csv(index=False))
+    files.write_text(folder / "verdict.txt", f"{result.verdict}\n")
+    files.write_text(folder / MESSAGES, "".join(f"{message}\n" for message in result.messages))

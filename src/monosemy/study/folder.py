@@ -16,10 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from monosemy.core.cache import fingerprint
+from monosemy.core import cache, executors, files
 from monosemy.core.environment import ENVIRONMENT, environment
-from monosemy.core.executors import ExecutorConfig
-from monosemy.core.files import FolderLock, append_line, atomic_path, sweep, write_text
 from monosemy.data.dataset import LabelledData
 from monosemy.errors import InputError, reason
 
@@ -117,7 +115,7 @@ class StudyFolder:
         path: Path,
         plan: str,
         key: str,
-        executor: ExecutorConfig,
+        executor: executors.ExecutorConfig,
         packages: Sequence[str] = (),
         seeds: Mapping[str, Any] | None = None,
     ) -> None:
@@ -142,7 +140,7 @@ class StudyFolder:
             known = (path / "plan.yaml").is_file()
             if known:
                 self._check_same(plan, key)
-                sweep(path / "cells")
+                files.sweep(path / "cells")
             else:
                 self._start(plan, self._environment | {"seeds": dict(seeds or {}), "data": key})
             what = {"executor": executor.model_dump(mode="json", exclude_defaults=True) | {"name": executor.name}}
@@ -177,7 +175,7 @@ class StudyFolder:
 
     def write(self, name: str, rows: list[Row], **spent: float) -> None:
         """Write the rows of a finished job, and log its costs."""
-        with atomic_path(self._cell(name)) as temporary:
+        with files.atomic_path(self._cell(name)) as temporary:
             pd.DataFrame(rows).to_parquet(temporary, index=False, write_page_checksum=True)
         known = {part: round(value, 3) for part, value in spent.items() if math.isfinite(value)}
         self._log({"event": "block", "name": name} | known)
@@ -211,17 +209,17 @@ class StudyFolder:
         if any(file.name != ENVIRONMENT and not file.name.startswith(".") for file in self.path.iterdir()):
             raise InputError(f"The folder {self.path} is not empty and holds no study; choose another --out.")
 
-    def _locked(self) -> FolderLock:
+    def _locked(self) -> files.FolderLock:
         try:
-            return FolderLock(self.path)
+            return files.FolderLock(self.path)
         except OSError as error:
             raise InputError(
                 f"The folder {self.path} cannot be written ({error.strerror}); choose another --out."
             ) from error
 
     def _start(self, plan: str, known: dict[str, Any]) -> None:
-        write_text(self.path / ENVIRONMENT, json.dumps(known, indent=2) + "\n")
-        write_text(self.path / "plan.yaml", plan)
+        files.write_text(self.path / ENVIRONMENT, json.dumps(known, indent=2) + "\n")
+        files.write_text(self.path / "plan.yaml", plan)
 
     def _known_environment(self) -> dict[str, Any]:
         path = self.path / ENVIRONMENT
@@ -237,11 +235,11 @@ class StudyFolder:
         # A clock may be set back: the order is that of the lines, and times between them are those since the start.
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         elapsed = round(time.monotonic() - self._began, 3)
-        append_line(self.path / LOG, json.dumps({"time": stamp, "elapsed": elapsed} | entry))
+        files.append_line(self.path / LOG, json.dumps({"time": stamp, "elapsed": elapsed} | entry))
 
 
 def data_fingerprint(data: LabelledData) -> str:
     """Return a fingerprint of the inputs and labels of all splits."""
     given = data.noisy_labels or ()
     parts = [part for split in data.splits().values() for part in (split.inputs, split.labels)]
-    return fingerprint(*parts, *given, data.class_names)
+    return cache.fingerprint(*parts, *given, data.class_names)

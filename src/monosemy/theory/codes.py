@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import ortho_group
 
 from monosemy.classifiers.engine import ProbeConfig, Probes, predict, train_probes
@@ -26,11 +25,10 @@ from monosemy.corruptions.labels import symmetric_noise
 from monosemy.functional.separability import class_moments, class_separability
 from monosemy.seeding import derive_seed, numpy_rng
 from monosemy.study.folder import Row
-from monosemy.theory.plan import CODES, CodeName, TaskConfig
-from monosemy.theory.simulation import spike_and_uniform
+from monosemy.theory import plan, simulation
 
 Task = Literal["all", "kept"]
-Matrix = NDArray[np.float32]
+Matrix = np.typing.NDArray[np.float32]
 
 TASKS: tuple[Task, ...] = ("all", "kept")
 
@@ -40,7 +38,7 @@ def task_classes(task: Task, features: int, dimensions: int) -> int:
     return features if task == "all" else dimensions
 
 
-def task_labels(x: Matrix, task: Task, dimensions: int) -> NDArray[np.int64]:
+def task_labels(x: Matrix, task: Task, dimensions: int) -> np.typing.NDArray[np.int64]:
     """Return the index of the largest candidate feature; -1 where no candidate is active."""
     candidates = x if task == "all" else x[:, :dimensions]
     return np.where(candidates.any(axis=1), candidates.argmax(axis=1), -1)
@@ -48,17 +46,17 @@ def task_labels(x: Matrix, task: Task, dimensions: int) -> NDArray[np.int64]:
 
 def draw_task(
     sparsity: float, features: int, dimensions: int, task: Task, samples: int, rng: np.random.Generator
-) -> tuple[Matrix, NDArray[np.int64]]:
+) -> tuple[Matrix, np.typing.NDArray[np.int64]]:
     """Draw inputs (samples, n) that have a label, and return them with their labels (samples,)."""
     parts: list[Matrix] = []
     while sum(map(len, parts)) < samples:
-        x = spike_and_uniform((samples, features), sparsity, rng).astype(np.float32)
+        x = simulation.spike_and_uniform((samples, features), sparsity, rng).astype(np.float32)
         parts.append(x[task_labels(x, task, dimensions) >= 0])
     x = np.concatenate(parts)[:samples]
     return x, task_labels(x, task, dimensions)
 
 
-def make_codes(weight: Matrix, codes: Sequence[CodeName], seed: int) -> dict[CodeName, Matrix]:
+def make_codes(weight: Matrix, codes: Sequence[plan.CodeName], seed: int) -> dict[plan.CodeName, Matrix]:
     """Return encoding matrices (m, n) by name; the code of x is x times the transpose.
 
     Args:
@@ -67,7 +65,7 @@ def make_codes(weight: Matrix, codes: Sequence[CodeName], seed: int) -> dict[Cod
     """
     m, n = weight.shape
     identity = np.eye(m, n, dtype=np.float32)
-    matrices: dict[CodeName, Matrix] = {"mono": identity, "poly": weight}
+    matrices: dict[plan.CodeName, Matrix] = {"mono": identity, "poly": weight}
     if "rotated" in codes:
         rotation = ortho_group.rvs(m, random_state=numpy_rng("toy-rotation", m, seed)) if m > 1 else np.ones((1, 1))
         matrices["rotated"] = rotation.astype(np.float32) @ identity
@@ -79,10 +77,10 @@ def evaluate_codes(
     sparsity: float,
     task: Task,
     seed: int,
-    config: TaskConfig,
+    config: plan.TaskConfig,
     label_noise: Sequence[float],
     input_noise: Sequence[float],
-    codes: Sequence[CodeName] = tuple(CODES),
+    codes: Sequence[plan.CodeName] = tuple(plan.CODES),
 ) -> list[Row]:
     """Return accuracies of tuned linear probes on each code, and J of the code.
 
@@ -147,13 +145,13 @@ def _encode(x: Matrix, encoder: Matrix) -> Matrix:
 
 def _tuned_probes(
     train: Matrix,
-    train_labels: NDArray[np.int64],
+    train_labels: np.typing.NDArray[np.int64],
     validation: Matrix,
-    validation_labels: NDArray[np.int64],
+    validation_labels: np.typing.NDArray[np.int64],
     n_classes: int,
-    config: TaskConfig,
+    config: plan.TaskConfig,
     seed: int,
-) -> tuple[Probes, NDArray[np.float64]]:
+) -> tuple[Probes, np.typing.NDArray[np.float64]]:
     """Return for each column of labels the probe with the best weight decay on validation, and that weight decay."""
     grid = np.array(config.weight_decays)
     levels = train_labels.shape[1]

@@ -8,27 +8,14 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from monosemy.report import tables
+from monosemy.report import style, tables
 from monosemy.report.figures import HOUSE_STYLE, accuracy_figure, gain_figure
-from monosemy.report.style import style_of
 from monosemy.report.tables import Section, StudyFigure, Table
 from monosemy.results.result import StudyResult
 from monosemy.results.statistics import mean_interval, summarise
+from monosemy.theory import toy, two_features, verdict
 from monosemy.theory.plan import BASELINE, SeparabilityPlan, SweepConfig, ToyPlan
-from monosemy.theory.toy import measure_superposition
-from monosemy.theory.two_features import (
-    ALWAYS_AHEAD_SPARSITY,
-    MONO,
-    POLY,
-    ScoreMoments,
-    overtaking,
-    scale_free_separability,
-    score_separability,
-    two_feature_moments,
-)
-from monosemy.theory.verdict import lead_words, moments_of, score_name, sweep_gains
 
 _COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#D55E00", "#56B4E9")
 _TITLE: dict[str, Any] = {"pad": 8, "fontsize": 10.5}
@@ -96,7 +83,7 @@ def superposition_figure(weights: pd.DataFrame, plan: ToyPlan) -> Figure:
         gram = weight.T @ weight
         order = _partner_order(gram)
         image = axis.imshow(gram[np.ix_(order, order)], cmap="RdBu_r", vmin=-1.2, vmax=1.2, interpolation="nearest")
-        shared = measure_superposition(torch.tensor(weight)[None]).features_per_dimension[0]
+        shared = toy.measure_superposition(torch.tensor(weight)[None]).features_per_dimension[0]
         probed = " (probed)" if number == 0 else ""
         axis.set_title(f"S = {sparsity:g}{probed}\n{shared:.2f} features per dimension", **_TITLE)
         axis.set_xticks([])
@@ -109,7 +96,7 @@ def superposition_figure(weights: pd.DataFrame, plan: ToyPlan) -> Figure:
     return figure
 
 
-def _partner_order(gram: NDArray[np.float64]) -> list[int]:
+def _partner_order(gram: np.typing.NDArray[np.float64]) -> list[int]:
     """Return the features, each followed by the one that interferes with it most."""
     strength = np.abs(gram - np.diag(gram.diagonal()))
     left = list(range(len(gram)))
@@ -126,7 +113,7 @@ def _partner_order(gram: NDArray[np.float64]) -> list[int]:
 @HOUSE_STYLE
 def phase_figure(sweep: pd.DataFrame, grid: SweepConfig) -> Figure:
     """Draw where mono is better than poly: sparsity against m / n, tasks as rows, noise as columns; blue for mono."""
-    gains = sweep_gains(sweep)
+    gains = verdict.sweep_gains(sweep)
     scenarios = {
         "clean": "Clean labels",
         "label-noise": f"Label noise, {100 * grid.label_noise:.3g} % of the limit",
@@ -165,7 +152,7 @@ def phase_figure(sweep: pd.DataFrame, grid: SweepConfig) -> Figure:
     return figure
 
 
-def _panels(n_rows: int, n_columns: int, width: float, height: float) -> tuple[Figure, NDArray[np.object_]]:
+def _panels(n_rows: int, n_columns: int, width: float, height: float) -> tuple[Figure, np.typing.NDArray[np.object_]]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(n_rows, n_columns, sharex=True, sharey="row", squeeze=False)
 
@@ -173,19 +160,20 @@ def _panels(n_rows: int, n_columns: int, width: float, height: float) -> tuple[F
 def separability_sections(result: StudyResult) -> list[Section]:
     """Return the closed forms for two features, and the simulations of more classes."""
     plan: SeparabilityPlan = result.plan
-    moments = [moments_of(s, plan) for s in plan.sparsities]
-    forms: list[tuple[str, str, Callable[[ScoreMoments], NDArray[np.float64]]]] = [
-        ("J", "J, clean labels", score_separability), ("d", "d, clean labels", scale_free_separability)
-    ]  # fmt: skip
+    moments = [verdict.moments_of(s, plan) for s in plan.sparsities]
+    forms: dict[str, Callable[[two_features.ScoreMoments], np.typing.NDArray[np.float64]]] = {
+        "J, clean labels": two_features.score_separability,
+        "d, clean labels": two_features.scale_free_separability,
+    }
     heads = tuple(f"S = {s:g}" for s in plan.sparsities)
     scores = (("mono", 0), ("poly", 1))
     closed = [
         Table(
             title, heads, tuple((name, tuple(f"{float(form(pair[k])):.3f}" for pair in moments)) for name, k in scores)
         )
-        for _, title, form in forms
+        for title, form in forms.items()
     ]
-    leads = tuple(lead_words(overtaking(*pair)) for pair in moments)
+    leads = tuple(verdict.lead_words(two_features.overtaking(*pair)) for pair in moments)
     closed.append(Table("Label noise at which J of mono exceeds J of poly", heads, (("mono", leads),)))
     simulated = tuple(
         (f"{c} classes", tuple(_threshold_text(_thresholds(result.results, c, s)) for s in plan.sparsities))
@@ -202,7 +190,7 @@ def separability_sections(result: StudyResult) -> list[Section]:
     return [
         Section(
             "Two features, in closed form", tuple(closed), (noise, threshold),
-            f"mono is x1, poly is {score_name(plan.weights)}; input noise {plan.input_noise:g}.{unit}",
+            f"mono is x1, poly is {verdict.score_name(plan.weights)}; input noise {plan.input_noise:g}.{unit}",
         ),
         Section(
             "C features, simulated",
@@ -213,14 +201,14 @@ def separability_sections(result: StudyResult) -> list[Section]:
     ]  # fmt: skip
 
 
-def _thresholds(results: pd.DataFrame, n_classes: int, sparsity: float) -> NDArray[np.float64]:
+def _thresholds(results: pd.DataFrame, n_classes: int, sparsity: float) -> np.typing.NDArray[np.float64]:
     """Return the simulated threshold noise of x1 against x1 - x2, seed by seed."""
     rows = results[(results["source"] == "simulation") & (results["metric"] == "threshold")]
     rows = rows[(rows["classes"] == n_classes) & (rows["sparsity"] == sparsity) & (rows["features"] == "poly")]
     return rows["value"].to_numpy()
 
 
-def _threshold_text(threshold: NDArray[np.float64]) -> str:
+def _threshold_text(threshold: np.typing.NDArray[np.float64]) -> str:
     crossed = np.isfinite(threshold)
     if not crossed.all():
         return f"{crossed.sum()} of {len(threshold)} seeds" if crossed.any() else "never"
@@ -235,15 +223,16 @@ def noise_figure(plan: SeparabilityPlan) -> Figure:
     """Draw J against label noise with the crossing marked, and below it the scale-free form."""
     figure, axes = _panels(2, len(plan.sparsities), 2.6 * len(plan.sparsities) + 0.6, 5.0)
     eta = np.linspace(0, 0.4999, 400)
-    forms: list[tuple[str, Callable[[ScoreMoments, NDArray[np.float64]], NDArray[np.float64]]]] = [
-        ("J (unit: 1 / score)", score_separability), ("d (scale-free)", scale_free_separability),
-    ]  # fmt: skip
-    for i, (name, form) in enumerate(forms):
+    forms = {
+        "J (unit: 1 / score)": two_features.score_separability,
+        "d (scale-free)": two_features.scale_free_separability,
+    }
+    for i, (name, form) in enumerate(forms.items()):
         for axis, s in zip(axes[i], plan.sparsities, strict=True):
-            mono, poly = moments_of(s, plan)
-            for moments, code, score in ((poly, "poly", score_name(plan.weights)), (mono, "mono", "x1")):
+            mono, poly = verdict.moments_of(s, plan)
+            for moments, code, score in ((poly, "poly", verdict.score_name(plan.weights)), (mono, "mono", "x1")):
                 axis.plot(
-                    100 * eta, form(moments, eta), color=style_of(code).colour, lw=2, label=f"{code}: {score}"
+                    100 * eta, form(moments, eta), color=style.style_of(code).colour, lw=2, label=f"{code}: {score}"
                 )  # fmt: skip
             axis.set_xlim(0, 50)
             if i == 0:
@@ -257,10 +246,10 @@ def noise_figure(plan: SeparabilityPlan) -> Figure:
     return figure
 
 
-def _mark_crossings(axis: Axes, mono: ScoreMoments, poly: ScoreMoments) -> None:
-    passing = overtaking(mono, poly)
+def _mark_crossings(axis: Axes, mono: two_features.ScoreMoments, poly: two_features.ScoreMoments) -> None:
+    passing = two_features.overtaking(mono, poly)
     for eta in passing.crossings:
-        j = abs(float(score_separability(mono, eta)))
+        j = abs(float(two_features.score_separability(mono, eta)))
         axis.plot(100 * eta, j, "o", color="#222222", ms=6, zorder=5)
         axis.annotate(f"{100 * eta:.1f} %", (100 * eta, j), (7, 7), textcoords="offset points", weight="bold")
     if not passing.crossings:
@@ -272,9 +261,11 @@ def _crossing_depends_on_unit(plan: SeparabilityPlan) -> bool:
     """Return whether J crosses for some sparsity, while the scale-free form keeps its order for all of them."""
     eta = np.linspace(0, 0.4999, 400)
     crosses, keeps = False, True
-    for mono, poly in (moments_of(s, plan) for s in plan.sparsities):
-        crosses |= bool(overtaking(mono, poly).crossings)
-        lead = np.abs(scale_free_separability(mono, eta)) > np.abs(scale_free_separability(poly, eta))
+    for mono, poly in (verdict.moments_of(s, plan) for s in plan.sparsities):
+        crosses |= bool(two_features.overtaking(mono, poly).crossings)
+        lead = np.abs(two_features.scale_free_separability(mono, eta)) > np.abs(
+            two_features.scale_free_separability(poly, eta)
+        )
         keeps &= bool(lead.all() or not lead.any())
     return crosses and keeps
 
@@ -287,9 +278,9 @@ def threshold_figure(results: pd.DataFrame, plan: SeparabilityPlan) -> Figure:
     grid = np.linspace(0, 0.995, 300)
     for w2, colour in zip((1.0, 0.75, 0.5, 0.25), _COLOURS, strict=False):
         curve = list(_exact_thresholds(grid, (1.0, w2), plan.input_noise))
-        left.plot(grid, curve, color=colour, lw=2, label=score_name((1.0, w2)))
+        left.plot(grid, curve, color=colour, lw=2, label=verdict.score_name((1.0, w2)))
     for input_noise, colour in zip((0.0, 0.1, 0.2, 0.4), _COLOURS, strict=False):
-        curve = list(_exact_thresholds(grid, POLY, input_noise))
+        curve = list(_exact_thresholds(grid, two_features.POLY, input_noise))
         right.plot(grid, curve, color=colour, lw=2, label=f"input noise {input_noise:g}")
     if plan.input_noise == 0 and 2 in plan.classes:
         for s in plan.sparsities:
@@ -298,8 +289,14 @@ def threshold_figure(results: pd.DataFrame, plan: SeparabilityPlan) -> Figure:
                 left.errorbar(s, mean, [[mean - low], [high - mean]], fmt="o", ms=4.5, color="#222222", capsize=3)
         left.plot([], [], "o", ms=4.5, color="#222222", label="simulated, x1 - x2")
     if plan.input_noise == 0:
-        left.axvline(ALWAYS_AHEAD_SPARSITY, color="#9a9a9a", lw=1, ls=(0, (4, 3)))
-        left.text(ALWAYS_AHEAD_SPARSITY + 0.01, 30, f"S = {ALWAYS_AHEAD_SPARSITY:.3f}", color="#555555", fontsize=8.5)
+        left.axvline(two_features.ALWAYS_AHEAD_SPARSITY, color="#9a9a9a", lw=1, ls=(0, (4, 3)))
+        left.text(
+            two_features.ALWAYS_AHEAD_SPARSITY + 0.01,
+            30,
+            f"S = {two_features.ALWAYS_AHEAD_SPARSITY:.3f}",
+            color="#555555",
+            fontsize=8.5,
+        )
     left.set_title("Against x1 - w2 x2" + (f", input noise {plan.input_noise:g}" * (plan.input_noise > 0)), **_TITLE)
     right.set_title("Against x1 - x2, with noise on inputs", **_TITLE)
     left.set_ylabel("Label noise from which J of x1 leads, %")
@@ -313,8 +310,8 @@ def threshold_figure(results: pd.DataFrame, plan: SeparabilityPlan) -> Figure:
 
 def _exact_thresholds(grid: Iterable[float], weights: tuple[float, float], input_noise: float) -> Iterator[float]:
     for s in grid:
-        mono, poly = (two_feature_moments(s, w, input_noise) for w in (MONO, weights))
-        yield 100 * overtaking(mono, poly).threshold
+        mono, poly = (two_features.two_feature_moments(s, w, input_noise) for w in (two_features.MONO, weights))
+        yield 100 * two_features.overtaking(mono, poly).threshold
 
 
 @HOUSE_STYLE

@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Le, Len, Lt
 from pydantic import AfterValidator, model_validator
 
 from monosemy.core.config import Config, Plan
-from monosemy.results.variants import Role, register_family
+from monosemy.results.result import Role, register_family
 from monosemy.study.scenarios import Levels, once
 
 CodeName = Literal["mono", "poly", "rotated"]

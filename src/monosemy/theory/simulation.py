@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from monosemy.corruptions.labels import check_symmetric_rate
@@ -13,7 +12,7 @@ from monosemy.functional.separability import ClassMoments, class_moments, noisy_
 from monosemy.seeding import numpy_rng
 from monosemy.theory.two_features import ScoreMoments, check_input_noise, check_sparsity, check_weights
 
-Array = NDArray[np.float64]
+Array = np.typing.NDArray[np.float64]
 
 SCORES = ("mono", "poly", "poly-rest")
 """For class 1 among C: x_1; x_1 - x_2; x_1 minus the mean of all other features."""

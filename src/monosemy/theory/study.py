@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from monosemy.core.console import Progress
 from monosemy.corruptions.labels import check_symmetric_rate, informative_limit
@@ -15,10 +14,8 @@ from monosemy.report.tables import Section
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import mean_interval
 from monosemy.seeding import numpy_rng, torch_rng
-from monosemy.study.engine import JobT, PlanT, StudyContext, StudyKind
-from monosemy.study.folder import Row
-from monosemy.theory.codes import TASKS, evaluate_codes, task_classes
-from monosemy.theory.figures import separability_sections, toy_sections
+from monosemy.study import engine, folder
+from monosemy.theory import codes, figures, two_features
 from monosemy.theory.plan import BASELINE, CODES, SeparabilityPlan, ToyPlan
 from monosemy.theory.simulation import SCORES, simulate_classes, simulate_two_features
 from monosemy.theory.toy import (
@@ -29,14 +26,6 @@ from monosemy.theory.toy import (
     train_toy_models,
     variance_explained,
 )
-from monosemy.theory.two_features import (
-    MONO,
-    check_weights,
-    overtaking,
-    scale_free_separability,
-    score_separability,
-    two_feature_moments,
-)
 from monosemy.theory.verdict import separability_verdict, toy_verdict
 
 Source = Literal["closed form", "simulation", "simulated check"]
@@ -46,20 +35,20 @@ def _seeds(plan: ToyPlan | SeparabilityPlan) -> tuple[int, ...]:
     return tuple(range(plan.seed, plan.seed + plan.n_seeds))
 
 
-class _TheoryStudy(StudyKind[PlanT, None, JobT]):
+class _TheoryStudy(engine.StudyKind[engine.PlanT, None, engine.JobT]):
     """A study without data: the jobs draw their samples."""
 
     baseline = BASELINE
 
-    def load(self, plan: PlanT, on_progress: Progress) -> None:
+    def load(self, plan: engine.PlanT, on_progress: Progress) -> None:
         """Return None."""
         return None
 
-    def key(self, plan: PlanT, data: None) -> str:
+    def key(self, plan: engine.PlanT, data: None) -> str:
         """Return a constant: results depend on the plan alone."""
         return plan.kind
 
-    def folder_name(self, plan: PlanT, data: None) -> str:
+    def folder_name(self, plan: engine.PlanT, data: None) -> str:
         """Return the name of the default folder."""
         return plan.kind
 
@@ -116,11 +105,11 @@ class ToyStudy(_TheoryStudy[ToyPlan, ToyJob]):
             ]
         return jobs
 
-    def run(self, job: ToyJob, context: StudyContext[ToyPlan, None]) -> list[Row]:
+    def run(self, job: ToyJob, context: engine.StudyContext[ToyPlan, None]) -> list[folder.Row]:
         """Train the toy models of a job and probe their codes."""
         return _sweep_rows(job, context.plan) if job.sweep else _setting_rows(job, context.plan)
 
-    def tabulate(self, rows: list[Row], plan: ToyPlan, data: None) -> dict[str, pd.DataFrame]:
+    def tabulate(self, rows: list[folder.Row], plan: ToyPlan, data: None) -> dict[str, pd.DataFrame]:
         """Return the even-handed task as results, and the tables kept, weights and sweep."""
         frame = pd.DataFrame(rows)
         frame.insert(1, "encoder", "toy model")
@@ -136,10 +125,10 @@ class ToyStudy(_TheoryStudy[ToyPlan, ToyJob]):
 
     def sections(self, result: StudyResult) -> Sequence[Section]:
         """Return the task that favours mono, the learned matrices, and the sweep."""
-        return toy_sections(result)
+        return figures.toy_sections(result)
 
 
-def _setting_rows(job: ToyJob, plan: ToyPlan) -> list[Row]:
+def _setting_rows(job: ToyJob, plan: ToyPlan) -> list[folder.Row]:
     """Train the models of one seed, the plan's own sparsity first; probe the first, and keep the weights of all."""
     (seed,) = job.seeds
     n, m, sparsities = plan.n_features, job.n_dimensions, plan.pictured_sparsities
@@ -148,14 +137,14 @@ def _setting_rows(job: ToyJob, plan: ToyPlan) -> list[Row]:
         np.array(sparsities), np.full(len(sparsities), seed), n, m, importance, plan.training
     )  # fmt: skip
     weight = models.weight[0].numpy()
-    rows: list[Row] = []
-    for task in TASKS:
-        n_classes = task_classes(task, n, m)
+    rows: list[folder.Row] = []
+    for task in codes.TASKS:
+        n_classes = codes.task_classes(task, n, m)
         if n_classes < 2:
             continue
         limit = informative_limit(n_classes)
         levels = [level for level in plan.label_noise if 0 < level < limit - 1e-9]
-        probed = evaluate_codes(weight, plan.sparsity, task, seed, plan.task, levels, plan.input_noise)
+        probed = codes.evaluate_codes(weight, plan.sparsity, task, seed, plan.task, levels, plan.input_noise)
         rows += _placed(probed, "results" if task == "all" else task, n, m, plan.sparsity)
     samples = draw_features(torch.tensor([plan.sparsity]), 10_000, n, torch_rng("toy-variance", plan.sparsity))
     superposition = measure_superposition(models.weight[:1])
@@ -177,27 +166,29 @@ def _setting_rows(job: ToyJob, plan: ToyPlan) -> list[Row]:
     return rows
 
 
-def _sweep_rows(job: ToyJob, plan: ToyPlan) -> list[Row]:
+def _sweep_rows(job: ToyJob, plan: ToyPlan) -> list[folder.Row]:
     """Train the models of a cell of the sweep, and probe mono and poly on both tasks."""
     n, m, grid = plan.grid.n_features, job.n_dimensions, plan.grid
     models = train_toy_models(
         np.full(job.n_seeds, job.sparsity), np.array(job.seeds), n, m, config=plan.training
     )  # fmt: skip
-    rows: list[Row] = []
-    for task in TASKS:
-        n_classes = task_classes(task, n, m)
+    rows: list[folder.Row] = []
+    for task in codes.TASKS:
+        n_classes = codes.task_classes(task, n, m)
         if n_classes < 2:
             continue
         levels = (grid.label_noise * informative_limit(n_classes),)
         for seed, weight in zip(job.seeds, models.weight.numpy(), strict=True):
-            probed = evaluate_codes(
+            probed = codes.evaluate_codes(
                 weight, job.sparsity, task, seed, grid.task, levels, (grid.input_noise,), ("mono", "poly")
             )
             rows += _placed(probed, "sweep", n, m, job.sparsity)
     return rows
 
 
-def _placed(rows: list[Row], table: str, n_features: int, n_dimensions: int, sparsity: float) -> list[Row]:
+def _placed(
+    rows: list[folder.Row], table: str, n_features: int, n_dimensions: int, sparsity: float
+) -> list[folder.Row]:
     """Return the rows with their table and setting; only weights have a row and a column."""
     names = {"kept": f"largest of {n_dimensions} kept features"}
     setting = {"table": table, "n_features": n_features, "dimensions": n_dimensions, "sparsity": sparsity}
@@ -239,7 +230,7 @@ class SeparabilityStudy(_TheoryStudy[SeparabilityPlan, SeparabilityJob]):
 
     def check(self, plan: SeparabilityPlan, data: None, device: str) -> None:
         """Raise where the weights make no score."""
-        check_weights(plan.weights)
+        two_features.check_weights(plan.weights)
 
     def jobs(self, plan: SeparabilityPlan, data: None) -> list[SeparabilityJob]:
         """Return the closed forms, the simulations of each number of classes, and the check, for each sparsity."""
@@ -252,7 +243,7 @@ class SeparabilityStudy(_TheoryStudy[SeparabilityPlan, SeparabilityJob]):
             for sparsity in plan.sparsities
         ]
 
-    def run(self, job: SeparabilityJob, context: StudyContext[SeparabilityPlan, None]) -> list[Row]:
+    def run(self, job: SeparabilityJob, context: engine.StudyContext[SeparabilityPlan, None]) -> list[folder.Row]:
         """Compute the rows of a job."""
         plan = context.plan
         if job.source == "closed form":
@@ -265,7 +256,7 @@ class SeparabilityStudy(_TheoryStudy[SeparabilityPlan, SeparabilityJob]):
         place = {"classes": job.n_classes, "sparsity": job.sparsity, "input_noise": input_noise}
         return [{"source": job.source} | place | row for row in rows]
 
-    def tabulate(self, rows: list[Row], plan: SeparabilityPlan, data: None) -> dict[str, pd.DataFrame]:
+    def tabulate(self, rows: list[folder.Row], plan: SeparabilityPlan, data: None) -> dict[str, pd.DataFrame]:
         """Return all rows as results."""
         frame = pd.DataFrame(rows)
         frame.insert(0, "dataset", "sparse features")
@@ -289,10 +280,10 @@ class SeparabilityStudy(_TheoryStudy[SeparabilityPlan, SeparabilityJob]):
 
     def sections(self, result: StudyResult) -> Sequence[Section]:
         """Return closed forms and simulations."""
-        return separability_sections(result)
+        return figures.separability_sections(result)
 
 
-def _row(score: str, noise: float, seed: int, metric: str, value: Any) -> Row:
+def _row(score: str, noise: float, seed: int, metric: str, value: Any) -> folder.Row:
     """Return a row; the value of a threshold is itself a label noise, so its level is 0."""
     scenario = "threshold" if metric == "threshold" else "label-noise" if noise > 0 else "clean"
     return {
@@ -301,20 +292,22 @@ def _row(score: str, noise: float, seed: int, metric: str, value: Any) -> Row:
     }  # fmt: skip
 
 
-def _closed_form_rows(sparsity: float, plan: SeparabilityPlan) -> list[Row]:
+def _closed_form_rows(sparsity: float, plan: SeparabilityPlan) -> list[folder.Row]:
     """Return J and d of both scores against label noise, and the threshold noise; seed -1, for nothing is drawn."""
-    eta: NDArray[np.float64] = np.linspace(0, 0.49, 50)
-    mono, poly = (two_feature_moments(sparsity, w, plan.input_noise) for w in (MONO, plan.weights))
+    eta: np.typing.NDArray[np.float64] = np.linspace(0, 0.49, 50)
+    mono, poly = (
+        two_features.two_feature_moments(sparsity, w, plan.input_noise) for w in (two_features.MONO, plan.weights)
+    )
     rows = [
         _row(score, noise, -1, metric, value)
         for score, moments in (("mono", mono), ("poly", poly))
-        for metric, form in (("J", score_separability), ("d", scale_free_separability))
+        for metric, form in (("J", two_features.score_separability), ("d", two_features.scale_free_separability))
         for noise, value in zip(eta, form(moments, eta), strict=True)
     ]
-    return [*rows, _row("poly", 0, -1, "threshold", overtaking(mono, poly).threshold)]
+    return [*rows, _row("poly", 0, -1, "threshold", two_features.overtaking(mono, poly).threshold)]
 
 
-def _simulation_rows(n_classes: int, sparsity: float, plan: SeparabilityPlan) -> list[Row]:
+def _simulation_rows(n_classes: int, sparsity: float, plan: SeparabilityPlan) -> list[folder.Row]:
     """Return J of all scores against label noise, and the threshold noise of mono against each of the others."""
     grid = np.linspace(0, 0.98 * (n_classes - 1) / n_classes, 50)
     seeds = _seeds(plan)
@@ -329,12 +322,12 @@ def _simulation_rows(n_classes: int, sparsity: float, plan: SeparabilityPlan) ->
     ]
 
 
-def _check_rows(sparsity: float, plan: SeparabilityPlan) -> list[Row]:
+def _check_rows(sparsity: float, plan: SeparabilityPlan) -> list[folder.Row]:
     """Return clean J of both scores, measured on drawn samples."""
     rows = []
-    for score, weights in (("mono", MONO), ("poly", plan.weights)):
+    for score, weights in (("mono", two_features.MONO), ("poly", plan.weights)):
         for seed in _seeds(plan):
             rng = numpy_rng("theory-check", sparsity, seed)
             moments = simulate_two_features(sparsity, weights, plan.n_samples, rng, input_noise=plan.input_noise)
-            rows.append(_row(score, 0, seed, "J", score_separability(moments)))
+            rows.append(_row(score, 0, seed, "J", two_features.score_separability(moments)))
     return rows

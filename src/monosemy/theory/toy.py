@@ -11,15 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from monosemy.core.console import OnCount
-from monosemy.core.environment import one_thread
+from monosemy.core import console, environment
 from monosemy.errors import InputError
 from monosemy.seeding import torch_rng
-from monosemy.theory.plan import ToyConfig
-from monosemy.theory.two_features import check_sparsity
+from monosemy.theory import plan, two_features
 
 _CHUNK = 16
 """Number of steps whose samples are drawn together."""
@@ -29,24 +25,24 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 class ToyModels(NamedTuple):
     """K trained models."""
 
-    weight: Tensor
+    weight: torch.Tensor
     """(K, m, n); the code of x is h = W x."""
-    bias: Tensor
+    bias: torch.Tensor
     """(K, n)."""
 
 
 class Superposition(NamedTuple):
     """Superposition of features in K models; w_i is column i of W, the direction of feature i."""
 
-    norm: NDArray[np.float64]
+    norm: np.typing.NDArray[np.float64]
     """(K, n), |w_i|: 0 for a feature that the model does not represent."""
-    interference: NDArray[np.float64]
+    interference: np.typing.NDArray[np.float64]
     """(K, n), sum_{j != i} (w_i / |w_i| . w_j)^2: how strongly other features write onto the direction of feature i;
     0 for an orthogonal one, NaN where |w_i| < 1e-3."""
-    dimensionality: NDArray[np.float64]
+    dimensionality: np.typing.NDArray[np.float64]
     """(K, n), |w_i|^2 / sum_j (w_i / |w_i| . w_j)^2: 1 for a feature with a dimension of its own, 1/2 for a pair that
     shares one; 0 where |w_i| < 1e-3."""
-    features_per_dimension: NDArray[np.float64]
+    features_per_dimension: np.typing.NDArray[np.float64]
     """(K,), |W|_F^2 / m: above 1 for superposition."""
 
 
@@ -60,7 +56,7 @@ def check_shape(features: int, dimensions: int) -> None:
         )
 
 
-def check_importance(importance: NDArray[np.floating], features: int) -> NDArray[np.float32]:
+def check_importance(importance: np.typing.NDArray[np.floating], features: int) -> np.typing.NDArray[np.float32]:
     """Return the importances as (n,) float32; raise unless they are n finite numbers >= 0, not all 0."""
     values = np.asarray(importance, dtype=np.float64)
     if values.shape != (features,):
@@ -72,7 +68,7 @@ def check_importance(importance: NDArray[np.floating], features: int) -> NDArray
     return values.astype(np.float32)
 
 
-def draw_features(sparsity: Tensor, samples: int, features: int, rng: torch.Generator) -> Tensor:
+def draw_features(sparsity: torch.Tensor, samples: int, features: int, rng: torch.Generator) -> torch.Tensor:
     """Draw features (K, samples, n), 0 with probability S_k, else U[0, 1]; the K settings share the uniform draws.
 
     x = max(0, (u - S) / (1 - S)): one draw decides both, so that settings are compared on the same draws.
@@ -83,13 +79,13 @@ def draw_features(sparsity: Tensor, samples: int, features: int, rng: torch.Gene
 
 
 def train_toy_models(
-    sparsity: NDArray[np.floating],
-    seeds: NDArray[np.integer],
+    sparsity: np.typing.NDArray[np.floating],
+    seeds: np.typing.NDArray[np.integer],
     features: int,
     dimensions: int,
-    importance: NDArray[np.floating] | None = None,
-    config: ToyConfig | None = None,
-    on_step: OnCount | None = None,
+    importance: np.typing.NDArray[np.floating] | None = None,
+    config: plan.ToyConfig | None = None,
+    on_step: console.OnCount | None = None,
 ) -> ToyModels:
     """Train K models of one shape at once: minimise mean_x sum_i I_i (x_hat_i - x_i)^2 / n by Adam on fresh samples.
 
@@ -110,15 +106,15 @@ def train_toy_models(
 
     Source: Elhage et al. (arXiv 2209.10652), section 2; Adam: Kingma and Ba (arXiv 1412.6980), algorithm 1.
     """
-    config = config or ToyConfig()
+    config = config or plan.ToyConfig()
     check_shape(features, dimensions)
-    s = torch.from_numpy(check_sparsity(sparsity).astype(np.float32))
+    s = torch.from_numpy(two_features.check_sparsity(sparsity).astype(np.float32))
     seeds = np.asarray(seeds)
     if s.ndim != 1 or seeds.shape != tuple(s.shape):
         raise InputError(f"sparsity has shape {tuple(s.shape)} and seeds {seeds.shape}; give one of each for a model.")
     weighted = torch.from_numpy(check_importance(np.ones(features) if importance is None else importance, features))
     error_scale = weighted * (2 / (config.batch_size * features))
-    with one_thread(), torch.no_grad():
+    with environment.one_thread(), torch.no_grad():
         weight = _initial_weights(seeds, features, dimensions)
         bias = torch.zeros(len(s), 1, features)
         optimiser = [(p, torch.zeros_like(p), torch.zeros_like(p)) for p in (weight, bias)]
@@ -132,14 +128,16 @@ def train_toy_models(
     return ToyModels(weight, bias.squeeze(1))
 
 
-def _initial_weights(seeds: NDArray[np.integer], features: int, dimensions: int) -> Tensor:
+def _initial_weights(seeds: np.typing.NDArray[np.integer], features: int, dimensions: int) -> torch.Tensor:
     scale = 0.5 / math.sqrt(dimensions)
     return torch.stack(
         [scale * torch.randn(dimensions, features, generator=torch_rng("toy-weights", int(s))) for s in seeds]
     )
 
 
-def _batches(sparsity: Tensor, seeds: NDArray[np.integer], features: int, config: ToyConfig) -> Iterator[Tensor]:
+def _batches(
+    sparsity: torch.Tensor, seeds: np.typing.NDArray[np.integer], features: int, config: plan.ToyConfig
+) -> Iterator[torch.Tensor]:
     """Yield batches (K, B, n), one a step."""
     distinct, member = np.unique(seeds, return_inverse=True)
     rngs = [torch_rng("toy-samples", int(seed)) for seed in distinct]
@@ -154,7 +152,9 @@ def _batches(sparsity: Tensor, seeds: NDArray[np.integer], features: int, config
             yield torch.mul(of_model - s, stretch).clamp_(min=0)
 
 
-def _gradient(weight: Tensor, bias: Tensor, x: Tensor, error_scale: Tensor) -> tuple[Tensor, Tensor]:
+def _gradient(
+    weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, error_scale: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     h = torch.bmm(x, weight.mT)
     z = torch.baddbmm(bias, h, weight)
     positive = z > 0
@@ -163,19 +163,21 @@ def _gradient(weight: Tensor, bias: Tensor, x: Tensor, error_scale: Tensor) -> t
     return torch.bmm(h.mT, d).baddbmm_(back.mT, x), d.sum(dim=1, keepdim=True)
 
 
-def _adam(parameter: Tensor, first: Tensor, second: Tensor, gradient: Tensor, lr: float, step: int) -> None:
+def _adam(
+    parameter: torch.Tensor, first: torch.Tensor, second: torch.Tensor, gradient: torch.Tensor, lr: float, step: int
+) -> None:
     first.lerp_(gradient, 1 - _BETA_1)
     second.mul_(_BETA_2).addcmul_(gradient, gradient, value=1 - _BETA_2)
     root = second.div(1 - _BETA_2**step).sqrt_().add_(_EPSILON)
     parameter.addcdiv_(first, root, value=-lr / (1 - _BETA_1**step))
 
 
-def reconstruct(models: ToyModels, x: Tensor) -> Tensor:
+def reconstruct(models: ToyModels, x: torch.Tensor) -> torch.Tensor:
     """Return ReLU(W^T W x + b); x and result (K, B, n)."""
     return torch.baddbmm(models.bias.unsqueeze(1), torch.bmm(x, models.weight.mT), models.weight).clamp_(min=0)
 
 
-def measure_superposition(weight: Tensor) -> Superposition:
+def measure_superposition(weight: torch.Tensor) -> Superposition:
     """Return norms, interference and dimensionality of features; ``weight`` is (K, m, n).
 
     Source: Elhage et al. (arXiv 2209.10652), section 3 (features per dimension) and 4 (dimensionality).
@@ -196,7 +198,7 @@ def measure_superposition(weight: Tensor) -> Superposition:
     )
 
 
-def variance_explained(models: ToyModels, x: Tensor) -> NDArray[np.float64]:
+def variance_explained(models: ToyModels, x: torch.Tensor) -> np.typing.NDArray[np.float64]:
     """Return (K,), 1 - sum |x - x_hat|^2 / sum |x - mean x|^2 on samples x of shape (K, B, n)."""
     error = (reconstruct(models, x) - x).double().square().sum(dim=(1, 2))
     total = (x - x.mean(dim=1, keepdim=True)).double().square().sum(dim=(1, 2))

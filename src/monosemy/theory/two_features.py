@@ -15,7 +15,6 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from monosemy.corruptions.labels import check_symmetric_rate
 from monosemy.errors import InputError
@@ -25,7 +24,7 @@ MONO = (1.0, 0.0)
 POLY = (1.0, 1.0)
 """Weights of the polysemantic score v = x_1 - x_2."""
 
-Array = NDArray[np.float64]
+Array = np.typing.NDArray[np.float64]
 
 
 class ScoreMoments(NamedTuple):
@@ -42,7 +41,7 @@ class ScoreMoments(NamedTuple):
         return self.mean_1 - self.mean_0
 
 
-def check_sparsity(sparsity: ArrayLike) -> Array:
+def check_sparsity(sparsity: np.typing.ArrayLike) -> Array:
     """The sparsities as an array; raise unless all lie in [0, 1)."""
     values = np.asarray(sparsity, dtype=np.float64)
     bad = values[~((values >= 0) & (values < 1))]
@@ -63,7 +62,7 @@ def check_weights(weights: Sequence[float]) -> tuple[float, float]:
     return float(values[0]), float(values[1])
 
 
-def check_input_noise(input_noise: ArrayLike) -> Array:
+def check_input_noise(input_noise: np.typing.ArrayLike) -> Array:
     """The standard deviations as an array; raise unless all are finite and not negative."""
     values = np.asarray(input_noise, dtype=np.float64)
     bad = values[~(np.isfinite(values) & (values >= 0))]
@@ -73,7 +72,7 @@ def check_input_noise(input_noise: ArrayLike) -> Array:
 
 
 def two_feature_moments(
-    sparsity: ArrayLike, weights: Sequence[float] = MONO, input_noise: ArrayLike = 0.0
+    sparsity: np.typing.ArrayLike, weights: Sequence[float] = MONO, input_noise: np.typing.ArrayLike = 0.0
 ) -> ScoreMoments:
     """Exact moments of v = w1 x1 - w2 x2 in the two classes "x1 is larger" (1) and "x2 is larger" (0).
 
@@ -111,7 +110,7 @@ def two_feature_moments(
     return ScoreMoments(*np.broadcast_arrays(*moments))
 
 
-def noisy_moments(moments: ScoreMoments, label_noise: ArrayLike) -> ScoreMoments:
+def noisy_moments(moments: ScoreMoments, label_noise: np.typing.ArrayLike) -> ScoreMoments:
     """Moments of the classes as the noisy labels name them: each a mixture of the two true classes.
 
     With a share eta of either class's labels flipped, and classes equally frequent, mu_1' = (1 - eta) mu_1 + eta mu_0
@@ -134,13 +133,13 @@ def noisy_moments(moments: ScoreMoments, label_noise: ArrayLike) -> ScoreMoments
     )
 
 
-def score_separability(moments: ScoreMoments, label_noise: ArrayLike = 0.0) -> Array:
+def score_separability(moments: ScoreMoments, label_noise: np.typing.ArrayLike = 0.0) -> Array:
     """J = (mu_1 - mu_0) / (sd_0 sd_1) under label noise, in units of 1 / score; the sign is only the direction."""
     noisy = noisy_moments(moments, label_noise)
     return noisy.gap / np.sqrt(noisy.variance_0 * noisy.variance_1)
 
 
-def scale_free_separability(moments: ScoreMoments, label_noise: ArrayLike = 0.0) -> Array:
+def scale_free_separability(moments: ScoreMoments, label_noise: np.typing.ArrayLike = 0.0) -> Array:
     """d = (mu_1 - mu_0) / sqrt(sd_0 sd_1) under label noise: J made independent of the score's scale, no unit."""
     noisy = noisy_moments(moments, label_noise)
     return noisy.gap / (noisy.variance_0 * noisy.variance_1) ** 0.25
@@ -188,11 +187,7 @@ def overtaking(first: ScoreMoments, second: ScoreMoments) -> Overtaking:
     crossings = tuple(
         (1 - math.sqrt(1 - 4 * q)) / 2 for q, (x, y) in zip(inside, pairwise(ahead), strict=True) if x != y
     )
-    outcomes: tuple[Outcome, ...] = (
-        "always" if ahead[0] else "never",
-        "reverses" if ahead[0] else "crosses",
-        "twice",
-    )
+    outcomes: tuple[Outcome, ...] = ("always" if ahead[0] else "never", "reverses" if ahead[0] else "crosses", "twice")
     return Overtaking(outcomes[len(crossings)], crossings, ahead[-1])
 
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from monosemy.results import statistics, wording
 from monosemy.results.result import StudyResult, Verdict
-from monosemy.results.statistics import mean_interval, summarise
-from monosemy.results.wording import compared_by_outcome, few_seeds
 from monosemy.theory.plan import BASELINE, SeparabilityPlan, ToyPlan
 from monosemy.theory.two_features import (
     ALWAYS_AHEAD_SPARSITY,
@@ -40,15 +39,15 @@ def toy_verdict(result: StudyResult) -> Verdict:
         )
     tasks = {"all features": result.summary}
     if "kept" in result.tables:
-        tasks["the features that mono keeps"] = summarise(result.tables["kept"], BASELINE)
+        tasks["the features that mono keeps"] = statistics.summarise(result.tables["kept"], BASELINE)
     compared = [
-        f"Largest of {name}: {compared_by_outcome(rows[rows['features'] == 'mono'], 'mono', BASELINE)}."
+        f"Largest of {name}: {wording.compared_by_outcome(rows[rows['features'] == 'mono'], 'mono', BASELINE)}."
         for name, rows in tasks.items()
     ]
     sentences += [*compared, _control(pd.concat([result.results, *_optional(result, "kept")]))]
     for sweep in _optional(result, "sweep"):
         sentences += _sweep_sentences(sweep)
-    return Verdict(tuple(sentences), tuple(few_seeds(plan.n_seeds)), headline=(sentences[0], compared[0]))
+    return Verdict(tuple(sentences), tuple(wording.few_seeds(plan.n_seeds)), headline=(sentences[0], compared[0]))
 
 
 def _optional(result: StudyResult, table: str) -> list[pd.DataFrame]:
@@ -80,7 +79,7 @@ def sweep_gains(sweep: pd.DataFrame) -> pd.DataFrame:
     place = ["task", "scenario", "dimensions", "sparsity"]
     accuracy = sweep[sweep["metric"] == "accuracy"].pivot(index=[*place, "seed"], columns="features", values="value")
     rows = [
-        (*cell, *mean_interval(100 * (values["mono"] - values["poly"]).to_numpy()))
+        (*cell, *statistics.mean_interval(100 * (values["mono"] - values["poly"]).to_numpy()))
         for cell, values in accuracy.groupby(place, sort=False)
     ]
     return pd.DataFrame(rows, columns=[*place, "gain", "low", "high"])
@@ -165,7 +164,7 @@ def separability_verdict(result: StudyResult) -> Verdict:
         + (f"some label noise for S = {', '.join(scale_free)}." if scale_free else "none of these S and label noises.")
     )
     sentences += [unit, _check_sentence(result.results, plan)]
-    return Verdict(tuple(sentences), tuple(few_seeds(plan.n_seeds)), headline=(sentences[0], unit))
+    return Verdict(tuple(sentences), tuple(wording.few_seeds(plan.n_seeds)), headline=(sentences[0], unit))
 
 
 def _check_sentence(results: pd.DataFrame, plan: SeparabilityPlan) -> str:

@@ -7,8 +7,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from monosemy.core.distributed import Processes
 from monosemy.seeding import torch_rng
@@ -22,7 +20,7 @@ _AHEAD = 4
 """Number of batches that are read ahead if the images are not on the device."""
 
 
-def row_batches(n: int, batch_size: int, seed: int, steps: range, processes: Processes) -> Iterator[Tensor]:
+def row_batches(n: int, batch_size: int, seed: int, steps: range, processes: Processes) -> Iterator[torch.Tensor]:
     """Yield the rows of each step's batch, or this process's part of it: a permutation of all rows an epoch.
 
     The order depends on the seed and the epoch alone, so training resumes exactly from any step, and the parts of all
@@ -43,7 +41,7 @@ class ImageRows(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, rows: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield (rows, images) for each batch of rows, images on the device."""
         ...
 
@@ -51,7 +49,7 @@ class ImageRows(Protocol):
 class ResidentImages:
     """Images that are all on the device: a batch costs one gather."""
 
-    def __init__(self, images: NDArray[Any], device: torch.device) -> None:
+    def __init__(self, images: np.typing.NDArray[Any], device: torch.device) -> None:
         self._images = torch.empty(images.shape, dtype=_TORCH[images.dtype.name], device=device)
         for start in range(0, len(images), _BLOCK):  # a memory map is never in memory whole beside its copy
             block = np.array(images[start : start + _BLOCK])
@@ -60,7 +58,7 @@ class ResidentImages:
     def __len__(self) -> int:
         return len(self._images)
 
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, rows: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for batch in rows:
             on_device = batch.to(self._images.device)
             yield on_device, self._images[on_device]
@@ -69,18 +67,18 @@ class ResidentImages:
 class MappedImages:
     """Images on disk: a thread reads the next batches while the device works on this one."""
 
-    def __init__(self, images: NDArray[Any], device: torch.device) -> None:
+    def __init__(self, images: np.typing.NDArray[Any], device: torch.device) -> None:
         self._images = images
         self._device = device
 
     def __len__(self) -> int:
         return len(self._images)
 
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        ready: queue.Queue[tuple[Tensor, Tensor] | BaseException | None] = queue.Queue(_AHEAD)
+    def batches(self, rows: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        ready: queue.Queue[tuple[torch.Tensor, torch.Tensor] | BaseException | None] = queue.Queue(_AHEAD)
         stopped = threading.Event()
 
-        def hand_over(item: tuple[Tensor, Tensor] | BaseException | None) -> None:
+        def hand_over(item: tuple[torch.Tensor, torch.Tensor] | BaseException | None) -> None:
             while not stopped.is_set():
                 try:
                     return ready.put(item, timeout=0.1)
@@ -109,7 +107,7 @@ class MappedImages:
             stopped.set()
             reader.join()
 
-    def _read(self, rows: Tensor) -> Tensor:
+    def _read(self, rows: torch.Tensor) -> torch.Tensor:
         order = np.argsort(rows.numpy())  # in the file's order, so that the disk reads forwards
         picked = np.empty((len(rows), *self._images.shape[1:]), self._images.dtype)
         for place in order:
@@ -118,7 +116,7 @@ class MappedImages:
         return images.pin_memory() if self._device.type == "cuda" else images
 
 
-def image_rows(images: NDArray[Any], device: torch.device) -> ImageRows:
+def image_rows(images: np.typing.NDArray[Any], device: torch.device) -> ImageRows:
     """Return the images on the device if they fit into half of its free memory, else read ahead from their file."""
     fits = not isinstance(images, np.memmap) or images.nbytes < _SMALL
     if device.type == "cuda" and not fits:

@@ -12,10 +12,8 @@ from typing import Any, Protocol, Self
 
 import torch
 import yaml
-from torch import nn
 
-from monosemy.core.environment import write_environment
-from monosemy.core.files import FolderLock, read_model_file, write_model_file, write_text
+from monosemy.core import environment, files
 from monosemy.errors import InputError, needs_extra, reason, shown
 
 FORMAT = "monosemy.training-state.v1"
@@ -93,7 +91,7 @@ class RunFolder:
                 it.
         """
         self.path, self._trackers = path, list[Tracker]()
-        self._lock: FolderLock | None = None
+        self._lock: files.FolderLock | None = None
         self._saved_step, self._saved_at = 0, time.monotonic()
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; choose a folder as --out.")
@@ -105,10 +103,10 @@ class RunFolder:
             raise InputError(f"The folder {path} is not empty and holds no training run; choose another --out.")
         if not is_main:
             return
-        self._lock = FolderLock(path)
+        self._lock = files.FolderLock(path)
         if known != values:
-            write_text(path / "config.yaml", yaml.safe_dump(values, sort_keys=False))
-            write_environment(path, seeds or {})
+            files.write_text(path / "config.yaml", yaml.safe_dump(values, sort_keys=False))
+            environment.write_environment(path, seeds or {})
 
     def __enter__(self) -> Self:
         return self
@@ -130,19 +128,21 @@ class RunFolder:
         """Return whether it is time for a checkpoint."""
         return time.monotonic() - self._saved_at >= _SAVE_EVERY
 
-    def save(self, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def save(self, step: int, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Write the state after ``step`` steps, whole or not at all: a kill leaves the previous checkpoint."""
         tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
         for number, values in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items() if value is not None}
-        write_model_file(self.checkpoint, FORMAT, {"step": step}, {name: t.detach() for name, t in tensors.items()})
+        files.write_model_file(
+            self.checkpoint, FORMAT, {"step": step}, {name: t.detach() for name, t in tensors.items()}
+        )
         self.mark_saved(step)
 
     def mark_saved(self, step: int) -> None:
         """Record that :attr:`checkpoint` holds the state after ``step`` steps."""
         self._saved_step, self._saved_at = step, time.monotonic()
 
-    def restore(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    def restore(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
         """Load the last checkpoint into module and optimiser; return the number of steps done, 0 without one.
 
         Raises:
@@ -150,7 +150,7 @@ class RunFolder:
         """
         if not self.checkpoint.exists():
             return 0
-        metadata, tensors = read_model_file(self.checkpoint, FORMAT)
+        metadata, tensors = files.read_model_file(self.checkpoint, FORMAT)
         parts: dict[str, dict[str, Any]] = {"module": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
@@ -176,7 +176,7 @@ class RunFolder:
     def log(self, row: dict[str, float]) -> None:
         """Append a row, and drop the rows that a killed run wrote after its last checkpoint."""
         rows = [known for known in self.read_log(self.path) if known["step"] < row["step"]]
-        write_text(self.path / "log.jsonl", "".join(json.dumps(known) + "\n" for known in [*rows, row]))
+        files.write_text(self.path / "log.jsonl", "".join(json.dumps(known) + "\n" for known in [*rows, row]))
         for tracker in self._trackers:
             tracker.log(row)
 

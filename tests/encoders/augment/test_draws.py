@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from monosemy.encoders.transforms import chance, random_boxes, random_orders, uniform
+from monosemy.encoders.augmentation import chance, random_boxes, random_orders, uniform
 
 N = 40_000
 PAPER = {"area": (0.08, 1.0), "ratio": (3 / 4, 4 / 3)}
@@ -48,8 +48,7 @@ def test_boxes_are_whole_pixels_inside_the_image_within_area_and_aspect(size: tu
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"),
-    [((10, 100), (0, 43, 10, 13)), ((100, 10), (43, 0, 13, 10)), ((1, 1), (0, 0, 1, 1))],
+    ("size", "expected"), [((10, 100), (0, 43, 10, 13)), ((100, 10), (43, 0, 13, 10)), ((1, 1), (0, 0, 1, 1))]
 )
 def test_where_no_attempt_fits_the_box_is_central(size: tuple[int, int], expected: tuple[int, ...]) -> None:
     # The whole area with an aspect of 3/4 to 4/3 does not fit into a long image.

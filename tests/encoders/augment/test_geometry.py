@@ -3,11 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from monosemy.encoders.transforms import affine, gaussian_blur, resized_crop
+from monosemy.encoders.augmentation import affine, gaussian_blur, resized_crop
 
 Recorded = dict[str, Tensor]
 SIZES = {"same": (12, 10), "larger": (16, 24), "smaller": (5, 4)}

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor
 
-from monosemy.encoders import transforms
+from monosemy.encoders import augmentation
 from monosemy.encoders.augmentation import (
     AUGMENTATIONS,
     JITTER,
@@ -19,22 +19,16 @@ from monosemy.encoders.augmentation import (
     apply,
     augment,
     draw,
+    gaussian_blur,
     make_augmentation,
 )
 from monosemy.encoders.config import AugmentationName, AugmentConfig
-from monosemy.encoders.transforms import gaussian_blur
 from monosemy.errors import InputError
 
 EVERYTHING = PRESETS["cifar"].model_copy(update={"solarize_probability": 0.3})
 # A crop with no freedom and nothing else: each test adds the one thing it looks at.
 NOTHING = AugmentConfig(
-    crop_area=(1, 1),
-    crop_ratio=(1, 1),
-    flip_probability=0,
-    brightness=0,
-    contrast=0,
-    saturation=0,
-    grey_probability=0,
+    crop_area=(1, 1), crop_ratio=(1, 1), flip_probability=0, brightness=0, contrast=0, saturation=0, grey_probability=0
 )
 
 
@@ -61,7 +55,7 @@ def one_by_one(config: AugmentConfig, x: Tensor, draws: Draws, size: tuple[int, 
                 if getattr(config, name) > 0:
                     view = JITTER[name](view, draws.amount[k : k + 1, turn])
         if draws.grey[k]:
-            view = transforms.rgb_to_grayscale(view).expand_as(view)
+            view = augmentation.rgb_to_grayscale(view).expand_as(view)
         if draws.blur[k]:
             view = gaussian_blur(view, draws.sigma[k : k + 1], kernel)
         if draws.solarize[k]:
@@ -97,8 +91,8 @@ def test_a_batch_equals_a_loop_over_its_images(
 def test_the_gpus_way_through_all_images_equals_the_processors_through_the_chosen(chosen: list[int]) -> None:
     x, factor = images(5), torch.linspace(0.2, 1.8, 5)
     mask = torch.tensor(chosen, dtype=torch.bool)
-    by_mask = _by_mask(x.clone(), mask, transforms.adjust_contrast, factor)
-    by_rows = _by_rows(x.clone(), mask, transforms.adjust_contrast, factor)
+    by_mask = _by_mask(x.clone(), mask, augmentation.adjust_contrast, factor)
+    by_rows = _by_rows(x.clone(), mask, augmentation.adjust_contrast, factor)
     torch.testing.assert_close(by_mask, by_rows, atol=1e-6, rtol=0)
     assert torch.equal(by_rows[~mask], x[~mask])
 

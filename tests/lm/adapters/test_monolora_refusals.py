@@ -133,8 +133,7 @@ def test_a_refused_second_adapter_leaves_the_first(says) -> None:
 
 def test_quantised_layers_outside_the_whitelist(monkeypatch, says) -> None:
     """A dispatcher that PEFT may have for a library that is not installed here, with a layer that ignores variants."""
-    from peft.tuners.lora import layer as lora_layer
-    from peft.tuners.lora import model as lora_model
+    from peft.tuners.lora import layer as lora_layer, model as lora_model
 
     class AwqLoraLinear(lora_layer.Linear):
         pass
@@ -151,8 +150,7 @@ def test_quantised_layers_outside_the_whitelist(monkeypatch, says) -> None:
 
 @pytest.mark.parametrize("kind", ["Linear8bitLt", "Linear4bit", "GPTQLoraLinear", "HqqLoraLinear"])
 def test_quantised_layers_inside_it_are_given_s_plus(monkeypatch, kind: str, says) -> None:
-    from peft.tuners.lora import layer as lora_layer
-    from peft.tuners.lora import model as lora_model
+    from peft.tuners.lora import layer as lora_layer, model as lora_model
 
     quantised = type(kind, (lora_layer.Linear,), {"__module__": "peft.tuners.lora.made"})
     monkeypatch.setattr(

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("trl")
 
 from monosemy.results.result import StudyResult, Verdict
-from monosemy.study.dpo.plan import DpoPlan
+from monosemy.study.dpo import DpoPlan
 from monosemy.study.dpo.study import DpoStudy
 from monosemy.study.engine import judged, write_pages
 

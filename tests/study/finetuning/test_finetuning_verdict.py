@@ -10,7 +10,7 @@ import pytest
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import summarise
 from monosemy.study.engine import judged
-from monosemy.study.finetuning.plan import FinetunePlan
+from monosemy.study.finetuning import FinetunePlan
 from monosemy.study.finetuning.study import FinetuningStudy
 
 NAMES = ("ce", "nce", "ce-smooth")

@@ -9,8 +9,8 @@ import pytest
 from lm.tiny_models import tiny_tokenizer
 
 from monosemy.errors import InputError
+from monosemy.study.lora import LoraSource
 from monosemy.study.lora.data import LoraData, fitted, load_lora_data
-from monosemy.study.lora.plan import LoraSource
 
 
 def labelled_file(folder: Path, n: int = 60) -> Path:
@@ -109,7 +109,7 @@ def test_long_texts_are_cut_at_a_token(tmp_path: Path) -> None:
 
 def test_labels_of_validation_are_as_noisy_and_the_same_for_every_method(tmp_path: Path) -> None:
     from monosemy.study.conditions import Training, conditions, training_labels
-    from monosemy.study.lora.plan import LoraPlan
+    from monosemy.study.lora import LoraPlan
 
     data = load_lora_data(LoraSource(source=str(labelled_file(tmp_path, 300))))
     assert data.labelled is not None

@@ -13,10 +13,9 @@ from lm.tiny_models import save_causal
 from monosemy.core.config import validated
 from monosemy.errors import InputError
 from monosemy.lm.models import load_causal_model
-from monosemy.study.lora.adapter import predict, scores
+from monosemy.study.lora import METHODS, LoraPlan, LoraSource
 from monosemy.study.lora.data import LoraData, load_lora_data
-from monosemy.study.lora.plan import METHODS, LoraPlan, LoraSource
-from monosemy.study.lora.study import LoraStudy
+from monosemy.study.lora.study import LoraStudy, predict, scores
 
 NOISY = {
     "scenarios": ["label-noise", "few-labels"], "label_noise": {"levels": [0.0, 0.4]},

@@ -14,7 +14,7 @@ from monosemy.report.terminal import result_json
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import summarise
 from monosemy.study.engine import judged
-from monosemy.study.lora.plan import LoraPlan
+from monosemy.study.lora import LoraPlan
 from monosemy.study.lora.study import LoraStudy
 from monosemy.study.lora.verdict import forgetting_figure, write_units
 

@@ -13,8 +13,8 @@ from monosemy.encoders.config import ENCODER_FILE, STUDY_PRETRAINING, BackboneCo
 from monosemy.encoders.contrastive import pretrain
 from monosemy.encoders.image import embed, load_encoder, save_encoder
 from monosemy.errors import InputError
+from monosemy.study.probing import EncoderConfig, ProbingPlan
 from monosemy.study.probing.encoders import EncoderBank, bases_of, default_encoder
-from monosemy.study.probing.plan import EncoderConfig, ProbingPlan
 from monosemy.study.probing.study import ProbingStudy
 from monosemy.training.config import OptimizerConfig
 

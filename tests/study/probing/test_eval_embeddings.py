@@ -17,10 +17,8 @@ from monosemy.encoders.contrastive import make_encoder
 from monosemy.encoders.image import save_encoder
 from monosemy.errors import InputError
 from monosemy.study.conditions import Evaluation, evaluation_inputs, make_cells
-from monosemy.study.probing import eval_embeddings
-from monosemy.study.probing.encoders import EncoderBank
-from monosemy.study.probing.eval_embeddings import EvalEmbeddings
-from monosemy.study.probing.plan import ProbingPlan
+from monosemy.study.probing import ProbingPlan, encoders
+from monosemy.study.probing.encoders import EncoderBank, EvalEmbeddings
 from monosemy.study.probing.study import Study
 
 ARRAYS = (
@@ -92,7 +90,7 @@ def test_what_is_kept_is_not_made_again_and_what_is_missing_is(
         Evaluation("corruption:contrast", 5.0),
     )
     first, _ = embedded.embeddings_for(evaluation, 0, "dense", 1)
-    monkeypatch.setattr(eval_embeddings, "corrupted", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(encoders, "corrupted", lambda *_: pytest.fail("drawn again"))
     again, _ = embedded.embeddings_for(evaluation, 1, "dense", 1)
     np.testing.assert_array_equal(first, again)
     monkeypatch.undo()
@@ -104,8 +102,8 @@ def test_what_is_kept_is_not_made_again_and_what_is_missing_is(
 def test_parts_make_the_whole(plan, data, bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluation = Evaluation("corruption:fog", 5.0)
     whole, _ = EvalEmbeddings(tmp_path / "a", plan, data, bank).embeddings_for(evaluation, 0, "dense", 0)
-    monkeypatch.setattr(eval_embeddings, "_ROWS", 7)
-    monkeypatch.setattr(eval_embeddings, "_VALUES_AT_ONCE", 1)
+    monkeypatch.setattr(encoders, "_ROWS", 7)
+    monkeypatch.setattr(encoders, "_VALUES_AT_ONCE", 1)
     parts, _ = EvalEmbeddings(tmp_path / "b", plan, data, bank).embeddings_for(evaluation, 0, "dense", 0)
     np.testing.assert_allclose(whole, parts, atol=1e-5)
 

@@ -5,7 +5,7 @@ import pandas as pd
 
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import summarise, with_means
-from monosemy.study.probing.plan import ProbingPlan
+from monosemy.study.probing import ProbingPlan
 from monosemy.study.probing.verdict import probing_verdict
 
 Accuracies = dict[str, float]

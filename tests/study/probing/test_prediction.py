@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from monosemy.study.probing.prediction import describe_prediction, predict_gains
+from monosemy.study.probing.verdict import describe_prediction, predict_gains
 
 SETS = ("dense", "relu", "whitened", "random-topk", "sae", "ncl")
 

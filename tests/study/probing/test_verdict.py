@@ -5,7 +5,7 @@ from monosemy.core.config import validated
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import summarise, with_means
 from monosemy.results.wording import describe_cell, hardest_level
-from monosemy.study.probing.plan import ProbingPlan
+from monosemy.study.probing import ProbingPlan
 from monosemy.study.probing.verdict import probing_verdict
 
 PLAN = validated(ProbingPlan, {"features": ["dense", "relu", "sae"], "label_noise": {"levels": [0.9]}}, "test")

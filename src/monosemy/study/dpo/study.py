@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -10,35 +10,117 @@ from typing import Any
 
 import pandas as pd
 
+from monosemy.core import console, environment, executors, files
 from monosemy.core.cache import fingerprint
-from monosemy.core.console import Progress, no_progress
-from monosemy.core.environment import one_thread
-from monosemy.core.executors import ExecutorConfig
-from monosemy.core.files import write_text
 from monosemy.data.dataset import subsample
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError
-from monosemy.lm.adapter_training import quiet_libraries
+from monosemy.lm import adapter_training, decpo, dpo_evaluation, evaluation, instructions, preferences, tokenization
 from monosemy.lm.config import JudgeConfig
-from monosemy.lm.decpo import regularized_layers
-from monosemy.lm.dpo_evaluation import measure_alignment, pair_likelihoods
-from monosemy.lm.dpo_training import align, resized_config
-from monosemy.lm.evaluation import diversity
-from monosemy.lm.instructions import held_out_texts
+from monosemy.lm.dpo_training import align, resized, resized_config, warm_up
 from monosemy.lm.judge import Judge, judge_answers, make_judge
 from monosemy.lm.models import LoadedModel, load_causal_model
-from monosemy.lm.preferences import load_preferences
 from monosemy.lm.prompts import Row as Pair
 from monosemy.lm.texts import TextData
-from monosemy.lm.tokenization import fit_context
 from monosemy.report.tables import Section
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.seeding import derive_seed
-from monosemy.study.dpo.base_models import BaseModel, Key, base_model_keys, base_model_name, make_base_models
-from monosemy.study.dpo.plan import BASELINE, DpoPlan, Variant, variants
+from monosemy.study import dpo, engine
 from monosemy.study.dpo.verdict import dpo_sections, dpo_verdict, summarise_alignment
-from monosemy.study.engine import StudyContext, StudyKind
 from monosemy.study.folder import Row
+
+_HELD_OUT = "held_out.json"
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A model on disk, or on the hub."""
+
+    name: str
+    """Name in tables and files."""
+    model: str
+    """The plan's model that it comes from."""
+    source: str
+    """Folder or name."""
+    folder: Path
+    """Folder of the study that belongs to it."""
+    n_parameters: int
+
+    def load(self, device: str) -> LoadedModel:
+        """Load the model in float32: training in lower precision loses small steps."""
+        return load_causal_model(self.source, dtype="float32", device=device)
+
+    def held_out(self, plan: dpo.DpoPlan) -> list[str]:
+        """Return the texts whose perplexity is measured."""
+        if plan.held_out is not None:
+            return instructions.held_out_texts(plan.held_out)
+        texts: list[str] = json.loads((self.folder / _HELD_OUT).read_text(encoding="utf-8"))
+        return texts
+
+
+Key = tuple[str, int | None]
+"""A model of the plan, and a hidden width where the plan names some."""
+
+
+def base_model_keys(plan: dpo.DpoPlan) -> list[Key]:
+    """Return the base models that a plan compares trainings of."""
+    return [(plan.models[0], width) for width in plan.widths] or [(name, None) for name in plan.models]
+
+
+def base_model_name(source: str, width: int | None) -> str:
+    """Return the name of a base model in tables and files."""
+    return Path(source).name + (f"-w{width}" if width is not None else "")
+
+
+def make_base_models(
+    plan: dpo.DpoPlan,
+    train: Mapping[str, Sequence[Pair]],
+    folder: Path,
+    on_progress: console.Progress,
+    device: str,
+    executor: executors.ExecutorConfig,
+) -> dict[Key, BaseModel]:
+    """Return the base model of each name or width; those in the folder are not made again.
+
+    Args:
+        train: pairs by model, for the warm-up.
+
+    Raises:
+        InputError: a model cannot be loaded or resized, or its warm-up diverges.
+    """
+    wanted = base_model_keys(plan)
+    on_progress("References", 0, len(wanted))
+    models: dict[Key, BaseModel] = {}
+    for ended in executors.run_jobs(
+        executor, _make_base_model, wanted, plan, dict(train), folder / "references", device
+    ):
+        models[ended.item] = ended.result
+        on_progress("References", len(models), len(wanted))
+    return models
+
+
+def _make_base_model(
+    wanted: Key, plan: dpo.DpoPlan, train: Mapping[str, Sequence[Pair]], root: Path, device: str
+) -> BaseModel:
+    source, width = wanted
+    name = base_model_name(source, width)
+    folder, made = root / name, plan.warm_up is not None
+    if not (folder / _HELD_OUT).is_file():
+        loaded = load_causal_model(source, dtype="float32", device=device)
+        if width is not None:
+            loaded = resized(loaded, width, plan.seed)
+        if plan.warm_up is not None:
+            loaded = warm_up(loaded, train[source], plan.warm_up, seed=plan.seed)
+        texts = [] if plan.held_out is not None else dpo_evaluation.sample_texts(loaded, seed=plan.seed)
+        if made:
+            shutil.rmtree(folder, ignore_errors=True)
+            with adapter_training.quiet_libraries():
+                loaded.model.save_pretrained(folder, safe_serialization=True)
+                loaded.tokenizer.save_pretrained(folder)
+        files.write_text(folder / _HELD_OUT, json.dumps(texts))  # last: what has it is whole
+    chosen = str(folder) if made else source
+    n_parameters = sum(weight.numel() for weight in load_causal_model(chosen, device="cpu").model.parameters())
+    return BaseModel(name, source, chosen, folder, n_parameters)
 
 
 @dataclass(frozen=True)
@@ -61,7 +143,7 @@ class TrainingJob:
     """One model to train and measure."""
 
     base: Key
-    variant: Variant
+    variant: dpo.Variant
     seed: int
     n_seeds: int = 1
 
@@ -83,27 +165,27 @@ class _Output:
     answers: list[str]
 
 
-Context = StudyContext[DpoPlan, PreferenceData]
+Context = engine.StudyContext[dpo.DpoPlan, PreferenceData]
 
 
-class DpoStudy(StudyKind[DpoPlan, PreferenceData, TrainingJob]):
+class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
     """Compares trainings from preferences.
 
     The models of the first seed are kept in ``models/``, all answers in ``answers/``.
     """
 
-    plan_type = DpoPlan
+    plan_type = dpo.DpoPlan
     title = "training from preferences"
     command = "monosemy align"
     jobs_title = "Models"
     packages = ("transformers", "trl", "peft")
-    baseline = BASELINE
+    baseline = dpo.BASELINE
 
-    def load(self, plan: DpoPlan, on_progress: Progress = no_progress) -> PreferenceData:
+    def load(self, plan: dpo.DpoPlan, on_progress: console.Progress = console.no_progress) -> PreferenceData:
         """Load the pairs."""
-        return PreferenceData(load_preferences(plan.data, plan.seed))
+        return PreferenceData(preferences.load_preferences(plan.data, plan.seed))
 
-    def check(self, plan: DpoPlan, data: PreferenceData, device: str) -> PreferenceData:
+    def check(self, plan: dpo.DpoPlan, data: PreferenceData, device: str) -> PreferenceData:
         """Raise for whatever can be wrong with pairs, models and judge; return the pairs that fit each model."""
         if len(data.text.test) < 2:
             raise InputError(
@@ -114,7 +196,7 @@ class DpoStudy(StudyKind[DpoPlan, PreferenceData, TrainingJob]):
             _judge(plan.judge)
         return replace(data, pairs=pairs, messages=(*data.text.notices, *messages))
 
-    def key(self, plan: DpoPlan, data: PreferenceData) -> str:
+    def key(self, plan: dpo.DpoPlan, data: PreferenceData) -> str:
         """Return a fingerprint of the pairs."""
         return fingerprint(*(json.dumps(rows, sort_keys=True) for rows in data.text.splits().values()))
 
@@ -122,16 +204,16 @@ class DpoStudy(StudyKind[DpoPlan, PreferenceData, TrainingJob]):
         """Return what was noticed in the pairs."""
         return data.messages
 
-    def jobs(self, plan: DpoPlan, data: PreferenceData) -> list[TrainingJob]:
+    def jobs(self, plan: dpo.DpoPlan, data: PreferenceData) -> list[TrainingJob]:
         """Return a training for each base model, seed and variant."""
         return [
             TrainingJob(base, variant, seed)
             for base in base_model_keys(plan)
             for seed in range(plan.n_seeds)
-            for variant in variants(plan)
+            for variant in dpo.variants(plan)
         ]
 
-    def prepare(self, context: Context, executor: ExecutorConfig) -> dict[Key, BaseModel]:
+    def prepare(self, context: Context, executor: executors.ExecutorConfig) -> dict[Key, BaseModel]:
         """Return the base models, warmed up where the plan says so."""
         train = {model: rows for model, (rows, _) in context.data.pairs.items()}
         device = executor.job_device(context.device)
@@ -164,7 +246,7 @@ class DpoStudy(StudyKind[DpoPlan, PreferenceData, TrainingJob]):
         """Judge the answers, here because judges and text encoders load once, and write them down."""
         return output.rows + _judged(job, output, context)
 
-    def tabulate(self, rows: list[Row], plan: DpoPlan, data: PreferenceData) -> dict[str, pd.DataFrame]:
+    def tabulate(self, rows: list[Row], plan: dpo.DpoPlan, data: PreferenceData) -> dict[str, pd.DataFrame]:
         """Return the tidy table; scenario `pairs` has the metrics of a model, `layer` those of each layer."""
         frame = pd.DataFrame(rows)
         frame.insert(0, "dataset", data.name)
@@ -187,7 +269,7 @@ class DpoStudy(StudyKind[DpoPlan, PreferenceData, TrainingJob]):
         """Remove the checkpoints."""
         shutil.rmtree(context.folder / "checkpoints", ignore_errors=True)
 
-    def folder_name(self, plan: DpoPlan, data: PreferenceData) -> str:
+    def folder_name(self, plan: dpo.DpoPlan, data: PreferenceData) -> str:
         """Return the name of the default folder."""
         return f"align-{Path(data.name).stem}"
 
@@ -196,7 +278,7 @@ class DpoStudy(StudyKind[DpoPlan, PreferenceData, TrainingJob]):
 def _judge(config: JudgeConfig) -> Judge:
     """Return the judge, once it has judged something: what it lacks shows before anything is trained."""
     judge = make_judge(config)
-    with one_thread():
+    with environment.one_thread():
         judge_answers(judge, ["Hello"], ["Hello."])
     return judge
 
@@ -206,7 +288,9 @@ def _text_encoder() -> TextEncoder:
     return TextEncoder(MINILM)
 
 
-def _fitted_pairs(plan: DpoPlan, data: TextData) -> tuple[dict[str, tuple[list[Pair], list[Pair]]], tuple[str, ...]]:
+def _fitted_pairs(
+    plan: dpo.DpoPlan, data: TextData
+) -> tuple[dict[str, tuple[list[Pair], list[Pair]]], tuple[str, ...]]:
     """Return train and test pairs by model, without those beyond its context, and messages about what was left out.
 
     Raises:
@@ -221,17 +305,18 @@ def _fitted_pairs(plan: DpoPlan, data: TextData) -> tuple[dict[str, tuple[list[P
     if repeated is not None:
         raise InputError(f"Two models are called {repeated!r}, so tables could not tell them apart; rename a folder.")
     if plan.held_out is not None:
-        held_out_texts(plan.held_out)
+        instructions.held_out_texts(plan.held_out)
     pairs, messages = {}, []
     layers = None if plan.training.layers is None else list(plan.training.layers)
     for source, name in zip(plan.models, names, strict=True):
         loaded = load_causal_model(source, dtype="float32", device="cpu")
-        regularized_layers(loaded.model, layers)
+        decpo.regularized_layers(loaded.model, layers)
         for width in plan.widths:
             resized_config(loaded, width)
         n_tokens = min(plan.training.max_tokens or loaded.context, loaded.context)
         train, test = (
-            fit_context(rows, loaded.tokenizer, n_tokens, plan.training.on_long) for rows in (data.train, data.test)
+            tokenization.fit_context(rows, loaded.tokenizer, n_tokens, plan.training.on_long)
+            for rows in (data.train, data.test)
         )
         for split, part in (("train", train), ("test", test)):
             messages += [f"{notice} ({split}, {name})" for notice in part.warnings(n_tokens)]
@@ -247,12 +332,12 @@ def _train_and_measure(job: TrainingJob, base: BaseModel, context: Context) -> t
     config, seed = plan.training, derive_seed(plan.seed, "align", job.seed) % 2**31
     loaded = base.load(context.device)
     reference = base.load(context.device) if config.method == "full" or objective is None else None
-    before = pair_likelihoods(loaded, test, batch_size=plan.measuring.batch_size)
+    before = dpo_evaluation.pair_likelihoods(loaded, test, batch_size=plan.measuring.batch_size)
     if objective is not None:
         rows = subsample(train, plan.pairs, derive_seed(plan.seed, "pairs", job.seed))
         checkpoints = context.folder / "checkpoints" / job.name
         loaded = align(loaded, reference, rows, config, objective, seed=seed, checkpoints=checkpoints)
-    measured = measure_alignment(
+    measured = dpo_evaluation.measure_alignment(
         loaded,
         reference,
         before,
@@ -271,7 +356,7 @@ def _save(loaded: LoadedModel, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     unfinished = folder.with_name(f".{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    with quiet_libraries():
+    with adapter_training.quiet_libraries():
         loaded.model.save_pretrained(unfinished, safe_serialization=True)
         loaded.tokenizer.save_pretrained(unfinished)
     unfinished.rename(folder)
@@ -282,18 +367,18 @@ def _judged(job: TrainingJob, output: _Output, context: Context) -> list[Row]:
     judge = None if context.plan.judge is None else _judge(context.plan.judge)
     metrics: dict[str, float] = {}
     scores: Sequence[float | None] = [None] * len(output.answers)
-    with one_thread():
+    with environment.one_thread():
         if judge is not None:
             judgement = judge_answers(judge, output.prompts, output.answers)
             metrics |= {"unsafe": judgement.mean, "unsafe_share": judgement.unsafe_fraction()}
             scores = [float(score) for score in judgement.scores]
         if sum(bool(answer.strip()) for answer in output.answers) >= 2:
-            measured = diversity(output.answers, _text_encoder())
+            measured = evaluation.diversity(output.answers, _text_encoder())
             metrics |= {"distinct_2": measured.distinct_2, "answer_decorrelation": measured.decorrelation}
     lines = [
         json.dumps({"prompt": prompt, "answer": answer} | ({} if score is None else {"unsafe": score}))
         for prompt, answer, score in zip(output.prompts, output.answers, scores, strict=True)
     ]
-    write_text(context.folder / "answers" / f"{job.name}.jsonl", "\n".join(lines) + "\n")
+    files.write_text(context.folder / "answers" / f"{job.name}.jsonl", "\n".join(lines) + "\n")
     shared = {name: output.rows[0][name] for name in ("encoder", "features", "seed", "scenario", "level")}
     return [shared | {"metric": metric, "value": value} for metric, value in metrics.items()]

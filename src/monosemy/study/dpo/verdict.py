@@ -12,11 +12,9 @@ from matplotlib.ticker import NullLocator
 
 from monosemy.report.figures import HOUSE_STYLE
 from monosemy.report.tables import NOTHING, Section, StudyFigure, Table, p_text
-from monosemy.results.result import StudyResult, Verdict
-from monosemy.results.statistics import holm, mean_interval, paired_p_value
-from monosemy.results.variants import register_family
-from monosemy.results.wording import SIGNIFICANT, few_seeds
-from monosemy.study.dpo.plan import BASE, BASELINE, variants
+from monosemy.results import statistics, wording
+from monosemy.results.result import StudyResult, Verdict, register_family
+from monosemy.study.dpo import BASE, BASELINE, variants
 
 _PANELS = {
     "margin": "Reward margin",
@@ -87,7 +85,7 @@ def layers_figure(result: StudyResult, model: str) -> Figure:
     shades = matplotlib.colormaps["viridis_r"](np.linspace(0.15, 0.95, max(1, len(names) - 2)))
     for number, name in enumerate(names):
         wide = rows[rows["features"] == name].pivot(index="level", columns="seed", values="value")
-        ends = np.array([mean_interval(wide.loc[level].to_numpy()) for level in wide.index])
+        ends = np.array([statistics.mean_interval(wide.loc[level].to_numpy()) for level in wide.index])
         depth = wide.index.to_numpy() / max(1, len(wide) - 1)
         colour = "#000000" if number < 2 else shades[number - 2]
         axes.plot(depth, ends[:, 0], color=colour, linewidth=1.8, linestyle=":" if name == BASE else "-", marker="o",
@@ -163,7 +161,7 @@ def _n_parameters(result: StudyResult) -> dict[str, int]:
 
 def _warnings(result: StudyResult, sizes: dict[str, int]) -> list[str]:
     plan = result.plan
-    warnings = few_seeds(plan.n_seeds)
+    warnings = wording.few_seeds(plan.n_seeds)
     if len(plan.weights) > 1:
         warnings.append("The weights are compared on the test pairs, so the best of them looks better than it is.")
     if plan.losses:
@@ -243,15 +241,20 @@ def summarise_alignment(results: pd.DataFrame) -> pd.DataFrame:
             values = wide[name].dropna().to_numpy()
             if len(values) == 0:
                 continue
-            mean, low, high = mean_interval(values)
+            mean, low, high = statistics.mean_interval(values)
             row = {
                 "model": model, "variant": name, "weight": weights[name], "metric": metric, "seeds": len(values),
                 "mean": mean, "low": low, "high": high,
             }  # fmt: skip
             if name != BASELINE:
                 difference = (wide[name] - wide[BASELINE]).dropna().to_numpy()
-                gain, gain_low, gain_high = mean_interval(difference)
-                row |= {"gain": gain, "gain_low": gain_low, "gain_high": gain_high, "p": paired_p_value(difference)}
+                gain, gain_low, gain_high = statistics.mean_interval(difference)
+                row |= {
+                    "gain": gain,
+                    "gain_low": gain_low,
+                    "gain_high": gain_high,
+                    "p": statistics.paired_p_value(difference),
+                }
             rows.append(row)
     columns = [
         "model", "variant", "weight", "metric", "seeds", "mean", "low", "high", "gain", "gain_low", "gain_high", "p",
@@ -259,7 +262,7 @@ def summarise_alignment(results: pd.DataFrame) -> pd.DataFrame:
     summary = pd.DataFrame(rows, columns=columns)
     corrected = np.full(len(summary), np.nan)
     for places in summary.groupby("metric", sort=False).indices.values():
-        corrected[places] = holm(summary["p"].to_numpy(dtype=float)[places])
+        corrected[places] = statistics.holm(summary["p"].to_numpy(dtype=float)[places])
     return summary.assign(p_holm=corrected)
 
 
@@ -268,7 +271,7 @@ def _row(rows: pd.DataFrame, variant: str, metric: str) -> pd.Series:
 
 
 def _clear(row: pd.Series) -> bool:
-    return bool(row["p_holm"] < SIGNIFICANT)
+    return bool(row["p_holm"] < wording.SIGNIFICANT)
 
 
 def _verb(row: pd.Series, n_seeds: int) -> str:

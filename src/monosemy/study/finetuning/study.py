@@ -7,21 +7,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-from numpy.typing import NDArray
+from matplotlib.figure import Figure
 
+from monosemy.core import console, executors
 from monosemy.core.config import merged
-from monosemy.core.console import Progress, no_progress
-from monosemy.core.executors import ExecutorConfig
-from monosemy.data import digits
-from monosemy.data.dataset import Inputs, LabelledData, take
+from monosemy.data import dataset, digits
 from monosemy.data.load import load_data
 from monosemy.encoders.config import FinetuneConfig
 from monosemy.encoders.finetuning import Classifier, finetune
 from monosemy.encoders.image import describe_encoder, load_encoder
 from monosemy.errors import InputError
-from monosemy.report.tables import Section
-from monosemy.results.result import StudyResult, Verdict
+from monosemy.report import tables
+from monosemy.report.figures import HOUSE_STYLE
+from monosemy.report.style import style_of
+from monosemy.report.tables import Section, StudyFigure
+from monosemy.results import statistics, wording
+from monosemy.results.result import StudyResult, Verdict, with_role
 from monosemy.seeding import derive_seed
+from monosemy.study import engine, finetuning, folder
 from monosemy.study.conditions import (
     Cell,
     Conditions,
@@ -32,11 +35,83 @@ from monosemy.study.conditions import (
     training_labels,
     with_levels,
 )
-from monosemy.study.engine import StudyContext, StudyKind
-from monosemy.study.finetuning.plan import BASELINE, VARIANTS, FinetunePlan, VariantName
-from monosemy.study.finetuning.verdict import curve_sections, finetuning_verdict
-from monosemy.study.folder import Row, data_fingerprint
 from monosemy.study.probing.encoders import files_by_base, image_side
+
+_PANELS = {
+    "train_accuracy": "Train, noisy labels",
+    "validation_accuracy": "Validation, noisy labels",
+    "accuracy": "Test, true labels",
+}
+
+
+def finetuning_verdict(result: StudyResult) -> Verdict:
+    """Return NCE against CE and the closest control where it is hardest, and which of the two overfits more."""
+    present = tables.feature_names(result.summary)
+    controls = with_role(present, "control")
+    sentences, warnings = [], wording.few_seeds(result.plan.n_seeds)
+    for scenario in tables.scenarios(result.summary):
+        level = wording.hardest_level(result.summary, scenario)
+        sentences += [
+            wording.compared(result, name, controls, scenario, level) for name in with_role(present, "monosemantic")
+        ]
+        sentences.append(_overfitting(result.results, scenario, level))
+    if controls:
+        warnings.append("Learning rate, smoothing and weight decay are fixed, not tuned for each variant.")
+    return Verdict(tuple(sentences), tuple(warnings))
+
+
+def _overfitting(results: pd.DataFrame, scenario: str, level: float) -> str:
+    parts = []
+    cell = results[(results["scenario"] == scenario) & (results["level"] == level)]
+    for name in [name for name in ("ce", "nce") if name in set(results["features"])]:
+        rows = cell[cell["features"] == name].pivot(index="seed", columns="metric", values="value")
+        gap, low, high = statistics.mean_interval((rows["train_accuracy"] - rows["validation_accuracy"]).to_numpy())
+        parts.append(f"{name} {100 * gap:.1f}" + ("" if np.isnan(low) else f" [{100 * low:.1f}, {100 * high:.1f}]"))
+    where = "on clean labels" if scenario == "clean" else f"under {wording.describe_cell(scenario, level)}"
+    return f"Train minus validation accuracy {where}: {', '.join(parts)} points."
+
+
+def curve_sections(result: StudyResult) -> list[Section]:
+    """Return the learning curves of every cell as a part of the report."""
+    curves = result.tables["curves"]
+    cells = result.summary[["scenario", "level"]].drop_duplicates().itertuples(index=False)
+    figures = tuple(
+        StudyFigure(
+            "curves",
+            scenario,
+            f"curves-{scenario}-{level:g}",
+            f"Accuracy after each epoch on train, validation and test; {scenario}, level {level:g}.",
+            curves_figure(curves, scenario, level),
+        )
+        for scenario, level in cells
+    )
+    return [Section("Learning curves", figures=figures, note="Mean over seeds; every seed is a thin line.")]
+
+
+@HOUSE_STYLE
+def curves_figure(curves: pd.DataFrame, scenario: str, level: float) -> Figure:
+    """Draw the accuracy after each epoch on train, validation and test: mean over seeds, and every seed thin."""
+    cell = curves[(curves["scenario"] == scenario) & (curves["level"] == level)]
+    figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(_PANELS), sharey=True)
+    # Early stopping takes an epoch of a network that has a curve already.
+    names = [name for name in tables.feature_names(cell) if not name.endswith("-early")]
+    for axes, (metric, title) in zip(panels, _PANELS.items(), strict=True):
+        for name in names:
+            rows = cell[(cell["features"] == name) & (cell["metric"] == metric)]
+            wide = rows.pivot(index="epoch", columns="seed", values="value")
+            style = style_of(name)
+            axes.plot(wide.index, 100 * wide, color=style.colour, linewidth=0.6, alpha=0.35)
+            axes.plot(
+                wide.index, 100 * wide.mean(axis=1), color=style.colour, linewidth=style.width, label=name,
+                dashes=style.dashes or (1, 0),
+            )  # fmt: skip
+        axes.set_title(title, pad=8)
+        axes.set_xlabel("Epoch")
+    panels[0].set_ylabel("Accuracy, %")
+    panels[0].legend(frameon=False)
+    return figure
+
 
 _EVAL_SUBSET = 5_000
 """Train images that the train accuracy is measured on after each epoch."""
@@ -63,38 +138,44 @@ class NetworkJob:
         return "+".join(self.variants)
 
     @property
-    def variants(self) -> list[VariantName]:
+    def variants(self) -> list[finetuning.VariantName]:
         """The variants that take an epoch of this network."""
-        return [name for name, variant in VARIANTS.items() if yaml.safe_dump(variant.changes) == self.changes]
+        return [
+            name for name, variant in finetuning.VARIANTS.items() if yaml.safe_dump(variant.changes) == self.changes
+        ]
 
 
-class FinetuningStudy(StudyKind[FinetunePlan, LabelledData, NetworkJob]):
+class FinetuningStudy(engine.StudyKind[finetuning.FinetunePlan, dataset.LabelledData, NetworkJob]):
     """Compares finetuned image networks."""
 
-    plan_type = FinetunePlan
+    plan_type = finetuning.FinetunePlan
     title = "finetuned networks"
     command = "monosemy finetune images"
     jobs_title = "Networks"
-    baseline = BASELINE
+    baseline = finetuning.BASELINE
 
-    def load(self, plan: FinetunePlan, on_progress: Progress = no_progress) -> LabelledData:
+    def load(
+        self, plan: finetuning.FinetunePlan, on_progress: console.Progress = console.no_progress
+    ) -> dataset.LabelledData:
         """Load the images, in the size that the encoder takes where the plan names none."""
         files_by_base(_existing(plan.encoders))
         size = plan.data.image_size or image_side(plan.encoders)
         return load_data(plan.data.model_copy(update={"image_size": size}), plan.seed, on_progress)
 
-    def resolve(self, plan: FinetunePlan, data: LabelledData) -> FinetunePlan:
+    def resolve(self, plan: finetuning.FinetunePlan, data: dataset.LabelledData) -> finetuning.FinetunePlan:
         """Fill in rates that leave information, and for digits an augmentation that keeps their meaning."""
         if data.name == digits.NAME:  # a mirrored 2 is no 2
             plan = plan.with_defaults({"training": {"augmentation": "handwriting-pair"}})
         return with_levels(plan.with_defaults({"data": {"image_size": image_side(plan.encoders)}}), data)
 
-    def check(self, plan: FinetunePlan, data: LabelledData, device: str) -> LabelledData:
+    def check(self, plan: finetuning.FinetunePlan, data: dataset.LabelledData, device: str) -> dataset.LabelledData:
         """Raise where variants, encoders and images do not fit each other."""
         if data.kind != "images":
             raise InputError(f"Finetuning needs images, but {data.name} holds {data.kind}; give images.")
-        if BASELINE not in plan.variants:
-            raise InputError(f"The variants {', '.join(plan.variants)} lack {BASELINE!r}, the baseline; add it.")
+        if finetuning.BASELINE not in plan.variants:
+            raise InputError(
+                f"The variants {', '.join(plan.variants)} lack {finetuning.BASELINE!r}, the baseline; add it."
+            )
         if 1 < len(plan.encoders) != plan.n_seeds:
             raise InputError(
                 f"There are {len(plan.encoders)} encoder files but {plan.n_seeds} seeds; set n_seeds to "
@@ -111,17 +192,21 @@ class FinetuningStudy(StudyKind[FinetunePlan, LabelledData, NetworkJob]):
         conditions(plan, data)
         return data
 
-    def key(self, plan: FinetunePlan, data: LabelledData) -> str:
+    def key(self, plan: finetuning.FinetunePlan, data: dataset.LabelledData) -> str:
         """Return a fingerprint of the images and labels."""
-        return data_fingerprint(data)
+        return folder.data_fingerprint(data)
 
-    def prepare(self, context: StudyContext[FinetunePlan, LabelledData], executor: ExecutorConfig) -> Conditions:
+    def prepare(
+        self,
+        context: engine.StudyContext[finetuning.FinetunePlan, dataset.LabelledData],
+        executor: executors.ExecutorConfig,
+    ) -> Conditions:
         """Return the conditions of the labels."""
         return conditions(context.plan, context.data)
 
-    def jobs(self, plan: FinetunePlan, data: LabelledData) -> list[NetworkJob]:
+    def jobs(self, plan: finetuning.FinetunePlan, data: dataset.LabelledData) -> list[NetworkJob]:
         """Return a network for each condition, seed and way of training."""
-        changes = dict.fromkeys(yaml.safe_dump(VARIANTS[name].changes) for name in plan.variants)
+        changes = dict.fromkeys(yaml.safe_dump(finetuning.VARIANTS[name].changes) for name in plan.variants)
         by_training: dict[Training, Cell] = {}
         for cell in make_cells(plan, data):
             if cell.evaluation == Evaluation():
@@ -133,7 +218,9 @@ class FinetuningStudy(StudyKind[FinetunePlan, LabelledData, NetworkJob]):
             for change in changes
         ]
 
-    def run(self, job: NetworkJob, context: StudyContext[FinetunePlan, LabelledData]) -> list[Row]:
+    def run(
+        self, job: NetworkJob, context: engine.StudyContext[finetuning.FinetunePlan, dataset.LabelledData]
+    ) -> list[folder.Row]:
         """Finetune a network and return its accuracies after each epoch."""
         plan = context.plan
         curve = _learning_curve(job, plan, context.data, context.shared, context.device)
@@ -146,7 +233,9 @@ class FinetuningStudy(StudyKind[FinetunePlan, LabelledData, NetworkJob]):
             for metric, value in metrics.items()
         ]
 
-    def tabulate(self, rows: list[Row], plan: FinetunePlan, data: LabelledData) -> dict[str, pd.DataFrame]:
+    def tabulate(
+        self, rows: list[folder.Row], plan: finetuning.FinetunePlan, data: dataset.LabelledData
+    ) -> dict[str, pd.DataFrame]:
         """Return the curves, and as results the rows of each network's chosen epoch."""
         frame = pd.DataFrame(rows)
         frame.insert(0, "dataset", data.name)
@@ -175,16 +264,16 @@ def _existing(paths: Sequence[Path]) -> Sequence[Path]:
 
 
 def _learning_curve(
-    job: NetworkJob, plan: FinetunePlan, data: LabelledData, given: Conditions, device: str
+    job: NetworkJob, plan: finetuning.FinetunePlan, data: dataset.LabelledData, given: Conditions, device: str
 ) -> list[dict[str, float]]:
     """Accuracies after each epoch, on train and validation with their noisy labels, and on test."""
     train_labels, validation_labels = training_labels(job.cell.training, given, data, job.seed)
     used, held_out = np.flatnonzero(train_labels >= 0), np.flatnonzero(validation_labels >= 0)
-    images, labels = take(data.train.inputs, used), train_labels[used]
+    images, labels = dataset.take(data.train.inputs, used), train_labels[used]
     eval_subset = np.linspace(0, len(used) - 1, min(_EVAL_SUBSET, len(used))).astype(np.int64)
-    sets: dict[str, tuple[Inputs, NDArray[np.int64]]] = {
-        "train_accuracy": (take(images, eval_subset), labels[eval_subset]),
-        "validation_accuracy": (take(data.validation.inputs, held_out), validation_labels[held_out]),
+    sets: dict[str, tuple[dataset.Inputs, np.typing.NDArray[np.int64]]] = {
+        "train_accuracy": (dataset.take(images, eval_subset), labels[eval_subset]),
+        "validation_accuracy": (dataset.take(data.validation.inputs, held_out), validation_labels[held_out]),
         "accuracy": (data.test.inputs, data.test.labels),
     }
     curve: list[dict[str, float]] = []
@@ -211,7 +300,7 @@ def _chosen_epochs(curves: pd.DataFrame) -> pd.DataFrame:
     validation = curves[curves["metric"] == "validation_accuracy"].sort_values("epoch")
     best = validation.loc[validation.groupby(keys, sort=False)["value"].idxmax()].set_index(keys)["epoch"]
     last = validation.groupby(keys, sort=False)["epoch"].max()
-    early = [VARIANTS[name].best_epoch for name, *_ in last.index]
+    early = [finetuning.VARIANTS[name].best_epoch for name, *_ in last.index]
     chosen = last.where(~np.array(early), best.reindex(last.index)).rename("chosen")
     joined = curves.merge(chosen.reset_index(), on=keys)
     return joined[joined["epoch"] == joined["chosen"]].drop(columns="chosen").reset_index(drop=True)

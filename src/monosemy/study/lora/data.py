@@ -5,20 +5,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monosemy.core.cache import fingerprint
 from monosemy.data.dataset import LabelledData, Split, subsample
 from monosemy.errors import InputError
-from monosemy.lm.classification import label_words, load_classification, prompt_splits
+from monosemy.lm import prompts, tokenization
 from monosemy.lm.config import InstructionConfig, Task
 from monosemy.lm.instructions import load_instructions
-from monosemy.lm.prompts import PromptTemplate, Row
-from monosemy.lm.tokenization import fit_context
-from monosemy.study.folder import data_fingerprint
-from monosemy.study.lora.plan import LoraSource, OnLong
+from monosemy.lm.texts import label_words, load_classification, prompt_splits
+from monosemy.study import folder, lora
 
-Labels = NDArray[np.int64]
+Labels = np.typing.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -30,8 +27,8 @@ class LoraData:
     labelled: LabelledData | None = None
     words: tuple[str, ...] = ()
     """The classes' names where they are generated."""
-    template: PromptTemplate = "plain"
-    instructions: dict[str, list[Row]] = field(default_factory=dict)
+    template: prompts.PromptTemplate = "plain"
+    instructions: dict[str, list[prompts.Row]] = field(default_factory=dict)
     """Train, validation and test, where there are no labels."""
     held_out: tuple[str, ...] = ()
     """Texts for perplexity."""
@@ -40,10 +37,10 @@ class LoraData:
     def key(self) -> str:
         """Tells this data from any other."""
         if self.labelled is not None:
-            return fingerprint(data_fingerprint(self.labelled), self.task, self.words, self.template)
+            return fingerprint(folder.data_fingerprint(self.labelled), self.task, self.words, self.template)
         return fingerprint(json.dumps(self.instructions, sort_keys=True))
 
-    def rows(self, labels: tuple[Labels, Labels] | None = None) -> dict[str, list[Row]]:
+    def rows(self, labels: tuple[Labels, Labels] | None = None) -> dict[str, list[prompts.Row]]:
         """Rows of train, validation and test.
 
         Args:
@@ -68,7 +65,7 @@ class LoraData:
         }
 
 
-def load_lora_data(config: LoraSource, seed: int = 0) -> LoraData:
+def load_lora_data(config: lora.LoraSource, seed: int = 0) -> LoraData:
     """Read texts, split, and take as many rows as were asked for.
 
     Raises:
@@ -97,7 +94,7 @@ def load_lora_data(config: LoraSource, seed: int = 0) -> LoraData:
     return _labelled(config, seed)
 
 
-def _labelled(config: LoraSource, seed: int) -> LoraData:
+def _labelled(config: lora.LoraSource, seed: int) -> LoraData:
     data = load_classification(
         config.source,
         seed,
@@ -117,7 +114,7 @@ def _labelled(config: LoraSource, seed: int) -> LoraData:
     return LoraData(data.name, task, data, words, config.template, notices=data.notices)
 
 
-def fitted(data: LoraData, tokenizer: Any, n_tokens: int, on_long: OnLong) -> LoraData:
+def fitted(data: LoraData, tokenizer: Any, n_tokens: int, on_long: lora.OnLong) -> LoraData:
     """The data with rows that fit into ``n_tokens``, and what was done about the others.
 
     Raises:
@@ -127,7 +124,7 @@ def fitted(data: LoraData, tokenizer: Any, n_tokens: int, on_long: OnLong) -> Lo
         return _fitted_texts(data, data.labelled, tokenizer, n_tokens, on_long)
     rows, notices = {}, []
     for name, part in data.instructions.items():
-        found = fit_context(part, tokenizer, n_tokens, "truncate" if on_long == "truncate" else "drop")
+        found = tokenization.fit_context(part, tokenizer, n_tokens, "truncate" if on_long == "truncate" else "drop")
         if on_long == "stop" and found.n_dropped:
             raise _too_long(found.n_dropped, name, data.name, n_tokens)
         rows[name] = found.rows
@@ -135,7 +132,9 @@ def fitted(data: LoraData, tokenizer: Any, n_tokens: int, on_long: OnLong) -> Lo
     return replace(data, instructions=rows, notices=(*data.notices, *notices))
 
 
-def _fitted_texts(data: LoraData, labelled: LabelledData, tokenizer: Any, n_tokens: int, on_long: OnLong) -> LoraData:
+def _fitted_texts(
+    data: LoraData, labelled: LabelledData, tokenizer: Any, n_tokens: int, on_long: lora.OnLong
+) -> LoraData:
     # What stands around a text where its class is generated takes some tokens of its own.
     room = n_tokens - (16 if data.task == "generation" else 0)
     parts: dict[str, Split] = {}

@@ -11,16 +11,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from monosemy.core.files import write_text
-from monosemy.report import tables
+from monosemy.report import html, tables
 from monosemy.report.figures import HOUSE_STYLE
-from monosemy.report.html import rendered
 from monosemy.report.style import style_of
 from monosemy.report.tables import Section, StudyFigure, Table
-from monosemy.results.result import StudyResult, Verdict
-from monosemy.results.statistics import mean_interval, paired_p_value
-from monosemy.results.variants import with_role
-from monosemy.results.wording import SIGNIFICANT, compared, few_seeds, hardest_level
-from monosemy.study.lora.plan import BASELINE, METHODS
+from monosemy.results import statistics, wording
+from monosemy.results.result import StudyResult, Verdict, with_role
+from monosemy.study.lora import BASELINE, METHODS
 
 UNITS_PAGE = "units.html"
 _ABILITIES = {"loss": "loss", "exact_match": "exact, %", "held_out_perplexity": "perplexity", "unsafe": "unsafe, %"}
@@ -43,7 +40,7 @@ def lora_verdict(result: StudyResult) -> Verdict:
                 if name in set(cell["features"]):
                     there = [control for control in controls if control in set(cell["features"])]
                     where = f"On answers of {result.dataset}" if free else ""
-                    sentences.append(compared(result, name, there, scenario, level, where))
+                    sentences.append(wording.compared(result, name, there, scenario, level, where))
     sentences += [_sparsity(results, name) for name in monosemantic]
     sentences += [_consistency(results, name) for name in [*monosemantic, BASELINE]]
     sentences += [_forgetting(results, name) for name in monosemantic]
@@ -56,13 +53,13 @@ def _levels_to_report(summary: pd.DataFrame, name: str, scenario: str) -> list[f
     rows = summary[summary["scenario"] == scenario]
     if rows.empty:
         return []
-    hardest = hardest_level(summary, scenario)
+    hardest = wording.hardest_level(summary, scenario)
     milder = rows[(rows["features"] == name) & (rows["level"] != hardest)]
-    return [hardest, *milder.loc[milder["p_holm"] < SIGNIFICANT, "level"]]
+    return [hardest, *milder.loc[milder["p_holm"] < wording.SIGNIFICANT, "level"]]
 
 
 def _warnings(result: StudyResult, free: bool) -> list[str]:
-    plan, warnings = result.plan, few_seeds(result.plan.n_seeds)
+    plan, warnings = result.plan, wording.few_seeds(result.plan.n_seeds)
     if len(plan.learning_rates) == 1:
         warnings.append(
             f"The learning rate {plan.learning_rates[0]:g} is fixed, not chosen on validation for each method."
@@ -113,7 +110,7 @@ def _consistency(results: pd.DataFrame, name: str) -> str:
 
 def _difference(wide: pd.DataFrame, name: str) -> tuple[float, float, float, float]:
     difference = (wide[name] - wide[BASELINE]).dropna().to_numpy()
-    return *mean_interval(difference), paired_p_value(difference)
+    return *statistics.mean_interval(difference), statistics.paired_p_value(difference)
 
 
 def _forgetting(results: pd.DataFrame, name: str) -> str:
@@ -126,7 +123,7 @@ def _forgetting(results: pd.DataFrame, name: str) -> str:
     if math.isnan(low):
         return f"Perplexity on held-out texts: {values}; one seed cannot tell more."
     verb = "forgets less than" if gain < 0 else "forgets more than"
-    verb = verb if p < SIGNIFICANT else "makes no clear difference in forgetting to"
+    verb = verb if p < wording.SIGNIFICANT else "makes no clear difference in forgetting to"
     change = f"{100 * math.expm1(gain):+.1f} % [{100 * math.expm1(low):+.1f}, {100 * math.expm1(high):+.1f}]"
     return f"{name} {verb} LoRA: perplexity on held-out texts {values}, {change}."
 
@@ -138,7 +135,7 @@ def _safety(results: pd.DataFrame, name: str) -> str:
     before = f"before {100 * wide['base'].mean():.1f} %, " if "base" in wide else ""
     values = f"{before}LoRA {100 * wide[BASELINE].mean():.1f} %, {name} {100 * wide[name].mean():.1f} %"
     _, low, _, p = _difference(wide, name)
-    clear = "" if math.isnan(low) else f" ({'clear' if p < SIGNIFICANT else 'no clear'} difference)"
+    clear = "" if math.isnan(low) else f" ({'clear' if p < wording.SIGNIFICANT else 'no clear'} difference)"
     return f"Mean probability of an unsafe answer: {values}{clear}."
 
 
@@ -198,7 +195,7 @@ def _ability_tables(results: pd.DataFrame) -> tuple[Table, ...]:
 
 
 def _value(metric: str, values: Any) -> str:
-    mean, low, high = mean_interval(values)
+    mean, low, high = statistics.mean_interval(values)
     scale = 100 if metric in _PERCENT else 1
     half = "" if math.isnan(low) else f" ±{scale * (high - low) / 2:.2g}"
     return f"{scale * mean:.4g}{half}"
@@ -213,7 +210,7 @@ def forgetting_figure(results: pd.DataFrame) -> Figure:
     score, perplexity = _clean(results, "accuracy"), _clean(results, "held_out_perplexity")
     for name in [name for name in dict.fromkeys(results["features"]) if name in score and name in perplexity]:
         style = style_of(name)
-        x, y = (mean_interval(wide[name].dropna().to_numpy()) for wide in (100 * score, perplexity))
+        x, y = (statistics.mean_interval(wide[name].dropna().to_numpy()) for wide in (100 * score, perplexity))
         for at, (_, low, high) in enumerate((x, y)):
             if not math.isnan(low):
                 ends = ([low, high], [y[0]] * 2) if at == 0 else ([x[0]] * 2, [low, high])
@@ -250,5 +247,5 @@ def write_units(result: StudyResult, folder: Path, classes: Sequence[str]) -> Pa
         "methods": methods,
         "classes": list(classes),
     }
-    write_text(path, rendered("adapter_units.html.j2", context))
+    write_text(path, html.rendered("adapter_units.html.j2", context))
     return path

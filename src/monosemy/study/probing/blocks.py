@@ -5,25 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from monosemy.classifiers.engine import ProbeConfig, Probes, predict, probes_at_once, train_probes
-from monosemy.classifiers.linear_probe import LinearProbe, exact_probe
+from monosemy.classifiers import engine, linear_probe
 from monosemy.data.dataset import LabelledData
 from monosemy.errors import needs_extra
 from monosemy.features.registry import FEATURE_SETS, FeatureSet
-from monosemy.functional.consistency import Codes
-from monosemy.functional.separability import class_moments
-from monosemy.metrics.dimensions import describe_features, mean_separability
-from monosemy.metrics.explanations import describe_predictions, explain
+from monosemy.functional import consistency, separability
+from monosemy.metrics import dimensions, explanations
 from monosemy.seeding import derive_seed
+from monosemy.study import probing
 from monosemy.study.conditions import Cell, Conditions, Evaluation, Training, conditions, make_cells, training_labels
 from monosemy.study.engine import StudyContext
 from monosemy.study.folder import Meter, Row
-from monosemy.study.probing.encoders import EncoderBank, is_seeded
-from monosemy.study.probing.eval_embeddings import FOLDER, EvalEmbeddings
-from monosemy.study.probing.gallery import SEED, Explained, explained_cell, explanation_path, write_explained
-from monosemy.study.probing.plan import ProbingPlan
+from monosemy.study.probing import encoders, gallery
 
 CLEANLAB = "dense+cleanlab"
 
@@ -32,22 +26,22 @@ CLEANLAB = "dense+cleanlab"
 class BlockContext:
     """Everything that a job computes with."""
 
-    plan: ProbingPlan
+    plan: probing.ProbingPlan
     data: LabelledData
     cells: Sequence[Cell]
     conditions: Conditions
-    bank: EncoderBank
-    eval_embeddings: EvalEmbeddings
+    bank: encoders.EncoderBank
+    eval_embeddings: encoders.EvalEmbeddings
     meter: Meter
     folder: Path
     """The folder of the study, for the explanations of the dimensions."""
 
 
-def block_context(context: StudyContext[ProbingPlan, LabelledData]) -> BlockContext:
+def block_context(context: StudyContext[probing.ProbingPlan, LabelledData]) -> BlockContext:
     """Return the context of jobs in this process."""
     plan, data = context.plan, context.data
-    bank = EncoderBank(plan.encoder, data, context.on_progress)
-    embeddings = EvalEmbeddings(context.folder / FOLDER, plan, data, bank)
+    bank = encoders.EncoderBank(plan.encoder, data, context.on_progress)
+    embeddings = encoders.EvalEmbeddings(context.folder / encoders.FOLDER, plan, data, bank)
     cells = make_cells(plan, data)
     return BlockContext(
         plan, data, cells, conditions(plan, data), bank, embeddings, context.meter, context.folder
@@ -93,9 +87,9 @@ class CleanlabJob:
         return f"{CLEANLAB}-{self.seed}"
 
 
-def make_blocks(plan: ProbingPlan) -> list[Block]:
+def make_blocks(plan: probing.ProbingPlan) -> list[Block]:
     """Return the blocks; seeds share one if neither the encoder nor the transformer depends on them."""
-    blocks, encoders_seeded = [], is_seeded(plan.encoder)
+    blocks, encoders_seeded = [], encoders.is_seeded(plan.encoder)
     for name in plan.features or ():
         feature = FEATURE_SETS[name]
         if encoders_seeded or feature.seeded:
@@ -117,16 +111,16 @@ class _BlockCodes:
         self.transformer = block.feature.make(plan.sae, derive_seed(plan.seed, "features", seed) % 2**31)
         with context.meter.timed("fit_seconds"):
             self.transformer.fit(embeddings)
-        self.train: Codes = self.transformer.transform(embeddings)
-        self.validation: Codes = self.transformer.transform(bank.encode(base, seed, data.validation.inputs))
+        self.train: consistency.Codes = self.transformer.transform(embeddings)
+        self.validation: consistency.Codes = self.transformer.transform(bank.encode(base, seed, data.validation.inputs))
         self.test_embeddings = bank.encode(base, seed, data.test.inputs)
-        self.test: Codes = self.transformer.transform(self.test_embeddings)
+        self.test: consistency.Codes = self.transformer.transform(self.test_embeddings)
         # MonoScore takes similarities from the dense embeddings, whatever the base.
         self.reference_embeddings = (
             self.test_embeddings if base == "dense" else bank.encode("dense", seed, data.test.inputs)
         )
 
-    def eval_codes(self, evaluation: Evaluation, seed: int) -> tuple[Codes, NDArray[np.int64]]:
+    def eval_codes(self, evaluation: Evaluation, seed: int) -> tuple[consistency.Codes, np.typing.NDArray[np.int64]]:
         """Return codes and labels of a test condition."""
         if evaluation == Evaluation():
             return self.test, self.context.data.test.labels
@@ -143,16 +137,18 @@ def run_block(block: Block, context: BlockContext) -> list[Row]:
     rows = _feature_rows(codes) + _separability_rows(codes)
     jobs = [(t, seed) for seed in block.seeds for t in dict.fromkeys(cell.training for cell in cells)]
     grid = np.array(plan.probe.weight_decays)
-    fitting = probes_at_once(codes.train.shape[1], context.data.n_classes, plan.probe.batch_size)
+    fitting = engine.probes_at_once(codes.train.shape[1], context.data.n_classes, plan.probe.batch_size)
     jobs_at_once = max(1, fitting // len(grid))
-    shown = explained_cell(cells)
+    shown = gallery.explained_cell(cells)
     for start in range(0, len(jobs), jobs_at_once):
         group = jobs[start : start + jobs_at_once]
         group_rows, best_probes = _run_group(codes, group, grid)
         rows += group_rows
-        if (shown.training, SEED) in group:
-            probe = best_probes.select(np.array([group.index((shown.training, SEED))]))
-            write_explained(explanation_path(context.folder, block.features), _explained(codes, shown, probe))
+        if (shown.training, gallery.SEED) in group:
+            probe = best_probes.select(np.array([group.index((shown.training, gallery.SEED))]))
+            gallery.write_explained(
+                gallery.explanation_path(context.folder, block.features), _explained(codes, shown, probe)
+            )
     if plan.probe.cross_check and 0 in block.seeds:
         rows += _cross_check(codes, rows)
     return rows
@@ -160,7 +156,7 @@ def run_block(block: Block, context: BlockContext) -> list[Row]:
 
 def _feature_rows(codes: _BlockCodes) -> list[Row]:
     data = codes.context.data
-    metrics = describe_features(
+    metrics = dimensions.describe_features(
         codes.train,
         codes.test,
         data.test.labels,
@@ -179,12 +175,12 @@ def _feature_rows(codes: _BlockCodes) -> list[Row]:
 def _separability_rows(codes: _BlockCodes) -> list[Row]:
     """J and d of the train codes with clean labels, and as each symmetric label noise would leave them on average."""
     data, block = codes.context.data, codes.block
-    moments = class_moments(codes.train, data.train.labels, data.n_classes)
+    moments = separability.class_moments(codes.train, data.train.labels, data.n_classes)
     rows = []
     for cell in codes.context.cells:
         symmetric = cell.scenario == "label-noise" and cell.training.kind in ("clean", "symmetric")
         if cell.scenario == "clean" or symmetric:
-            metrics = mean_separability(moments, cell.training.level)
+            metrics = dimensions.mean_separability(moments, cell.training.level)
             rows += [
                 _row(block.features, cell, seed, metric, value)
                 for seed in block.seeds
@@ -194,8 +190,8 @@ def _separability_rows(codes: _BlockCodes) -> list[Row]:
 
 
 def _run_group(
-    codes: _BlockCodes, jobs: Sequence[tuple[Training, int]], grid: NDArray[np.floating]
-) -> tuple[list[Row], Probes]:
+    codes: _BlockCodes, jobs: Sequence[tuple[Training, int]], grid: np.typing.NDArray[np.floating]
+) -> tuple[list[Row], engine.Probes]:
     """Return rows of the cells that train on these labels, and the probe of the chosen weight decay for each job."""
     context, name = codes.context, codes.block.features
     plan, data = context.plan, context.data
@@ -203,15 +199,15 @@ def _run_group(
     repeated = [np.repeat(np.stack(parts, axis=1), len(grid), axis=1) for parts in zip(*labels, strict=True)]
     settings = plan.probe
     with context.meter.timed("probe_seconds"):
-        probes = train_probes(
+        probes = engine.train_probes(
             codes.train,
             repeated[0],
             data.n_classes,
             np.tile(grid, len(jobs)),
-            ProbeConfig(settings.epochs, settings.batch_size, settings.lr, settings.min_steps),
+            engine.ProbeConfig(settings.epochs, settings.batch_size, settings.lr, settings.min_steps),
             derive_seed(plan.seed, "probe-order"),
         )
-    hits = (predict(probes, codes.validation) == repeated[1]).sum(axis=0) / (repeated[1] >= 0).sum(axis=0)
+    hits = (engine.predict(probes, codes.validation) == repeated[1]).sum(axis=0) / (repeated[1] >= 0).sum(axis=0)
     correct = hits.reshape(len(jobs), len(grid))
     # Of equally good weight decays the largest: the grid is in rising order, noise should not favour none.
     best = len(grid) - 1 - correct[:, ::-1].argmax(axis=1)
@@ -228,7 +224,7 @@ def _run_group(
     for (evaluation, seed), users in users_of.items():
         eval_codes, true_labels = codes.eval_codes(evaluation, seed)
         numbers = np.array(sorted({number for _, number in users}))
-        predicted = predict(best_probes.select(numbers), eval_codes)
+        predicted = engine.predict(best_probes.select(numbers), eval_codes)
         accuracies = (predicted == true_labels[:, None]).mean(axis=0)
         position = {int(number): i for i, number in enumerate(numbers)}
         for cell, number in users:
@@ -236,16 +232,18 @@ def _run_group(
     return rows, best_probes
 
 
-def _explained(codes: _BlockCodes, cell: Cell, probe: Probes) -> Explained:
+def _explained(codes: _BlockCodes, cell: Cell, probe: engine.Probes) -> gallery.Explained:
     """Explain the dimensions by clean test samples, and the predictions of a cell's probe by the dimensions."""
     data = codes.context.data
-    eval_codes, labels = codes.eval_codes(cell.evaluation, SEED)
-    predicted = predict(probe, eval_codes)[:, 0]
-    return Explained(
+    eval_codes, labels = codes.eval_codes(cell.evaluation, gallery.SEED)
+    predicted = engine.predict(probe, eval_codes)[:, 0]
+    return gallery.Explained(
         cell.scenario,
         cell.level,
-        explain(codes.test, data.test.labels, data.n_classes, codes.reference_embeddings),
-        describe_predictions(predicted, labels, probe.weight.numpy(), eval_codes, codes.train, data.train.labels),
+        explanations.explain(codes.test, data.test.labels, data.n_classes, codes.reference_embeddings),
+        explanations.describe_predictions(
+            predicted, labels, probe.weight.numpy(), eval_codes, codes.train, data.train.labels
+        ),
     )
 
 
@@ -258,7 +256,7 @@ def _cross_check(codes: _BlockCodes, rows: list[Row]) -> list[Row]:
     result = []
     for cell in checked:
         labels, _ = training_labels(cell.training, context.conditions, context.data, 0)
-        model = exact_probe(codes.train, labels, max(chosen[cell.scenario, cell.level], 1e-7))
+        model = linear_probe.exact_probe(codes.train, labels, max(chosen[cell.scenario, cell.level], 1e-7))
         accuracy = float((model.predict(codes.test) == context.data.test.labels).mean())
         result.append(_row(codes.block.features, cell, 0, "exact_accuracy", accuracy))
     return result
@@ -282,7 +280,7 @@ def run_cleanlab(job: CleanlabJob, context: BlockContext) -> list[Row]:
         if cell.scenario not in ("label-noise", "given-labels", "clean"):
             continue
         labels, _ = training_labels(cell.training, context.conditions, data, seed)
-        probe = LinearProbe(
+        probe = linear_probe.LinearProbe(
             chosen[cell.scenario, cell.level],
             epochs=plan.probe.epochs,
             batch_size=plan.probe.batch_size,

@@ -1,25 +1,24 @@
-"""The encoders of a study: one for each base representation and, if there are several of a kind, for each seed."""
+"""Encoders of a study and the embeddings of its train, validation and test conditions."""
 
 import math
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from monosemy.core.cache import Stage, cache, cached_array
-from monosemy.core.console import Progress, no_progress
-from monosemy.core.executors import ExecutorConfig, run_jobs
+from monosemy.core import console, executors
+from monosemy.core.cache import Stage, Store, cache, cached_array, fingerprint
 from monosemy.data.dataset import Images, Inputs, Kind, LabelledData
+from monosemy.encoders import image, text
 from monosemy.encoders.config import ENCODER_FILE, PretrainConfig
 from monosemy.encoders.contrastive import pretrain
-from monosemy.encoders.image import ImageEncoder, describe_encoder, embed, load_encoder, save_encoder
-from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError
-from monosemy.study.probing.plan import METHODS, Base, EncoderConfig
+from monosemy.study import conditions, probing
 
 _ENCODERS = Stage("encoders", 1, ("torch",), __name__)
 _EMBEDDINGS = Stage("image-embeddings", 1, ("torch",), __name__)
@@ -27,40 +26,40 @@ _EMBEDDINGS = Stage("image-embeddings", 1, ("torch",), __name__)
 
 def default_encoder(kind: Kind) -> str:
     """Return the name of the default encoder of a kind of inputs."""
-    return {"embeddings": "none", "images": "contrastive", "texts": MINILM}[kind]
+    return {"embeddings": "none", "images": "contrastive", "texts": text.MINILM}[kind]
 
 
 def image_side(files: Sequence[Path]) -> int | None:
     """Return the side of the square images that encoder files take; None without files, or if images are not square."""
-    shapes = {describe_encoder(path).spec.image_shape[1:] for path in files}
+    shapes = {image.describe_encoder(path).spec.image_shape[1:] for path in files}
     sides = {side for shape in shapes for side in shape}
     return sides.pop() if len(sides) == 1 else None
 
 
-def bases_of(config: EncoderConfig) -> tuple[Base, ...]:
+def bases_of(config: probing.EncoderConfig) -> tuple[probing.Base, ...]:
     """Return the base representations that an encoder has."""
     if config.name == "files":
         return tuple(files_by_base(config.files))
     return ("dense", "ncl") if config.name == "contrastive" else ("dense",)
 
 
-def is_seeded(config: EncoderConfig) -> bool:
+def is_seeded(config: probing.EncoderConfig) -> bool:
     """Return whether every seed has encoders of its own."""
     return config.name == "contrastive" or any(len(paths) > 1 for paths in files_by_base(config.files).values())
 
 
-def files_by_base(files: Sequence[Path]) -> dict[Base, list[Path]]:
+def files_by_base(files: Sequence[Path]) -> dict[probing.Base, list[Path]]:
     """Group encoder files by their base representation: non-negative features are `ncl`, signed ones `dense`.
 
     Raises:
         InputError: a file is not an encoder, files of a kind differ in more than their seed, or the kinds have unequal
             numbers of files.
     """
-    by_base: dict[Base, list[Path]] = {}
-    trained: dict[Base, tuple[Path, dict[str, Any]]] = {}
+    by_base: dict[probing.Base, list[Path]] = {}
+    trained: dict[probing.Base, tuple[Path, dict[str, Any]]] = {}
     for path in files:
-        described = describe_encoder(path)
-        base: Base = "dense" if described.spec.non_negative is None else "ncl"
+        described = image.describe_encoder(path)
+        base: probing.Base = "dense" if described.spec.non_negative is None else "ncl"
         by_base.setdefault(base, []).append(path)
         training = {name: value for name, value in described.metadata.get("pretrain", {}).items() if name != "seed"}
         first = trained.setdefault(base, (path, training))
@@ -83,7 +82,9 @@ class EncoderBank:
     inputs and the model.
     """
 
-    def __init__(self, config: EncoderConfig, data: LabelledData, on_progress: Progress = no_progress) -> None:
+    def __init__(
+        self, config: probing.EncoderConfig, data: LabelledData, on_progress: console.Progress = console.no_progress
+    ) -> None:
         expected = {"none": "embeddings", "contrastive": "images", "files": "images"}.get(config.name, "texts")
         if data.kind != expected:
             what = f"needs {expected}, but {data.name} holds {data.kind}"
@@ -93,16 +94,16 @@ class EncoderBank:
         self.config = config
         self._data = data
         self._on_progress = on_progress
-        self._encoders: dict[Path, ImageEncoder] = {}
+        self._encoders: dict[Path, image.ImageEncoder] = {}
         self._files = files_by_base(config.files)
-        self._text = TextEncoder(config.name) if data.kind == "texts" else None
+        self._text = text.TextEncoder(config.name) if data.kind == "texts" else None
         for path in config.files:
             self._check_shape(path)
 
     def _check_shape(self, path: Path) -> None:
         images = self._data.train.inputs
         assert isinstance(images, np.ndarray)
-        shape = describe_encoder(path).spec.image_shape
+        shape = image.describe_encoder(path).spec.image_shape
         if tuple(images.shape[1:]) != shape:
             raise InputError(
                 f"The encoder {path} takes images of shape {shape}, but {self._data.name} has {images.shape[1:]}; "
@@ -115,11 +116,13 @@ class EncoderBank:
         return is_seeded(self.config)
 
     @property
-    def bases(self) -> tuple[Base, ...]:
+    def bases(self) -> tuple[probing.Base, ...]:
         """The base representations that this encoder has."""
         return bases_of(self.config)
 
-    def prepare(self, bases: Sequence[Base], seeds: Sequence[int], executor: ExecutorConfig | None = None) -> None:
+    def prepare(
+        self, bases: Sequence[probing.Base], seeds: Sequence[int], executor: executors.ExecutorConfig | None = None
+    ) -> None:
         """Fill the cache: train encoders, or embed all splits by encoder files.
 
         Args:
@@ -150,14 +153,21 @@ class EncoderBank:
                 )
 
     def _run_all(
-        self, what: str, executor: ExecutorConfig | None, work: Callable[..., None], items: Sequence[Any], *shared: Any
+        self,
+        what: str,
+        executor: executors.ExecutorConfig | None,
+        work: Callable[..., None],
+        items: Sequence[Any],
+        *shared: Any,
     ) -> None:
         if items:
             self._on_progress(what, 0, len(items))
-        for done, _ in enumerate(run_jobs(executor or ExecutorConfig(), work, items, *shared), start=1):
+        for done, _ in enumerate(
+            executors.run_jobs(executor or executors.ExecutorConfig(), work, items, *shared), start=1
+        ):
             self._on_progress(what, done, len(items))
 
-    def _is_embedded(self, base: Base, seed: int) -> bool:
+    def _is_embedded(self, base: probing.Base, seed: int) -> bool:
         """Return whether the cache holds the embeddings of all splits by an encoder file."""
         data = self._data
         return all(
@@ -165,7 +175,7 @@ class EncoderBank:
             for split in (data.train, data.validation, data.test)
         )
 
-    def encode(self, base: Base, seed: int, inputs: Inputs) -> NDArray[np.float32]:
+    def encode(self, base: probing.Base, seed: int, inputs: Inputs) -> np.typing.NDArray[np.float32]:
         """Embeddings (N, D) of inputs."""
         if self._text is not None:
             assert isinstance(inputs, tuple)
@@ -179,48 +189,48 @@ class EncoderBank:
         made_from = self._embedded_from(base, seed, inputs)
         return cached_array(_EMBEDDINGS, made_from, about, lambda: self.embed_images(base, seed, inputs))
 
-    def _embedded_from(self, base: Base, seed: int, inputs: Inputs) -> tuple[object, ...]:
+    def _embedded_from(self, base: probing.Base, seed: int, inputs: Inputs) -> tuple[object, ...]:
         """Return everything that embeddings by an encoder file depend on."""
         return (self._path(base, seed), self.config.layer, inputs)
 
-    def embed_images(self, base: Base, seed: int, images: Images) -> NDArray[np.float32]:
+    def embed_images(self, base: probing.Base, seed: int, images: Images) -> np.typing.NDArray[np.float32]:
         """Embeddings (N, D) of images, never from the cache."""
         encoder = self._encoder(self._path(base, seed))
         if self.config.name == "contrastive":
-            return embed(encoder, images)
+            return image.embed(encoder, images)
         encoder.to("cuda" if torch.cuda.is_available() else "cpu")
-        return embed(
+        return image.embed(
             encoder, images, self.config.layer, on_images=lambda *done: self._on_progress("Encoding images", *done)
         )
 
-    def pixel_std(self, base: Base, seed: int) -> NDArray[np.float32]:
+    def pixel_std(self, base: probing.Base, seed: int) -> np.typing.NDArray[np.float32]:
         """Return the standard deviations (C, 1, 1) that the encoder divides pixels by."""
         return self._encoder(self._path(base, seed)).pixel_std.cpu().numpy()
 
-    def training_seconds(self, base: Base, seed: int) -> float:
+    def training_seconds(self, base: probing.Base, seed: int) -> float:
         """Return the seconds that training an encoder took; NaN for one that was not trained within the study."""
         if self.config.name != "contrastive":
             return math.nan
-        return float(describe_encoder(self._path(base, seed)).metadata.get("seconds", math.nan))
+        return float(image.describe_encoder(self._path(base, seed)).metadata.get("seconds", math.nan))
 
-    def _path(self, base: Base, seed: int) -> Path:
+    def _path(self, base: probing.Base, seed: int) -> Path:
         if self.config.name == "files":
             paths = self._files[base]
             return paths[seed] if len(paths) > 1 else paths[0]
         return cache().root / self._trained(base, seed) / ENCODER_FILE
 
-    def _trained(self, base: Base, seed: int) -> str:
+    def _trained(self, base: probing.Base, seed: int) -> str:
         """The name in the cache of an encoder that is trained within the study."""
         assert isinstance(self._data.train.inputs, np.ndarray)
         return _ENCODERS.entry(self._settings(base, seed), self._data.train.inputs)
 
-    def _settings(self, base: Base, seed: int) -> PretrainConfig:
+    def _settings(self, base: probing.Base, seed: int) -> PretrainConfig:
         assert self.config.contrastive is not None
-        return self.config.contrastive.model_copy(update={"method": METHODS[base], "seed": seed})
+        return self.config.contrastive.model_copy(update={"method": probing.METHODS[base], "seed": seed})
 
-    def _encoder(self, path: Path) -> ImageEncoder:
+    def _encoder(self, path: Path) -> image.ImageEncoder:
         if path not in self._encoders:
-            self._encoders[path] = load_encoder(path)
+            self._encoders[path] = image.load_encoder(path)
         return self._encoders[path]
 
 
@@ -231,10 +241,144 @@ def _train_and_save(config: PretrainConfig, images: Images) -> None:
     trained = {"pretrain": config.model_dump(mode="json"), "seconds": round(time.monotonic() - started, 3)}
     about = _ENCODERS.metadata(method=config.method, seed=config.seed, rows=len(images))
     with cache().new(_ENCODERS.entry(config, images), about) as folder:
-        save_encoder(encoder, folder / ENCODER_FILE, trained)
+        image.save_encoder(encoder, folder / ENCODER_FILE, trained)
 
 
-def _embed_splits(encoder: tuple[Base, int], config: EncoderConfig, data: LabelledData) -> None:
+def _embed_splits(encoder: tuple[probing.Base, int], config: probing.EncoderConfig, data: LabelledData) -> None:
     bank = EncoderBank(config, data)
     for split in (data.train, data.validation, data.test):
         bank.encode(*encoder, split.inputs)
+
+
+FOLDER = "eval_embeddings"
+_VALUES_AT_ONCE = 2**25
+"""Values of the images that are corrupted and embedded at a time: 128 MiB."""
+_ROWS = 1024
+"""Parts are multiples of the batch in which encoders take images."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One draw of test images, and the encoders (base, seed) that embed it."""
+
+    evaluation: conditions.Evaluation
+    seed: int
+    encoders: tuple[tuple[probing.Base, int], ...]
+
+
+@dataclass(frozen=True)
+class EvalEmbeddings:
+    """Embeddings of images under every test condition but the clean one, in files of a folder.
+
+    A corrupted test set is drawn once for all seeds and feature sets and embedded once by each encoder: drawing and
+    embedding 15 kinds at 3 severities takes far longer than all else in a study. Texts have a cache of their own and
+    embeddings need none: for them no files are written.
+    """
+
+    folder: Path
+    plan: probing.ProbingPlan
+    data: LabelledData
+    bank: EncoderBank
+
+    def embeddings_for(
+        self, evaluation: conditions.Evaluation, seed: int, base: probing.Base, encoder_seed: int
+    ) -> tuple[np.typing.NDArray[np.float32], np.typing.NDArray[np.int64]]:
+        """Return embeddings and labels of a test condition; they are made if they are missing."""
+        if self.data.kind != "images":
+            inputs, labels = conditions.evaluation_inputs(evaluation, self.plan, self.data, seed, None)
+            return self.bank.encode(base, encoder_seed, inputs), labels
+        encoder = (base, encoder_seed if self.bank.seeded else 0)
+        job = _Job(evaluation, seed if evaluation.seeded else 0, (encoder,))
+        embeddings = Store(self.folder).array(_name(job, encoder), {}, lambda: self._embed(job)[0])
+        return embeddings, conditions.evaluation_split(evaluation, self.data).labels
+
+    def prepare(
+        self,
+        cells: Iterable[conditions.Cell],
+        bases: Sequence[probing.Base],
+        on_progress: console.Progress,
+        executor: executors.ExecutorConfig,
+    ) -> None:
+        """Make all that is missing; encoders must be trained.
+
+        Raises:
+            InputError: the disk has too little room.
+        """
+        if self.data.kind != "images":
+            return
+        seeds = range(self.plan.n_seeds)
+        encoder_seeds = seeds if self.bank.seeded else range(1)
+        encoders = tuple((base, seed) for base in bases for seed in encoder_seeds)
+        jobs = []
+        for evaluation in dict.fromkeys(cell.evaluation for cell in cells):
+            if evaluation.seeded:  # an encoder is tested under the noise of its own seed
+                pairs = [(seed, (base, seed if self.bank.seeded else 0)) for seed in seeds for base in bases]
+                jobs += [_Job(evaluation, seed, (encoder,)) for seed, encoder in pairs]
+            elif evaluation != conditions.Evaluation():
+                jobs.append(_Job(evaluation, 0, encoders))
+        jobs = [job for job in jobs if not all(Store(self.folder).find(_name(job, e)) for e in job.encoders)]
+        if not jobs:
+            return
+        self._check_room(jobs)
+        on_progress("Test conditions", 0, len(jobs))
+        shared = (self.folder, self.plan, self.data)
+        for done, _ in enumerate(executors.run_jobs(executor, _embed_and_store, jobs, *shared), start=1):
+            on_progress("Test conditions", done, len(jobs))
+
+    def remove(self) -> None:
+        """Remove the files when the study is done: they are large."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def store(self, job: _Job) -> None:
+        """Embed by all encoders of a job at once, and write the files."""
+        for encoder, embeddings in zip(job.encoders, self._embed(job), strict=True):
+            Store(self.folder).put_array(_name(job, encoder), {}, embeddings)
+
+    def _check_room(self, jobs: Sequence[_Job]) -> None:
+        sample = self.data.test.inputs[:1]
+        assert isinstance(sample, np.ndarray)
+        encoders = dict.fromkeys(encoder for job in jobs for encoder in job.encoders)
+        n_dimensions = {encoder: self.bank.embed_images(*encoder, sample).shape[1] for encoder in encoders}
+        rows = {job: len(conditions.evaluation_split(job.evaluation, self.data)) for job in jobs}
+        needed = 4 * sum(rows[job] * n_dimensions[encoder] for job in jobs for encoder in job.encoders)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise InputError(
+                f"The embeddings of the test conditions need {needed / 1e9:.1f} GB in {self.folder}, which has "
+                f"{free / 1e9:.1f} GB free; choose fewer corruptions or severities, or another --out."
+            )
+
+    def _embed(self, job: _Job) -> list[np.typing.NDArray[np.float32]]:
+        """Return embeddings by each encoder of a job, the images drawn once."""
+        parts: list[list[np.typing.NDArray[np.float32]]] = [[] for _ in job.encoders]
+        for images in self._images(job):
+            for encoder, embedded in zip(job.encoders, parts, strict=True):
+                embedded.append(self.bank.embed_images(*encoder, images))
+        return [np.concatenate(embedded) for embedded in parts]
+
+    def _images(self, job: _Job) -> Iterator[Images]:
+        """Yield the test images under a condition, as many at a time as fit into memory easily."""
+        if job.evaluation.seeded:
+            pixel_std = self.bank.pixel_std(*job.encoders[0])
+            inputs, _ = conditions.evaluation_inputs(job.evaluation, self.plan, self.data, job.seed, pixel_std)
+            assert isinstance(inputs, np.ndarray)
+            yield inputs
+            return
+        clean = conditions.evaluation_split(job.evaluation, self.data).inputs
+        assert isinstance(clean, np.ndarray)
+        at_once = _ROWS * max(1, _VALUES_AT_ONCE // (_ROWS * clean[0].size))
+        rng = conditions.corruption_rng(job.evaluation, self.plan)
+        for start in range(0, len(clean), at_once):
+            part = clean[start : start + at_once]
+            yield part if job.evaluation.corruption is None else conditions.corrupted(part, job.evaluation, rng)
+
+
+def _name(job: _Job, encoder: tuple[probing.Base, int]) -> str:
+    # The name of a shifted set may hold anything, so the condition enters by its fingerprint.
+    condition = fingerprint(job.evaluation.kind, job.evaluation.level, job.seed)
+    return f"{'-'.join(map(str, encoder))}/{condition}"
+
+
+def _embed_and_store(job: _Job, folder: Path, plan: probing.ProbingPlan, data: LabelledData) -> None:
+    EvalEmbeddings(folder, plan, data, EncoderBank(plan.encoder, data)).store(job)

@@ -9,21 +9,14 @@ from typing import Any
 
 import torch
 
-from monosemy.core.cache import fingerprint
-from monosemy.core.console import Progress
-from monosemy.core.environment import ENVIRONMENT
-from monosemy.core.files import read_model_file, write_model_file
-from monosemy.data.dataset import LabelledData
-from monosemy.data.load import load_data
+from monosemy.core import cache, console, environment, files
+from monosemy.data import dataset, load
 from monosemy.errors import InputError, reason
 from monosemy.metrics.explanations import Explanations, Predictions
+from monosemy.report import html, tables
 from monosemy.report.gallery import Gallery, GallerySet, ordered_sets, write_gallery
-from monosemy.report.html import GALLERY
-from monosemy.report.tables import level_text, scenario_phrase
-from monosemy.results.variants import title_of
-from monosemy.study.conditions import Cell
-from monosemy.study.folder import data_fingerprint
-from monosemy.study.probing.plan import ProbingPlan
+from monosemy.results.result import title_of
+from monosemy.study import conditions, folder, probing
 
 FOLDER = "explanations"
 SEED = 0
@@ -47,7 +40,7 @@ def explanation_path(study: Path, features: str) -> Path:
     return study / FOLDER / f"{features}.safetensors"
 
 
-def explained_cell(cells: Sequence[Cell]) -> Cell:
+def explained_cell(cells: Sequence[conditions.Cell]) -> conditions.Cell:
     """Return the hardest cell of the first scenario, whose predictions are kept; the clean one if there is no other.
 
     Shifted test sets have other samples than those that explain the dimensions, so they do not count.
@@ -64,7 +57,7 @@ def write_explained(path: Path, explained: Explained) -> None:
     """Write the arrays to a file, whole or not at all."""
     parts: dict[str, Any] = explained.explanations._asdict() | explained.predictions._asdict()
     metadata = {"scenario": explained.scenario, "level": explained.level}
-    write_model_file(path, _FORMAT, metadata, {name: torch.from_numpy(values) for name, values in parts.items()})
+    files.write_model_file(path, _FORMAT, metadata, {name: torch.from_numpy(values) for name, values in parts.items()})
 
 
 def read_explained(path: Path) -> Explained:
@@ -73,7 +66,7 @@ def read_explained(path: Path) -> Explained:
     Raises:
         InputError: the file is missing, damaged, or of another format.
     """
-    metadata, tensors = read_model_file(path, _FORMAT)
+    metadata, tensors = files.read_model_file(path, _FORMAT)
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     try:
         return Explained(
@@ -86,14 +79,16 @@ def read_explained(path: Path) -> Explained:
         raise InputError(f"{path} lacks {error}, so another version wrote it; run the study again.") from error
 
 
-def write_study_gallery(plan: ProbingPlan, data: LabelledData, study: Path, out: Path, on_progress: Progress) -> None:
+def write_study_gallery(
+    plan: probing.ProbingPlan, data: dataset.LabelledData, study: Path, out: Path, on_progress: console.Progress
+) -> None:
     """Write the page of a study's test samples, from the explanations in its folder."""
     sets = []
     for name in plan.features or ():
         path = explanation_path(study, name)
         if path.is_file():
             kept = read_explained(path)
-            condition = f"{scenario_phrase(kept.scenario)} ({level_text(kept.scenario, kept.level)})"
+            condition = f"{tables.scenario_phrase(kept.scenario)} ({tables.level_text(kept.scenario, kept.level)})"
             sets.append(GallerySet(name, title_of(name), kept.explanations, kept.predictions, condition))
     gallery = Gallery(
         title=data.name,
@@ -105,31 +100,31 @@ def write_study_gallery(plan: ProbingPlan, data: LabelledData, study: Path, out:
         inputs=data.test.inputs,
         row_name="test sample",
     )
-    write_gallery(gallery, out / GALLERY, on_progress)
+    write_gallery(gallery, out / html.GALLERY, on_progress)
 
 
-def restore_gallery(plan: ProbingPlan, study: Path, out: Path, on_progress: Progress) -> str | None:
+def restore_gallery(plan: probing.ProbingPlan, study: Path, out: Path, on_progress: console.Progress) -> str | None:
     """Copy the page of a finished study, or write it again if it is missing; the data is read again.
 
     Returns: why there is no page though there should be one, as a sentence.
     """
-    page = study / GALLERY
+    page = study / html.GALLERY
     if page.is_file():
         if out.resolve() != study.resolve():
             out.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(page, out / GALLERY)
+            shutil.copyfile(page, out / html.GALLERY)
         return None
     explained = any(explanation_path(study, name).is_file() for name in plan.features or ())
     if not explained or plan.data.source.startswith("arrays:"):
         return None
-    path = study / ENVIRONMENT
+    path = study / environment.ENVIRONMENT
     try:
         recorded = json.loads(path.read_text(encoding="utf-8"))["data"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return f"The gallery was not written: {path} cannot be read ({reason(error)}); run the study again."
     try:
-        data = load_data(plan.data, plan.seed, on_progress)
-        if fingerprint(data_fingerprint(data), *plan.files()) != recorded:
+        data = load.load_data(plan.data, plan.seed, on_progress)
+        if cache.fingerprint(folder.data_fingerprint(data), *plan.files()) != recorded:
             return f"The gallery was not written: {plan.data.source} is no longer the data of the study in {study}."
         write_study_gallery(plan, data, study, out, on_progress)
     except InputError as error:

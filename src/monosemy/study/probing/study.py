@@ -6,25 +6,18 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from monosemy.core.config import validated
-from monosemy.core.console import Progress, no_progress
-from monosemy.core.executors import ExecutorConfig
-from monosemy.data import digits
-from monosemy.data.dataset import Inputs, LabelledData
+from monosemy.core import config, console, executors
+from monosemy.data import dataset, digits
 from monosemy.data.load import from_arrays, load_data
 from monosemy.encoders.config import STUDY_PRETRAINING
 from monosemy.errors import InputError, needs_extra
 from monosemy.features.registry import FEATURE_SETS
-from monosemy.results.result import StudyResult, Verdict
+from monosemy.results.result import StudyResult, Verdict, register_family
 from monosemy.results.statistics import with_means
-from monosemy.results.variants import register_family
+from monosemy.study import engine, probing
 from monosemy.study.conditions import conditions, evaluation_inputs, make_cells, with_levels
-from monosemy.study.engine import StudyContext, StudyKind, run_study
 from monosemy.study.folder import Row, data_fingerprint
-from monosemy.study.probing.blocks import Block, CleanlabJob, block_context, make_blocks, run_block, run_cleanlab
-from monosemy.study.probing.encoders import EncoderBank, bases_of, default_encoder, image_side
-from monosemy.study.probing.gallery import restore_gallery, write_study_gallery
-from monosemy.study.probing.plan import BASELINE, ProbingPlan
+from monosemy.study.probing import blocks, encoders, gallery
 from monosemy.study.probing.verdict import probing_verdict
 
 register_family(FEATURE_SETS)
@@ -33,41 +26,43 @@ _DIGIT_RATES = (0.3, 0.6, 0.9)
 """Fewer rates for the embedded data, whose study trains its encoders too and should end within minutes."""
 
 
-class ProbingStudy(StudyKind[ProbingPlan, LabelledData, Block | CleanlabJob]):
+class ProbingStudy(engine.StudyKind[probing.ProbingPlan, dataset.LabelledData, blocks.Block | blocks.CleanlabJob]):
     """Compares feature sets under linear probes."""
 
-    plan_type = ProbingPlan
+    plan_type = probing.ProbingPlan
     title = "robustness study"
     command = "monosemy study"
     jobs_title = "Feature sets"
-    baseline = BASELINE
+    baseline = probing.BASELINE
 
-    def load(self, plan: ProbingPlan, on_progress: Progress = no_progress) -> LabelledData:
+    def load(
+        self, plan: probing.ProbingPlan, on_progress: console.Progress = console.no_progress
+    ) -> dataset.LabelledData:
         """Load the data; images in the size that encoder files take, unless the plan names one."""
-        size = plan.data.image_size or image_side(plan.encoder.files)
+        size = plan.data.image_size or encoders.image_side(plan.encoder.files)
         return load_data(plan.data.model_copy(update={"image_size": size}), plan.seed, on_progress)
 
-    def resolve(self, plan: ProbingPlan, data: LabelledData) -> ProbingPlan:
+    def resolve(self, plan: probing.ProbingPlan, data: dataset.LabelledData) -> probing.ProbingPlan:
         """Fill in the encoder, the feature sets that it allows, and the levels that fit the data."""
         is_digits = data.name == digits.NAME
-        plan = plan.with_defaults({"encoder": {"name": default_encoder(data.kind)}})
+        plan = plan.with_defaults({"encoder": {"name": encoders.default_encoder(data.kind)}})
         if plan.encoder.name == "contrastive":
             # A mirrored or cropped digit is another one, or none.
             augmentation = {"augmentation": "handwriting-pair"} if is_digits else {}
             training = STUDY_PRETRAINING.model_dump() | augmentation
             plan = plan.with_defaults({"encoder": {"name": "contrastive", "contrastive": training}})
-        bases = bases_of(plan.encoder)
+        bases = encoders.bases_of(plan.encoder)
         fitting = [name for name, feature in FEATURE_SETS.items() if feature.base in bases and not feature.on_request]
         values: dict[str, Any] = {"features": tuple(fitting)}
         if plan.encoder.files:
-            values["data"] = {"image_size": image_side(plan.encoder.files)}
+            values["data"] = {"image_size": encoders.image_side(plan.encoder.files)}
         if is_digits:  # chosen on train digits of the default split; longer training does worse under noise
             values["sae"] = {"n_epochs": 15}
         return with_levels(plan.with_defaults(values), data, _DIGIT_RATES if is_digits else ())
 
-    def check(self, plan: ProbingPlan, data: LabelledData, device: str) -> LabelledData:
+    def check(self, plan: probing.ProbingPlan, data: dataset.LabelledData, device: str) -> dataset.LabelledData:
         """Raise where encoder, feature sets, scenarios and data do not fit each other."""
-        bank = EncoderBank(plan.encoder, data)
+        bank = encoders.EncoderBank(plan.encoder, data)
         bank.check_seeds(plan.n_seeds)
         for name in plan.features or ():
             base = FEATURE_SETS[name].base
@@ -83,32 +78,36 @@ class ProbingStudy(StudyKind[ProbingPlan, LabelledData, Block | CleanlabJob]):
         make_cells(plan, data)
         return data
 
-    def key(self, plan: ProbingPlan, data: LabelledData) -> str:
+    def key(self, plan: probing.ProbingPlan, data: dataset.LabelledData) -> str:
         """Return a fingerprint of the inputs and labels."""
         return data_fingerprint(data)
 
-    def folder_name(self, plan: ProbingPlan, data: LabelledData) -> str:
+    def folder_name(self, plan: probing.ProbingPlan, data: dataset.LabelledData) -> str:
         """Return the name of the data."""
         return Path(data.name).stem
 
-    def jobs(self, plan: ProbingPlan, data: LabelledData) -> list[Block | CleanlabJob]:
+    def jobs(self, plan: probing.ProbingPlan, data: dataset.LabelledData) -> list[blocks.Block | blocks.CleanlabJob]:
         """Return a block for each feature set and the seeds that share its codes."""
-        return [*make_blocks(plan)]
+        return [*blocks.make_blocks(plan)]
 
     def follow_ups(
-        self, plan: ProbingPlan, data: LabelledData, finished: Mapping[str, list[Row]]
-    ) -> list[Block | CleanlabJob]:
+        self, plan: probing.ProbingPlan, data: dataset.LabelledData, finished: Mapping[str, list[Row]]
+    ) -> list[blocks.Block | blocks.CleanlabJob]:
         """Return the cleanlab baseline of each seed, which takes over the weight decays of the dense features."""
         if not plan.cleanlab:
             return []
-        dense = [block for block in make_blocks(plan) if block.features == BASELINE]
+        dense = [block for block in blocks.make_blocks(plan) if block.features == probing.BASELINE]
         owners = {seed: finished[block.name] for block in dense for seed in block.seeds}
-        return [CleanlabJob(seed, tuple(owners[seed])) for seed in range(plan.n_seeds)]
+        return [blocks.CleanlabJob(seed, tuple(owners[seed])) for seed in range(plan.n_seeds)]
 
-    def prepare(self, context: StudyContext[ProbingPlan, LabelledData], executor: ExecutorConfig) -> None:
+    def prepare(
+        self,
+        context: engine.StudyContext[probing.ProbingPlan, dataset.LabelledData],
+        executor: executors.ExecutorConfig,
+    ) -> None:
         """Train encoders, and embed all that the jobs share, into the cache and the study's folder."""
         plan, data = context.plan, context.data
-        shared = block_context(context)
+        shared = blocks.block_context(context)
         bases = list(dict.fromkeys(FEATURE_SETS[name].base for name in plan.features or ()))
         shared.bank.prepare(bases, range(plan.n_seeds), executor)
         if data.kind == "texts":
@@ -119,12 +118,18 @@ class ProbingStudy(StudyKind[ProbingPlan, LabelledData, Block | CleanlabJob]):
                     shared.bank.encode("dense", seed, evaluation_inputs(evaluation, plan, data, seed, None)[0])
         shared.eval_embeddings.prepare(shared.cells, bases, context.on_progress, executor)
 
-    def run(self, job: Block | CleanlabJob, context: StudyContext[ProbingPlan, LabelledData]) -> list[Row]:
+    def run(
+        self,
+        job: blocks.Block | blocks.CleanlabJob,
+        context: engine.StudyContext[probing.ProbingPlan, dataset.LabelledData],
+    ) -> list[Row]:
         """Compute a block, or the cleanlab baseline of a seed."""
-        shared = block_context(context)
-        return run_block(job, shared) if isinstance(job, Block) else run_cleanlab(job, shared)
+        shared = blocks.block_context(context)
+        return blocks.run_block(job, shared) if isinstance(job, blocks.Block) else blocks.run_cleanlab(job, shared)
 
-    def tabulate(self, rows: list[Row], plan: ProbingPlan, data: LabelledData) -> dict[str, pd.DataFrame]:
+    def tabulate(
+        self, rows: list[Row], plan: probing.ProbingPlan, data: dataset.LabelledData
+    ) -> dict[str, pd.DataFrame]:
         """Return the rows, and the mean accuracy over the kinds of each family of corruptions."""
         results = pd.DataFrame(rows)
         results.insert(0, "dataset", data.name)
@@ -135,15 +140,17 @@ class ProbingStudy(StudyKind[ProbingPlan, LabelledData, Block | CleanlabJob]):
         """Return every monosemantic feature set in the hardest cell of each scenario, and what limits the answer."""
         return probing_verdict(result)
 
-    def finish(self, result: StudyResult, context: StudyContext[ProbingPlan, LabelledData]) -> None:
+    def finish(
+        self, result: StudyResult, context: engine.StudyContext[probing.ProbingPlan, dataset.LabelledData]
+    ) -> None:
         """Write the gallery, and remove the embeddings of the test conditions."""
-        write_study_gallery(context.plan, context.data, context.folder, context.folder, context.on_progress)
-        block_context(context).eval_embeddings.remove()
+        gallery.write_study_gallery(context.plan, context.data, context.folder, context.folder, context.on_progress)
+        blocks.block_context(context).eval_embeddings.remove()
 
-    def restore_files(self, result: StudyResult, out: Path, on_progress: Progress) -> str | None:
+    def restore_files(self, result: StudyResult, out: Path, on_progress: console.Progress) -> str | None:
         """Write the gallery again if it is missing."""
         assert result.folder is not None
-        return restore_gallery(result.plan, result.folder, out, on_progress)
+        return gallery.restore_gallery(result.plan, result.folder, out, on_progress)
 
 
 Scenario = Sequence[float] | Mapping[str, Any] | bool | None
@@ -204,26 +211,26 @@ class Study:
                 values[section] = dict(setting)
             elif setting is not True:
                 values[section] = {self._LEVELS[section]: tuple(setting)}
-        self._plan = validated(ProbingPlan, values | settings, "Study")
+        self._plan = config.validated(probing.ProbingPlan, values | settings, "Study")
 
-    def plan(self, data: LabelledData) -> ProbingPlan:
+    def plan(self, data: dataset.LabelledData) -> probing.ProbingPlan:
         """Return the complete plan for a data set; the plan names data in memory by its content."""
         values = self._plan.model_dump(exclude_unset=True)
         values["data"] = {"source": f"arrays:{data_fingerprint(data)}"}
         if data.shifts:
             values["scenarios"] = (*self._plan.scenarios, "shift")
-        return ProbingStudy().resolve(validated(ProbingPlan, values, "Study"), data)
+        return ProbingStudy().resolve(config.validated(probing.ProbingPlan, values, "Study"), data)
 
     def run(
         self,
-        X_train: Inputs,
+        X_train: dataset.Inputs,
         y_train: Any,
-        X_test: Inputs,
+        X_test: dataset.Inputs,
         y_test: Any,
         *,
-        shifts: Mapping[str, tuple[Inputs, Any]] | None = None,
+        shifts: Mapping[str, tuple[dataset.Inputs, Any]] | None = None,
         out: str | Path | None = None,
-        on_progress: Progress = no_progress,
+        on_progress: console.Progress = console.no_progress,
         executor: str | Mapping[str, Any] = "joblib",
     ) -> StudyResult:
         """Run on embeddings (N, D), images (N, C, H, W) in [0, 1] or lists of texts.
@@ -239,6 +246,8 @@ class Study:
         """
         data = from_arrays(X_train, y_train, X_test, y_test, shifts=shifts)
         settings = {"name": executor} if isinstance(executor, str) else executor
-        runs_on = validated(ExecutorConfig, settings, "Study: executor")
+        runs_on = config.validated(executors.ExecutorConfig, settings, "Study: executor")
         folder = None if out is None else Path(out)
-        return run_study(ProbingStudy(), self.plan(data), data, folder, on_progress=on_progress, executor=runs_on)
+        return engine.run_study(
+            ProbingStudy(), self.plan(data), data, folder, on_progress=on_progress, executor=runs_on
+        )
