@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monosemy.errors import InputError, MissingExtraError, needs_extra, shown
+from monosemy.errors import InputError, MissingExtraError, names, needs_extra, shown
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,13 @@ def test_the_middle_of_a_long_sentence_is_left_out() -> None:
 
 def test_it_crosses_processes() -> None:
     assert str(pickle.loads(pickle.dumps(InputError("a\nb.")))) == "a\\nb."
+
+
+def test_names_are_quoted_and_at_most_five() -> None:
+    assert names([]) == ""
+    assert names(["a", " label", 3]) == "'a', ' label', '3'"
+    assert names(f"dim_{i}" for i in range(5)) == "'dim_0', 'dim_1', 'dim_2', 'dim_3', 'dim_4'"
+    assert names(f"dim_{i}" for i in range(1384)).endswith("'dim_4' and 1,379 more")
 
 
 def test_values_are_shown_by_their_beginning() -> None:

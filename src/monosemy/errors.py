@@ -5,7 +5,7 @@ The command line prints the message. They are subclasses of ``ValueError``, ``Im
 
 import errno
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -15,6 +15,7 @@ _MEMORY_MESSAGES = ("can't allocate memory", "out of memory", "Cannot allocate m
 
 _MAX_MESSAGE = 2000
 _MAX_VALUE = 60
+_MAX_NAMES = 5
 
 
 class InputError(ValueError):
@@ -76,6 +77,13 @@ def shown(value: object) -> str:
     except ValueError:  # Python refuses to print integers of more than 4,300 digits
         text = "a number of thousands of digits"
     return repr(text[:_MAX_VALUE]) if isinstance(value, str) else text[:_MAX_VALUE]
+
+
+def names(values: Iterable[object]) -> str:
+    """Return names in quotes, so that a space shows, for a message: at most five, then the number of the others."""
+    quoted = [shown(str(value)) for value in values]
+    rest = len(quoted) - _MAX_NAMES
+    return ", ".join(quoted[:_MAX_NAMES]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def disk_is_full(error: BaseException) -> bool:

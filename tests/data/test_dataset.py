@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from monosemy.data.dataset import LabelledData, Split, encode_labels, stratified_split, take
+from monosemy.data.dataset import LabelledData, Rows, Split, encode_labels, stratified_split, take
 
 
 def split(n: int = 4, labels=None, inputs=None) -> Split:
@@ -95,3 +95,14 @@ def test_stratified_split_is_random_and_repeatable() -> None:
     assert 400 < off.mean() < 600
     assert off.tolist() == stratified_split(labels, 0.2, np.random.default_rng(0))[1].tolist()
     assert off.tolist() != stratified_split(labels, 0.2, np.random.default_rng(1))[1].tolist()
+
+
+def test_rows_are_named_by_their_numbers_in_their_files() -> None:
+    rows = Rows("texts", ("a",) * 6, None, files=(("part-1.csv", 2), ("part-2.csv", 0), ("part-10.csv", 4)))
+    assert [rows.describe(i) for i in (0, 1, 2, 5)] == [
+        "row 0 of part-1.csv",
+        "row 1 of part-1.csv",
+        "row 0 of part-10.csv",
+        "row 3 of part-10.csv",
+    ]
+    assert Rows("texts", ("a",), None).describe(0) == "row 0"

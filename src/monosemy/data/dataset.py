@@ -159,6 +159,18 @@ class Rows:
     """Observed noisy labels, one for each row."""
     index: np.typing.NDArray[np.int64] | None = None
     """The source's own numbers of its rows."""
+    messages: tuple[str, ...] = ()
+    """Messages of the reader to the user: what it ignored, converted or guessed."""
+    files: tuple[tuple[str, int], ...] = ()
+    """Name and number of rows of each file that the rows come from, in their order; empty for a single one."""
+
+    def describe(self, row: int) -> str:
+        """Return the name of a row for messages: its number in its file, counted from 0 without the header."""
+        for name, n_rows in self.files:
+            if row < n_rows:
+                return f"row {row} of {name}"
+            row -= n_rows
+        return f"row {row}"
 
     def needed_labels(self) -> list[str]:
         """Return the labels of a source that was read as a labelled one."""

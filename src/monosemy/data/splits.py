@@ -120,7 +120,7 @@ def labelled_data(
         test=splits["test"],
         class_names=assigned.class_names,
         noisy_labels=None if noisy is None else (noisy[parts["train"]], noisy[parts["validation"]]),
-        notices=(*assigned.notices, *notices),
+        notices=(*rows.messages, *assigned.notices, *notices),
     )
 
 
