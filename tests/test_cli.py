@@ -95,7 +95,7 @@ def _table(path: Path, rows: int = 40, **columns: object) -> Path:
         (("--data", "TABLE", "--set", "data.noisy_labels=g.csv"), "given-labels"),
         (("--data", "TABLE", "--scenario", "given-labels", "--set", "data.noisy_labels=g.csv"), "g.csv"),
         (("--data", "TABLE", "--set", "data.classes=c.txt"), "c.txt"),
-        (("--data", "TABLE", "--set", "data.on_bad_image=weep"), "weep"),
+        (("--data", "TABLE", "--set", "data.on_bad_row=weep"), "weep"),
         (("--data", "TABLE", "--set", "data.image_size=3"), "image_size"),
         (("--data", "none*.parquet"), "none*.parquet"),
         (("--data", "ONE"), "one class"),

@@ -126,7 +126,7 @@ def test_another_optimiser_or_backbone_starts_from_its_own_defaults(photos: Path
         (("--backbone", "vgg"), ("backbone", "vgg")),
         (("--device", "cuda"), ("cuda", "cpu")),
         (("--device", "abacus"), ("abacus", "cpu or cuda")),
-        (("--set", "data.on_bad_image=cry"), ("on_bad_image", "cry")),
+        (("--set", "data.on_bad_row=cry"), ("on_bad_row", "cry")),
         (("--plan", "nowhere.yaml"), ("nowhere.yaml", "YAML")),
         (("--data", "nowhere/"), ("nowhere",)),
         (("--backbone", "mixer", "--set", "augmentation=imagenet"), ("224x224", "8x8", "--image-size 224")),

@@ -135,7 +135,7 @@ DAMAGES = ["truncated", "empty", "foreign", "none"]
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_unreadable_images_are_named(png, refuses, damage: str) -> None:
-    with refuses("Image 1 of a list", "data.on_bad_image=skip"):
+    with refuses("Image 1 of a list", "--on-bad-row skip"):
         decoded([png((1, 2, 3)), damaged(png, damage)])
 
 
@@ -155,7 +155,9 @@ def test_unreadable_images_are_skipped_and_counted(
             kept = [row for row in rows if row not in (0, 70, 149)]
             assert result.parts[name].rows.tolist() == kept
             assert result.parts[name].images[:, 0, 0, 0].tolist() == kept
-        assert result.notices[-1] == "Skipped: 3 images that cannot be read (first: Image 0 of a list)."
+        assert result.notices[-1] == (
+            "Left out: 3 of 150 images that cannot be read (Image 0 of a list, Image 70 of a list, Image 149 of a list)."
+        )
 
 
 @pytest.mark.parametrize("limit", [2**40, 0])

@@ -88,12 +88,13 @@ def test_flat_split_folders_are_splits_and_no_classes(tmp_path: Path, refuses) -
 
 def test_bad_images_stop_or_are_skipped(animals: Path, refuses) -> None:
     (animals / "n02" / "003.png").write_bytes(b"broken")
-    with refuses("n02/003.png", animals, "data.on_bad_image=skip"):
+    with refuses("n02/003.png", animals, "--on-bad-row skip"):
         load(animals)
-    data = load(animals, on_bad_image="skip")
+    data = load(animals, on_bad_row="skip")
     assert sum(map(len, data.splits().values())) == 23
     assert (
-        data.notices[-1] == f"Skipped: 1 images that cannot be read (first: Image n02/003.png of the folder {animals})."
+        data.notices[-1]
+        == f"Left out: 1 of 24 images that cannot be read (Image n02/003.png of the folder {animals})."
     )
     for split in data.splits().values():
         assert len(split.inputs) == len(split.labels)
@@ -108,7 +109,7 @@ def test_skipping_keeps_labels_and_noisy_labels_with_their_images(tmp_path: Path
         target.write_bytes(b"broken" if i % 5 == 0 else encoded((i % 3, i, 0)))
     order = [i for c in range(3) for i in range(c, 60, 3)]
     (tmp_path / "given.csv").write_text("given_label\n" + "\n".join(f"c{(i + i // 3) % 3}" for i in order) + "\n")
-    data = load(folder, on_bad_image="skip", noisy_labels=tmp_path / "given.csv")
+    data = load(folder, on_bad_row="skip", noisy_labels=tmp_path / "given.csv")
     assert sum(map(len, data.splits().values())) == 48
     assert data.noisy_labels is not None
     for split in data.splits().values():

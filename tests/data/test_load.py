@@ -280,14 +280,14 @@ def test_a_test_split_of_unknown_labels(tmp_path: Path, refuses) -> None:
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
 def test_rows_without_a_label(tmp_path: Path, refuses, name: str) -> None:
     path = write(texts(label=[None, None, *LABELS[2:]]), tmp_path / name)
-    with refuses(path, "2 of", "rows without a label"):
+    with refuses(path, "2 of 40 rows", "2 without a label (row 0, row 1)", "--on-bad-row skip"):
         load(path)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
 def test_rows_without_a_text(tmp_path: Path, refuses, name: str) -> None:
     path = write(texts(text=[None, " ", *TEXTS[2:]]), tmp_path / name)
-    with refuses(path, "2 of", "rows with an empty text"):
+    with refuses(path, "2 of 40 rows", "2 with an empty text (row 0, row 1)"):
         load(path)
 
 
@@ -306,7 +306,7 @@ def test_embeddings_that_are_not_finite(tmp_path: Path, refuses, name: str, valu
         np.savez(tmp_path / name, embeddings=bad, labels=LABELS, split=SPLITS)
     else:
         write(pd.DataFrame({"embedding": list(bad), "label": LABELS, "split": SPLITS}), tmp_path / name)
-    with refuses(f"train split of {name}", "1 of 24", "row 3"):
+    with refuses(f"{name} has 1 of 40 rows", "1 with NaN or infinity (row 3)"):
         load(tmp_path / name)
 
 

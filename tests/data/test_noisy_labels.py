@@ -86,7 +86,7 @@ def test_bad_files(tmp_path: Path, refuses) -> None:
     refused({"noisy_label": NOISY[:28], "index": [0] * 28}, "g.parquet", "twice", "'index'")
     refused({"noisy_label": NOISY[:28], "index": range(5, 33)}, "g.parquet", "no label for 5 train rows", "index 0")
     refused({"noisy_label": ["klass 7", *NOISY[1:28]]}, "'klass 7'", "t.csv")
-    refused({"noisy_label": [None, *NOISY[1:28]]}, "''", "t.csv")
+    refused({"noisy_label": [None, *NOISY[1:28]]}, "1 without a noisy label (row 0)", "t.csv")
     with refuses(tmp_path / "none.csv"):
         load(path, noisy_labels=tmp_path / "none.csv")
     doubled = write(texts(split=["train"] * 28 + ["test"] * 12, index=[0] * N), tmp_path / "d.parquet")

@@ -87,9 +87,9 @@ def test_skipped_images_of_a_shift_are_said(tmp_path: Path) -> None:
     source = class_folders(tmp_path / "photos", {"a": 8, "b": 8})
     other = class_folders(tmp_path / "other", {"a": 2, "b": 2})
     (other / "b" / "000.png").write_bytes(b"broken")
-    data = load(source, on_bad_image="skip", shifts={"other": str(other)})
+    data = load(source, on_bad_row="skip", shifts={"other": str(other)})
     assert data.shifts["other"].labels.tolist() == [0, 0, 1]
-    assert any("Skipped: 1 images" in notice and "b/000.png" in notice for notice in data.notices)
+    assert any("Left out: 1 of 4 images" in notice and "b/000.png" in notice for notice in data.notices)
 
 
 NAMES = ["pear", "apple", "fig"]

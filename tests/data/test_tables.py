@@ -13,11 +13,11 @@ from hypothesis import given, strategies as st
 from made_files import image_parquet, load, noise_images, write
 
 from monosemy.data.config import DataConfig
+from monosemy.data.dataset import label_texts
 from monosemy.data.load import read_rows
 from monosemy.data.tables import (
     Table,
     column,
-    column_labels,
     input_column,
     inputs_of,
     read_table,
@@ -141,10 +141,9 @@ def test_kinds_by_column_name_and_by_value(tmp_path: Path, refuses) -> None:
     assert input_column(pictures, "image") == ("image", "images")
 
 
-@pytest.mark.parametrize("missing", [None, float("nan"), "", "  "])
-def test_empty_texts_are_counted(refuses, missing: object) -> None:
-    with refuses("f.csv", "1 of 3 rows with an empty text"):
-        inputs_of(pd.Series(["a", missing, "c"], dtype=object), "texts", "f.csv")
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, ""])
+def test_missing_texts_are_empty(missing: object) -> None:
+    assert inputs_of(pd.Series(["a", missing, "c"], dtype=object), "texts", "f.csv") == ("a", "", "c")
 
 
 def test_embedding_columns(refuses) -> None:
@@ -214,7 +213,7 @@ def test_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 def test_hidden_labels_count_as_missing(tmp_path: Path, refuses) -> None:
     path = image_parquet(tmp_path / "a.parquet", noise_images(4), [0, -1, 1, -1], NAMES)
-    with refuses(path, "2 of", "rows without a label"):
+    with refuses(path, "2 of 4 rows", "2 without a label (row 1, row 3)"):
         read_rows(str(path), DataConfig())
     assert rows_of(path, labelled=False).labels == ["pear", "", "apple", ""]
 
@@ -230,8 +229,8 @@ def test_labels_may_be_absent_where_none_are_needed(tmp_path: Path, refuses) -> 
 
 
 def test_label_columns_with_gaps() -> None:
-    assert column_labels(pd.Series([1.0, np.nan, 2.0])) == ["1", "", "2"]
-    assert column_labels(pd.Series(["a", None], dtype=object)) == ["a", ""]
+    assert label_texts(pd.Series([1.0, np.nan, 2.0])) == ["1", "", "2"]
+    assert label_texts(pd.Series(["a", None], dtype=object)) == ["a", ""]
 
 
 def test_truncated_images_inside_a_sound_parquet_schema(tmp_path: Path, refuses) -> None:

@@ -116,10 +116,10 @@ def test_bad_images_and_large_sets(tmp_path: Path, refuses, monkeypatch: pytest.
     with refuses("003.png"):
         load(tmp_path / "a")
     monkeypatch.setattr(memory_map, "MAX_IN_MEMORY", 100)
-    found = load(tmp_path / "a", on_bad_image="skip")
+    found = load(tmp_path / "a", on_bad_row="skip")
     assert len(found.train) + len(found.held_out) == 29
     assert isinstance(found.train, np.memmap)
-    assert any("Skipped: 1" in notice for notice in found.notices)
+    assert any("Left out: 1 of" in notice for notice in found.notices)
 
 
 def test_what_cannot_be_pretrained_on(tmp_path: Path, refuses) -> None:

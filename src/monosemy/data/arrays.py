@@ -90,7 +90,9 @@ def rows_of_array_file(
     """
     arrays = read_arrays(path)
     splits: list[str] | None
-    labels: list[str] | None
+    labels: list[str] | None = None
+    messages: list[str] = []
+    files: tuple[tuple[str, int], ...] = ()
     parts = [name for name in ("train", "validation", "val", "test") if f"X_{name}" in arrays]
     if parts and config.input_column is None:
         missing = [f"y_{name}" for name in parts if f"y_{name}" not in arrays]
@@ -101,7 +103,10 @@ def rows_of_array_file(
             widths = ", ".join(f"X_{name} {m.shape[1]}" for name, m in zip(parts, matrices, strict=True))
             raise InputError(f"{path} holds embeddings of different widths ({widths}); encode all alike.")
         inputs = np.concatenate(matrices)
-        labels = None if missing else [label for name in parts for label in dataset.label_texts(arrays[f"y_{name}"])]
+        if not missing:
+            joined = [value for name in parts for value in arrays[f"y_{name}"]]
+            labels = dataset.label_texts(joined, config.missing_labels, messages)
+        files = tuple((f"X_{name}", len(arrays[f"X_{name}"])) for name in parts)
         splits = [name for name in parts for _ in range(len(arrays[f"X_{name}"]))]
     else:
         inputs = _matrix(
@@ -109,11 +114,14 @@ def rows_of_array_file(
         )
         labels = label_file
         if labels is None and (labelled or any(name in arrays for name in sources.USUAL_NAMES["label"])):
-            labels = dataset.label_texts(arrays[_label_array(arrays, config, path)])
+            values = arrays[_label_array(arrays, config, path)]
+            labels = dataset.label_texts(values, config.missing_labels, messages)
         splits = dataset.label_texts(arrays["split"]) if "split" in arrays else None
     if labels is not None and len(labels) != len(inputs):
         raise InputError(f"{path} has {len(inputs)} embeddings but {len(labels)} labels; give one label for each.")
-    return dataset.Rows(kind="embeddings", inputs=inputs, labels=labels, splits=splits)
+    return dataset.Rows(
+        kind="embeddings", inputs=inputs, labels=labels, splits=splits, messages=tuple(messages), files=files
+    )
 
 
 def _label_array(arrays: dict[str, np.typing.NDArray[Any]], config: DataConfig, path: Path) -> str:

@@ -12,7 +12,9 @@ from pydantic import Field
 from monosemy.core.config import Config
 
 DIGIT_PAIRS = "digit-pairs"
-OnBadImage = Literal["stop", "skip"]
+OnBadRow = Literal["stop", "skip"]
+MISSING_LABELS = ("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", "N/A", "#N/A")
+"""Texts that mean a missing label by default; "NA" and "na" do not, since both are names of classes."""
 
 
 class DataConfig(Config):
@@ -34,8 +36,12 @@ class DataConfig(Config):
     """File of labels for a .npy of embeddings, in the order of its rows."""
     classes: Path | None = None
     """Text file that lists the class folders to use, one on each line; only the first word of a line counts."""
-    on_bad_image: OnBadImage = "stop"
-    """Stop at an image that cannot be read, or skip it and report the number."""
+    group_column: str | None = None
+    """Column of groups, such as patients or documents, whose rows stay in one split where a split is drawn."""
+    on_bad_row: OnBadRow = "stop"
+    """Stop at rows without a label or an input, with NaN or an image that cannot be read, or skip and report them."""
+    missing_labels: tuple[str, ...] = MISSING_LABELS
+    """Texts that mean a missing label, beside an empty one."""
     shifts: dict[str, str] = Field(default_factory=dict)
     """Shifted test sets: name and source of each, or a folder in the layout of CIFAR-10-C."""
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.25

@@ -1,13 +1,16 @@
 """Labelled inputs in splits, the rows that readers return, the rules for labels, and the configuration of a source."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 
-from monosemy.data import memory_map, sources
+from monosemy.data import config, memory_map, sources
 from monosemy.errors import InputError, shown
 from monosemy.seeding import numpy_rng
 
@@ -37,8 +40,37 @@ class EncodedImages(Protocol):
     def stamps(self, rows: np.typing.NDArray[np.int64]) -> tuple[str, ...]:
         """Return texts that differ where these images differ: names, sizes and times of change of their files."""
 
+    def missing(self) -> np.typing.NDArray[np.bool_]:
+        """Return which rows have no image, found without decoding any."""
+
     def items(self, rows: np.typing.NDArray[np.int64]) -> Iterator[Encoded]:
         """Yield the images of the given rows, which are in rising order."""
+
+
+class ChosenImages:
+    """Some rows of a list of images.
+
+    Args:
+        rows: their numbers in the list, rising.
+    """
+
+    def __init__(self, images: EncodedImages, rows: np.typing.NDArray[np.int64]) -> None:
+        self.images, self.rows = images, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def describe(self, row: int) -> str:
+        return self.images.describe(int(self.rows[row]))
+
+    def stamps(self, rows: np.typing.NDArray[np.int64]) -> tuple[str, ...]:
+        return self.images.stamps(self.rows[rows])
+
+    def missing(self) -> np.typing.NDArray[np.bool_]:
+        return self.images.missing()[self.rows]
+
+    def items(self, rows: np.typing.NDArray[np.int64]) -> Iterator[Encoded]:
+        return self.images.items(self.rows[rows])
 
 
 def stamp(path: Path) -> str:
@@ -159,18 +191,46 @@ class Rows:
     """Observed noisy labels, one for each row."""
     index: np.typing.NDArray[np.int64] | None = None
     """The source's own numbers of its rows."""
+    groups: list[str] | None = None
+    """The group of each row, such as its patient; "" for a row that is in none."""
     messages: tuple[str, ...] = ()
-    """Messages of the reader to the user: what it ignored, converted or guessed."""
+    """Messages to the user: what the reader ignored, converted or guessed."""
     files: tuple[tuple[str, int], ...] = ()
-    """Name and number of rows of each file that the rows come from, in their order; empty for a single one."""
+    """Name of each file of rows and the number of its rows, in order."""
+    numbers: np.typing.NDArray[np.int64] | None = None
+    """Positions of the rows among those that were read, rising; None where no row was left out."""
+
+    def __len__(self) -> int:
+        return len(self.inputs)
 
     def describe(self, row: int) -> str:
-        """Return the name of a row for messages: its number in its file, counted from 0 without the header."""
-        for name, n_rows in self.files:
-            if row < n_rows:
-                return f"row {row} of {name}"
-            row -= n_rows
-        return f"row {row}"
+        """Return the name of a row for a message: its number in the user's file, counted from 0, or its image."""
+        if not isinstance(self.inputs, tuple | np.ndarray) and not self.files:
+            return self.inputs.describe(row)
+        number = row if self.numbers is None else int(self.numbers[row])
+        if len(self.files) < 2:
+            return f"row {number}"
+        starts = np.cumsum([0, *(count for _, count in self.files)])
+        file = int(np.searchsorted(starts, number, side="right")) - 1
+        return f"row {number - starts[file]} of {self.files[file][0]}"
+
+    def take(self, rows: np.typing.NDArray[np.int64]) -> "Rows":
+        """Return the given rows, which are in rising order, under their numbers in the source."""
+
+        def chosen(values: list[str] | None) -> list[str] | None:
+            return None if values is None else [values[i] for i in rows]
+
+        inputs = self.inputs
+        return replace(
+            self,
+            inputs=take(inputs, rows) if isinstance(inputs, tuple | np.ndarray) else ChosenImages(inputs, rows),
+            labels=chosen(self.labels),
+            splits=chosen(self.splits),
+            noisy_labels=chosen(self.noisy_labels),
+            groups=chosen(self.groups),
+            index=None if self.index is None else self.index[rows],
+            numbers=rows if self.numbers is None else self.numbers[rows],
+        )
 
     def needed_labels(self) -> list[str]:
         """Return the labels of a source that was read as a labelled one."""
@@ -185,26 +245,67 @@ def take(inputs: Inputs, rows: np.typing.NDArray[np.integer]) -> Inputs:
     return memory_map.take_mapped(inputs, rows) if isinstance(inputs, np.memmap) else inputs[rows]
 
 
-def label_texts(values: Iterable[Any]) -> list[str]:
-    """Return labels as text; 3.0 is the label 3, as some writers turn whole numbers into floats.
+def label_texts(
+    values: Iterable[Any], missing_labels: Collection[str] = config.MISSING_LABELS, messages: list[str] | None = None
+) -> list[str]:
+    """Return labels, splits or groups as text: the one way in which values become names.
+
+    - Bytes are decoded as UTF-8, and the white space around a text is removed.
+    - Whole numbers are written without a decimal point, also where all texts are such numbers ("0.0" and "1.0").
+    - None, NaN, infinity, NaT, <NA>, blank texts and those of ``missing_labels`` are "", which means missing.
+
+    Args:
+        messages: list that gets a message for the user where texts were changed.
 
     Raises:
-        InputError: a label is NaN, infinite, or not a single value.
+        InputError: a label is not a single value, or holds bytes that are no UTF-8.
     """
     if isinstance(values, np.ndarray) and values.ndim == 0:
         raise InputError(f"The labels are the one value {shown(values.item())}; give one label for each row.")
-    texts, missing = [], []
-    for value in values:
-        if isinstance(value, list | tuple | dict | set | np.ndarray):
-            raise InputError(f"The label {shown(value)} is not a single value; give one label for each row.")
-        finite = True
-        if isinstance(value, float | np.floating):
-            finite = bool(np.isfinite(value))
-            value = int(value) if finite and value == int(value) else value
-        missing.append(not finite)
-        texts.append(str(value))
-    sources.check_missing(np.array(missing, dtype=bool), "whose label is NaN or infinite", "The list of labels")
+    messages = [] if messages is None else messages
+    written = ["" if _is_missing(value) else _label_text(value) for value in values]
+    texts = [text.strip() for text in written]
+    spaced = [text for text, plain in zip(written, texts, strict=True) if plain and text != plain]
+    if spaced:
+        messages.append(f"White space around {len(spaced):,} labels was removed (such as {shown(spaced[0])}).")
+    absent = set(missing_labels)
+    texts = ["" if text in absent else text for text in texts]
+    for name in _DOUBTFUL:
+        if n_kept := texts.count(name):
+            messages.append(
+                f"{n_kept:,} labels {name!r} were kept as a class; list it in data.missing_labels if it means none."
+            )
+    pointed = [text for text in texts if "." in text]
+    if pointed and all(_WHOLE.fullmatch(text) for text in texts if text):
+        messages.append(f"{len(pointed):,} labels such as {shown(pointed[0])} are whole numbers and were read as such.")
+        texts = [str(int(text.split(".")[0])) if "." in text else text for text in texts]
     return texts
+
+
+_DOUBTFUL = ("NA", "na", "n/a", "?", "-")
+"""Texts that some tables write for a missing label and others for a class."""
+_WHOLE = re.compile(r"[+-]?\d{1,100}(\.0*)?")
+
+
+def _is_missing(value: object) -> bool:
+    """Return whether a value means a missing one; pandas' own are told by their types' names, without importing it."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
+    return isinstance(value, float | np.floating | Decimal) and not math.isfinite(value)
+
+
+def _label_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            raise InputError(f"The label {shown(value)} holds bytes that are no UTF-8; give texts.") from None
+    if isinstance(value, list | tuple | dict | set | np.ndarray):
+        raise InputError(f"The label {shown(value)} is not a single value; give one label for each row.")
+    whole = isinstance(value, float | np.floating | Decimal) and value == int(value)
+    return str(int(value)) if whole else str(value)
 
 
 def named(labels: Sequence[str], vocabulary: Sequence[str] | None) -> list[str]:

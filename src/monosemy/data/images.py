@@ -38,6 +38,9 @@ class FileImages:
     def stamps(self, rows: np.typing.NDArray[np.int64]) -> tuple[str, ...]:
         return tuple(dataset.stamp(self.paths[row]) for row in rows)
 
+    def missing(self) -> np.typing.NDArray[np.bool_]:
+        return np.zeros(len(self), dtype=bool)
+
     def items(self, rows: np.typing.NDArray[np.int64]) -> Iterator[dataset.Encoded]:
         return (self.paths[row] for row in rows)
 
@@ -97,6 +100,8 @@ _DEFAULT_SIZE: Size = (32, 32)
 _WORKERS = min(8, os.cpu_count() or 1)
 _BLOCK = 64
 """Images that a thread decodes at a time."""
+_NAMED = 5
+"""Images that cannot be read and are named in a message."""
 _PROBED = 64
 """Images whose sizes are compared before all are decoded."""
 
@@ -127,7 +132,7 @@ def decode_parts(
     encoded: dataset.EncodedImages,
     parts: Mapping[str, np.typing.NDArray[np.int64]],
     size: Size | None,
-    on_bad: config.OnBadImage = "stop",
+    on_bad: config.OnBadRow = "stop",
     on_progress: Progress | None = None,
 ) -> DecodedParts:
     """Decode the images of several lists of rows to one size.
@@ -207,7 +212,7 @@ class _Job:
     size: Size
     same_size: bool
     """Whether all images are expected to have this size; one that has not raises."""
-    on_bad: config.OnBadImage
+    on_bad: config.OnBadRow
     on_progress: Progress | None
 
 
@@ -231,8 +236,13 @@ def _decode_all(job: _Job, parts: Mapping[str, np.typing.NDArray[np.int64]]) -> 
         result.notices.append(f"The images take {n_bytes / 1e9:.1f} GB and are kept in {memory_map.map_folder()}.")
     bad = [np.setdiff1d(parts[name], part.rows) for name, part in result.parts.items()]
     if n_bad := sum(map(len, bad)):
-        first = int(np.concatenate(bad).min())
-        result.notices.append(f"Skipped: {n_bad} images that cannot be read (first: {job.encoded.describe(first)}).")
+        rows = np.sort(np.concatenate(bad))
+        first = ", ".join(job.encoded.describe(int(row)) for row in rows[:_NAMED])
+        more = f" and {n_bad - _NAMED:,} more" if n_bad > _NAMED else ""
+        fault = f"{n_bad:,} of {n_images:,} images that cannot be read ({first}{more})"
+        if job.on_bad == "stop":
+            raise InputError(f"There are {fault}; replace or remove them, or leave such rows out by --on-bad-row skip.")
+        result.notices.append(f"Left out: {fault}.")
     return result
 
 
@@ -254,7 +264,7 @@ def _mapped(job: _Job, name: str, rows: np.typing.NDArray[np.int64], on_rows: Ca
             yield block, good
         _check_any(read, name)
 
-    inputs = (job.encoded.stamps(rows), rows, job.size, job.on_bad)
+    inputs = (job.encoded.stamps(rows), rows, job.size)
     return Pictures(*memory_map.mapped(inputs, (len(rows), 3, *job.size), np.dtype(np.uint8), blocks))
 
 
@@ -271,12 +281,7 @@ def _blocks(
     for block in _decoded_ahead(job, rows):
         here = rows[done : done + len(block)]
         done += len(block)
-        for row, image in zip(here, block, strict=True):
-            if image is None and job.on_bad == "stop":
-                raise InputError(
-                    f"{job.encoded.describe(int(row))} cannot be read; replace or remove it, or leave such images out "
-                    f"by data.on_bad_image=skip."
-                )
+        for image in block:
             if image is not None and image.shape[1:] != job.size:
                 raise _UnequalSizes
         good = [image for image in block if image is not None]

@@ -1,26 +1,29 @@
 """Labels that have a file of their own, or are stored beside rows that are streamed."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from monosemy.core.files import readable
-from monosemy.data import arrays, dataset, sources, tables
+from monosemy.data import arrays, config, dataset, sources, tables
 from monosemy.errors import InputError
 
 
-def read_labels(path: Path) -> list[str]:
+def read_labels(
+    path: Path, missing_labels: Collection[str] = config.MISSING_LABELS, messages: list[str] | None = None
+) -> list[str]:
     """Read labels in the order of the rows: a .npy, or a table with a label column or a single column.
 
-    A row without a label has the label "".
+    A row without a label has the label ""; see :func:`monosemy.data.dataset.label_texts` for the arguments.
     """
     if path.suffix.lower() == ".npy":
         values = arrays.read_npy(path)
-        return dataset.label_texts(values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values)
+        values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+        return dataset.label_texts(values, missing_labels, messages)
     table = tables.read_table(path)
-    return tables.column_labels(
-        table.frame[tables.column(table, table.columns[0] if len(table.columns) == 1 else None, "label")]
-    )
+    only = table.columns[0] if len(table.columns) == 1 else None
+    return dataset.label_texts(table.frame[tables.column(table, only, "label")], missing_labels, messages)
 
 
 def encoded_labels(
@@ -71,7 +74,7 @@ def _labels_of_source(source: sources.Source, candidates: tuple[str, ...]) -> li
     path = source.paths[0]
     if path.suffix.lower() == ".parquet":
         column_values = tables.read_parquet_column(path, candidates)
-        return None if column_values is None else tables.column_labels(column_values)
+        return None if column_values is None else dataset.label_texts(column_values)
     if path.suffix.lower() not in (".npz", ".safetensors"):
         return None
     values = arrays.read_array(path, candidates)
@@ -80,7 +83,11 @@ def _labels_of_source(source: sources.Source, candidates: tuple[str, ...]) -> li
 
 
 def read_noisy_labels(
-    path: Path, wanted: str | None, rows: dataset.Rows, development: np.typing.NDArray[np.int64]
+    path: Path,
+    wanted: str | None,
+    rows: dataset.Rows,
+    development: np.typing.NDArray[np.int64],
+    missing_labels: Collection[str] = config.MISSING_LABELS,
 ) -> list[str]:
     """Read a noisy label for each row of the source; "" for rows that are not in ``development``.
 
@@ -92,11 +99,11 @@ def read_noisy_labels(
     """
     numbers = None
     if path.suffix.lower() == ".npy":
-        labels = read_labels(path)
+        labels = read_labels(path, missing_labels)
     else:
         table = tables.read_table(path)
         labels, numbers = (
-            tables.column_labels(table.frame[_noisy_column(table, wanted)]),
+            dataset.label_texts(table.frame[_noisy_column(table, wanted)], missing_labels),
             tables.row_numbers(table.frame),
         )
     if numbers is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from monosemy.core.console import Progress
 from monosemy.data import cifar, digits, sources, tables
 from monosemy.data.arrays import read_npy, rows_of_array_file
-from monosemy.data.config import DIGIT_PAIRS, DataConfig
+from monosemy.data.config import DIGIT_PAIRS, DataConfig, OnBadRow
 from monosemy.data.dataset import (
     Images,
     Inputs,
@@ -27,6 +27,7 @@ from monosemy.data.dataset import (
 )
 from monosemy.data.images import check_class_sizes, rows_of_folder
 from monosemy.data.labels import read_labels, read_noisy_labels
+from monosemy.data.quality import usable_rows
 from monosemy.data.splits import (
     assign,
     check_shift_kind,
@@ -60,21 +61,32 @@ def load_data(config: DataConfig, seed: int = 0, on_progress: Progress | None = 
         rows = read_rows(config.source, config)
         check_class_sizes(rows)
         name, vocabulary = source_name(config.source), rows.vocabulary
-        if config.noisy_labels is not None:
-            parts = source_splits(rows, name, [])
-            development = np.sort(np.concatenate([parts["train"], parts.get("validation", parts["train"][:0])]))
-            noisy = read_noisy_labels(config.noisy_labels, config.noisy_label_column, rows, development)
-            rows = replace(rows, noisy_labels=noisy)
         data = labelled_data(name, rows, assign(rows, config, seed, name), config, on_progress)
     return _with_shifts(data, config, vocabulary, on_progress)
 
 
 def read_rows(name: str, config: DataConfig, labelled: bool = True) -> Rows:
-    """Read all rows of a source of any kind except digit pairs.
+    """Read the rows of a source of any kind except digit pairs that can be used, with the noisy labels of its plan.
 
     Args:
         labelled: whether every row needs a label.
+
+    Raises:
+        InputError: the source cannot be read, or has rows that cannot be used: see
+            :func:`monosemy.data.quality.usable_rows`.
     """
+    rows = _all_rows(name, config, labelled)
+    if config.noisy_labels is not None and labelled:
+        parts = source_splits(rows, name, [])
+        development = np.sort(np.concatenate([parts["train"], parts.get("validation", parts["train"][:0])]))
+        noisy = read_noisy_labels(
+            config.noisy_labels, config.noisy_label_column, rows, development, config.missing_labels
+        )
+        rows = replace(rows, noisy_labels=noisy)
+    return usable_rows(rows, config.on_bad_row, name, labelled)
+
+
+def _all_rows(name: str, config: DataConfig, labelled: bool) -> Rows:
     source = sources.classify(name)
     # Images may have array files beside them.
     of_images = source.is_folder and source.kind in ("images", "array")
@@ -82,22 +94,20 @@ def read_rows(name: str, config: DataConfig, labelled: bool = True) -> Rows:
         raise InputError(f"data.classes={config.classes} requires a folder of class folders, not {name}; leave it out.")
     table = table_of(source)
     if table is not None:
-        rows = tables.rows_of_table(table, config, labelled)
-    elif source.kind == "cifar":
-        rows = cifar.rows_of_cifar(source.paths[0], config.label_column)
-    elif of_images:
-        rows = rows_of_folder(Path(name), config.classes, labelled)
-    elif source.kind == "array" and len(source.paths) == 1:
-        labels = None if config.labels is None else read_labels(config.labels)
+        return tables.rows_of_table(table, config, labelled)
+    if source.kind == "cifar":
+        return cifar.rows_of_cifar(source.paths[0], config.label_column)
+    if of_images:
+        return rows_of_folder(Path(name), config.classes, labelled)
+    if source.kind == "array" and len(source.paths) == 1:
+        messages: list[str] = []
+        labels = None if config.labels is None else read_labels(config.labels, config.missing_labels, messages)
         rows = rows_of_array_file(source.paths[0], config, labelled, labels)
-    else:
-        raise source.unsupported(
-            f"a file that ends in {', '.join((*sources.TABLE_SUFFIXES, *sources.ARRAY_SUFFIXES))}, a folder of images, "
-            f"or the name of a Hugging Face data set"
-        )
-    if labelled:
-        sources.check_missing(np.array([not label for label in rows.needed_labels()]), "without a label", name)
-    return rows
+        return replace(rows, messages=(*rows.messages, *messages))
+    raise source.unsupported(
+        f"a file that ends in {', '.join((*sources.TABLE_SUFFIXES, *sources.ARRAY_SUFFIXES))}, a folder of images, or "
+        f"the name of a Hugging Face data set"
+    )
 
 
 def table_of(source: sources.Source) -> tables.Table | None:
@@ -130,7 +140,9 @@ def read_texts(name: str, column: str | None = None, role: sources.Role = "text"
         raise source.unsupported(f"a .txt file, or a table ({', '.join(sources.TABLE_SUFFIXES)})")
     strings = [str(name) for name in table.frame if isinstance(table.frame[name].iloc[0], str)]
     chosen = sources.choose_column(strings, role, column, table.where, noun="column of texts", or_only=True)
-    return cast(tuple[str, ...], tables.inputs_of(table.frame[chosen], "texts", table.where))
+    texts = cast(tuple[str, ...], tables.inputs_of(table.frame[chosen], "texts", table.where))
+    usable_rows(Rows(kind="texts", inputs=texts, labels=None, files=table.files), "stop", table.where)
+    return texts
 
 
 def source_name(source: str) -> str:
@@ -151,29 +163,32 @@ def from_arrays(
     validation_fraction: float = 0.2,
     shifts: Mapping[str, tuple[Inputs, object]] | None = None,
     seed: int = 0,
+    on_bad_row: OnBadRow = "stop",
 ) -> LabelledData:
     """Create a :class:`LabelledData` from arrays, or from lists of texts.
 
     Images are uint8 or float32 in [0, 1], and are not converted; memory maps are not loaded.
+
+    Args:
+        on_bad_row: stop at rows without a label or an input, or with NaN; or skip and report them.
     """
     arrays = {"train": (X_train, y_train), "test": (X_test, y_test)}
     if X_validation is not None:
         arrays["validation"] = (X_validation, y_validation)
-    inputs = {part: _as_inputs(x) for part, (x, _) in arrays.items()}
-    labels = {part: label_texts(np.asarray(y).ravel()) for part, (_, y) in arrays.items()}
+    read = {part: _array_rows(f"The {part} part", x, y, on_bad_row) for part, (x, y) in arrays.items()}
+    inputs: dict[str, Any] = {part: rows.inputs for part, rows in read.items()}
     for part, x in inputs.items():
-        _check_lengths(f"{part} part", x, labels[part])
         if _description(x) != _description(inputs["train"]):
             raise InputError(
                 f"The {part} part holds {_description(x)}, not {_description(inputs['train'])} like train; make them "
                 f"equal."
             )
-    class_names = ordered_classes(labels["train"])
+    class_names = ordered_classes(read["train"].needed_labels())
     if len(class_names) < 2:
         raise InputError(f"{name} has the one class {class_names[0]!r} in train; a classifier needs at least two.")
-    splits, notices = {}, []
+    splits, notices = {}, [message for rows in read.values() for message in rows.messages]
     for part, x in inputs.items():
-        split = Split(x, encode_labels(labels[part], class_names))
+        split = Split(x, encode_labels(read[part].needed_labels(), class_names))
         known = np.flatnonzero(split.labels >= 0)
         if len(known) < len(split):
             notices.append(f"Left out: {len(split) - len(known)} {part} rows whose label does not occur in train.")
@@ -184,15 +199,16 @@ def from_arrays(
         splits |= {"train": splits["train"].take(rest), "validation": splits["train"].take(split_off)}
     extra = {}
     for shift, (shift_x, shift_y) in (shifts or {}).items():
-        shift_inputs, shift_labels = _as_inputs(shift_x), label_texts(np.asarray(shift_y).ravel())
-        _check_lengths(f"shifted set {shift!r}", shift_inputs, shift_labels)
-        check_shift_kind(shift, _kind_of(shift_inputs), _kind_of(inputs["train"]))
+        rows = _array_rows(f"The shifted set {shift!r}", shift_x, shift_y, on_bad_row)
+        notices += rows.messages
+        check_shift_kind(shift, rows.kind, read["train"].kind)
+        shift_inputs: Any = rows.inputs
         extra[shift] = shifted_split(
-            shift, Split(shift_inputs, encode_labels(shift_labels, class_names)), splits["test"], name
+            shift, Split(shift_inputs, encode_labels(rows.needed_labels(), class_names)), splits["test"], name
         )
     return LabelledData(
         name=name,
-        kind=_kind_of(inputs["train"]),
+        kind=read["train"].kind,
         train=splits["train"],
         validation=splits["validation"],
         test=splits["test"],
@@ -202,9 +218,20 @@ def from_arrays(
     )
 
 
-def _check_lengths(what: str, inputs: Inputs, labels: list[str]) -> None:
+def _array_rows(what: str, x: object, y: Any, on_bad_row: OnBadRow) -> Rows:
+    """Return inputs and their labels as rows that can be used.
+
+    Args:
+        what: the subject of messages.
+    """
+    inputs, messages = _as_inputs(x), list[str]()
+    # NumPy would make the text "nan" of a NaN among texts.
+    values = np.asarray(y, dtype=object if isinstance(y, list | tuple) else None)
+    labels = label_texts(values.ravel(), messages=messages)
     if len(inputs) != len(labels):
-        raise InputError(f"The {what} has {len(inputs)} inputs but {len(labels)} labels; give one label for each.")
+        raise InputError(f"{what} has {len(inputs)} inputs but {len(labels)} labels; give one label for each.")
+    rows = Rows(kind=_kind_of(inputs), inputs=inputs, labels=labels, messages=tuple(messages))
+    return usable_rows(rows, on_bad_row, what)
 
 
 def _kind_of(inputs: Inputs) -> Kind:

@@ -30,7 +30,7 @@ _SUFFIXES: dict[SourceKind, tuple[str, ...]] = {"table": TABLE_SUFFIXES, "array"
 _CIFAR_FILES = ("data_batch_1", "data_batch_1.bin", "train", "train.bin")
 """First file of each of CIFAR's four distributions."""
 
-Role = Literal["embedding", "image", "text", "prompt", "label", "noisy label", "split"]
+Role = Literal["embedding", "image", "text", "prompt", "label", "noisy label", "split", "group"]
 USUAL_NAMES: dict[Role, tuple[str, ...]] = {
     "embedding": ("embeddings", "embedding", "activations", "X", "features"),
     "image": ("image", "img"),
@@ -39,6 +39,7 @@ USUAL_NAMES: dict[Role, tuple[str, ...]] = {
     "label": ("label", "labels", "fine_label", "intent", "class", "y"),
     "noisy label": ("noisy_label", "given_label"),
     "split": ("split",),
+    "group": (),
 }
 """Names of columns, arrays and tensors that are recognised, by role; the first that is present is used."""
 SPLIT_ROLES = {
@@ -182,10 +183,9 @@ def check_missing(
     where: str,
     numbers: Sequence[int] | np.typing.NDArray[np.int64] | None = None,
 ) -> None:
-    """Raise where rows lack a value.
+    """Raise where rows that are streamed or given as arrays lack a value.
 
-    This is the policy for missing values everywhere: nothing is imputed or dropped silently; reading stops with the
-    number of rows and the first of them. A label may be missing only where none is needed.
+    :func:`monosemy.data.quality.usable_rows` is the policy for all that is read as rows.
 
     Args:
         missing: (N,), true for a row that lacks a value.

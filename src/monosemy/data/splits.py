@@ -142,7 +142,7 @@ def inputs_by_part(
         return {part: dataset.take(inputs, members) for part, members in parts.items()}, parts, []
     if size is None and config.image_size is not None:
         size = (config.image_size, config.image_size)
-    decoded = images.decode_parts(inputs, parts, size, config.on_bad_image, on_progress)
+    decoded = images.decode_parts(inputs, parts, size, config.on_bad_row, on_progress)
     return (
         {part: pictures.images for part, pictures in decoded.parts.items()},
         {part: pictures.rows for part, pictures in decoded.parts.items()},

@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Table:
     """Names of the integers in a column of labels, where the table has them."""
     splits: list[str] | None = None
     """The split of each row by the name of its file; a column of splits has precedence."""
+    files: tuple[tuple[str, int], ...] = ()
+    """Name of each file and the number of its rows, in order."""
 
     @property
     def columns(self) -> list[str]:
@@ -72,7 +74,7 @@ def read_table(path: Path) -> Table:
         raise InputError(f"{path} has no rows; give a table with at least one.")
     table.frame.columns = table.frame.columns.map(str)
     _check_distinct([str(name) for name in table.frame], path)
-    return table
+    return replace(table, files=((path.name, len(table.frame)),))
 
 
 def _check_distinct(names: Sequence[str], path: Path) -> None:
@@ -123,6 +125,26 @@ class ParquetImages:
 
     def stamps(self, rows: np.typing.NDArray[np.int64]) -> tuple[str, ...]:
         return (self.column, *map(stamp, self.paths))
+
+    def missing(self) -> np.typing.NDArray[np.bool_]:
+        return np.concatenate([np.zeros(0, dtype=bool), *map(self._missing_of_file, self.paths)])
+
+    def _missing_of_file(self, path: Path) -> np.typing.NDArray[np.bool_]:
+        """Return which rows are null; groups are read only where the file's statistics do not exclude nulls."""
+        parts = []
+        with readable(path, "a table"), pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                columns = (file.metadata.row_group(group).column(i) for i in range(file.metadata.num_columns))
+                stored = next(c for c in columns if c.path_in_schema in (self.column, f"{self.column}.bytes"))
+                counts = stored.statistics
+                if counts is not None and counts.has_null_count and counts.null_count == 0:
+                    parts.append(np.zeros(file.metadata.row_group(group).num_rows, dtype=bool))
+                    continue
+                for batch in file.iter_batches(_IMAGES_AT_ONCE, [group], [self.column]):
+                    images = batch.column(0)
+                    images = pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
+                    parts.append(images.is_null().to_numpy(zero_copy_only=False))
+        return np.concatenate([np.zeros(0, dtype=bool), *parts])
 
     def items(self, rows: np.typing.NDArray[np.int64]) -> Iterator[Encoded]:
         for path, start, end in zip(self.paths, self._starts[:-1], self._starts[1:], strict=True):
@@ -194,6 +216,7 @@ def read_tables(paths: Sequence[Path], where: str) -> Table:
         None
         if splits is None
         else [split for split, table in zip(splits, tables, strict=True) for _ in table.frame.index],
+        tuple(file for table in tables for file in table.files),
     )
 
 
@@ -227,6 +250,9 @@ class HubImages:
 
     def stamps(self, rows: np.typing.NDArray[np.int64]) -> tuple[str, ...]:
         return (self.source, self.column, *(str(part._fingerprint) for part in self._parts))
+
+    def missing(self) -> np.typing.NDArray[np.bool_]:
+        return np.array([item is None for item in self.items(np.arange(len(self)))], dtype=bool)
 
     def items(self, rows: np.typing.NDArray[np.int64]) -> Iterator[Encoded]:
         parts = np.searchsorted(self._starts, rows, side="right") - 1
@@ -282,6 +308,7 @@ def table_of_hub(source: str) -> Table:
         source,
         {name: HubImages(source, names, parts, name) for name in image_columns},
         {name: distinct_names(kind.names) for name, kind in features.items() if isinstance(kind, ClassLabel)},
+        files=tuple((f"the split {name}", len(part)) for name, part in zip(names, parts, strict=True)),
     )
 
 
@@ -329,13 +356,17 @@ def rows_of_table(table: Table, config: DataConfig, labelled: bool) -> Rows:
     """
     name, kind = input_column(table, config.input_column)
     frame, where = table.frame, table.where
-    labels, vocabulary = _labels(table, config.label_column, labelled)
+    messages: list[str] = []
+    labels, vocabulary = _labels(table, config, labelled, messages)
     splits = table.splits
     if config.split_column is not None or "split" in frame.columns:
         splits = label_texts(frame[column(table, config.split_column, "split")])
     noisy = None
     if config.noisy_label_column is not None and config.noisy_labels is None:
-        noisy = column_labels(frame[column(table, config.noisy_label_column, "noisy label")])
+        noisy = label_texts(frame[column(table, config.noisy_label_column, "noisy label")], config.missing_labels)
+    groups = None
+    if config.group_column is not None:
+        groups = label_texts(frame[column(table, config.group_column, "group")], ())
     if kind == "images" and name not in table.images:
         raise InputError(
             f"{where} has no image bytes in the column {name!r}; give Hugging Face's layout {{bytes, path}}."
@@ -348,15 +379,21 @@ def rows_of_table(table: Table, config: DataConfig, labelled: bool) -> Rows:
         vocabulary=vocabulary,
         noisy_labels=noisy,
         index=row_numbers(frame),
+        groups=groups,
+        messages=tuple(messages),
+        files=table.files,
     )
 
 
-def _labels(table: Table, wanted: str | None, labelled: bool) -> tuple[list[str] | None, tuple[str, ...] | None]:
+def _labels(
+    table: Table, config: DataConfig, labelled: bool, messages: list[str]
+) -> tuple[list[str] | None, tuple[str, ...] | None]:
     """Return the labels of all rows as names of classes, and all classes in the order of their integers."""
+    wanted = config.label_column
     if not labelled and wanted is None and not any(name in table.columns for name in sources.USUAL_NAMES["label"]):
         return None, None
     name = column(table, wanted, "label")
-    texts = column_labels(table.frame[name])
+    texts = label_texts(table.frame[name], config.missing_labels, messages)
     vocabulary = table.class_names.get(name)
     if vocabulary is not None:
         texts = ["" if text == "-1" else text for text in texts]  # Hugging Face's mark of a label that is kept secret
@@ -365,13 +402,6 @@ def _labels(table: Table, wanted: str | None, labelled: bool) -> tuple[list[str]
         return texts, None
     names = iter(present)
     return [next(names) if text else "" for text in texts], vocabulary
-
-
-def column_labels(values: pd.Series) -> list[str]:
-    """Return a column of labels as text; "" where there is none."""
-    missing = values.isna().to_numpy()
-    present = iter(label_texts(values[~missing]))
-    return ["" if gone else next(present) for gone in missing]
 
 
 def row_numbers(frame: pd.DataFrame) -> np.typing.NDArray[np.int64] | None:
@@ -390,9 +420,7 @@ def inputs_of(values: pd.Series, kind: Kind, where: str) -> Inputs:
                 f"{where} has values of type {type(odd).__name__} in the column {values.name!r}, which should hold "
                 f"texts; give one for each row."
             )
-        texts = tuple("" if pd.isna(value) else str(value) for value in values)
-        sources.check_missing(np.array([not text.strip() for text in texts], dtype=bool), "with an empty text", where)
-        return texts
+        return tuple("" if pd.isna(value) else str(value) for value in values)
     try:
         stacked = np.stack([np.asarray(value, dtype=np.float32) for value in values])
     except (ValueError, TypeError, OverflowError) as error:
