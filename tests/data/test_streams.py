@@ -121,7 +121,7 @@ def _longer(folder: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("row_stream", "file_streams", "hub_streams"):
+    for module in ("row_stream",):
         monkeypatch.setattr(f"monosemy.data.{module}.CHUNK", 6)
 
 
