@@ -155,9 +155,8 @@ def test_unreadable_images_are_skipped_and_counted(
             kept = [row for row in rows if row not in (0, 70, 149)]
             assert result.parts[name].rows.tolist() == kept
             assert result.parts[name].images[:, 0, 0, 0].tolist() == kept
-        assert result.notices[-1] == (
-            "Left out: 3 of 150 images that cannot be read (Image 0 of a list, Image 70 of a list, Image 149 of a list)."
-        )
+        first = "Image 0 of a list, Image 70 of a list, Image 149 of a list"
+        assert result.notices[-1] == f"Left out: 3 of 150 images that cannot be read ({first})."
 
 
 @pytest.mark.parametrize("limit", [2**40, 0])

@@ -93,8 +93,7 @@ def test_bad_images_stop_or_are_skipped(animals: Path, refuses) -> None:
     data = load(animals, on_bad_row="skip")
     assert sum(map(len, data.splits().values())) == 23
     assert (
-        data.notices[-1]
-        == f"Left out: 1 of 24 images that cannot be read (Image n02/003.png of the folder {animals})."
+        data.notices[-1] == f"Left out: 1 of 24 images that cannot be read (Image n02/003.png of the folder {animals})."
     )
     for split in data.splits().values():
         assert len(split.inputs) == len(split.labels)

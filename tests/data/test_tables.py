@@ -15,15 +15,7 @@ from made_files import image_parquet, load, noise_images, write
 from monosemy.data.config import DataConfig
 from monosemy.data.dataset import label_texts
 from monosemy.data.load import read_rows
-from monosemy.data.tables import (
-    Table,
-    column,
-    input_column,
-    inputs_of,
-    read_table,
-    read_tables,
-    rows_of_table,
-)
+from monosemy.data.tables import Table, column, input_column, inputs_of, read_table, read_tables, rows_of_table
 from monosemy.errors import InputError
 
 ROWS = pd.DataFrame({"text": ["one, two", "drei ✓", "NA"], "label": ["x", "y", "x"]})
