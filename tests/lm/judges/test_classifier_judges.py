@@ -65,7 +65,7 @@ def test_the_beavertails_moderator(tmp_path: Path) -> None:
 def test_judges_are_cached_by_all_that_changes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_classifier(tmp_path, ("neutral", "toxic"))
     first = ClassifierJudge(folder, "toxic", device="cpu").score(PROMPTS, ANSWERS)
-    monkeypatch.setattr("monosemy.lm.judge.load_classifier", lambda *a, **k: pytest.fail("loaded again"))
+    monkeypatch.setattr("monosemy.lm.models.load_classifier", lambda *a, **k: pytest.fail("loaded again"))
     np.testing.assert_array_equal(ClassifierJudge(folder, "toxic", device="cpu").score(PROMPTS, ANSWERS), first)
     for changed in ({"labels": "neutral"}, {"template": "{prompt} {answer}"}, {"max_tokens": 9}, {"keep": "end"}):
         with pytest.raises(pytest.fail.Exception):

@@ -112,7 +112,7 @@ def test_a_space_before_the_verdict_counts_too(llama_guard) -> None:
 def test_scores_are_cached_by_model_and_texts(llama_guard, monkeypatch: pytest.MonkeyPatch) -> None:
     first = llama_guard().score(PROMPTS, ANSWERS)
     again = llama_guard()
-    monkeypatch.setattr("monosemy.lm.judge.load_causal_model", lambda *a, **k: pytest.fail("loaded again"))
+    monkeypatch.setattr("monosemy.lm.models.load_causal_model", lambda *a, **k: pytest.fail("loaded again"))
     np.testing.assert_array_equal(again.score(PROMPTS, ANSWERS), first)
     with pytest.raises(pytest.fail.Exception):
         again.score(PROMPTS, ANSWERS[::-1])

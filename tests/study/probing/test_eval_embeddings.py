@@ -90,7 +90,7 @@ def test_what_is_kept_is_not_made_again_and_what_is_missing_is(
         Evaluation("corruption:contrast", 5.0),
     )
     first, _ = embedded.embeddings_for(evaluation, 0, "dense", 1)
-    monkeypatch.setattr(encoders, "corrupted", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(encoders.conditions, "corrupted", lambda *_: pytest.fail("drawn again"))
     again, _ = embedded.embeddings_for(evaluation, 1, "dense", 1)
     np.testing.assert_array_equal(first, again)
     monkeypatch.undo()
