@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monosemy.results.statistics import family_of, holm, is_mean, single_kinds, summarise, with_means
+from monosemy.results.intervals import holm
+from monosemy.results.statistics import family_of, is_mean, single_kinds, summarise, with_means
 
 
 def table(rows: list[tuple[str, str, float, int, str, float]]) -> pd.DataFrame:

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from monosemy.results.statistics import holm, mean_interval, paired_gain, paired_p_value, summarise
+from monosemy.results.intervals import holm
+from monosemy.results.statistics import mean_interval, paired_gain, paired_p_value, summarise
 
 
 def test_interval_is_the_textbook_one() -> None:

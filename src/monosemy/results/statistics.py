@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
+
+from monosemy.results.intervals import CONFIDENCE, holm
 
 MEAN = "mean"
 
@@ -59,9 +60,6 @@ def with_means(results: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(added, ignore_index=True)
 
 
-CONFIDENCE = 0.95
-
-
 def mean_interval(values: np.typing.NDArray[np.floating]) -> tuple[float, float, float]:
     """Return the mean and its two-sided 95 % Student-t interval.
 
@@ -83,15 +81,6 @@ def paired_p_value(difference: np.typing.NDArray[np.floating]) -> float:
     if len(difference) < 2 or np.ptp(difference) == 0:
         return float("nan")
     return float(stats.ttest_1samp(difference, 0.0).pvalue)
-
-
-def holm(p_values: np.typing.NDArray[np.floating]) -> np.typing.NDArray[np.float64]:
-    """Return Holm-corrected p-values; NaN stays NaN and does not count as a comparison."""
-    corrected = np.full(len(p_values), np.nan)
-    known = np.isfinite(p_values)
-    if known.any():
-        corrected[known] = multipletests(p_values[known], method="holm")[1]
-    return corrected
 
 
 def summarise(results: pd.DataFrame, baseline: str = "dense") -> pd.DataFrame:

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 
 from monosemy.report.figures import HOUSE_STYLE
 from monosemy.report.tables import NOTHING, Section, StudyFigure, Table, p_text
-from monosemy.results import statistics, wording
+from monosemy.results import intervals, statistics, wording
 from monosemy.results.result import StudyResult, Verdict, register_family
 from monosemy.study.dpo import BASE, BASELINE, variants
 
@@ -262,7 +262,7 @@ def summarise_alignment(results: pd.DataFrame) -> pd.DataFrame:
     summary = pd.DataFrame(rows, columns=columns)
     corrected = np.full(len(summary), np.nan)
     for places in summary.groupby("metric", sort=False).indices.values():
-        corrected[places] = statistics.holm(summary["p"].to_numpy(dtype=float)[places])
+        corrected[places] = intervals.holm(summary["p"].to_numpy(dtype=float)[places])
     return summary.assign(p_holm=corrected)
 
 
