@@ -1,26 +1,18 @@
 """The cells of a study: the labels that a classifier is trained on, and the inputs that it is tested on."""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from monosemy.corruptions import common, inputs
-from monosemy.corruptions.labels import (
-    check_rate,
-    check_symmetric_rate,
-    check_transition_matrix,
-    few_labels,
-    informative_rates,
-    matrix_noise,
-    pair_noise,
-    symmetric_noise,
-)
+from monosemy.corruptions import common, inputs, labels as noise
 from monosemy.data import arrays, dataset
 from monosemy.errors import InputError, reason
 from monosemy.seeding import numpy_rng
+from monosemy.study.folder import Row
 from monosemy.study.scenarios import LabelPlan, ScenarioPlan
 
 PlanT = TypeVar("PlanT", bound=LabelPlan)
@@ -51,23 +43,23 @@ def conditions(plan: LabelPlan, data: dataset.LabelledData) -> Conditions:
     Raises:
         InputError: the scenarios ask for labels or inputs that the data cannot give, or that carry no information.
     """
-    noise, matrix = plan.label_noise, None
+    settings, matrix = plan.label_noise, None
     if "given-labels" in plan.scenarios and data.noisy_labels is None:
         raise InputError(
             "The scenario given-labels needs a second label column; name it by --set data.noisy_label_column=NAME."
         )
     if "label-noise" in plan.scenarios:
-        for level in noise.levels:
-            if noise.kind == "symmetric":
-                check_symmetric_rate(level, data.n_classes)
+        for level in settings.levels:
+            if settings.kind == "symmetric":
+                noise.check_symmetric_rate(level, data.n_classes)
             else:
-                check_rate(level)
-        if noise.kind == "matrix":
-            matrix = _read_matrix(noise.matrix, data.n_classes)
-        if noise.kind == "pair" and max(noise.levels) >= 0.5:
+                noise.check_rate(level)
+        if settings.kind == "matrix":
+            matrix = _read_matrix(settings.matrix, data.n_classes)
+        if settings.kind == "pair" and max(settings.levels) >= 0.5:
             raise InputError(
-                f"The pair-noise rate {max(noise.levels):g} is not below 0.5, where the wrong class is as frequent as "
-                f"the true one; choose lower levels."
+                f"The pair-noise rate {max(settings.levels):g} is not below 0.5, where the wrong class is as frequent "
+                f"as the true one; choose lower levels."
             )
     if isinstance(plan, ScenarioPlan):
         _check_inputs(plan, data)
@@ -83,21 +75,21 @@ def _read_matrix(path: Path | None, n_classes: int) -> np.typing.NDArray[np.floa
         raise
     except (OSError, ValueError) as error:
         raise InputError(f"The noise matrix {path} cannot be read ({reason(error)}); give .npy or .csv.") from error
-    check_transition_matrix(matrix, n_classes)
+    noise.check_transition_matrix(matrix, n_classes)
     return matrix
 
 
 def _check_inputs(plan: ScenarioPlan, data: dataset.LabelledData) -> None:
     if "input-noise" in plan.scenarios:
-        noise, allowed = plan.input_noise, _INPUT_KINDS[data.kind]
+        settings, allowed = plan.input_noise, _INPUT_KINDS[data.kind]
         if not allowed:
             raise InputError(f"The scenario input-noise needs images or texts, not {data.kind}; leave it out.")
-        if noise.kind not in allowed:
+        if settings.kind not in allowed:
             kinds = " or ".join(allowed)
-            raise InputError(f"Input noise of kind {noise.kind!r} does not fit {data.kind}; choose {kinds}.")
+            raise InputError(f"Input noise of kind {settings.kind!r} does not fit {data.kind}; choose {kinds}.")
         if data.kind == "texts":
-            for level in noise.levels or ():
-                check_rate(level)
+            for level in settings.levels or ():
+                noise.check_rate(level)
     if "corruptions" in plan.scenarios:
         if not isinstance(data.test.inputs, np.ndarray) or data.kind != "images":
             raise InputError(f"The scenario corruptions needs images, but {data.name} holds {data.kind}; leave it out.")
@@ -121,7 +113,7 @@ def with_levels(plan: PlanT, data: dataset.LabelledData, rates: tuple[float, ...
     """
     values: dict[str, dict[str, object]] = {}
     if "label-noise" in plan.scenarios and "levels" not in plan.label_noise.model_fields_set:
-        rates = informative_rates(rates or plan.label_noise.levels, plan.label_noise.kind, data.n_classes)
+        rates = noise.informative_rates(rates or plan.label_noise.levels, plan.label_noise.kind, data.n_classes)
         values["label_noise"] = {"levels": rates}
     if isinstance(plan, ScenarioPlan):
         if "input-noise" in plan.scenarios and data.kind in _INPUT_NOISE:
@@ -177,9 +169,8 @@ def make_cells(plan: LabelPlan, data: dataset.LabelledData) -> list[Cell]:
     """All cells of a plan, the clean one first. Cells that train on the same labels share their probe."""
     cells = [Cell("clean", 0.0, Training(), Evaluation())]
     if "label-noise" in plan.scenarios:
-        noise = plan.label_noise
-        for level in noise.levels:
-            training = Training(noise.kind, level) if level > 0 else Training()
+        for level in plan.label_noise.levels:
+            training = Training(plan.label_noise.kind, level) if level > 0 else Training()
             cells.append(Cell("label-noise", level, training, Evaluation()))
     if "given-labels" in plan.scenarios and data.noisy_labels is not None:
         rate = float((data.noisy_labels[0] != data.train.labels).mean())
@@ -213,6 +204,37 @@ def _input_cells(plan: ScenarioPlan, data: dataset.LabelledData) -> list[Cell]:
     return cells
 
 
+def training_cells(plan: LabelPlan, data: dataset.LabelledData) -> list[Cell]:
+    """Return the first cell of each training condition: levels with the same labels share a model."""
+    first: dict[Training, Cell] = {}
+    for cell in make_cells(plan, data):
+        first.setdefault(cell.training, cell)
+    return list(first.values())
+
+
+@dataclass(frozen=True)
+class CellJob:
+    """A model to train in a cell for one seed, as the job of a study; variants that share the model join their names.
+
+    The name of the job is that of its files.
+    """
+
+    features: str
+    cell: Cell
+    seed: int
+    n_seeds: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"{self.features}-{self.cell.scenario}-{self.cell.level:g}-{self.seed}"
+
+
+def cell_rows(features: str, cell: Cell, seed: int, metrics: Mapping[str, float]) -> list[Row]:
+    """Return a row for each metric of a variant in a cell."""
+    place = {"features": features, "scenario": cell.scenario, "level": cell.level, "seed": seed}
+    return [place | {"metric": metric, "value": value} for metric, value in metrics.items()]
+
+
 def _shift_cell(name: str) -> Cell:
     """`NAME@3` is level 3 of the scenario of NAME, any other name level 1 of its own."""
     stem, at, level = name.rpartition("@")
@@ -237,17 +259,16 @@ def training_labels(
         # Generators that do not depend on the fraction: fewer labels are a subset of more. Validation shrinks too,
         # because who has few labels has few to choose hyper-parameters with.
         rngs = [numpy_rng(conditions.seed, "few", seed, part) for part in ("train", "validation")]
-        kept = [few_labels(y, training.level, rng) for y, rng in zip(labels, rngs, strict=True)]
+        kept = [noise.few_labels(y, training.level, rng) for y, rng in zip(labels, rngs, strict=True)]
         return np.where(kept[0], labels[0], -1), np.where(kept[1], labels[1], -1)
     rngs = [numpy_rng(conditions.seed, training.kind, training.level, seed, part) for part in ("train", "validation")]
-    if training.kind == "symmetric":
-        noisy = [symmetric_noise(y, training.level, data.n_classes, r) for y, r in zip(labels, rngs, strict=True)]
-    elif training.kind == "pair":
-        noisy = [pair_noise(y, training.level, data.n_classes, r) for y, r in zip(labels, rngs, strict=True)]
-    else:
+    if training.kind == "matrix":
         assert conditions.matrix is not None
         mixed = training.level * conditions.matrix + (1 - training.level) * np.eye(data.n_classes)
-        noisy = [matrix_noise(y, mixed, r) for y, r in zip(labels, rngs, strict=True)]
+        noisy = [noise.matrix_noise(y, mixed, r) for y, r in zip(labels, rngs, strict=True)]
+    else:
+        draw = noise.symmetric_noise if training.kind == "symmetric" else noise.pair_noise
+        noisy = [draw(y, training.level, data.n_classes, r) for y, r in zip(labels, rngs, strict=True)]
     return noisy[0], noisy[1]
 
 
@@ -267,16 +288,14 @@ def evaluation_inputs(
         assert isinstance(clean, np.ndarray)
         return corrupted(clean, evaluation, corruption_rng(evaluation, plan)), labels
     rng = numpy_rng(plan.seed, "input-noise", evaluation.kind, evaluation.level, seed)
-    noise = plan.input_noise
+    kind, level = plan.input_noise.kind, evaluation.level
     if isinstance(clean, tuple):
-        assert noise.kind in ("typos", "token-drops")
-        return inputs.corrupt_texts(clean, noise.kind, evaluation.level, rng), labels
-    assert noise.kind in ("gaussian", "uniform")
+        assert kind in ("typos", "token-drops")
+        return inputs.corrupt_texts(clean, kind, level, rng), labels
+    assert kind in ("gaussian", "uniform")
     assert pixel_std is not None
-    noisy = inputs.corrupt_images(
-        dataset.unit_pixels(clean), noise.kind, evaluation.level, noise.protocol, rng, pixel_std
-    )
-    return noisy, labels
+    pixels = dataset.unit_pixels(clean)
+    return inputs.corrupt_images(pixels, kind, level, plan.input_noise.protocol, rng, pixel_std), labels
 
 
 def evaluation_split(evaluation: Evaluation, data: dataset.LabelledData) -> dataset.Split:

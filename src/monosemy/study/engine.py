@@ -7,7 +7,7 @@ folder with its lock, resuming, the executor, progress, the tidy table, the summ
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,10 +18,11 @@ import torch.distributed as dist
 
 from monosemy.core import cache, config, console, environment, executors, files
 from monosemy.core.distributed import SINGLE_PROCESS, Processes
+from monosemy.data.dataset import LabelledData
 from monosemy.errors import InputError, as_resource_error, as_unwritable
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import summarise
-from monosemy.study.folder import COSTS, Meter, PeakMemory, Row, Spent, StudyFolder, costs_table
+from monosemy.study.folder import COSTS, Meter, PeakMemory, Row, Spent, StudyFolder, costs_table, data_fingerprint
 
 RESULTS = "results.parquet"
 MESSAGES = "messages.txt"
@@ -33,17 +34,14 @@ class Job(Protocol):
     @property
     def name(self) -> str:
         """The name of the job, and of its file."""
-        ...
 
     @property
     def features(self) -> str:
         """The variant that the job's costs count for."""
-        ...
 
     @property
     def n_seeds(self) -> int:
         """The number of repetitions that the job computes."""
-        ...
 
 
 PlanT = TypeVar("PlanT", bound=config.Plan)
@@ -160,6 +158,14 @@ class StudyKind(ABC, Generic[PlanT, DataT, JobT]):
         return ()
 
 
+class LabelledStudy(StudyKind[PlanT, LabelledData, JobT]):
+    """A kind of study over labelled data."""
+
+    def key(self, plan: PlanT, data: LabelledData) -> str:
+        """Return a fingerprint of the inputs and labels."""
+        return data_fingerprint(data)
+
+
 def run_study(
     kind: StudyKind[PlanT, DataT, JobT],
     plan: PlanT,
@@ -197,10 +203,19 @@ def run_study(
     data = kind.check(plan, data, device)
     executor = (executor or executors.ExecutorConfig()).for_device(device)
     key = cache.fingerprint(kind.key(plan, data), *plan.files())
-    with _place(folder) as place, _opened(kind, plan, key, place, executor, processes) as store:
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(TemporaryDirectory())) / "study" if folder is None else folder
+        store: StudyFolder | None = None
+        if processes.is_main:  # the one process that writes
+            seeds = {"seed": plan.seed, "repetitions": plan.n_seeds}
+            opened = StudyFolder(place, plan.to_yaml(), key, executor, kind.packages, seeds)
+            store = stack.enter_context(opened)
         context = StudyContext(plan, data, place, device, is_main=processes.is_main, on_progress=on_progress)
         rows, costs = _run_all(kind, context, store, executor, processes)
-        result = _result(kind, plan, rows, costs, data, folder)
+        tables = kind.tabulate(rows, plan, data)
+        results = tables.pop("results")
+        summary, said = kind.summarise(results), kind.messages(data)
+        result = judged(kind, StudyResult(plan, results, summary, Verdict(()), said, costs, folder, tables))
         if store is not None and folder is not None:
             _write(result, folder)
             kind.finish(result, context)
@@ -209,20 +224,14 @@ def run_study(
     return result
 
 
-def _result(
-    kind: StudyKind[PlanT, DataT, JobT],
-    plan: PlanT,
-    rows: list[Row],
-    costs: pd.DataFrame,
-    data: DataT,
-    folder: Path | None,
-) -> StudyResult:
-    tables = kind.tabulate(rows, plan, data)
-    results = tables.pop("results")
-    return judged(
-        kind,
-        StudyResult(plan, results, kind.summarise(results), Verdict(()), kind.messages(data), costs, folder, tables),
-    )
+def tidy(rows: list[Row], dataset: str, encoder: str, order: Sequence[str] = ()) -> pd.DataFrame:
+    """Return rows as a table with data set and encoder in front, and variants in an order where one is given."""
+    frame = pd.DataFrame(rows)
+    frame.insert(0, "dataset", dataset)
+    frame.insert(1, "encoder", encoder)
+    if not order:
+        return frame
+    return frame.sort_values("features", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
 
 
 def judged(kind: StudyKind[Any, Any, Any], result: StudyResult) -> StudyResult:
@@ -238,33 +247,6 @@ def write_pages(kind: StudyKind[Any, Any, Any], result: StudyResult, folder: Pat
     sections = kind.sections(result)
     save_figures(result, folder, sections)
     return write_report(result, folder, kind.title, kind.command, sections)
-
-
-@contextmanager
-def _place(folder: Path | None) -> Iterator[Path]:
-    if folder is not None:
-        yield folder
-        return
-    with TemporaryDirectory() as temporary:
-        yield Path(temporary) / "study"
-
-
-@contextmanager
-def _opened(
-    kind: StudyKind[PlanT, DataT, JobT],
-    plan: PlanT,
-    key: str,
-    folder: Path,
-    executor: executors.ExecutorConfig,
-    processes: Processes,
-) -> Iterator[StudyFolder | None]:
-    """Open the folder in the one process that writes."""
-    if not processes.is_main:
-        yield None
-        return
-    seeds = {"seed": plan.seed, "repetitions": plan.n_seeds}
-    with StudyFolder(folder, plan.to_yaml(), key, executor, kind.packages, seeds) as store:
-        yield store
 
 
 def _run_all(
@@ -283,7 +265,11 @@ def _run_all(
         plan, data = context.plan, context.data
         jobs = list(kind.jobs(plan, data) if stage == "jobs" else kind.follow_ups(plan, data, finished))
         all_jobs += jobs
-        finished |= _shared_by_main(_stored(store, jobs), processes)
+        stored = [] if store is None else [(job.name, store.read(job.name)) for job in jobs]
+        message = [{name: rows for name, rows in stored if rows is not None}]
+        if processes.world_size > 1:  # told by the one process that writes: others do not read while it may write
+            dist.broadcast_object_list(message, src=0)
+        finished |= message[0]
         missing = [job for job in jobs if job.name not in finished]
         if missing and not prepared:
             context, prepared = replace(context, shared=kind.prepare(context, executor)), True
@@ -298,21 +284,6 @@ def _run_all(
             context.on_progress(kind.jobs_title, done, len(missing))
     table = costs_table((job.features, job.n_seeds, spent.get(job.name, {})) for job in all_jobs)
     return [row for job in all_jobs for row in finished[job.name]], table
-
-
-def _stored(store: StudyFolder | None, jobs: Sequence[Job]) -> dict[str, list[Row]]:
-    if store is None:
-        return {}
-    return {job.name: rows for job in jobs if (rows := store.read(job.name)) is not None}
-
-
-def _shared_by_main(finished: dict[str, list[Row]], processes: Processes) -> dict[str, list[Row]]:
-    """Tell all processes what the writing one found: the others do not read while it may write."""
-    if processes.world_size == 1:
-        return finished
-    message = [finished]
-    dist.broadcast_object_list(message, src=0)
-    return message[0]
 
 
 def _outputs(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Ge, Len
 from pydantic import AfterValidator
@@ -29,7 +29,7 @@ class Variant:
     """Early stopping: the epoch with the highest accuracy on validation, whose labels are as noisy as train's."""
 
 
-VARIANTS: dict[VariantName, Variant] = {
+VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
         Variant("ce", "cross-entropy", "baseline"),
@@ -59,7 +59,7 @@ class FinetunePlan(LabelPlan):
     """Labelled images."""
     encoders: Annotated[tuple[Annotated[Path, AfterValidator(_file)], ...], Len(1)]
     """Files or folders of `monosemy pretrain`: one for all seeds, or one for each."""
-    variants: Annotated[tuple[VariantName, ...], Len(1), AfterValidator(once)] = tuple(VARIANTS)
+    variants: Annotated[tuple[VariantName, ...], Len(1), AfterValidator(once)] = get_args(VariantName)
     """Ways of finetuning: ce, nce, ce-early, nce-early, ce-smooth, ce-decay."""
     label_noise: LabelNoise = LabelNoise(levels=(0.3, 0.6, 0.9))
     """Noise of the train labels."""

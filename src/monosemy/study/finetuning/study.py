@@ -1,12 +1,10 @@
 """The robustness of finetuned networks: CE against NCE and plain regularisers, under label noise and few labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from matplotlib.figure import Figure
 
 from monosemy.core import console, executors
@@ -15,7 +13,7 @@ from monosemy.data import dataset, digits
 from monosemy.data.load import load_data
 from monosemy.encoders.config import FinetuneConfig
 from monosemy.encoders.finetuning import Classifier, finetune
-from monosemy.encoders.image import describe_encoder, load_encoder
+from monosemy.encoders.image import load_encoder
 from monosemy.errors import InputError
 from monosemy.report import tables
 from monosemy.report.figures import HOUSE_STYLE
@@ -24,18 +22,10 @@ from monosemy.report.tables import Section, StudyFigure
 from monosemy.results import statistics, wording
 from monosemy.results.result import StudyResult, Verdict, with_role
 from monosemy.seeding import derive_seed
-from monosemy.study import engine, finetuning, folder
-from monosemy.study.conditions import (
-    Cell,
-    Conditions,
-    Evaluation,
-    Training,
-    conditions,
-    make_cells,
-    training_labels,
-    with_levels,
-)
-from monosemy.study.probing.encoders import files_by_base, image_side
+from monosemy.study import conditions, engine, finetuning
+from monosemy.study.conditions import CellJob
+from monosemy.study.folder import Row
+from monosemy.study.probing.encoders import check_shape, files_by_base, image_side
 
 _PANELS = {
     "train_accuracy": "Train, noisy labels",
@@ -117,42 +107,19 @@ _EVAL_SUBSET = 5_000
 """Train images that the train accuracy is measured on after each epoch."""
 
 
-@dataclass(frozen=True)
-class NetworkJob:
-    """One network to finetune; variants that differ only in the epoch that they take share it."""
-
-    changes: str
-    """Settings that differ from the plan's, as YAML: hashable, and part of the name."""
-    cell: Cell
-    seed: int
-    n_seeds: int = 1
-
-    @property
-    def name(self) -> str:
-        """The name of the job, and of its file."""
-        return f"{self.features}-{self.cell.scenario}-{self.cell.level:g}-{self.seed}"
-
-    @property
-    def features(self) -> str:
-        """The variants that share the network."""
-        return "+".join(self.variants)
-
-    @property
-    def variants(self) -> list[finetuning.VariantName]:
-        """The variants that take an epoch of this network."""
-        return [
-            name for name, variant in finetuning.VARIANTS.items() if yaml.safe_dump(variant.changes) == self.changes
-        ]
+Context = engine.StudyContext[finetuning.FinetunePlan, dataset.LabelledData]
 
 
-class FinetuningStudy(engine.StudyKind[finetuning.FinetunePlan, dataset.LabelledData, NetworkJob]):
-    """Compares finetuned image networks."""
+class FinetuningStudy(engine.LabelledStudy[finetuning.FinetunePlan, CellJob]):
+    """Compares finetuned image networks; variants that differ only in the epoch that they take share one."""
 
     plan_type = finetuning.FinetunePlan
     title = "finetuned networks"
     command = "monosemy finetune images"
     jobs_title = "Networks"
     baseline = finetuning.BASELINE
+    verdict = staticmethod(finetuning_verdict)
+    sections = staticmethod(curve_sections)
 
     def load(
         self, plan: finetuning.FinetunePlan, on_progress: console.Progress = console.no_progress
@@ -166,7 +133,7 @@ class FinetuningStudy(engine.StudyKind[finetuning.FinetunePlan, dataset.Labelled
         """Fill in rates that leave information, and for digits an augmentation that keeps their meaning."""
         if data.name == digits.NAME:  # a mirrored 2 is no 2
             plan = plan.with_defaults({"training": {"augmentation": "handwriting-pair"}})
-        return with_levels(plan.with_defaults({"data": {"image_size": image_side(plan.encoders)}}), data)
+        return conditions.with_levels(plan.with_defaults({"data": {"image_size": image_side(plan.encoders)}}), data)
 
     def check(self, plan: finetuning.FinetunePlan, data: dataset.LabelledData, device: str) -> dataset.LabelledData:
         """Raise where variants, encoders and images do not fit each other."""
@@ -181,76 +148,45 @@ class FinetuningStudy(engine.StudyKind[finetuning.FinetunePlan, dataset.Labelled
                 f"There are {len(plan.encoders)} encoder files but {plan.n_seeds} seeds; set n_seeds to "
                 f"{len(plan.encoders)}, or give one file."
             )
-        assert isinstance(data.train.inputs, np.ndarray)
         for path in plan.encoders:
-            shape = describe_encoder(path).spec.image_shape
-            if shape != tuple(data.train.inputs.shape[1:]):
-                raise InputError(
-                    f"The encoder {path} takes images of shape {shape}, but {data.name} has "
-                    f"{data.train.inputs.shape[1:]}; give images of that size."
-                )
-        conditions(plan, data)
+            check_shape(path, data)
+        conditions.conditions(plan, data)
         return data
 
-    def key(self, plan: finetuning.FinetunePlan, data: dataset.LabelledData) -> str:
-        """Return a fingerprint of the images and labels."""
-        return folder.data_fingerprint(data)
-
-    def prepare(
-        self,
-        context: engine.StudyContext[finetuning.FinetunePlan, dataset.LabelledData],
-        executor: executors.ExecutorConfig,
-    ) -> Conditions:
+    def prepare(self, context: Context, executor: executors.ExecutorConfig) -> conditions.Conditions:
         """Return the conditions of the labels."""
-        return conditions(context.plan, context.data)
+        return conditions.conditions(context.plan, context.data)
 
-    def jobs(self, plan: finetuning.FinetunePlan, data: dataset.LabelledData) -> list[NetworkJob]:
+    def jobs(self, plan: finetuning.FinetunePlan, data: dataset.LabelledData) -> list[CellJob]:
         """Return a network for each condition, seed and way of training."""
-        changes = dict.fromkeys(yaml.safe_dump(finetuning.VARIANTS[name].changes) for name in plan.variants)
-        by_training: dict[Training, Cell] = {}
-        for cell in make_cells(plan, data):
-            if cell.evaluation == Evaluation():
-                by_training.setdefault(cell.training, cell)
+        sharing = {
+            name: "+".join(other for other, way in finetuning.VARIANTS.items() if way.changes == variant.changes)
+            for name, variant in finetuning.VARIANTS.items()
+        }
         return [
-            NetworkJob(change, cell, seed)
-            for cell in by_training.values()
+            CellJob(features, cell, seed)
+            for cell in conditions.training_cells(plan, data)
             for seed in range(plan.n_seeds)
-            for change in changes
+            for features in dict.fromkeys(sharing[name] for name in plan.variants)
         ]
 
-    def run(
-        self, job: NetworkJob, context: engine.StudyContext[finetuning.FinetunePlan, dataset.LabelledData]
-    ) -> list[folder.Row]:
+    def run(self, job: CellJob, context: Context) -> list[Row]:
         """Finetune a network and return its accuracies after each epoch."""
-        plan = context.plan
-        curve = _learning_curve(job, plan, context.data, context.shared, context.device)
-        place = {"scenario": job.cell.scenario, "level": job.cell.level, "seed": job.seed}
+        curve = _learning_curve(job, context)
         return [
-            {"features": name, **place, "metric": metric, "value": value, "epoch": epoch}
-            for name in job.variants
-            if name in plan.variants
+            row | {"epoch": epoch}
+            for name in job.features.split("+")
+            if name in context.plan.variants
             for epoch, metrics in enumerate(curve, start=1)
-            for metric, value in metrics.items()
+            for row in conditions.cell_rows(name, job.cell, job.seed, metrics)
         ]
 
     def tabulate(
-        self, rows: list[folder.Row], plan: finetuning.FinetunePlan, data: dataset.LabelledData
+        self, rows: list[Row], plan: finetuning.FinetunePlan, data: dataset.LabelledData
     ) -> dict[str, pd.DataFrame]:
         """Return the curves, and as results the rows of each network's chosen epoch."""
-        frame = pd.DataFrame(rows)
-        frame.insert(0, "dataset", data.name)
-        frame.insert(1, "encoder", plan.encoders[0].parent.name)
-        order = {name: place for place, name in enumerate(plan.variants)}
-        curves = frame.sort_values("features", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+        curves = engine.tidy(rows, data.name, plan.encoders[0].parent.name, plan.variants)
         return {"results": _chosen_epochs(curves), "curves": curves}
-
-    def verdict(self, result: StudyResult) -> Verdict:
-        """Return NCE against CE and the closest control, and which of the two overfits more."""
-        return finetuning_verdict(result)
-
-    def sections(self, result: StudyResult) -> Sequence[Section]:
-        """Return the learning curves."""
-        return curve_sections(result)
 
 
 def _existing(paths: Sequence[Path]) -> Sequence[Path]:
@@ -263,11 +199,10 @@ def _existing(paths: Sequence[Path]) -> Sequence[Path]:
     return paths
 
 
-def _learning_curve(
-    job: NetworkJob, plan: finetuning.FinetunePlan, data: dataset.LabelledData, given: Conditions, device: str
-) -> list[dict[str, float]]:
+def _learning_curve(job: CellJob, context: Context) -> list[dict[str, float]]:
     """Accuracies after each epoch, on train and validation with their noisy labels, and on test."""
-    train_labels, validation_labels = training_labels(job.cell.training, given, data, job.seed)
+    plan, data = context.plan, context.data
+    train_labels, validation_labels = conditions.training_labels(job.cell.training, context.shared, data, job.seed)
     used, held_out = np.flatnonzero(train_labels >= 0), np.flatnonzero(validation_labels >= 0)
     images, labels = dataset.take(data.train.inputs, used), train_labels[used]
     eval_subset = np.linspace(0, len(used) - 1, min(_EVAL_SUBSET, len(used))).astype(np.int64)
@@ -285,12 +220,12 @@ def _learning_curve(
             metrics[metric] = float((classifier.predict(inputs) == targets).mean())
         curve.append(metrics)
 
-    settings = merged(plan.training.model_dump(), yaml.safe_load(job.changes))
+    changes = finetuning.VARIANTS[job.features.split("+")[0]].changes
     seed = derive_seed(plan.seed, "finetune", job.seed) % 2**31
-    config = FinetuneConfig.model_validate(settings | {"seed": seed})
+    config = FinetuneConfig.model_validate(merged(plan.training.model_dump(), changes) | {"seed": seed})
     assert isinstance(images, np.ndarray)
     encoder = load_encoder(plan.encoders[job.seed if len(plan.encoders) > 1 else 0])
-    finetune(encoder, images, labels, data.n_classes, config, device=device, on_epoch=on_epoch)
+    finetune(encoder, images, labels, data.n_classes, config, device=context.device, on_epoch=on_epoch)
     return curve
 
 

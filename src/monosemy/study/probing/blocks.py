@@ -14,7 +14,16 @@ from monosemy.functional import consistency, separability
 from monosemy.metrics import dimensions, explanations
 from monosemy.seeding import derive_seed
 from monosemy.study import probing
-from monosemy.study.conditions import Cell, Conditions, Evaluation, Training, conditions, make_cells, training_labels
+from monosemy.study.conditions import (
+    Cell,
+    Conditions,
+    Evaluation,
+    Training,
+    cell_rows,
+    conditions,
+    make_cells,
+    training_labels,
+)
 from monosemy.study.engine import StudyContext
 from monosemy.study.folder import Meter, Row
 from monosemy.study.probing import encoders, gallery
@@ -39,13 +48,11 @@ class BlockContext:
 
 def block_context(context: StudyContext[probing.ProbingPlan, LabelledData]) -> BlockContext:
     """Return the context of jobs in this process."""
-    plan, data = context.plan, context.data
+    plan, data, folder = context.plan, context.data, context.folder
     bank = encoders.EncoderBank(plan.encoder, data, context.on_progress)
-    embeddings = encoders.EvalEmbeddings(context.folder / encoders.FOLDER, plan, data, bank)
-    cells = make_cells(plan, data)
-    return BlockContext(
-        plan, data, cells, conditions(plan, data), bank, embeddings, context.meter, context.folder
-    )  # fmt: skip
+    embeddings = encoders.EvalEmbeddings(folder / encoders.FOLDER, plan, data, bank)
+    given = conditions(plan, data)
+    return BlockContext(plan, data, make_cells(plan, data), given, bank, embeddings, context.meter, folder)
 
 
 @dataclass(frozen=True)
@@ -92,10 +99,9 @@ def make_blocks(plan: probing.ProbingPlan) -> list[Block]:
     blocks, encoders_seeded = [], encoders.is_seeded(plan.encoder)
     for name in plan.features or ():
         feature = FEATURE_SETS[name]
-        if encoders_seeded or feature.seeded:
-            blocks += [Block(feature, (seed,)) for seed in range(plan.n_seeds)]
-        else:
-            blocks.append(Block(feature, tuple(range(plan.n_seeds))))
+        seeds = tuple(range(plan.n_seeds))
+        groups = [(seed,) for seed in seeds] if encoders_seeded or feature.seeded else [seeds]
+        blocks += [Block(feature, group) for group in groups]
     return blocks
 
 
@@ -165,11 +171,8 @@ def _feature_rows(codes: _BlockCodes) -> list[Row]:
         codes.transformer,
         codes.reference_embeddings,
     )
-    clean = Cell("clean", 0.0, Training(), Evaluation())
-    block = codes.block
-    return [
-        _row(block.features, clean, seed, metric, value) for seed in block.seeds for metric, value in metrics.items()
-    ]
+    clean, block = Cell("clean", 0.0, Training(), Evaluation()), codes.block
+    return [row for seed in block.seeds for row in cell_rows(block.features, clean, seed, metrics)]
 
 
 def _separability_rows(codes: _BlockCodes) -> list[Row]:
@@ -181,11 +184,7 @@ def _separability_rows(codes: _BlockCodes) -> list[Row]:
         symmetric = cell.scenario == "label-noise" and cell.training.kind in ("clean", "symmetric")
         if cell.scenario == "clean" or symmetric:
             metrics = dimensions.mean_separability(moments, cell.training.level)
-            rows += [
-                _row(block.features, cell, seed, metric, value)
-                for seed in block.seeds
-                for metric, value in metrics.items()
-            ]
+            rows += [row for seed in block.seeds for row in cell_rows(block.features, cell, seed, metrics)]
     return rows
 
 
@@ -217,8 +216,11 @@ def _run_group(
     for number, (training, seed) in enumerate(jobs):
         for cell in context.cells:
             if cell.training == training:
-                rows.append(_row(name, cell, seed, "weight_decay", float(grid[best[number]])))
-                rows.append(_row(name, cell, seed, "validation_accuracy", float(correct[number, best[number]])))
+                chosen = {
+                    "weight_decay": float(grid[best[number]]),
+                    "validation_accuracy": float(correct[number, best[number]]),
+                }
+                rows += cell_rows(name, cell, seed, chosen)
                 key = (cell.evaluation, seed if cell.evaluation.seeded else 0)
                 users_of.setdefault(key, []).append((cell, number))
     for (evaluation, seed), users in users_of.items():
@@ -228,7 +230,7 @@ def _run_group(
         accuracies = (predicted == true_labels[:, None]).mean(axis=0)
         position = {int(number): i for i, number in enumerate(numbers)}
         for cell, number in users:
-            rows.append(_row(name, cell, jobs[number][1], "accuracy", float(accuracies[position[number]])))
+            rows += cell_rows(name, cell, jobs[number][1], {"accuracy": float(accuracies[position[number]])})
     return rows, best_probes
 
 
@@ -258,7 +260,7 @@ def _cross_check(codes: _BlockCodes, rows: list[Row]) -> list[Row]:
         labels, _ = training_labels(cell.training, context.conditions, context.data, 0)
         model = linear_probe.exact_probe(codes.train, labels, max(chosen[cell.scenario, cell.level], 1e-7))
         accuracy = float((model.predict(codes.test) == context.data.test.labels).mean())
-        result.append(_row(codes.block.features, cell, 0, "exact_accuracy", accuracy))
+        result += cell_rows(codes.block.features, cell, 0, {"exact_accuracy": accuracy})
     return result
 
 
@@ -296,7 +298,7 @@ def run_cleanlab(job: CleanlabJob, context: BlockContext) -> list[Row]:
         )
         model.fit(train, labels)
         accuracy = float((model.predict(test) == data.test.labels).mean())
-        rows.append(_row(CLEANLAB, cell, seed, "accuracy", accuracy))
+        rows += cell_rows(CLEANLAB, cell, seed, {"accuracy": accuracy})
     return rows
 
 
@@ -307,10 +309,3 @@ def _weight_decays(rows: Sequence[Row], seed: int) -> dict[tuple[str, float], fl
         for row in rows
         if row["metric"] == "weight_decay" and row["seed"] == seed
     }
-
-
-def _row(features: str, cell: Cell, seed: int, metric: str, value: float) -> Row:
-    return {
-        "features": features, "scenario": cell.scenario, "level": cell.level, "seed": seed, "metric": metric,
-        "value": value,
-    }  # fmt: skip

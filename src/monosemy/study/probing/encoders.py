@@ -74,6 +74,16 @@ def files_by_base(files: Sequence[Path]) -> dict[probing.Base, list[Path]]:
     return by_base
 
 
+def check_shape(path: Path, data: LabelledData) -> None:
+    """Raise where an encoder file takes images of another shape."""
+    assert isinstance(data.train.inputs, np.ndarray)
+    shape, given = image.describe_encoder(path).spec.image_shape, data.train.inputs.shape[1:]
+    if tuple(given) != shape:
+        raise InputError(
+            f"The encoder {path} takes images of shape {shape}, but {data.name} has {given}; give images of that size."
+        )
+
+
 class EncoderBank:
     """Embeddings of any inputs by base representation and seed.
 
@@ -98,17 +108,7 @@ class EncoderBank:
         self._files = files_by_base(config.files)
         self._text = text.TextEncoder(config.name) if data.kind == "texts" else None
         for path in config.files:
-            self._check_shape(path)
-
-    def _check_shape(self, path: Path) -> None:
-        images = self._data.train.inputs
-        assert isinstance(images, np.ndarray)
-        shape = image.describe_encoder(path).spec.image_shape
-        if tuple(images.shape[1:]) != shape:
-            raise InputError(
-                f"The encoder {path} takes images of shape {shape}, but {self._data.name} has {images.shape[1:]}; "
-                f"give images of that size."
-            )
+            check_shape(path, data)
 
     @property
     def seeded(self) -> bool:
@@ -136,12 +136,12 @@ class EncoderBank:
             images = self._data.train.inputs
             assert isinstance(images, np.ndarray)
             configs = [self._settings(*pair) for pair in pairs if cache().find(self._trained(*pair)) is None]
-            self._run_all("Training encoders", executor, _train_and_save, configs, images)
+            _run_all("Training encoders", executor, self._on_progress, _train_and_save, configs, images)
         elif self.config.name == "files":
             self.check_seeds(len(seeds))
             first_users = {self._path(*pair): pair for pair in reversed(pairs)}
             missing = [pair for pair in first_users.values() if not self._is_embedded(*pair)]
-            self._run_all("Embedding images", executor, _embed_splits, missing, self.config, self._data)
+            _run_all("Embedding images", executor, self._on_progress, _embed_splits, missing, self.config, self._data)
 
     def check_seeds(self, n_seeds: int) -> None:
         """Raise where there are several encoder files of a kind, but not one for each seed."""
@@ -151,21 +151,6 @@ class EncoderBank:
                     f"There are {len(paths)} encoder files for {base!r} but {n_seeds} seeds; "
                     f"set n_seeds to {len(paths)}, or give one file."
                 )
-
-    def _run_all(
-        self,
-        what: str,
-        executor: executors.ExecutorConfig | None,
-        work: Callable[..., None],
-        items: Sequence[Any],
-        *shared: Any,
-    ) -> None:
-        if items:
-            self._on_progress(what, 0, len(items))
-        for done, _ in enumerate(
-            executors.run_jobs(executor or executors.ExecutorConfig(), work, items, *shared), start=1
-        ):
-            self._on_progress(what, done, len(items))
 
     def _is_embedded(self, base: probing.Base, seed: int) -> bool:
         """Return whether the cache holds the embeddings of all splits by an encoder file."""
@@ -234,6 +219,21 @@ class EncoderBank:
         return self._encoders[path]
 
 
+def _run_all(
+    what: str,
+    executor: executors.ExecutorConfig | None,
+    on_progress: console.Progress,
+    work: Callable[..., None],
+    items: Sequence[Any],
+    *shared: Any,
+) -> None:
+    if items:
+        on_progress(what, 0, len(items))
+    ended = executors.run_jobs(executor or executors.ExecutorConfig(), work, items, *shared)
+    for done, _ in enumerate(ended, start=1):
+        on_progress(what, done, len(items))
+
+
 def _train_and_save(config: PretrainConfig, images: Images) -> None:
     started = time.monotonic()
     encoder = pretrain(images, config)
@@ -289,7 +289,7 @@ class EvalEmbeddings:
             return self.bank.encode(base, encoder_seed, inputs), labels
         encoder = (base, encoder_seed if self.bank.seeded else 0)
         job = _Job(evaluation, seed if evaluation.seeded else 0, (encoder,))
-        embeddings = Store(self.folder).array(_name(job, encoder), {}, lambda: self._embed(job)[0])
+        embeddings = Store(self.folder).array(_name(job, encoder), {}, lambda: self.embed(job)[0])
         return embeddings, conditions.evaluation_split(evaluation, self.data).labels
 
     def prepare(
@@ -320,19 +320,11 @@ class EvalEmbeddings:
         if not jobs:
             return
         self._check_room(jobs)
-        on_progress("Test conditions", 0, len(jobs))
-        shared = (self.folder, self.plan, self.data)
-        for done, _ in enumerate(executors.run_jobs(executor, _embed_and_store, jobs, *shared), start=1):
-            on_progress("Test conditions", done, len(jobs))
+        _run_all("Test conditions", executor, on_progress, _embed_and_store, jobs, self.folder, self.plan, self.data)
 
     def remove(self) -> None:
         """Remove the files when the study is done: they are large."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def store(self, job: _Job) -> None:
-        """Embed by all encoders of a job at once, and write the files."""
-        for encoder, embeddings in zip(job.encoders, self._embed(job), strict=True):
-            Store(self.folder).put_array(_name(job, encoder), {}, embeddings)
 
     def _check_room(self, jobs: Sequence[_Job]) -> None:
         sample = self.data.test.inputs[:1]
@@ -349,7 +341,7 @@ class EvalEmbeddings:
                 f"{free / 1e9:.1f} GB free; choose fewer corruptions or severities, or another --out."
             )
 
-    def _embed(self, job: _Job) -> list[np.typing.NDArray[np.float32]]:
+    def embed(self, job: _Job) -> list[np.typing.NDArray[np.float32]]:
         """Return embeddings by each encoder of a job, the images drawn once."""
         parts: list[list[np.typing.NDArray[np.float32]]] = [[] for _ in job.encoders]
         for images in self._images(job):
@@ -381,4 +373,6 @@ def _name(job: _Job, encoder: tuple[probing.Base, int]) -> str:
 
 
 def _embed_and_store(job: _Job, folder: Path, plan: probing.ProbingPlan, data: LabelledData) -> None:
-    EvalEmbeddings(folder, plan, data, EncoderBank(plan.encoder, data)).store(job)
+    embedded = EvalEmbeddings(folder, plan, data, EncoderBank(plan.encoder, data)).embed(job)
+    for encoder, embeddings in zip(job.encoders, embedded, strict=True):
+        Store(folder).put_array(_name(job, encoder), {}, embeddings)

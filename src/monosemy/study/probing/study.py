@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from monosemy.data.load import from_arrays, load_data
 from monosemy.encoders.config import STUDY_PRETRAINING
 from monosemy.errors import InputError, needs_extra
 from monosemy.features.registry import FEATURE_SETS
-from monosemy.results.result import StudyResult, Verdict, register_family
+from monosemy.results.result import StudyResult, register_family
 from monosemy.results.statistics import with_means
 from monosemy.study import engine, probing
 from monosemy.study.conditions import conditions, evaluation_inputs, make_cells, with_levels
@@ -26,7 +26,11 @@ _DIGIT_RATES = (0.3, 0.6, 0.9)
 """Fewer rates for the embedded data, whose study trains its encoders too and should end within minutes."""
 
 
-class ProbingStudy(engine.StudyKind[probing.ProbingPlan, dataset.LabelledData, blocks.Block | blocks.CleanlabJob]):
+Job = blocks.Block | blocks.CleanlabJob
+Context = engine.StudyContext[probing.ProbingPlan, dataset.LabelledData]
+
+
+class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, Job]):
     """Compares feature sets under linear probes."""
 
     plan_type = probing.ProbingPlan
@@ -34,6 +38,7 @@ class ProbingStudy(engine.StudyKind[probing.ProbingPlan, dataset.LabelledData, b
     command = "monosemy study"
     jobs_title = "Feature sets"
     baseline = probing.BASELINE
+    verdict = staticmethod(probing_verdict)
 
     def load(
         self, plan: probing.ProbingPlan, on_progress: console.Progress = console.no_progress
@@ -78,21 +83,17 @@ class ProbingStudy(engine.StudyKind[probing.ProbingPlan, dataset.LabelledData, b
         make_cells(plan, data)
         return data
 
-    def key(self, plan: probing.ProbingPlan, data: dataset.LabelledData) -> str:
-        """Return a fingerprint of the inputs and labels."""
-        return data_fingerprint(data)
-
     def folder_name(self, plan: probing.ProbingPlan, data: dataset.LabelledData) -> str:
         """Return the name of the data."""
         return Path(data.name).stem
 
-    def jobs(self, plan: probing.ProbingPlan, data: dataset.LabelledData) -> list[blocks.Block | blocks.CleanlabJob]:
+    def jobs(self, plan: probing.ProbingPlan, data: dataset.LabelledData) -> list[Job]:
         """Return a block for each feature set and the seeds that share its codes."""
         return [*blocks.make_blocks(plan)]
 
     def follow_ups(
         self, plan: probing.ProbingPlan, data: dataset.LabelledData, finished: Mapping[str, list[Row]]
-    ) -> list[blocks.Block | blocks.CleanlabJob]:
+    ) -> list[Job]:
         """Return the cleanlab baseline of each seed, which takes over the weight decays of the dense features."""
         if not plan.cleanlab:
             return []
@@ -100,11 +101,7 @@ class ProbingStudy(engine.StudyKind[probing.ProbingPlan, dataset.LabelledData, b
         owners = {seed: finished[block.name] for block in dense for seed in block.seeds}
         return [blocks.CleanlabJob(seed, tuple(owners[seed])) for seed in range(plan.n_seeds)]
 
-    def prepare(
-        self,
-        context: engine.StudyContext[probing.ProbingPlan, dataset.LabelledData],
-        executor: executors.ExecutorConfig,
-    ) -> None:
+    def prepare(self, context: Context, executor: executors.ExecutorConfig) -> None:
         """Train encoders, and embed all that the jobs share, into the cache and the study's folder."""
         plan, data = context.plan, context.data
         shared = blocks.block_context(context)
@@ -118,11 +115,7 @@ class ProbingStudy(engine.StudyKind[probing.ProbingPlan, dataset.LabelledData, b
                     shared.bank.encode("dense", seed, evaluation_inputs(evaluation, plan, data, seed, None)[0])
         shared.eval_embeddings.prepare(shared.cells, bases, context.on_progress, executor)
 
-    def run(
-        self,
-        job: blocks.Block | blocks.CleanlabJob,
-        context: engine.StudyContext[probing.ProbingPlan, dataset.LabelledData],
-    ) -> list[Row]:
+    def run(self, job: Job, context: Context) -> list[Row]:
         """Compute a block, or the cleanlab baseline of a seed."""
         shared = blocks.block_context(context)
         return blocks.run_block(job, shared) if isinstance(job, blocks.Block) else blocks.run_cleanlab(job, shared)
@@ -131,18 +124,9 @@ class ProbingStudy(engine.StudyKind[probing.ProbingPlan, dataset.LabelledData, b
         self, rows: list[Row], plan: probing.ProbingPlan, data: dataset.LabelledData
     ) -> dict[str, pd.DataFrame]:
         """Return the rows, and the mean accuracy over the kinds of each family of corruptions."""
-        results = pd.DataFrame(rows)
-        results.insert(0, "dataset", data.name)
-        results.insert(1, "encoder", plan.encoder.name)
-        return {"results": with_means(results)}
+        return {"results": with_means(engine.tidy(rows, data.name, plan.encoder.name))}
 
-    def verdict(self, result: StudyResult) -> Verdict:
-        """Return every monosemantic feature set in the hardest cell of each scenario, and what limits the answer."""
-        return probing_verdict(result)
-
-    def finish(
-        self, result: StudyResult, context: engine.StudyContext[probing.ProbingPlan, dataset.LabelledData]
-    ) -> None:
+    def finish(self, result: StudyResult, context: Context) -> None:
         """Write the gallery, and remove the embeddings of the test conditions."""
         gallery.write_study_gallery(context.plan, context.data, context.folder, context.folder, context.on_progress)
         blocks.block_context(context).eval_embeddings.remove()
@@ -179,13 +163,6 @@ class Study:
         InputError: a setting is unknown or invalid.
     """
 
-    _LEVELS: ClassVar = {
-        "label_noise": "levels",
-        "few_labels": "fractions",
-        "input_noise": "levels",
-        "corruptions": "kinds",
-    }
-
     def __init__(
         self,
         features: Sequence[str] | None = None,
@@ -198,19 +175,21 @@ class Study:
         encoder: str | Mapping[str, Any] = "auto",
         **settings: Any,
     ) -> None:
-        chosen = {"label_noise": label_noise, "few_labels": few_labels, "input_noise": input_noise}
-        chosen["corruptions"] = corruptions
+        chosen: dict[str, tuple[Scenario, str]] = {
+            "label_noise": (label_noise, "levels"),
+            "few_labels": (few_labels, "fractions"),
+            "input_noise": (input_noise, "levels"),
+            "corruptions": (corruptions, "kinds"),
+        }
         values: dict[str, Any] = {"n_seeds": n_seeds, "encoder": encoder, "scenarios": []}
         if features is not None:
             values["features"] = tuple(features)
-        for section, setting in chosen.items():
+        for section, (setting, levels) in chosen.items():
             if setting is None or setting is False:
                 continue
             values["scenarios"].append(section.replace("_", "-"))
-            if isinstance(setting, Mapping):
-                values[section] = dict(setting)
-            elif setting is not True:
-                values[section] = {self._LEVELS[section]: tuple(setting)}
+            if setting is not True:
+                values[section] = dict(setting) if isinstance(setting, Mapping) else {levels: tuple(setting)}
         self._plan = config.validated(probing.ProbingPlan, values | settings, "Study")
 
     def plan(self, data: dataset.LabelledData) -> probing.ProbingPlan:
