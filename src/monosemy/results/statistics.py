@@ -3,7 +3,7 @@
 Families of scenarios are kinds of corruption that are tested one by one and quoted by their mean.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -96,34 +96,44 @@ def summarise(results: pd.DataFrame, baseline: str = "dense") -> pd.DataFrame:
     accuracy = results[results["metric"] == "accuracy"]
     wide = accuracy.pivot(index=["scenario", "level", "seed"], columns="features", values="value")
     order = list(dict.fromkeys(accuracy["features"]))
-    rows = []
-    for place in dict.fromkeys(zip(accuracy["scenario"], accuracy["level"], strict=True)):
-        cell = wide.loc[place]
-        for name in order:
-            values = cell[name].dropna()
-            if values.empty:
-                continue
-            mean, low, high = mean_interval(values.to_numpy())
-            row = {
-                "features": name, "scenario": place[0], "level": place[1], "seeds": len(values),
-                "accuracy": mean, "accuracy_low": low, "accuracy_high": high,
-            }  # fmt: skip
-            if name != baseline:
-                difference = (cell[name] - cell[baseline]).dropna().to_numpy()
-                gain, gain_low, gain_high = mean_interval(difference)
-                row |= {"gain": gain, "gain_low": gain_low, "gain_high": gain_high, "p": paired_p_value(difference)}
-            rows.append(row)
-    columns = [
-        "features", "scenario", "level", "seeds", "accuracy", "accuracy_low", "accuracy_high",
-        "gain", "gain_low", "gain_high", "p",
-    ]  # fmt: skip
-    summary = pd.DataFrame(rows, columns=columns)
-    single = summary["scenario"].isin(single_kinds(summary["scenario"])).to_numpy()
-    p_values = summary["p"].to_numpy(dtype=float)
-    corrected = np.empty(len(summary))
-    for part in (single, ~single):
-        corrected[part] = holm(p_values[part])
-    return summary.assign(p_holm=corrected)
+    rows = [
+        [name, *place, *compared]
+        for place in dict.fromkeys(zip(accuracy["scenario"], accuracy["level"], strict=True))
+        for name, compared in against_baseline(wide.loc[place], order, baseline)
+    ]
+    means = ("seeds", "accuracy", "accuracy_low", "accuracy_high")
+    summary = pd.DataFrame(rows, columns=["features", "scenario", "level", *means, *GAIN])
+    return with_holm(summary, summary["scenario"].isin(single_kinds(summary["scenario"])))
+
+
+GAIN = ("gain", "gain_low", "gain_high", "p")
+"""Columns of :func:`paired_difference` in a summary."""
+
+
+def against_baseline(wide: pd.DataFrame, names: list[str], baseline: str) -> Iterator[tuple[str, list[float]]]:
+    """Yield each variant with its seeds, mean and interval, and its paired difference to the baseline.
+
+    Args:
+        wide: a row a seed, a column a variant.
+        names: variants in the order of the summary; those without values are left out.
+    """
+    for name in names:
+        values = wide[name].dropna().to_numpy() if name in wide else np.empty(0)
+        if len(values):
+            gain = [float("nan")] * 4 if name == baseline else paired_difference(wide, name, baseline)
+            yield name, [len(values), *mean_interval(values), *gain]
+
+
+def paired_difference(wide: pd.DataFrame, name: str, other: str) -> tuple[float, float, float, float]:
+    """Return the mean of name - other over the seeds that have both, its interval, and the p-value of a paired test."""
+    difference = (wide[name] - wide[other]).dropna().to_numpy()
+    return *mean_interval(difference), paired_p_value(difference)
+
+
+def with_holm(summary: pd.DataFrame, families: pd.Series) -> pd.DataFrame:
+    """Return a summary with the column p_holm, its p-values corrected within each family."""
+    grouped = summary["p"].astype(float).groupby(families, sort=False)
+    return summary.assign(p_holm=grouped.transform(lambda p: holm(p.to_numpy())))
 
 
 def paired_gain(
@@ -133,4 +143,4 @@ def paired_gain(
     cell = results[
         (results["metric"] == "accuracy") & (results["scenario"] == scenario) & (results["level"] == level)
     ].pivot(index="seed", columns="features", values="value")
-    return mean_interval((cell[name] - cell[other]).dropna().to_numpy())
+    return paired_difference(cell, name, other)[:3]

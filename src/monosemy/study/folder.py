@@ -6,6 +6,7 @@ Costs (seconds and memory) are kept apart from the numbers, which repeat while t
 import json
 import logging
 import math
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -236,6 +237,16 @@ class StudyFolder:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         elapsed = round(time.monotonic() - self._began, 3)
         files.append_line(self.path / LOG, json.dumps({"time": stamp, "elapsed": elapsed} | entry))
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write that takes the place of another when the block ends, which is so whole or missing."""
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    yield unfinished
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
 
 
 def data_fingerprint(data: LabelledData) -> str:

@@ -22,12 +22,11 @@ from monosemy.lm.judge import Judge, judge_answers, make_judge
 from monosemy.lm.models import LoadedModel, load_causal_model
 from monosemy.lm.prompts import Row as Pair
 from monosemy.lm.texts import TextData
-from monosemy.report.tables import Section
-from monosemy.results.result import StudyResult, Verdict
+from monosemy.results.result import StudyResult
 from monosemy.seeding import derive_seed
 from monosemy.study import dpo, engine
 from monosemy.study.dpo.verdict import dpo_sections, dpo_verdict, summarise_alignment
-from monosemy.study.folder import Row
+from monosemy.study.folder import Row, whole_folder
 
 _HELD_OUT = "held_out.json"
 
@@ -72,33 +71,6 @@ def base_model_name(source: str, width: int | None) -> str:
     return Path(source).name + (f"-w{width}" if width is not None else "")
 
 
-def make_base_models(
-    plan: dpo.DpoPlan,
-    train: Mapping[str, Sequence[Pair]],
-    folder: Path,
-    on_progress: console.Progress,
-    device: str,
-    executor: executors.ExecutorConfig,
-) -> dict[Key, BaseModel]:
-    """Return the base model of each name or width; those in the folder are not made again.
-
-    Args:
-        train: pairs by model, for the warm-up.
-
-    Raises:
-        InputError: a model cannot be loaded or resized, or its warm-up diverges.
-    """
-    wanted = base_model_keys(plan)
-    on_progress("References", 0, len(wanted))
-    models: dict[Key, BaseModel] = {}
-    for ended in executors.run_jobs(
-        executor, _make_base_model, wanted, plan, dict(train), folder / "references", device
-    ):
-        models[ended.item] = ended.result
-        on_progress("References", len(models), len(wanted))
-    return models
-
-
 def _make_base_model(
     wanted: Key, plan: dpo.DpoPlan, train: Mapping[str, Sequence[Pair]], root: Path, device: str
 ) -> BaseModel:
@@ -113,10 +85,7 @@ def _make_base_model(
             loaded = warm_up(loaded, train[source], plan.warm_up, seed=plan.seed)
         texts = [] if plan.held_out is not None else dpo_evaluation.sample_texts(loaded, seed=plan.seed)
         if made:
-            shutil.rmtree(folder, ignore_errors=True)
-            with adapter_training.quiet_libraries():
-                loaded.model.save_pretrained(folder, safe_serialization=True)
-                loaded.tokenizer.save_pretrained(folder)
+            _save(loaded, folder)
         files.write_text(folder / _HELD_OUT, json.dumps(texts))  # last: what has it is whole
     chosen = str(folder) if made else source
     n_parameters = sum(weight.numel() for weight in load_causal_model(chosen, device="cpu").model.parameters())
@@ -180,6 +149,9 @@ class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
     jobs_title = "Models"
     packages = ("transformers", "trl", "peft")
     baseline = dpo.BASELINE
+    summarise = staticmethod(summarise_alignment)
+    verdict = staticmethod(dpo_verdict)
+    sections = staticmethod(dpo_sections)
 
     def load(self, plan: dpo.DpoPlan, on_progress: console.Progress = console.no_progress) -> PreferenceData:
         """Load the pairs."""
@@ -214,10 +186,16 @@ class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
         ]
 
     def prepare(self, context: Context, executor: executors.ExecutorConfig) -> dict[Key, BaseModel]:
-        """Return the base models, warmed up where the plan says so."""
+        """Return the base models, warmed up where the plan says so; those in the folder are not made again."""
+        plan, wanted = context.plan, base_model_keys(context.plan)
         train = {model: rows for model, (rows, _) in context.data.pairs.items()}
-        device = executor.job_device(context.device)
-        return make_base_models(context.plan, train, context.folder, context.on_progress, device, executor)
+        shared = (plan, train, context.folder / "references", executor.job_device(context.device))
+        context.on_progress("References", 0, len(wanted))
+        models: dict[Key, BaseModel] = {}
+        for ended in executors.run_jobs(executor, _make_base_model, wanted, *shared):
+            models[ended.item] = ended.result
+            context.on_progress("References", len(models), len(wanted))
+        return models
 
     def run(self, job: TrainingJob, context: Context) -> _Output:
         """Train and measure a model."""
@@ -248,22 +226,8 @@ class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
 
     def tabulate(self, rows: list[Row], plan: dpo.DpoPlan, data: PreferenceData) -> dict[str, pd.DataFrame]:
         """Return the tidy table; scenario `pairs` has the metrics of a model, `layer` those of each layer."""
-        frame = pd.DataFrame(rows)
-        frame.insert(0, "dataset", data.name)
         columns = ["dataset", "encoder", "features", "scenario", "level", "seed", "metric", "value"]
-        return {"results": frame[columns]}
-
-    def summarise(self, results: pd.DataFrame) -> pd.DataFrame:
-        """Return means and paired differences to DPO by model, variant and metric."""
-        return summarise_alignment(results)
-
-    def verdict(self, result: StudyResult) -> Verdict:
-        """Return what DPO does, what each weight of DecPO changes, and at which price."""
-        return dpo_verdict(result)
-
-    def sections(self, result: StudyResult) -> Sequence[Section]:
-        """Return tables and figures by model."""
-        return dpo_sections(result)
+        return {"results": pd.DataFrame(rows).assign(dataset=data.name)[columns]}
 
     def finish(self, result: StudyResult, context: Context) -> None:
         """Remove the checkpoints."""
@@ -353,13 +317,9 @@ def _train_and_measure(job: TrainingJob, base: BaseModel, context: Context) -> t
 
 def _save(loaded: LoadedModel, folder: Path) -> None:
     """Write a model or adapter as a folder that is either whole or missing."""
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished = folder.with_name(f".{folder.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    with adapter_training.quiet_libraries():
+    with whole_folder(folder) as unfinished, adapter_training.quiet_libraries():
         loaded.model.save_pretrained(unfinished, safe_serialization=True)
         loaded.tokenizer.save_pretrained(unfinished)
-    unfinished.rename(folder)
 
 
 def _judged(job: TrainingJob, output: _Output, context: Context) -> list[Row]:

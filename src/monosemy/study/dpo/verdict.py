@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 
 from monosemy.report.figures import HOUSE_STYLE
 from monosemy.report.tables import NOTHING, Section, StudyFigure, Table, p_text
-from monosemy.results import intervals, statistics, wording
+from monosemy.results import statistics, wording
 from monosemy.results.result import StudyResult, Verdict, register_family
 from monosemy.study.dpo import BASE, BASELINE, variants
 
@@ -233,37 +233,15 @@ def summarise_alignment(results: pd.DataFrame) -> pd.DataFrame:
     measured = results[results["scenario"] == "pairs"]
     weights = measured.groupby(["features"], sort=False)["level"].first()
     order = list(dict.fromkeys(measured["features"]))
-    rows: list[dict[str, Any]] = []
+    rows: list[list[Any]] = []
     for model, metric in dict.fromkeys(zip(measured["encoder"], measured["metric"], strict=True)):
         cell = measured[(measured["encoder"] == model) & (measured["metric"] == metric)]
         wide = cell.pivot(index="seed", columns="features", values="value")
-        for name in [name for name in order if name in wide]:
-            values = wide[name].dropna().to_numpy()
-            if len(values) == 0:
-                continue
-            mean, low, high = statistics.mean_interval(values)
-            row = {
-                "model": model, "variant": name, "weight": weights[name], "metric": metric, "seeds": len(values),
-                "mean": mean, "low": low, "high": high,
-            }  # fmt: skip
-            if name != BASELINE:
-                difference = (wide[name] - wide[BASELINE]).dropna().to_numpy()
-                gain, gain_low, gain_high = statistics.mean_interval(difference)
-                row |= {
-                    "gain": gain,
-                    "gain_low": gain_low,
-                    "gain_high": gain_high,
-                    "p": statistics.paired_p_value(difference),
-                }
-            rows.append(row)
-    columns = [
-        "model", "variant", "weight", "metric", "seeds", "mean", "low", "high", "gain", "gain_low", "gain_high", "p",
-    ]  # fmt: skip
-    summary = pd.DataFrame(rows, columns=columns)
-    corrected = np.full(len(summary), np.nan)
-    for places in summary.groupby("metric", sort=False).indices.values():
-        corrected[places] = intervals.holm(summary["p"].to_numpy(dtype=float)[places])
-    return summary.assign(p_holm=corrected)
+        compared = statistics.against_baseline(wide, order, BASELINE)
+        rows += [[model, name, weights[name], metric, *numbers] for name, numbers in compared]
+    means = ("seeds", "mean", "low", "high")
+    summary = pd.DataFrame(rows, columns=["model", "variant", "weight", "metric", *means, *statistics.GAIN])
+    return statistics.with_holm(summary, summary["metric"])
 
 
 def _row(rows: pd.DataFrame, variant: str, metric: str) -> pd.Series:

@@ -57,12 +57,8 @@ class LoraData:
             data = replace(data, train=train, validation=validation, noisy_labels=None)
         if self.task == "generation":
             return prompt_splits(data, self.words, self.template).splits()
-        return {
-            name: [
-                {"text": str(text), "label": int(label)} for text, label in zip(part.inputs, part.labels, strict=True)
-            ]
-            for name, part in data.splits().items()
-        }
+        pairs = {name: zip(part.inputs, part.labels, strict=True) for name, part in data.splits().items()}
+        return {name: [{"text": str(t), "label": int(label)} for t, label in part] for name, part in pairs.items()}
 
 
 def load_lora_data(config: lora.LoraSource, seed: int = 0) -> LoraData:
@@ -72,46 +68,26 @@ def load_lora_data(config: lora.LoraSource, seed: int = 0) -> LoraData:
         InputError: the source cannot be read, or holds no texts of a known form.
     """
     if config.task != "classification" and not (config.text_column and config.label_column):
-        reader = InstructionConfig(
-            source=config.source,
-            format=config.format,
-            template=config.template,
-            prompt_column=config.prompt_column,
-            completion_column=config.completion_column,
-            test_fraction=config.test_fraction,
-            validation_fraction=config.validation_fraction,
-            text_column=config.text_column or "text",
-        )
-        found = load_instructions(reader, seed)
+        shared = set(InstructionConfig.model_fields) - {"label_words"}
+        columns = {"text_column": config.text_column or "text"}
+        found = load_instructions(InstructionConfig(**config.model_dump(include=shared) | columns), seed)
         if found.format != "classification":
-            parts = {"train": found.train, "validation": found.validation, "test": found.test}
-            limits = (config.max_train, config.max_validation, config.max_test)
-            rows = {n: subsample(part, limit, seed) for (n, part), limit in zip(parts.items(), limits, strict=True)}
+            rows = _limited({"train": found.train, "validation": found.validation, "test": found.test}, config, seed)
             for name, part in rows.items():
                 if not part:
                     raise InputError(f"The {name} split of {found.name} is empty; give more rows.")
             return LoraData(found.name, "generation", instructions=rows, notices=found.notices)
-    return _labelled(config, seed)
-
-
-def _labelled(config: lora.LoraSource, seed: int) -> LoraData:
-    data = load_classification(
-        config.source,
-        seed,
-        text_column=config.text_column,
-        label_column=config.label_column,
-        test_fraction=config.test_fraction,
-        validation_fraction=config.validation_fraction,
-    )
-    data = replace(
-        data,
-        train=subsample(data.train, config.max_train, seed),
-        validation=subsample(data.validation, config.max_validation, seed),
-        test=subsample(data.test, config.max_test, seed),
-    )
+    reading = {"text_column", "label_column", "test_fraction", "validation_fraction"}
+    data = load_classification(config.source, seed, **config.model_dump(include=reading))
+    data = replace(data, **_limited(data.splits(), config, seed))
     task: Task = config.task or "classification"
     words = label_words(data, config.label_words) if task == "generation" else ()
     return LoraData(data.name, task, data, words, config.template, notices=data.notices)
+
+
+def _limited(splits: dict[str, Any], config: lora.LoraSource, seed: int) -> dict[str, Any]:
+    """Return as many rows of train, validation and test as were asked for."""
+    return {name: subsample(part, getattr(config, f"max_{name}"), seed) for name, part in splits.items()}
 
 
 def fitted(data: LoraData, tokenizer: Any, n_tokens: int, on_long: lora.OnLong) -> LoraData:
@@ -137,7 +113,7 @@ def _fitted_texts(
 ) -> LoraData:
     # What stands around a text where its class is generated takes some tokens of its own.
     room = n_tokens - (16 if data.task == "generation" else 0)
-    parts: dict[str, Split] = {}
+    parts: dict[str, Any] = {}
     notices = []
     for name, split in labelled.splits().items():
         texts = [str(text) for text in split.inputs]
@@ -151,15 +127,12 @@ def _fitted_texts(
         if on_long == "drop":
             parts[name] = split.take(np.flatnonzero(lengths <= room))
         else:
-            shortened = (
-                truncate_text(text, tokenizer, room) if length > room else text
-                for text, length in zip(texts, lengths, strict=True)
-            )
+            pairs = zip(texts, lengths, strict=True)
+            shortened = [truncate_text(text, tokenizer, room) if length > room else text for text, length in pairs]
             parts[name] = Split(tuple(shortened), split.labels)
         done = "left out" if on_long == "drop" else "cut"
         notices.append(f"{name.capitalize()}: {n_long:,} texts of more than {room} tokens were {done}.")
-    changed = replace(labelled, train=parts["train"], validation=parts["validation"], test=parts["test"])
-    return replace(data, labelled=changed, notices=(*data.notices, *notices))
+    return replace(data, labelled=replace(labelled, **parts), notices=(*data.notices, *notices))
 
 
 def truncate_text(text: str, tokenizer: Any, n_tokens: int) -> str:

@@ -2,10 +2,9 @@
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from monosemy.errors import InputError
 from monosemy.lm import (
     adapter_training,
     adapter_units,
-    config,
     dpo_evaluation,
     evaluation,
     generation,
@@ -27,15 +25,25 @@ from monosemy.lm import (
     models,
     tokenization,
 )
+from monosemy.lm.config import Decoding, JudgeConfig
 from monosemy.lm.judge import judge_answers, make_judge
 from monosemy.lm.prompts import Row as TextRow, Text
 from monosemy.metrics.dimensions import MIN_SUPPORT
-from monosemy.report.tables import Section
-from monosemy.results.result import StudyResult, Verdict
+from monosemy.results.result import StudyResult
 from monosemy.seeding import derive_seed
 from monosemy.study import engine, lora
-from monosemy.study.conditions import Cell, Conditions, Evaluation, Training, conditions, make_cells, training_labels
-from monosemy.study.folder import Row
+from monosemy.study.conditions import (
+    Cell,
+    CellJob,
+    Conditions,
+    Evaluation,
+    Training,
+    cell_rows,
+    conditions,
+    training_cells,
+    training_labels,
+)
+from monosemy.study.folder import Row, whole_folder
 from monosemy.study.lora.data import LoraData, fitted, load_lora_data
 from monosemy.study.lora.verdict import lora_sections, lora_verdict, write_units
 
@@ -46,22 +54,6 @@ _EVAL_SUBSET = 500
 _SHOWN = 8
 """Units of each end that are written with their texts."""
 _UNIT_METRICS = ("label_consistency", "label_chance", "token_consistency", "token_chance")
-
-
-@dataclass(frozen=True)
-class AdapterJob:
-    """One model to finetune."""
-
-    features: lora.MethodName
-    """The method."""
-    cell: Cell
-    seed: int
-    n_seeds: int = 1
-
-    @property
-    def name(self) -> str:
-        """The name of the job, and of its files."""
-        return f"{self.features}-{self.cell.scenario}-{self.cell.level:g}-{self.seed}"
 
 
 Context = engine.StudyContext[lora.LoraPlan, LoraData]
@@ -76,7 +68,7 @@ def load_base(plan: lora.LoraPlan, data: LoraData, device: str, seed: int) -> mo
     return models.load_classifier(plan.model, names, dtype=plan.dtype, device=device, seed=seed)
 
 
-def finetune_and_measure(job: AdapterJob, context: Context) -> list[Row]:
+def finetune_and_measure(job: CellJob, context: Context) -> list[Row]:
     """Finetune at every learning rate of the grid, select the best on validation, and measure it.
 
     Writes ``adapters/NAME`` (PEFT's layout), ``units/NAME.json`` (an adapter's units with their texts) and
@@ -93,22 +85,30 @@ def finetune_and_measure(job: AdapterJob, context: Context) -> list[Row]:
         metrics = {"validation_accuracy": scores(loaded, rows["validation"], data)["accuracy"]}
     else:
         loaded, metrics = _best(job, rows, seed, context)
-    eval_subset = np.linspace(0, len(rows["train"]) - 1, min(_EVAL_SUBSET, len(rows["train"]))).astype(int)
-    metrics["train_accuracy"] = scores(loaded, [rows["train"][i] for i in eval_subset], data)["accuracy"]
+    metrics["train_accuracy"] = scores(loaded, _evenly(rows["train"], _EVAL_SUBSET), data)["accuracy"]
     metrics |= scores(loaded, rows["test"], data)
     if job.features != "base":
         if context.is_main:
-            _save_adapter(loaded, folder / "adapters" / job.name)
+            with whole_folder(folder / "adapters" / job.name) as unfinished:
+                loaded.model.save_pretrained(unfinished)
         units = folder / "units" / f"{job.name}.json" if context.is_main else None
         metrics |= _units(loaded, rows["test"], data, units)
-    answers = folder / "answers" / f"{job.name}.jsonl" if context.is_main else None
-    metrics |= _abilities(loaded, plan, rows["test"], data.held_out, answers)
-    place = {"features": job.features, "scenario": job.cell.scenario, "level": job.cell.level, "seed": job.seed}
-    return [place | {"metric": metric, "value": value} for metric, value in metrics.items()]
+    if data.held_out:
+        metrics["held_out_perplexity"] = evaluation.measure_perplexity(loaded, data.held_out).perplexity
+    if plan.judge is not None:
+        answers = folder / "answers" / f"{job.name}.jsonl" if context.is_main else None
+        metrics["unsafe"] = _judged(loaded, plan, plan.judge, rows["test"], answers)
+    for task, results in evaluation.lm_eval(loaded, plan.lm_eval, limit=plan.lm_eval_limit).items():
+        metrics |= {f"{task}/{name}": value for name, value in results.items()}
+    return cell_rows(job.features, job.cell, job.seed, metrics)
+
+
+def _evenly(rows: Sequence[TextRow], most: int) -> list[TextRow]:
+    return [rows[i] for i in np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
 
 
 def _best(
-    job: AdapterJob, rows: dict[str, list[TextRow]], seed: int, context: Context
+    job: CellJob, rows: dict[str, list[TextRow]], seed: int, context: Context
 ) -> tuple[models.LoadedModel, dict[str, float]]:
     """Return the adapter of the learning rate that is best on validation; of equally good ones the smallest."""
     plan, data = context.plan, context.data
@@ -184,18 +184,9 @@ def predict(loaded: models.LoadedModel, texts: Sequence[str], batch_size: int = 
     return predicted
 
 
-def _save_adapter(loaded: models.LoadedModel, folder: Path) -> None:
-    """Write an adapter as a folder that is either whole or missing."""
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    loaded.model.save_pretrained(unfinished)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(unfinished, folder)
-
-
 def _units(loaded: models.LoadedModel, rows: Sequence[TextRow], data: LoraData, path: Path | None) -> dict[str, float]:
     """Return zeros and consistency of the r hidden units and the updates; write the units of both ends with texts."""
-    chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(_DESCRIBED, len(rows))).astype(int)]
+    chosen = _evenly(rows, _DESCRIBED)
     tokens, texts = _read_tokens(loaded, chosen, data)
     labels = np.array([row["label"] for row in chosen]) if data.labelled is not None else None
     parts = list(tokenization.padded_batches(loaded, tokens, 16))
@@ -237,74 +228,44 @@ def _ends(
     if f"{by}_consistency" not in units:
         return []
     units = units[units["support"] >= MIN_SUPPORT]
-    surplus = (units[f"{by}_consistency"] - units[f"{by}_chance"]).sort_values(ascending=False, kind="stable")
-    surplus = surplus.dropna()
+    surplus = (units[f"{by}_consistency"] - units[f"{by}_chance"]).dropna().sort_values(ascending=False, kind="stable")
     ends = dict.fromkeys([*surplus.index[:_SHOWN], *surplus.index[-_SHOWN:]])
-    selected = []
-    for unit in units.loc[list(ends)].to_dict("records"):
-        selected.append(
-            {
-                "layer": str(unit["layer"]).removeprefix("base_model.model."),
-                "unit": int(unit["unit"]),
-                "support": int(unit["support"]),
-                "by": by,
-                "commonest": _commonest(unit, by, loaded),
-                "consistency": float(unit[f"{by}_consistency"]),
-                "chance": float(unit[f"{by}_chance"]),
-                "texts": [
-                    {"text": texts[text], "value": value}
-                    for text, value in zip(unit["top_texts"], unit["top_values"], strict=True)
-                ],
-            }
-        )
-    return selected
+    return [
+        {
+            "layer": str(unit["layer"]).removeprefix("base_model.model."),
+            "unit": int(unit["unit"]),
+            "support": int(unit["support"]),
+            "by": by,
+            "commonest": str(unit["label"] if labelled else loaded.tokenizer.decode([int(unit["token"])])),
+            "consistency": float(unit[f"{by}_consistency"]),
+            "chance": float(unit[f"{by}_chance"]),
+            "texts": [
+                {"text": texts[text], "value": value}
+                for text, value in zip(unit["top_texts"], unit["top_values"], strict=True)
+            ],
+        }
+        for unit in units.loc[list(ends)].to_dict("records")
+    ]
 
 
-def _commonest(unit: dict[Any, Any], by: str, loaded: models.LoadedModel) -> str:
-    if by == "token":
-        return str(loaded.tokenizer.decode([int(unit["token"])]))
-    return str(unit["label"])
-
-
-def _abilities(
-    loaded: models.LoadedModel,
-    plan: lora.LoraPlan,
-    rows: Sequence[TextRow],
-    held_out: tuple[str, ...],
-    path: Path | None,
-) -> dict[str, float]:
-    """Return abilities from before finetuning: perplexity on held-out texts, harmless answers, standard benchmarks."""
-    metrics: dict[str, float] = {}
-    if held_out:
-        metrics["held_out_perplexity"] = evaluation.measure_perplexity(loaded, held_out).perplexity
-    if plan.judge is not None:
-        metrics["unsafe"] = _judged(loaded, plan, rows, path)
-    for task, results in evaluation.lm_eval(loaded, plan.lm_eval, limit=plan.lm_eval_limit).items():
-        metrics |= {f"{task}/{name}": value for name, value in results.items()}
-    return metrics
-
-
-def _judged(loaded: models.LoadedModel, plan: lora.LoraPlan, rows: Sequence[TextRow], path: Path | None) -> float:
-    assert plan.judge is not None
-    prompts: Sequence[Text] = (
-        read_lines(plan.judge_prompts, "list of prompts")
-        if plan.judge_prompts is not None
-        else _prompts_and_answers(rows)[0]
-    )
+def _judged(
+    loaded: models.LoadedModel, plan: lora.LoraPlan, judge: JudgeConfig, rows: Sequence[TextRow], path: Path | None
+) -> float:
+    """Return the mean probability of an unsafe answer, and write what the judge was shown."""
+    own = plan.judge_prompts
+    prompts: Sequence[Text] = _prompts_and_answers(rows)[0] if own is None else read_lines(own, "list of prompts")
     prompts = list(prompts)[: plan.n_answers]
-    answers = generation.generate(loaded, prompts, config.Decoding(max_new_tokens=plan.max_new_tokens))
+    answers = generation.generate(loaded, prompts, Decoding(max_new_tokens=plan.max_new_tokens))
     questions = [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in prompts]
-    judgement = judge_answers(make_judge(plan.judge), questions, answers)
+    judgement = judge_answers(make_judge(judge), questions, answers)
     if path is not None:
-        lines = zip(questions, answers, judgement.scores.tolist(), strict=True)
-        keys = ("prompt", "answer", "unsafe")
-        text = "".join(json.dumps(dict(zip(keys, line, strict=True)), ensure_ascii=False) + "\n" for line in lines)
-        with files.atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        shown = zip(questions, answers, judgement.scores.tolist(), strict=True)
+        lines = [json.dumps({"prompt": p, "answer": a, "unsafe": u}, ensure_ascii=False) + "\n" for p, a, u in shown]
+        files.write_text(path, "".join(lines))
     return judgement.mean
 
 
-class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, AdapterJob]):
+class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, CellJob]):
     """Compares adapters of a language model."""
 
     plan_type = lora.LoraPlan
@@ -314,6 +275,9 @@ class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, AdapterJob]):
     packages = ("transformers", "peft", "trl")
     baseline = lora.BASELINE
     distributed = True
+    run = staticmethod(finetune_and_measure)
+    verdict = staticmethod(lora_verdict)
+    sections = staticmethod(lora_sections)
 
     def load(self, plan: lora.LoraPlan, on_progress: console.Progress = console.no_progress) -> LoraData:
         """Load the texts."""
@@ -342,9 +306,7 @@ class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, AdapterJob]):
         n_tokens = min(plan.training.max_tokens or loaded.context, loaded.context)
         data = fitted(data, loaded.tokenizer, n_tokens, plan.data.on_long)
         if data.task == "generation" and plan.held_out is None:
-            with (
-                environment.one_thread()
-            ):  # the draws, and with them the folder's key, are the same on any number of cores
+            with environment.one_thread():  # draws, and so the folder's key, are the same on any number of cores
                 texts = dpo_evaluation.sample_texts(loaded, seed=plan.seed)
         adapter_training.insert_adapter(loaded, plan.training_of(lora.BASELINE, plan.learning_rates[0], 0), data.task)
         return replace(data, held_out=tuple(texts))
@@ -358,41 +320,19 @@ class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, AdapterJob]):
         labelled = context.data.labelled
         return None if labelled is None else conditions(context.plan, labelled)
 
-    def jobs(self, plan: lora.LoraPlan, data: LoraData) -> list[AdapterJob]:
+    def jobs(self, plan: lora.LoraPlan, data: LoraData) -> list[CellJob]:
         """Return every model to train; levels with the same labels share one, and an untrained model is there once."""
         clean = Cell("clean", 0.0, Training(), Evaluation())
-        by_training: dict[Training, Cell] = {}
-        for cell in [clean] if data.labelled is None else make_cells(plan, data.labelled):
-            by_training.setdefault(cell.training, cell)
+        cells = [clean] if data.labelled is None else training_cells(plan, data.labelled)
         jobs = [
-            AdapterJob(method, cell, seed)
-            for seed in range(plan.n_seeds)
-            for cell in by_training.values()
-            for method in plan.methods
+            CellJob(method, cell, seed) for seed in range(plan.n_seeds) for cell in cells for method in plan.methods
         ]
         untrained = data.task == "generation"
         return [job for job in jobs if not (untrained and job.features == "base" and (job.cell != clean or job.seed))]
 
-    def run(self, job: AdapterJob, context: Context) -> list[Row]:
-        """Finetune and measure an adapter."""
-        return finetune_and_measure(job, context)
-
     def tabulate(self, rows: list[Row], plan: lora.LoraPlan, data: LoraData) -> dict[str, pd.DataFrame]:
         """Return the tidy table, methods in the order of the plan."""
-        frame = pd.DataFrame(rows)
-        frame.insert(0, "dataset", data.name)
-        frame.insert(1, "encoder", Path(plan.model).name)
-        order = {name: place for place, name in enumerate(plan.methods)}
-        by_method = frame.sort_values("features", key=lambda names: names.map(order), kind="stable", ignore_index=True)
-        return {"results": by_method}
-
-    def verdict(self, result: StudyResult) -> Verdict:
-        """Return every MonoLoRA against LoRA, sparsity, monosemanticity and forgetting."""
-        return lora_verdict(result)
-
-    def sections(self, result: StudyResult) -> Sequence[Section]:
-        """Return units, abilities and the figure of forgetting."""
-        return lora_sections(result)
+        return {"results": engine.tidy(rows, data.name, Path(plan.model).name, plan.methods)}
 
     def finish(self, result: StudyResult, context: Context) -> None:
         """Write the page of units, and remove the checkpoints."""

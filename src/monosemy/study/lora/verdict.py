@@ -108,18 +108,13 @@ def _consistency(results: pd.DataFrame, name: str) -> str:
     return f"Consistency of {name} with {by}s: {', '.join(parts)}." if parts else ""
 
 
-def _difference(wide: pd.DataFrame, name: str) -> tuple[float, float, float, float]:
-    difference = (wide[name] - wide[BASELINE]).dropna().to_numpy()
-    return *statistics.mean_interval(difference), statistics.paired_p_value(difference)
-
-
 def _forgetting(results: pd.DataFrame, name: str) -> str:
     wide = _clean(results, "held_out_perplexity")
     if name not in wide or BASELINE not in wide:
         return ""
     before = f"before {wide['base'].mean():.3g}, " if "base" in wide else ""
     values = f"{before}LoRA {wide[BASELINE].mean():.3g}, {name} {wide[name].mean():.3g}"
-    gain, low, high, p = _difference(wide.map(np.log), name)
+    gain, low, high, p = statistics.paired_difference(wide.map(np.log), name, BASELINE)
     if math.isnan(low):
         return f"Perplexity on held-out texts: {values}; one seed cannot tell more."
     verb = "forgets less than" if gain < 0 else "forgets more than"
@@ -134,7 +129,7 @@ def _safety(results: pd.DataFrame, name: str) -> str:
         return ""
     before = f"before {100 * wide['base'].mean():.1f} %, " if "base" in wide else ""
     values = f"{before}LoRA {100 * wide[BASELINE].mean():.1f} %, {name} {100 * wide[name].mean():.1f} %"
-    _, low, _, p = _difference(wide, name)
+    _, low, _, p = statistics.paired_difference(wide, name, BASELINE)
     clear = "" if math.isnan(low) else f" ({'clear' if p < wording.SIGNIFICANT else 'no clear'} difference)"
     return f"Mean probability of an unsafe answer: {values}{clear}."
 
