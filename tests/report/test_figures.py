@@ -16,12 +16,11 @@ from monosemy.errors import InputError
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.report.figures import (
     accuracy_figure,
+    drawn,
     gain_against_monosemanticity_figure,
     gain_figure,
-    png_bytes,
     save_figures,
     study_figures,
-    svg_bytes,
 )
 from monosemy.report.style import short, spread, style_of
 
@@ -68,7 +67,7 @@ def test_gain_figures_leave_the_baseline_to_the_zero_line() -> None:
 def test_names_do_not_lie_on_each_other(scenario: str, extra: tuple[str, ...]) -> None:
     # The extra sets have the very accuracies of relu.
     figure = accuracy_figure(make_result(extra=extra).summary, scenario)
-    png_bytes(figure)
+    drawn(figure, "png")
     boxes = [Text.get_window_extent(name) for name in names_of(figure)]  # without the arrow
     heights = sorted((box.y0, box.y1) for box in boxes)
     assert all(upper[0] >= lower[1] - 1 for lower, upper in itertools.pairwise(heights))
@@ -96,13 +95,13 @@ def test_monosemanticity_figure_has_a_name_for_every_measured_set() -> None:
 def test_one_seed_has_no_interval_and_still_a_figure(scenario: str) -> None:
     summary = make_result(seeds=1).summary
     for figure in (accuracy_figure(summary, scenario), gain_figure(summary, scenario)):
-        png_bytes(figure)
+        drawn(figure, "png")
         assert any("one seed" in text.get_text() for text in figure.axes[0].texts)
 
 
 def test_monosemanticity_figure_of_one_seed() -> None:
     result = make_result(seeds=1)
-    png_bytes(gain_against_monosemanticity_figure(result.results, result.summary))
+    drawn(gain_against_monosemanticity_figure(result.results, result.summary), "png")
 
 
 def test_what_cannot_be_shown_is_an_input_error() -> None:
@@ -161,7 +160,7 @@ def test_shifts_whose_names_differ_in_signs_only_get_two_files() -> None:
 
 def test_figures_leave_matplotlib_as_it_was() -> None:
     before = dict(matplotlib.rcParams)
-    svg_bytes(accuracy_figure(make_result().summary, "label-noise"))
+    drawn(accuracy_figure(make_result().summary, "label-noise"), "svg")
     assert dict(matplotlib.rcParams) == before
 
 

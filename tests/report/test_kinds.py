@@ -15,7 +15,7 @@ from rich.console import Console
 from monosemy.corruptions.common import KINDS
 from monosemy.errors import InputError
 from monosemy.report import tables
-from monosemy.report.figures import accuracy_figure, kinds_figure, png_bytes, save_figures, study_figures
+from monosemy.report.figures import accuracy_figure, drawn, kinds_figure, save_figures, study_figures
 from monosemy.report.html import write_report
 from monosemy.report.terminal import print_result, result_json
 from monosemy.results.result import StudyResult
@@ -76,14 +76,14 @@ def test_names_in_words() -> None:
 def test_a_single_kind_is_shown_as_itself() -> None:
     result = corrupted_study(kinds=("fog",))
     assert tables.scenarios(result.summary) == ["corruption:fog"]
-    png_bytes(accuracy_figure(result.summary, "corruption:fog"))
+    drawn(accuracy_figure(result.summary, "corruption:fog"), "png")
     assert not any(item.kind == "kinds" for item in study_figures(result.results, result.summary))
 
 
 def test_the_table_of_colours_holds_every_kind_and_set() -> None:
     summary = corrupted_study().summary
     figure = kinds_figure(summary, "corruption:mean")
-    png_bytes(figure)
+    drawn(figure, "png")
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["dense, %", "relu", "sae"]
     rows = [label.get_text() for label in axes.get_yticklabels()]
@@ -102,9 +102,9 @@ def test_the_table_of_colours_holds_every_kind_and_set() -> None:
 def test_long_names_missing_cells_and_one_seed(seeds: int) -> None:
     summary = corrupted_study(extra=("a-feature-set-with-a-very-long-name-indeed",), seeds=seeds).summary
     some = summary[~((summary["features"] == "sae") & (summary["scenario"] == "corruption:snow"))]
-    png_bytes(kinds_figure(some, "corruption:mean"))
+    drawn(kinds_figure(some, "corruption:mean"), "png")
     equal = summary.assign(gain=0.0)
-    png_bytes(kinds_figure(equal, "corruption:mean"))
+    drawn(kinds_figure(equal, "corruption:mean"), "png")
 
 
 def test_what_has_no_kinds_is_refused() -> None:

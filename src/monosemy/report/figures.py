@@ -38,7 +38,8 @@ def draw_kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
     baseline = tables.baseline(summary)
     names = [name for name in tables.feature_names(summary) if name != baseline]
     names = [name for name in names if any((kind, name) in found for kind in rows)]
-    gains = np.array([[_gain(found.get((kind, name))) for name in names] for kind in rows])
+    places = [[found.get((kind, name)) for name in names] for kind in rows]
+    gains = np.array([[np.nan if cell is None else 100 * cell.gain for cell in row] for row in places])
     span = max(_SMALLEST_SPAN, float(np.nanmax(np.abs(gains)))) if np.isfinite(gains).any() else _SMALLEST_SPAN
     figure = Figure(figsize=(max(4.8, 2.9 + 0.95 * len(names)), 1.7 + 0.3 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
@@ -53,8 +54,7 @@ def draw_kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
         axes.text(
             -0.5, y + 0.5, tables.NOTHING if base is None else tables.points(base.accuracy), ha="center", va="center"
         )
-        for x, name in enumerate(names):
-            cell = found.get((kind, name))
+        for x, cell in enumerate(places[y]):
             if cell is not None:
                 axes.text(
                     x + 0.5, y + 0.5, tables.points(cell.gain, signed=True).replace("-", "−"), ha="center",
@@ -81,7 +81,8 @@ def kinds_alt(summary: pd.DataFrame, mean: str, level: float) -> str:
     found = _cells(summary, mean, level)
     parts = []
     for kind in tables.kinds(summary, mean):
-        values = _texts(cell for (other, _), cell in found.items() if other == kind)
+        cells = [cell for (other, _), cell in found.items() if other == kind and not math.isnan(cell.gain)]
+        values = ", ".join(f"{cell.features} {tables.points(cell.gain, signed=True)}" for cell in cells)
         parts.append(f"{kind_in_words(kind)}: {values}")
     return f"Gain over {tables.baseline(summary)} in points, {tables.level_text(mean, level)}. {'; '.join(parts)}."
 
@@ -90,16 +91,6 @@ def _cells(summary: pd.DataFrame, mean: str, level: float) -> dict[tuple[str, st
     wanted = [mean, *tables.kinds(summary, mean)]
     rows = summary[summary["scenario"].isin(wanted) & (summary["level"] == level)]
     return {(cell.scenario, cell.features): cell for cell in tables.cells(rows)}
-
-
-def _texts(cells: Iterable[Cell]) -> str:
-    return ", ".join(
-        f"{cell.features} {tables.points(cell.gain, signed=True)}" for cell in cells if not math.isnan(cell.gain)
-    )
-
-
-def _gain(cell: Cell | None) -> float:
-    return np.nan if cell is None else 100 * cell.gain
 
 
 _RC: dict[Any, Any] = {
@@ -173,7 +164,8 @@ def accuracy_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -
     Raises:
         InputError: the summary holds no such scenario.
     """
-    return _figure(tables.scenario_table(summary, scenario), scenario, ACCURACY, width)
+    draw = _dots if tables.clean_level(scenario) is None else _curves
+    return draw(tables.scenario_table(summary, scenario), scenario, ACCURACY, width)
 
 
 @HOUSE_STYLE
@@ -186,9 +178,8 @@ def gain_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Fi
     Raises:
         InputError: the summary holds no such scenario, or no feature set beside the baseline.
     """
-    return _figure(
-        _challengers(tables.scenario_table(summary, scenario)), scenario, gain_over(tables.baseline(summary)), width
-    )
+    table, draw = tables.scenario_table(summary, scenario), _dots if tables.clean_level(scenario) is None else _curves
+    return draw(_challengers(table), scenario, gain_over(tables.baseline(summary)), width)
 
 
 @HOUSE_STYLE
@@ -286,35 +277,24 @@ def write_figures(
 
     Returns: the files.
     """
-    draw: dict[FigureKind, Callable[[Figure], bytes]] = {"png": png_bytes, "svg": svg_bytes, "pdf": pdf_bytes}
     paths = []
     for stem, figure in figures.items():
         for kind in kinds:
             path = folder / "figures" / f"{stem}.{kind}"
             with atomic_path(path) as temporary:
-                temporary.write_bytes(draw[kind](figure))
+                temporary.write_bytes(drawn(figure, kind))
             paths.append(path)
     return paths
 
 
 @HOUSE_STYLE
-def svg_bytes(figure: Figure) -> bytes:
+def drawn(figure: Figure, kind: FigureKind, dpi: int = 150) -> bytes:
+    """Return the file of a figure, without the date that formats of vectors would hold."""
+    options: dict[FigureKind, Any] = {
+        "png": {"dpi": dpi}, "svg": {"metadata": {"Date": None}}, "pdf": {"metadata": {"CreationDate": None}},
+    }  # fmt: skip
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
-
-
-@HOUSE_STYLE
-def pdf_bytes(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
-    return buffer.getvalue()
-
-
-@HOUSE_STYLE
-def png_bytes(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
+    figure.savefig(buffer, format=kind, **options[kind])
     return buffer.getvalue()
 
 
@@ -335,12 +315,6 @@ def _longest_name(figure: Figure) -> int:
     return round(LONGEST_NAME * figure.get_figwidth() / PAGE)
 
 
-def _figure(table: pd.DataFrame, scenario: str, measure: Measure, width: float) -> Figure:
-    if tables.clean_level(scenario) is not None:
-        return _curves(table, scenario, measure, width)
-    return _dots(table, scenario, measure, width)
-
-
 def _curves(table: pd.DataFrame, scenario: str, measure: Measure, width: float) -> Figure:
     figure, axes = _canvas(width, 3.6 if width > COLUMN else 2.9)
     levels = tables.levels(table)
@@ -348,7 +322,7 @@ def _curves(table: pd.DataFrame, scenario: str, measure: Measure, width: float) 
     if measure is not ACCURACY:
         axes.axhline(0, color="#000000", linewidth=1.4)
         ends.append((measure.title.removeprefix("Gain over "), _position(scenario, levels[-1]), 0.0))
-    for name in _weakest_first(table):
+    for name in sorted(tables.feature_names(table), key=lambda name: style_of(name).width):  # the last is on top
         cells = list(tables.cells(table[table["features"] == name]))
         x = [_position(scenario, cell.level) for cell in cells]
         mean, low, high = (list(column) for column in zip(*map(measure.of, cells), strict=True))
@@ -376,7 +350,8 @@ def _dots(table: pd.DataFrame, scenario: str, measure: Measure, width: float) ->
     figure, axes = _canvas(width, 1.35 + 0.34 * len(cells))
     axes.grid(False)
     axes.grid(True, axis="x")
-    axes.axvline(_reference(cells, measure), color="#444444", linewidth=1)
+    baseline = next((100 * cell.accuracy for cell in cells if math.isnan(cell.gain)), math.nan)
+    axes.axvline(baseline if measure is ACCURACY else 0.0, color="#444444", linewidth=1)
     rows = range(len(cells) - 1, -1, -1)
     for row, cell in zip(rows, cells, strict=True):
         mean, low, high = measure.of(cell)
@@ -403,18 +378,6 @@ def _dots(table: pd.DataFrame, scenario: str, measure: Measure, width: float) ->
         figure, axes, f"{measure.title} {tables.scenario_phrase(scenario)}", table, 0.3 + 0.075 * max(map(len, names))
     )
     return figure
-
-
-def _reference(cells: Sequence[Cell], measure: Measure) -> float:
-    """Return the position of the baseline in a dot plot."""
-    if measure is not ACCURACY:
-        return 0.0
-    return next((100 * cell.accuracy for cell in cells if math.isnan(cell.gain)), math.nan)
-
-
-def _weakest_first(table: pd.DataFrame) -> list[str]:
-    """Return the names in the order of drawing: the last one is on top."""
-    return sorted(tables.feature_names(table), key=lambda name: style_of(name).width)
 
 
 def _position(scenario: str, level: float) -> float:

@@ -23,12 +23,12 @@ from monosemy.report.figures import (
     Measure,
     accuracy_figure,
     axis_value,
+    drawn,
     gain_over,
     level_axis_title,
     level_ticks,
     place_in_words,
     study_figures,
-    svg_bytes,
 )
 from monosemy.report.style import ON_DARK, short, style_of
 from monosemy.report.tables import Cell, StudyFigure
@@ -78,9 +78,7 @@ def _curves(summary: pd.DataFrame, scenario: str, names: list[str]) -> dict[str,
     for name in tables.feature_names(table):
         cells = list(tables.cells(table[table["features"] == name]))
         series.append(
-            {"feature": names.index(name), "x": [axis_value(scenario, cell.level) for cell in cells]}
-            | {measure.name: [_numbers(measure, cell) for cell in cells] for measure in _MEASURES}
-            | {f"{measure.name}_said": [_said(measure, cell) for cell in cells] for measure in _MEASURES}
+            {"feature": names.index(name), "x": [axis_value(scenario, cell.level) for cell in cells]} | _measured(cells)
         )
     ticks = level_ticks(scenario, levels) if levelled else {}
     return {
@@ -100,8 +98,7 @@ def _scattered(summary: pd.DataFrame, scenario: str, names: list[str]) -> list[d
         cells = list(tables.cells(table[table["level"] == level]))
         found.append(
             {"title": place_in_words(scenario, level), "features": [names.index(cell.features) for cell in cells]}
-            | {measure.name: [_numbers(measure, cell) for cell in cells] for measure in _MEASURES}
-            | {f"{measure.name}_said": [_said(measure, cell) for cell in cells] for measure in _MEASURES}
+            | _measured(cells)
         )
     return found
 
@@ -111,6 +108,12 @@ def _across(results: pd.DataFrame, names: list[str]) -> dict[str, list[list[floa
     consistency = [[_known(100 * value) for value in tables.surplus_consistency(results, name)] for name in names]
     scores = [[_known(value) for value in tables.metric_interval(results, name, "mono_score")] for name in names]
     return {"consistency": consistency, "mono_score": scores}
+
+
+def _measured(cells: list[Cell]) -> dict[str, Any]:
+    return {measure.name: [_numbers(measure, cell) for cell in cells] for measure in _MEASURES} | {
+        f"{measure.name}_said": [_said(measure, cell) for cell in cells] for measure in _MEASURES
+    }
 
 
 def _numbers(measure: Measure, cell: Cell) -> list[float | None]:
@@ -283,8 +286,8 @@ def image(item: StudyFigure) -> dict[str, Any]:
 
 
 def _source(figure: Figure, both_schemes: bool) -> str:
-    drawn = svg_bytes(figure)
-    content = base64.b64encode(_for_both_schemes(drawn) if both_schemes else drawn).decode("ascii")
+    svg = drawn(figure, "svg")
+    content = base64.b64encode(_for_both_schemes(svg) if both_schemes else svg).decode("ascii")
     return f"data:image/svg+xml;base64,{content}"
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.figure import Figure
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,29 +13,21 @@ from rich.text import Text
 from monosemy.core.console import json_text
 from monosemy.core.files import atomic_path
 from monosemy.report import figures, tables
+from monosemy.report.terminal import text_table
 
 if TYPE_CHECKING:
     from monosemy.lm.layers import LayerMetrics
 
-_TITLES = {
-    "feature_decorrelation": "Feature decorrelation",
-    "effective_rank": "Effective rank",
-    "sparsity": "Sparsity of neurons",
-    "active": "Neurons active",
-    "mono_score": "MonoScore of neurons",
-    "weight_gauge": "Superposition |w|b",
-    "weight_change": "Its relative change",
+_NAMES = {
+    "feature_decorrelation": ("Feature decorrelation", "decorr."),
+    "effective_rank": ("Effective rank", "rank"),
+    "sparsity": ("Sparsity of neurons", "sparsity"),
+    "active": ("Neurons active", "active"),
+    "mono_score": ("MonoScore of neurons", "MonoScore"),
+    "weight_gauge": ("Superposition |w|b", "|w|b"),
+    "weight_change": ("Its relative change", "change"),
 }
-"""Metrics that are shown, in order; all others are in the files."""
-_HEADS = {
-    "feature_decorrelation": "decorr.",
-    "effective_rank": "rank",
-    "sparsity": "sparsity",
-    "active": "active",
-    "mono_score": "MonoScore",
-    "weight_gauge": "|w|b",
-    "weight_change": "change",
-}
+"""Metrics that are shown, in order, as a title and as the head of a column; all others are in the files."""
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "osD^vPX"
 _COLUMNS = 3
@@ -49,15 +40,13 @@ def print_layers(found: "LayerMetrics", console: Console) -> None:
     for model in found.models:
         layers = found.layers[found.layers["model"] == model.name]
         wide = layers.pivot(index="layer", columns="metric", values="value").reindex(columns=shown)
-        rows = [[str(layer), *map(_number, values)] for layer, values in zip(wide.index, wide.to_numpy(), strict=True)]
         about = f"{model.architecture}, {model.n_parameters:,} parameters"
         console.print(Text(f"\n{model.name}: {model.source} ({about})", style="bold"), soft_wrap=True)
-        console.print(_table(["layer", *(_HEADS[metric] for metric in shown)], rows))
+        console.print(_table("layer", wide))
     if len(found.models) > 1:
-        means = _means(found).reindex(columns=shown)
-        rows = [[str(name), *map(_number, values)] for name, values in zip(means.index, means.to_numpy(), strict=True)]
+        means = found.layers.groupby(["model", "metric"])["value"].mean().unstack()
         console.print(Text("\nMean over layers", style="bold"))
-        console.print(_table(["model", *(_HEADS[metric] for metric in shown)], rows))
+        console.print(_table("model", means.reindex([model.name for model in found.models], columns=shown)))
     if math.isfinite(found.prompt_similarity):
         console.print(
             Text(f"\nA neuron that does not choose among the prompts has MonoScore {found.prompt_similarity:.4f}.")
@@ -84,15 +73,11 @@ def write_layers(found: "LayerMetrics", folder: Path) -> list[Path]:
         found.layers.to_parquet(path, index=False)
     with atomic_path(folder / "layers.csv") as path:
         found.layers.to_csv(path, index=False)
-    _save(layers_figure(found), folder)
+    figure = layers_figure(found)
+    for kind in ("png", "svg"):
+        with atomic_path(folder / f"layers.{kind}") as path:
+            path.write_bytes(figures.drawn(figure, kind, dpi=160))
     return [folder / f"layers.{suffix}" for suffix in ("parquet", "csv", "png", "svg")]
-
-
-@figures.HOUSE_STYLE
-def _save(figure: Figure, folder: Path) -> None:
-    for suffix, options in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
-        with atomic_path(folder / f"layers.{suffix}") as path:
-            figure.savefig(path, format=suffix, **options)
 
 
 @figures.HOUSE_STYLE
@@ -112,7 +97,7 @@ def layers_figure(found: "LayerMetrics") -> Figure:
                     curve["depth"], curve["value"], label=model.name, color=_COLOURS[number % len(_COLOURS)],
                     marker=_MARKERS[number % len(_MARKERS)], markersize=4, linewidth=1.8,
                 )  # fmt: skip
-        axes.set_title(_TITLES[metric], pad=8)
+        axes.set_title(_NAMES[metric][0], pad=8)
         axes.set_xlim(-0.05, 1.05)
         axes.margins(y=0.12)
         axes.ticklabel_format(useOffset=False)
@@ -122,11 +107,11 @@ def layers_figure(found: "LayerMetrics") -> Figure:
             axes.axhline(0, color="#9a9a9a", linewidth=0.8)
         if metric == "mono_score" and math.isfinite(found.prompt_similarity):
             axes.axhline(found.prompt_similarity, color="#6b6b6b", linewidth=1, dashes=(4, 2))
-    handles = {model.name: _COLOURS[number % len(_COLOURS)] for number, model in enumerate(found.models)}
-    if len(handles) > 1:
-        lines = [line for axes in figure.axes for line in axes.get_lines() if line.get_label() in handles]
+    wanted = [model.name for model in found.models]
+    if len(wanted) > 1:
+        lines = [line for axes in figure.axes for line in axes.get_lines() if line.get_label() in wanted]
         first = {str(line.get_label()): line for line in reversed(lines)}
-        names = [name for name in handles if name in first]
+        names = [name for name in wanted if name in first]
         figure.legend(
             [first[name] for name in names], names, loc="outside lower center", ncols=len(names), frameon=False
         )
@@ -136,22 +121,12 @@ def layers_figure(found: "LayerMetrics") -> Figure:
 def _shown(layers: pd.DataFrame) -> list[str]:
     """The metrics that say something: smooth activations are hardly ever 0, so that all neurons are active."""
     least = layers.groupby("metric")["value"].min()
-    return [name for name in _TITLES if name in least.index and not (name == "active" and least[name] > _ALL)]
+    return [name for name in _NAMES if name in least.index and not (name == "active" and least[name] > _ALL)]
 
 
-def _means(found: "LayerMetrics") -> pd.DataFrame:
-    means = found.layers.groupby(["model", "metric"])["value"].mean().unstack()
-    return means.reindex([model.name for model in found.models])
-
-
-def _table(heads: list[str], rows: list[list[str]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for number, head in enumerate(heads):
-        table.add_column(Text(head), justify="left" if number == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
-
-
-def _number(value: float) -> str:
-    return tables.NOTHING if math.isnan(value) else f"{value:.4g}"
+def _table(head: str, wide: pd.DataFrame) -> Table:
+    rows = [
+        [str(name), *(tables.NOTHING if math.isnan(value) else f"{value:.4g}" for value in values)]
+        for name, values in zip(wide.index, wide.to_numpy(), strict=True)
+    ]
+    return text_table([head, *(_NAMES[metric][1] for metric in wide.columns)], rows, gap=2)

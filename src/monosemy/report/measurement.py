@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from monosemy.core.console import json_text
 from monosemy.report.tables import NOTHING, percent
+from monosemy.report.terminal import text_table
 
 if TYPE_CHECKING:
     from monosemy.metrics.measurement import Measurement, Separability
-    from monosemy.sae.evaluation import Evaluation, ModelEvaluation
+    from monosemy.sae.evaluation import Evaluation
 
 _MOST_ROWS = 10
 _MOST_NOISES = 4
@@ -108,7 +107,7 @@ def _best_dimensions(found: "Measurement") -> pd.DataFrame:
 
 def _print_means(separability: "Separability", console: Console) -> None:
     rows = [
-        [_noise(float(eta)), _number(float(d)), _number(float(j))]
+        ["none" if eta == 0 else percent(float(eta)), _number(float(d)), _number(float(j))]
         for eta, j, d in separability.means[["label_noise", "separability", "separability_d"]].itertuples(index=False)
     ]
     title = "Separability of the best dimension of a class pair, mean over pairs"
@@ -146,13 +145,8 @@ def _print_classes(classes: pd.DataFrame, noises: Sequence[float], console: Cons
 
 
 def _print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), show_header=any(heads))
-    for number, head in enumerate(heads):
-        table.add_column(Text(head), justify="left" if number == 0 or "class" in head else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(Text, row))
     console.print(Text(f"\n{title}", style="bold"))
-    console.print(table)
+    console.print(text_table(heads, rows, left=("class", "of class", "and class")))
 
 
 def metric_text(metric: str, value: float) -> str:
@@ -164,10 +158,6 @@ def metric_text(metric: str, value: float) -> str:
     if metric in _PERCENT:
         return f"{100 * value:.1f} %"
     return f"{value:.1f}" if metric in ("l0", "effective_rank") else f"{value:.3f}"
-
-
-def _noise(eta: float) -> str:
-    return "none" if eta == 0 else percent(eta)
 
 
 def _head(eta: float) -> str:
@@ -195,40 +185,29 @@ def print_evaluation(found: "Evaluation", console: Console) -> None:
     of_classes = f"{len(found.class_names)} classes" if found.class_names else "no labels"
     console.print(Text(f"{found.source}: {found.n_rows} rows, {of_classes}", style="bold"))
     for number, (name, model) in enumerate(found.models.items(), start=1):
-        console.print(Text(f"{number}  {name}: {_about(model)}"), soft_wrap=True)
+        active = "" if model.k is None else f", k={model.k}"
+        about = f"{model.activation}{active}, {model.n_latents} latents of {model.n_inputs} numbers"
+        console.print(Text(f"{number}  {name}: {about}"), soft_wrap=True)
     models = list(found.models.values())
     for first in range(0, len(models), _BESIDE):
         beside = models[first : first + _BESIDE]
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column("model", no_wrap=True)
-        for number in range(first, first + len(beside)):
-            table.add_column(str(number + 1), justify="right", no_wrap=True)
-        for metric, name in METRIC_NAMES.items():
-            if metric in beside[0].metrics:
-                table.add_row(Text(name), *(metric_text(metric, model.metrics[metric]) for model in beside))
+        rows = [
+            [name, *(metric_text(metric, model.metrics[metric]) for model in beside)]
+            for metric, name in METRIC_NAMES.items()
+            if metric in beside[0].metrics
+        ]
         console.print()
-        console.print(table)
+        heads = ["model", *(str(first + number + 1) for number in range(len(beside)))]
+        console.print(text_table(heads, rows, gap=2))
     if not found.class_names:
         console.print(Text("\nWithout labels nothing is said of classes; name a file of them by --labels."))
 
 
 def evaluation_json(found: "Evaluation") -> str:
     """Return the evaluation of each model as JSON; unknown values are null."""
+    parts = ("activation", "n_inputs", "n_latents", "k", "metrics")
     models = [
-        {
-            "model": name,
-            "activation": model.activation,
-            "n_inputs": model.n_inputs,
-            "n_latents": model.n_latents,
-            "k": model.k,
-            "metrics": model.metrics,
-        }
-        for name, model in found.models.items()
+        {"model": name} | {part: getattr(model, part) for part in parts} for name, model in found.models.items()
     ]
     answer = {"source": found.source, "rows": found.n_rows, "classes": list(found.class_names), "models": models}
     return json_text(answer)
-
-
-def _about(model: "ModelEvaluation") -> str:
-    active = "" if model.k is None else f", k={model.k}"
-    return f"{model.activation}{active}, {model.n_latents} latents of {model.n_inputs} numbers"

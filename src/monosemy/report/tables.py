@@ -21,21 +21,15 @@ FEATURE_METRICS = (
 COMMON_CORRUPTIONS = f"corruption:{statistics.MEAN}"
 NOTHING = "–"
 
-_TITLES = {
-    "clean": "Clean data",
-    "label-noise": "Label noise",
-    "given-labels": "Given labels",
-    "few-labels": "Few labels",
-    "input-noise": "Input noise",
+_NAMES = {
+    "clean": ("Clean data", "on clean data"),
+    "label-noise": ("Label noise", "under label noise"),
+    "given-labels": ("Given labels", "with the given labels"),
+    "few-labels": ("Few labels", "with few labels"),
+    "input-noise": ("Input noise", "under input noise"),
+    COMMON_CORRUPTIONS: ("Common corruptions, mean over kinds", "under common corruptions"),
 }
-
-_PHRASES = {
-    "clean": "on clean data",
-    "label-noise": "under label noise",
-    "given-labels": "with the given labels",
-    "few-labels": "with few labels",
-    "input-noise": "under input noise",
-}
+"""Scenarios as a heading, and as the end of a title: accuracy ..."""
 
 
 @dataclass(frozen=True)
@@ -208,28 +202,25 @@ def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
 
 def scenario_title(scenario: str) -> str:
     """A scenario as a heading."""
-    if scenario == COMMON_CORRUPTIONS:
-        return "Common corruptions, mean over kinds"
-    if statistics.is_mean(scenario):
-        return f"Shift: {_group(scenario)}, mean over kinds"
-    if scenario.startswith("corruption:"):
-        return f"Corruption: {wording.kind_in_words(scenario)}"
-    if scenario.startswith("shift:"):
-        return f"Shift: {scenario.removeprefix('shift:')}"
-    return _TITLES.get(scenario, scenario)
+    return _names(scenario)[0]
 
 
 def scenario_phrase(scenario: str) -> str:
     """A scenario as the end of a title: accuracy ..."""
-    if scenario == COMMON_CORRUPTIONS:
-        return "under common corruptions"
+    return _names(scenario)[1]
+
+
+def _names(scenario: str) -> tuple[str, str]:
+    name = scenario.removeprefix("shift:")
+    if scenario in _NAMES:
+        return _NAMES[scenario]
     if statistics.is_mean(scenario):
-        return f"on {_group(scenario)}, mean over kinds"
+        group = name.removesuffix(f"/{statistics.MEAN}")
+        return f"Shift: {group}, mean over kinds", f"on {group}, mean over kinds"
     if scenario.startswith("corruption:"):
-        return f"under {wording.kind_in_words(scenario)}"
-    if scenario.startswith("shift:"):
-        return f"on the shifted set {scenario.removeprefix('shift:')}"
-    return _PHRASES.get(scenario, scenario)
+        kind = wording.kind_in_words(scenario)
+        return f"Corruption: {kind}", f"under {kind}"
+    return (f"Shift: {name}", f"on the shifted set {name}") if name != scenario else (scenario, scenario)
 
 
 def level_text(scenario: str, level: float) -> str:
@@ -243,10 +234,6 @@ def level_text(scenario: str, level: float) -> str:
     if scenario == "given-labels":
         return f"{percent(level)} wrong"
     return percent(level) if scenario in _CLEAN_LEVELS else "test set"
-
-
-def _group(mean: str) -> str:
-    return mean.removeprefix("shift:").removesuffix(f"/{statistics.MEAN}")
 
 
 def percent(share: float) -> str:

@@ -1,6 +1,7 @@
 """A finished study in the terminal, in tables of at most 80 columns; and the same for machines."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import zip_longest
 
 import pandas as pd
 from rich import box
@@ -110,16 +111,36 @@ def _print_features(results: pd.DataFrame, console: Console) -> None:
 
 
 def print_table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], console: Console) -> None:
-    """One table with a name and texts in each row."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
-    for head in heads:
-        table.add_column(Text(head), justify="right", no_wrap=True)
-    for name, values in rows:
-        table.add_row(Text(_name(name)), *map(Text, values), style=_row_style(name))
-    # Text, never markup: names may hold square brackets.
+    """Print a table of variants: a name and texts in each row."""
+    styles = {"monosemantic": "bold cyan", "control": "dim"}
+    texts = [[_name(name), *values] for name, values in rows]
     console.print(Text(f"\n{title}", style="bold"))
-    console.print(table)
+    console.print(text_table(["", *heads], texts, styles=[styles.get(role_of(name) or "", "") for name, _ in rows]))
+
+
+def text_table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    gap: int = 1,
+    left: Collection[str] = (),
+    styles: Sequence[str] = (),
+) -> Table:
+    """Return a table of texts: the first column to the left, all others to the right.
+
+    Args:
+        heads: of the columns; there is no line of heads where all are empty.
+        gap: spaces between columns.
+        left: heads of further columns that stand to the left.
+        styles: of the rows.
+    """
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap, 0, 0), show_header=any(heads))
+    # Text, never markup: names may hold square brackets.
+    for number, head in enumerate(heads):
+        table.add_column(Text(head), justify="left" if number == 0 or head in left else "right", no_wrap=True)
+    for row, style in zip_longest(rows, styles):
+        table.add_row(*map(Text, row), style=style)
+    return table
 
 
 def print_sentences(title: str, sentences: Sequence[str], style: str, console: Console) -> None:
@@ -131,10 +152,6 @@ def print_sentences(title: str, sentences: Sequence[str], style: str, console: C
         grid.add_row("-", Text(sentence))
     console.print(Text(f"\n{title}", style=style))
     console.print(grid)
-
-
-def _row_style(name: str) -> str:
-    return {"monosemantic": "bold cyan", "control": "dim"}.get(role_of(name) or "", "")
 
 
 def _name(name: str) -> str:
