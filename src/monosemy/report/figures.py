@@ -3,7 +3,7 @@
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +31,7 @@ _PALER = 2.0
 """Ratio of the range of the colours to the largest gain, so that black numbers stay legible."""
 
 
-def draw_kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
+def _kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
     """Draw accuracy of the baseline and gain of the other sets on each kind at a level; clear gains are bold."""
     found = _cells(summary, mean, level)
     rows = [mean, *tables.kinds(summary, mean)]
@@ -191,7 +191,7 @@ def kinds_figure(summary: pd.DataFrame, scenario: str) -> Figure:
     """
     table = tables.scenario_table(summary, scenario)
     _challengers(table)
-    return draw_kinds(summary, scenario, tables.levels(table)[-1])
+    return _kinds(summary, scenario, tables.levels(table)[-1])
 
 
 @HOUSE_STYLE

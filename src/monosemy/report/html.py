@@ -253,7 +253,10 @@ def _context(result: StudyResult, title: str, command: str, sections: Sequence[t
         "charts": _all_visible(chart_data(result.results, summary)) if cells else None,
         **_costs(result),
         "metric_heads": list(_METRIC_HEADS.values()),
-        "features": _feature_rows(result.results),
+        "features": [
+            row_head(name) | {"cells": list(map(_minus, texts))}
+            for name, texts in tables.feature_texts(result.results, _METRIC_HEADS)
+        ],
         "plan": result.plan.to_yaml(),
         "in_memory": str(getattr(getattr(result.plan, "data", None), "source", "")).startswith("arrays:"),
         "command": f"{command} --plan plan.yaml --out NEW",
@@ -334,15 +337,6 @@ def _gain(cell: tables.Cell | None) -> dict[str, Any]:
         "p": tables.p_text(cell.p_holm),
         "significant": cell.p_holm < SIGNIFICANT,
     }
-
-
-def _feature_rows(results: pd.DataFrame) -> list[dict[str, Any]]:
-    measured = tables.feature_table(results)
-    return [
-        row_head(str(name))
-        | {"cells": [_minus(tables.metric_text(metric, float(values[metric]))) for metric in _METRIC_HEADS]}
-        for name, values in measured.iterrows()
-    ]
 
 
 def _costs(result: StudyResult) -> dict[str, Any]:

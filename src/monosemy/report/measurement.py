@@ -206,8 +206,6 @@ def print_evaluation(found: "Evaluation", console: Console) -> None:
 def evaluation_json(found: "Evaluation") -> str:
     """Return the evaluation of each model as JSON; unknown values are null."""
     parts = ("activation", "n_inputs", "n_latents", "k", "metrics")
-    models = [
-        {"model": name} | {part: getattr(model, part) for part in parts} for name, model in found.models.items()
-    ]
+    models = [{"model": name} | {part: getattr(model, part) for part in parts} for name, model in found.models.items()]
     answer = {"source": found.source, "rows": found.n_rows, "classes": list(found.class_names), "models": models}
     return json_text(answer)

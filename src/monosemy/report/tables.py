@@ -1,7 +1,7 @@
 """Tables and sections of a report: which rows belong together, in which order, and how numbers are written."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -170,16 +170,24 @@ def feature_table(results: pd.DataFrame) -> pd.DataFrame:
 def surplus_consistency(results: pd.DataFrame, name: str) -> tuple[float, float, float]:
     """Semantic consistency minus its chance level: mean over seeds with its 95 % interval; NaN if not measured."""
     rows = results[results["features"] == name].pivot_table(index="seed", columns="metric", values="value")
-    if not {"semantic_consistency", "consistency_chance"} <= set(rows.columns):
-        return math.nan, math.nan, math.nan
-    surplus = (rows["semantic_consistency"] - rows["consistency_chance"]).dropna()
-    return statistics.mean_interval(surplus.to_numpy()) if len(surplus) else (math.nan, math.nan, math.nan)
+    parts = rows.reindex(columns=["semantic_consistency", "consistency_chance"])
+    return _interval(parts["semantic_consistency"] - parts["consistency_chance"])
 
 
 def metric_interval(results: pd.DataFrame, name: str, metric: str) -> tuple[float, float, float]:
     """A feature metric: mean over seeds with its 95 % interval; NaN if not measured."""
-    values = results[(results["features"] == name) & (results["metric"] == metric)]["value"].dropna()
-    return statistics.mean_interval(values.to_numpy()) if len(values) else (math.nan, math.nan, math.nan)
+    return _interval(results[(results["features"] == name) & (results["metric"] == metric)]["value"])
+
+
+def _interval(values: pd.Series) -> tuple[float, float, float]:
+    known = values.dropna().to_numpy()
+    return statistics.mean_interval(known) if len(known) else (math.nan, math.nan, math.nan)
+
+
+def feature_texts(results: pd.DataFrame, metrics: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Return each feature set with its metrics as texts."""
+    for name, values in feature_table(results).iterrows():
+        yield str(name), [metric_text(metric, float(values[metric])) for metric in metrics]
 
 
 def cost_table(costs: pd.DataFrame) -> pd.DataFrame:

@@ -37,7 +37,9 @@ def print_result(result: StudyResult, console: Console, sections: Sequence[table
         print_gains(table, scenario, console, tables.baseline(result.summary))
         if tables.kinds(result.summary, scenario):
             console.print(Text("Kind by kind: summary.csv and the figure of the report.", style="dim"))
-    _print_features(result.results, console)
+    features = list(tables.feature_texts(result.results, _METRIC_HEADS))
+    if features:
+        print_table("Features", list(_METRIC_HEADS.values()), features, console)
     for section in sections:
         for part in section.tables:
             print_table(part.title, part.heads, part.rows, console)
@@ -98,16 +100,6 @@ def print_gains(table: pd.DataFrame, scenario: str, console: Console, over: str)
     )
     title = f"{tables.scenario_title(scenario)}{where}: gain over {over}, points"
     print_table(title, ["gain", "95 % interval", "Holm p"], rows, console)
-
-
-def _print_features(results: pd.DataFrame, console: Console) -> None:
-    measured = tables.feature_table(results)
-    rows = [
-        (str(name), [tables.metric_text(metric, float(values[metric])) for metric in _METRIC_HEADS])
-        for name, values in measured.iterrows()
-    ]
-    if rows:
-        print_table("Features", list(_METRIC_HEADS.values()), rows, console)
 
 
 def print_table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], console: Console) -> None:

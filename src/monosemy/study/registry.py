@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -82,17 +83,8 @@ def read_study(folder: Path, faults: list[str] | None = None) -> StudyResult:
         raise
     except Exception as error:  # rows that are there twice, or of no scenario, fail in as many ways
         raise InputError(f"{path} is not the table of a study ({reason(error)}); run the study again.") from error
-    messages: tuple[str, ...] = ()
-    return StudyResult(
-        plan,
-        results,
-        summary,
-        result.verdict,
-        _optional(_messages, folder / MESSAGES, messages, faults),
-        _optional(read_costs, folder / COSTS, costs_table([]), faults),
-        folder,
-        tables,
-    )
+    messages = _optional(_messages, folder / MESSAGES, result.messages, faults)
+    return replace(result, messages=messages, costs=_optional(read_costs, folder / COSTS, costs_table([]), faults))
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -23,6 +23,11 @@ def once(names: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def rising(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the values without repetitions, from the smallest to the largest."""
+    return tuple(sorted(set(values)))
+
+
 Level = Annotated[float, Ge(0)]
 Levels = Annotated[tuple[Level, ...], Len(1), AfterValidator(_distinct)]
 InputNoiseKind = Literal["gaussian", "uniform", "typos", "token-drops"]

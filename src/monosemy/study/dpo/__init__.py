@@ -19,7 +19,7 @@ from monosemy.lm.config import (
     parse_judge,
 )
 from monosemy.results.result import Role, register_family
-from monosemy.study.scenarios import once
+from monosemy.study.scenarios import once, rising
 
 BASE = "base"
 BASELINE = "dpo"
@@ -58,10 +58,6 @@ def _judge(value: Any) -> Any:
     return parse_judge(value) if isinstance(value, str) else value
 
 
-def _rising(values: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(sorted(set(values)))
-
-
 class DpoPlan(Plan):
     """A comparison of trainings from preferences: models, objectives, seeds."""
 
@@ -71,7 +67,7 @@ class DpoPlan(Plan):
     """Folders or names of causal language models."""
     data: PreferenceConfig
     """Preference pairs."""
-    weights: Annotated[tuple[Annotated[float, Ge(0)], ...], AfterValidator(_rising)] = (1e-5, 1e-4, 1e-3)
+    weights: Annotated[tuple[Annotated[float, Ge(0)], ...], AfterValidator(rising)] = (1e-5, 1e-4, 1e-3)
     """Weights of the decorrelation regulariser of DecPO."""
     ablations: tuple[Annotated[Objective, BeforeValidator(_objective)], ...] = (
         Objective(regularizer="l1", weight=1e-3),

@@ -142,13 +142,7 @@ def dpo_verdict(result: StudyResult) -> Verdict:
     for model in sizes:
         where = f"{model}: " if len(sizes) > 1 else ""
         rows = result.summary[result.summary["model"] == model]
-        findings = [
-            _learned(rows),
-            _dpo_alone(rows),
-            *_margins(rows, result),
-            _decorrelated(rows, result),
-            *_price(rows, result),
-        ]
+        findings = [_learned(rows), _dpo_alone(rows), *_margins(rows, result), *_changes(rows, result)]
         sentences += [f"{where}{sentence}" for sentence in findings if sentence]
     return Verdict((*sentences, *_across_models(result)), tuple(_warnings(result, sizes)))
 
@@ -327,31 +321,20 @@ def _margins(rows: pd.DataFrame, result: StudyResult) -> list[str]:
     return sentences
 
 
-def _decorrelated(rows: pd.DataFrame, result: StudyResult) -> str:
-    names = _of_kind(result, "monosemantic")
-    clear = [_row(rows, name, "feature_decorrelation") for name in names]
-    parts = [f"{row['weight']:g} ({_difference(row)})" for row in clear if _clear(row)]
-    if not names:
-        return ""
-    if not parts:
-        if result.plan.n_seeds == 1:
-            return ""
-        return "At no weight does DecPO clearly change the layer's feature decorrelation against DPO."
-    return f"DecPO changes the layer's feature decorrelation against DPO at weight {', '.join(parts)}."
-
-
-def _price(rows: pd.DataFrame, result: StudyResult) -> list[str]:
-    """Return clear changes in what should stay: KL, perplexity, unsafe answers, diversity."""
+def _changes(rows: pd.DataFrame, result: StudyResult) -> list[str]:
+    """Return clear changes in decorrelation, and in what should stay: KL, perplexity, unsafe answers, diversity."""
     sentences: list[str] = []
-    words = {"kl": "KL to the reference", "perplexity": "perplexity on held-out text", "unsafe": "unsafe answers",
+    names = _of_kind(result, "monosemantic")
+    words = {"feature_decorrelation": "the layer's feature decorrelation",
+             "kl": "KL to the reference", "perplexity": "perplexity on held-out text", "unsafe": "unsafe answers",
              "distinct_2": "diversity of answers (distinct-2)", "accuracy": "accuracy on pairs"}  # fmt: skip
     for metric, what in words.items():
-        if metric not in set(rows["metric"]):
-            continue
-        changed = [_row(rows, name, metric) for name in _of_kind(result, "monosemantic")]
+        changed = [_row(rows, name, metric) for name in names] if metric in set(rows["metric"]) else []
         parts = [f"{row['weight']:g} ({_difference(row)})" for row in changed if _clear(row)]
         if parts:
             sentences.append(f"DecPO changes {what} against DPO at weight {', '.join(parts)}.")
+        elif metric == "feature_decorrelation" and names and result.plan.n_seeds > 1:
+            sentences.append(f"At no weight does DecPO clearly change {what} against DPO.")
     return sentences
 
 

@@ -11,7 +11,7 @@ from monosemy.core.config import Config, merged
 from monosemy.lm.config import AdapterConfig, Dtype, InstructionFormat, JudgeConfig, Task, parse_judge
 from monosemy.lm.prompts import PromptTemplate
 from monosemy.results.result import Role, register_family
-from monosemy.study.scenarios import FewLabels, LabelNoise, LabelPlan, once
+from monosemy.study.scenarios import FewLabels, LabelNoise, LabelPlan, once, rising
 
 OnLong = Literal["stop", "drop", "truncate"]
 MethodName = Literal[
@@ -35,7 +35,7 @@ BASELINE: MethodName = "lora"
 class Method:
     """A way of finetuning."""
 
-    name: MethodName
+    name: str
     title: str
     role: Role
     changes: dict[str, Any] = field(default_factory=dict)
@@ -44,12 +44,13 @@ class Method:
     """Factor on the plan's alpha."""
 
 
-def _mono(name: MethodName, formula: str) -> Method:
-    placement = name.split("-")[1]
-    activation = "rep_relu" if name.endswith("-rep") else "relu"
-    title = f"MonoLoRA, {formula}" + (", gradient of GELU" if name.endswith("-rep") else "")
-    changes = {"method": "monolora", "placement": placement, "non_negative": activation}
-    return Method(name, title, "monosemantic", changes)
+_FORMULAS = {"output": "s+(B A x)", "hidden": "B s+(A x)", "both": "s+(B s+(A x))", "weights": "s+(B) s+(A) x"}
+
+
+def _mono(placement: str, rep: bool) -> Method:
+    title = f"MonoLoRA, {_FORMULAS[placement]}" + (", gradient of GELU" if rep else "")
+    changes = {"method": "monolora", "placement": placement, "non_negative": "rep_relu" if rep else "relu"}
+    return Method(f"monolora-{placement}{'-rep' if rep else ''}", title, "monosemantic", changes)
 
 
 METHODS: dict[str, Method] = {
@@ -59,14 +60,7 @@ METHODS: dict[str, Method] = {
         Method("lora", "LoRA", "baseline", {"method": "lora"}),
         Method("lora-decay", "LoRA, weight decay 0.1", "control", {"method": "lora", "weight_decay": 0.1}),
         Method("lora-half", "LoRA, half of alpha", "control", {"method": "lora"}, alpha_factor=0.5),
-        _mono("monolora-output", "s+(B A x)"),
-        _mono("monolora-hidden", "B s+(A x)"),
-        _mono("monolora-both", "s+(B s+(A x))"),
-        _mono("monolora-weights", "s+(B) s+(A) x"),
-        _mono("monolora-output-rep", "s+(B A x)"),
-        _mono("monolora-hidden-rep", "B s+(A x)"),
-        _mono("monolora-both-rep", "s+(B s+(A x))"),
-        _mono("monolora-weights-rep", "s+(B) s+(A) x"),
+        *(_mono(placement, rep) for rep in (False, True) for placement in _FORMULAS),
     )
 }
 """`lora` is the baseline; `lora-decay` and `lora-half` are controls that hold the update back without s+."""
@@ -111,10 +105,6 @@ class LoraSource(Config):
     """Treatment of rows beyond the model's context: stop, drop or truncate."""
 
 
-def _rising(values: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(sorted(set(values)))
-
-
 def _judge(value: Any) -> Any:
     return parse_judge(value) if isinstance(value, str) else value
 
@@ -145,7 +135,7 @@ class LoraPlan(LabelPlan):
     training: AdapterConfig = AdapterConfig()
     """Settings of all adapters; method, placement, activation, learning rate and seed come from the rest of the
     plan."""
-    learning_rates: Annotated[tuple[Annotated[float, Gt(0)], ...], Len(1), AfterValidator(_rising)] = (1e-4,)
+    learning_rates: Annotated[tuple[Annotated[float, Gt(0)], ...], Len(1), AfterValidator(rising)] = (1e-4,)
     """Learning rates of AdamW; several are a grid, chosen for each adapter on the noisy validation labels."""
     n_seeds: Annotated[int, Ge(1)] = 3
     """Number of adapters of every kind; each draws noise, initial weights and order anew."""

@@ -89,31 +89,47 @@ def _clean(results: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _sparsity(results: pd.DataFrame, name: str) -> str:
-    kinds = (("hidden_zeros", "its hidden units"), ("update_zeros", "its updates"))
     parts = []
-    for metric, words in kinds:
-        wide = _clean(results, metric)
+    for kind, words in _KINDS.items():
+        wide = _clean(results, f"{kind}_zeros")
         if name in wide:
-            parts.append(f"{100 * wide[name].mean():.0f} % of {words} (LoRA {100 * wide[BASELINE].mean():.0f} %)")
+            parts.append(f"{100 * wide[name].mean():.0f} % of its {words} (LoRA {100 * wide[BASELINE].mean():.0f} %)")
     return f"{name} gives exact zeros in {' and '.join(parts)}." if parts else ""
 
 
 def _consistency(results: pd.DataFrame, name: str) -> str:
-    by = "label" if "hidden_label_consistency" in set(results["metric"]) else "token"
-    parts = []
-    for kind, words in (("hidden", "hidden units"), ("update", "updates")):
-        score, chance = (_clean(results, f"{kind}_{by}_{part}") for part in ("consistency", "chance"))
+    found = _mean_consistency(results, name)
+    parts = [f"{score:.3f} for {_KINDS[kind]} (by chance {chance:.3f})" for kind, (score, chance) in found.items()]
+    return f"Consistency of {name} with {_concept(results)}s: {', '.join(parts)}." if parts else ""
+
+
+def _concept(results: pd.DataFrame) -> str:
+    return "label" if "hidden_label_consistency" in set(results["metric"]) else "token"
+
+
+def _mean_consistency(results: pd.DataFrame, name: str) -> dict[str, tuple[float, float]]:
+    """Return the consistency of each kind of units of a method and its chance level, where it was measured."""
+    found = {}
+    for kind in _KINDS:
+        parts = (f"{kind}_{_concept(results)}_{part}" for part in ("consistency", "chance"))
+        score, chance = (_clean(results, part) for part in parts)
         if name in score and score[name].notna().any():
-            parts.append(f"{score[name].mean():.3f} for {words} (by chance {chance[name].mean():.3f})")
-    return f"Consistency of {name} with {by}s: {', '.join(parts)}." if parts else ""
+            found[kind] = score[name].mean(), chance[name].mean()
+    return found
+
+
+def _beside(wide: pd.DataFrame, name: str, text: str, scale: float = 1) -> str:
+    """Return the means of the model before, LoRA and a method."""
+    columns = {"before": "base", "LoRA": BASELINE, name: name}
+    known = {word: wide[column].mean() for word, column in columns.items() if column in wide}
+    return ", ".join(f"{word} {text.format(scale * mean)}" for word, mean in known.items())
 
 
 def _forgetting(results: pd.DataFrame, name: str) -> str:
     wide = _clean(results, "held_out_perplexity")
     if name not in wide or BASELINE not in wide:
         return ""
-    before = f"before {wide['base'].mean():.3g}, " if "base" in wide else ""
-    values = f"{before}LoRA {wide[BASELINE].mean():.3g}, {name} {wide[name].mean():.3g}"
+    values = _beside(wide, name, "{:.3g}")
     gain, low, high, p = statistics.paired_difference(wide.map(np.log), name, BASELINE)
     if math.isnan(low):
         return f"Perplexity on held-out texts: {values}; one seed cannot tell more."
@@ -127,11 +143,9 @@ def _safety(results: pd.DataFrame, name: str) -> str:
     wide = _clean(results, "unsafe")
     if name not in wide or BASELINE not in wide:
         return ""
-    before = f"before {100 * wide['base'].mean():.1f} %, " if "base" in wide else ""
-    values = f"{before}LoRA {100 * wide[BASELINE].mean():.1f} %, {name} {100 * wide[name].mean():.1f} %"
     _, low, _, p = statistics.paired_difference(wide, name, BASELINE)
     clear = "" if math.isnan(low) else f" ({'clear' if p < wording.SIGNIFICANT else 'no clear'} difference)"
-    return f"Mean probability of an unsafe answer: {values}{clear}."
+    return f"Mean probability of an unsafe answer: {_beside(wide, name, '{:.1f} %', 100)}{clear}."
 
 
 def lora_sections(result: StudyResult) -> list[Section]:
@@ -152,16 +166,14 @@ def lora_sections(result: StudyResult) -> list[Section]:
 
 
 def _unit_tables(results: pd.DataFrame) -> tuple[Table, ...]:
-    by = "label" if "hidden_label_consistency" in set(results["metric"]) else "token"
-    rows = []
+    by, rows = _concept(results), []
     for name in tables.feature_names(results):
         if name not in _clean(results, "hidden_zeros"):
             continue
         cells = [tables.points(_clean(results, f"{kind}_zeros")[name].mean()) for kind in _KINDS]
-        for kind in _KINDS:
-            score, chance = (_clean(results, f"{kind}_{by}_{part}") for part in ("consistency", "chance"))
-            known = name in score and score[name].notna().any()
-            cells.append(f"{score[name].mean():.3f} ({chance[name].mean():.3f})" if known else tables.NOTHING)
+        known = {kind: f"{score:.3f} ({chance:.3f})" for kind, (score, chance) in
+                 _mean_consistency(results, name).items()}  # fmt: skip
+        cells += [known.get(kind, tables.NOTHING) for kind in _KINDS]
         rows.append((name, tuple(cells)))
     heads = ("zeros A x, %", "zeros update", f"{by}s A x", f"{by}s update")
     title = f"Units: exact zeros, and consistency with {by}s (by chance)"
@@ -172,13 +184,11 @@ def _ability_tables(results: pd.DataFrame) -> tuple[Table, ...]:
     known = dict.fromkeys(results["metric"])
     tasks = [metric for metric in known if "/" in metric and "stderr" not in metric]
     metrics = [metric for metric in (*_ABILITIES, *tasks) if metric in known]
-    rows = []
-    for name in tables.feature_names(results):
-        cells = []
-        for metric in metrics:
-            wide = _clean(results, metric)
-            cells.append(_value(metric, wide[name].to_numpy()) if name in wide else tables.NOTHING)
-        rows.append((name, cells))
+    wide = {metric: _clean(results, metric) for metric in metrics}
+    rows = [
+        (name, [_value(m, wide[m][name].to_numpy()) if name in wide[m] else tables.NOTHING for m in metrics])
+        for name in tables.feature_names(results)
+    ]
     return tuple(
         Table(
             "Scores on test answers and held-out texts",
@@ -227,20 +237,9 @@ def write_units(result: StudyResult, folder: Path, classes: Sequence[str]) -> Pa
         if not path.is_file():
             continue
         kinds = json.loads(path.read_text(encoding="utf-8"))
-        titles = {kind: words.capitalize() for kind, words in _KINDS.items()}
-        methods.append(
-            {
-                "name": name,
-                "title": METHODS[name].title,
-                "kinds": [{"title": titles[kind], "units": units} for kind, units in kinds.items() if units],
-            }
-        )
-    path = folder / UNITS_PAGE
-    context = {
-        "data": result.dataset,
-        "model": Path(result.plan.model).name,
-        "methods": methods,
-        "classes": list(classes),
-    }
+        shown = [{"title": _KINDS[kind].capitalize(), "units": units} for kind, units in kinds.items() if units]
+        methods.append({"name": name, "title": METHODS[name].title, "kinds": shown})
+    path, model = folder / UNITS_PAGE, Path(result.plan.model).name
+    context = {"data": result.dataset, "model": model, "methods": methods, "classes": list(classes)}
     write_text(path, html.rendered("adapter_units.html.j2", context))
     return path
