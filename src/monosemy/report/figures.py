@@ -3,7 +3,7 @@
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,74 +24,6 @@ from monosemy.report.style import LABEL_SIZE, LONGEST_NAME, Point, annotate, lab
 from monosemy.report.tables import Cell, Section, StudyFigure
 from monosemy.results.result import StudyResult
 from monosemy.results.wording import SIGNIFICANT, kind_in_words
-
-_SMALLEST_SPAN = 0.5
-"""Smallest range of the colours in points, so that tiny gains do not look large."""
-_PALER = 2.0
-"""Ratio of the range of the colours to the largest gain, so that black numbers stay legible."""
-
-
-def _kinds(summary: pd.DataFrame, mean: str, level: float) -> Figure:
-    """Draw accuracy of the baseline and gain of the other sets on each kind at a level; clear gains are bold."""
-    found = _cells(summary, mean, level)
-    rows = [mean, *tables.kinds(summary, mean)]
-    baseline = tables.baseline(summary)
-    names = [name for name in tables.feature_names(summary) if name != baseline]
-    names = [name for name in names if any((kind, name) in found for kind in rows)]
-    places = [[found.get((kind, name)) for name in names] for kind in rows]
-    gains = np.array([[np.nan if cell is None else 100 * cell.gain for cell in row] for row in places])
-    span = max(_SMALLEST_SPAN, float(np.nanmax(np.abs(gains)))) if np.isfinite(gains).any() else _SMALLEST_SPAN
-    figure = Figure(figsize=(max(4.8, 2.9 + 0.95 * len(names)), 1.7 + 0.3 * len(rows)), layout="constrained")
-    axes = figure.add_subplot()
-    axes.grid(False)
-    # PuOr tells gains from losses for the colour-blind too.
-    axes.pcolormesh(
-        np.ma.masked_invalid(gains), cmap="PuOr_r", norm=TwoSlopeNorm(0, -_PALER * span, _PALER * span), linewidth=1.5,
-        edgecolor="white",
-    )  # fmt: skip
-    for y, kind in enumerate(rows):
-        base = found.get((kind, baseline))
-        axes.text(
-            -0.5, y + 0.5, tables.NOTHING if base is None else tables.points(base.accuracy), ha="center", va="center"
-        )
-        for x, cell in enumerate(places[y]):
-            if cell is not None:
-                axes.text(
-                    x + 0.5, y + 0.5, tables.points(cell.gain, signed=True).replace("-", "−"), ha="center",
-                    va="center", fontweight="bold" if cell.p_holm < SIGNIFICANT else "normal",
-                )  # fmt: skip
-    axes.set_xlim(-1, len(names))
-    axes.set_ylim(len(rows), 0)
-    axes.axhline(1, color="#444444", linewidth=1)
-    axes.set_yticks(np.arange(len(rows)) + 0.5, ["mean", *(short(kind_in_words(kind)) for kind in rows[1:])])
-    axes.set_xticks(np.arange(-1, len(names)) + 0.5, [f"{baseline}, %", *(short(name, 13) for name in names)])
-    for label, name in zip(axes.get_xticklabels()[1:], names, strict=True):
-        label.set_color(style_of(name).text_colour)
-    axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
-    axes.spines[:].set_visible(False)
-    title = f"{tables.scenario_title(mean)} and kind by kind".replace(", mean over kinds", ": mean")
-    figure.suptitle(short(title, 44), x=0.01, ha="left", color="#111111", fontsize=11.5, fontweight="bold")
-    said = f"{tables.level_text(mean, level)}: {baseline} in %, gains over it in points; bold: Holm p < 0.05"
-    axes.set_xlabel(said, fontsize=9, color="#666666", loc="right")
-    return figure
-
-
-def kinds_alt(summary: pd.DataFrame, mean: str, level: float) -> str:
-    """Return the table of kinds in words, for readers who cannot see it."""
-    found = _cells(summary, mean, level)
-    parts = []
-    for kind in tables.kinds(summary, mean):
-        cells = [cell for (other, _), cell in found.items() if other == kind and not math.isnan(cell.gain)]
-        values = ", ".join(f"{cell.features} {tables.points(cell.gain, signed=True)}" for cell in cells)
-        parts.append(f"{kind_in_words(kind)}: {values}")
-    return f"Gain over {tables.baseline(summary)} in points, {tables.level_text(mean, level)}. {'; '.join(parts)}."
-
-
-def _cells(summary: pd.DataFrame, mean: str, level: float) -> dict[tuple[str, str], Cell]:
-    wanted = [mean, *tables.kinds(summary, mean)]
-    rows = summary[summary["scenario"].isin(wanted) & (summary["level"] == level)]
-    return {(cell.scenario, cell.features): cell for cell in tables.cells(rows)}
-
 
 _RC: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -154,6 +86,12 @@ def gain_over(baseline: str) -> Measure:
     return Measure("gain", f"Gain over {baseline}", f"Gain over {baseline}, points")
 
 
+_SMALLEST_SPAN = 0.5
+"""Smallest range of the colours in points, so that tiny gains do not look large."""
+_PALER = 2.0
+"""Ratio of the range of the colours to the largest gain, so that black numbers stay legible."""
+
+
 @HOUSE_STYLE
 def accuracy_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Figure:
     """Draw the accuracy of every feature set: curves over levels, or a dot plot for a scenario without levels.
@@ -184,14 +122,74 @@ def gain_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Fi
 
 @HOUSE_STYLE
 def kinds_figure(summary: pd.DataFrame, scenario: str) -> Figure:
-    """Draw the kinds behind a mean over kinds of corruption: the gain on every kind at the hardest severity.
+    """Draw the kinds behind a mean over kinds of corruption at the hardest severity.
+
+    Accuracy of the baseline, and gain of the other sets on every kind; clear gains are bold.
 
     Raises:
         InputError: the summary holds no such mean, or no feature set beside the baseline.
     """
-    table = tables.scenario_table(summary, scenario)
-    _challengers(table)
-    return _kinds(summary, scenario, tables.levels(table)[-1])
+    _challengers(tables.scenario_table(summary, scenario))
+    level, found = _cells(summary, scenario)
+    rows = [scenario, *tables.kinds(summary, scenario)]
+    baseline = tables.baseline(summary)
+    names = [name for name in tables.feature_names(summary) if name != baseline]
+    names = [name for name in names if any((kind, name) in found for kind in rows)]
+    places = [[found.get((kind, name)) for name in names] for kind in rows]
+    gains = np.array([[np.nan if cell is None else 100 * cell.gain for cell in row] for row in places])
+    span = max(_SMALLEST_SPAN, float(np.nanmax(np.abs(gains)))) if np.isfinite(gains).any() else _SMALLEST_SPAN
+    figure = Figure(figsize=(max(4.8, 2.9 + 0.95 * len(names)), 1.7 + 0.3 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(False)
+    # PuOr tells gains from losses for the colour-blind too.
+    axes.pcolormesh(
+        np.ma.masked_invalid(gains), cmap="PuOr_r", norm=TwoSlopeNorm(0, -_PALER * span, _PALER * span), linewidth=1.5,
+        edgecolor="white",
+    )  # fmt: skip
+    for y, kind in enumerate(rows):
+        base = found.get((kind, baseline))
+        axes.text(
+            -0.5, y + 0.5, tables.NOTHING if base is None else tables.points(base.accuracy), ha="center", va="center"
+        )
+        for x, cell in enumerate(places[y]):
+            if cell is not None:
+                axes.text(
+                    x + 0.5, y + 0.5, tables.points(cell.gain, signed=True).replace("-", "−"), ha="center",
+                    va="center", fontweight="bold" if cell.p_holm < SIGNIFICANT else "normal",
+                )  # fmt: skip
+    axes.set_xlim(-1, len(names))
+    axes.set_ylim(len(rows), 0)
+    axes.axhline(1, color="#444444", linewidth=1)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, ["mean", *(short(kind_in_words(kind)) for kind in rows[1:])])
+    axes.set_xticks(np.arange(-1, len(names)) + 0.5, [f"{baseline}, %", *(short(name, 13) for name in names)])
+    for label, name in zip(axes.get_xticklabels()[1:], names, strict=True):
+        label.set_color(style_of(name).text_colour)
+    axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    title = f"{tables.scenario_title(scenario)} and kind by kind".replace(", mean over kinds", ": mean")
+    figure.suptitle(short(title, 44), x=0.01, ha="left", color="#111111", fontsize=11.5, fontweight="bold")
+    said = f"{tables.level_text(scenario, level)}: {baseline} in %, gains over it in points; bold: Holm p < 0.05"
+    axes.set_xlabel(said, fontsize=9, color="#666666", loc="right")
+    return figure
+
+
+def _kinds_alt(summary: pd.DataFrame, mean: str) -> str:
+    """Return the table of kinds in words, for readers who cannot see it."""
+    level, found = _cells(summary, mean)
+    parts = []
+    for kind in tables.kinds(summary, mean):
+        cells = [cell for (other, _), cell in found.items() if other == kind and not math.isnan(cell.gain)]
+        values = ", ".join(f"{cell.features} {tables.points(cell.gain, signed=True)}" for cell in cells)
+        parts.append(f"{kind_in_words(kind)}: {values}")
+    return f"Gain over {tables.baseline(summary)} in points, {tables.level_text(mean, level)}. {'; '.join(parts)}."
+
+
+def _cells(summary: pd.DataFrame, mean: str) -> tuple[float, dict[tuple[str, str], Cell]]:
+    """Return the hardest severity of a mean over kinds, and the cells there by kind, the mean among them, and name."""
+    level = tables.levels(tables.scenario_table(summary, mean))[-1]
+    wanted = [mean, *tables.kinds(summary, mean)]
+    rows = summary[summary["scenario"].isin(wanted) & (summary["level"] == level)]
+    return level, {(cell.scenario, cell.features): cell for cell in tables.cells(rows)}
 
 
 @HOUSE_STYLE
@@ -247,7 +245,7 @@ def study_figures(results: pd.DataFrame, summary: pd.DataFrame) -> list[StudyFig
             alt = _alt(summary, scenario, gain_over(tables.baseline(summary)))
             figures.append(StudyFigure("gain", scenario, f"gain-{slug}", alt, gain_figure(summary, scenario)))
         if compared and tables.kinds(summary, scenario):
-            alt = kinds_alt(summary, scenario, tables.levels(tables.scenario_table(summary, scenario))[-1])
+            alt = _kinds_alt(summary, scenario)
             figures.append(StudyFigure("kinds", scenario, f"kinds-{slug}", alt, kinds_figure(summary, scenario)))
     main = tables.main_scenario(summary)
     if compared and main is not None and len(tables.feature_table(results)):
@@ -266,19 +264,9 @@ def save_figures(result: StudyResult, folder: Path, sections: Sequence[Section] 
     Returns: the files.
     """
     items = [*study_figures(result.results, result.summary), *(item for part in sections for item in part.figures)]
-    figures = {item.stem: item.figure for item in items}
-    return write_figures(figures, folder, ("png", "svg", "pdf"))
-
-
-def write_figures(
-    figures: Mapping[str, Figure], folder: Path, kinds: Sequence[FigureKind] = ("png", "svg")
-) -> list[Path]:
-    """Write figures by the stems of their files into ``folder / "figures"``.
-
-    Returns: the files.
-    """
+    kinds: tuple[FigureKind, ...] = ("png", "svg", "pdf")
     paths = []
-    for stem, figure in figures.items():
+    for stem, figure in {item.stem: item.figure for item in items}.items():
         for kind in kinds:
             path = folder / "figures" / f"{stem}.{kind}"
             with atomic_path(path) as temporary:

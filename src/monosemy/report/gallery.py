@@ -368,7 +368,9 @@ def _shown(
     nothing = np.full(len(rows), -1)
     if isinstance(inputs, tuple):
         longest = max(40, min(_LONGEST_TEXT, _MOST_CHARACTERS // max(len(rows), 1)))
-        return _Shown("texts", [visible(_cut(inputs[row], longest)) for row in rows], None, nothing, ())
+        texts = [inputs[row] for row in rows]
+        cut = [text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…" for text in texts]
+        return _Shown("texts", [visible(text) for text in cut], None, nothing, ())
     if inputs is None or (isinstance(inputs, np.ndarray) and inputs.ndim == 2) or not len(rows):
         return _Shown("none", [], None, nothing, ())
     if isinstance(inputs, np.ndarray):
@@ -396,10 +398,6 @@ def _decoded(
     kept = order[np.searchsorted(rows[order], part.rows)]
     in_order = np.argsort(kept)
     return part.images[in_order], kept[in_order], tuple(n for n in read.notices if n.startswith("Skipped"))
-
-
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
 
 
 def ordered_sets(sets: Sequence[GallerySet], first: str | None) -> tuple[GallerySet, ...]:

@@ -16,20 +16,7 @@ from matplotlib.figure import Figure
 
 from monosemy import __version__
 from monosemy.core.files import write_text
-from monosemy.report import tables
-from monosemy.report.figures import (
-    ACCURACY,
-    COLUMN,
-    Measure,
-    accuracy_figure,
-    axis_value,
-    drawn,
-    gain_over,
-    level_axis_title,
-    level_ticks,
-    place_in_words,
-    study_figures,
-)
+from monosemy.report import figures, tables
 from monosemy.report.style import ON_DARK, short, style_of
 from monosemy.report.tables import Cell, StudyFigure
 from monosemy.results.result import StudyResult, title_of
@@ -38,18 +25,19 @@ from monosemy.results.wording import SIGNIFICANT
 _SYMBOLS = {
     "o": "circle", "D": "diamond", "s": "square", "^": "triangle-up", "v": "triangle-down", "P": "cross", "X": "x",
 }  # fmt: skip
-_MEASURES = (ACCURACY, gain_over("the baseline"))
+_MEASURES = (figures.ACCURACY, figures.gain_over("the baseline"))
 _ACROSS = {"consistency": "Semantic consistency above chance, points", "mono_score": "MonoScore"}
 
 
 def chart_data(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
     """Return the data of the live charts: styles, curves of every scenario, and cells against monosemanticity."""
-    names = tables.feature_names(summary)
+    names, baseline = tables.feature_names(summary), tables.baseline(summary)
     shown = tables.scenarios(summary)
+    measures = (figures.ACCURACY, figures.gain_over(baseline))
     return {
-        "features": [_look(name, tables.baseline(summary)) for name in names],
-        "baseline": tables.baseline(summary),
-        "axes": {measure.name: measure.axis for measure in (ACCURACY, gain_over(tables.baseline(summary)))} | _ACROSS,
+        "features": [_look(name, baseline) for name in names],
+        "baseline": baseline,
+        "axes": {measure.name: measure.axis for measure in measures} | _ACROSS,
         "scenarios": [_curves(summary, scenario, names) for scenario in shown],
         "cells": [cell for scenario in shown for cell in _scattered(summary, scenario, names)],
         "across": _across(results, names),
@@ -77,15 +65,14 @@ def _curves(summary: pd.DataFrame, scenario: str, names: list[str]) -> dict[str,
     series = []
     for name in tables.feature_names(table):
         cells = list(tables.cells(table[table["features"] == name]))
-        series.append(
-            {"feature": names.index(name), "x": [axis_value(scenario, cell.level) for cell in cells]} | _measured(cells)
-        )
-    ticks = level_ticks(scenario, levels) if levelled else {}
+        x = [figures.axis_value(scenario, cell.level) for cell in cells]
+        series.append({"feature": names.index(name), "x": x} | _measured(cells))
+    ticks = figures.level_ticks(scenario, levels) if levelled else {}
     return {
         "levelled": levelled,
         "falling": scenario == "few-labels",
-        "axis": level_axis_title(scenario),
-        "ticks": [[axis_value(scenario, level), text] for level, text in ticks.items()],
+        "axis": figures.level_axis_title(scenario),
+        "ticks": [[figures.axis_value(scenario, level), text] for level, text in ticks.items()],
         "series": series,
     }
 
@@ -96,10 +83,8 @@ def _scattered(summary: pd.DataFrame, scenario: str, names: list[str]) -> list[d
     found = []
     for level in reversed(tables.levels(table)):
         cells = list(tables.cells(table[table["level"] == level]))
-        found.append(
-            {"title": place_in_words(scenario, level), "features": [names.index(cell.features) for cell in cells]}
-            | _measured(cells)
-        )
+        numbers = [names.index(cell.features) for cell in cells]
+        found.append({"title": figures.place_in_words(scenario, level), "features": numbers} | _measured(cells))
     return found
 
 
@@ -116,13 +101,13 @@ def _measured(cells: list[Cell]) -> dict[str, Any]:
     }
 
 
-def _numbers(measure: Measure, cell: Cell) -> list[float | None]:
+def _numbers(measure: figures.Measure, cell: Cell) -> list[float | None]:
     if measure.name == "gain" and math.isnan(cell.gain):
         return [0.0, None, None]
     return [_known(value) for value in measure.of(cell)]
 
 
-def _said(measure: Measure, cell: Cell) -> str:
+def _said(measure: figures.Measure, cell: Cell) -> str:
     if measure.name == "accuracy":
         return tables.accuracy_text(cell)
     if math.isnan(cell.gain):
@@ -202,17 +187,14 @@ def rendered(template: str, context: dict[str, Any], scripts: Sequence[str] = ()
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
     texts = [(files("monosemy.report") / name).read_text(encoding="utf-8").strip() for name in scripts]
-    allowed = " ".join(f"'sha256-{_digest(text)}'" for text in texts) or "'none'"
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii") for text in texts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
     policy = (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
         "form-action 'none'"
     )
     own = {"version": __version__, "policy": policy, "scripts": [Markup(text) for text in texts]}
     return environment.get_template(template).render(context | own)
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
 def visible(text: str) -> str:
@@ -223,14 +205,14 @@ def visible(text: str) -> str:
 def _context(result: StudyResult, title: str, command: str, sections: Sequence[tables.Section]) -> dict[str, Any]:
     """Return everything that the template shows, as plain texts."""
     summary = result.summary
-    figures = study_figures(result.results, summary)
+    pictures = figures.study_figures(result.results, summary)
     cells = "scenario" in summary
     first = (tables.main_scenario(summary) or "clean") if cells else ""
     extra = [item for section in sections for item in section.figures]
-    hero = next((item for item in figures if item.kind == "accuracy" and item.scenario == first), None)
+    hero = next((item for item in pictures if item.kind == "accuracy" and item.scenario == first), None)
     hero = hero or next(iter(extra), None)
-    narrow = _source(accuracy_figure(summary, first, COLUMN), True) if cells else None
-    beside = next((image(item) for item in figures if item.kind == "monosemanticity"), None)
+    narrow = _source(figures.accuracy_figure(summary, first, figures.COLUMN), True) if cells else None
+    beside = next((image(item) for item in pictures if item.kind == "monosemanticity"), None)
     return {
         "dataset": str(result.results["dataset"].iloc[0]),
         "encoders": " and ".join(f"“{name}”" for name in dict.fromkeys(map(str, result.results["encoder"]))),
@@ -243,7 +225,7 @@ def _context(result: StudyResult, title: str, command: str, sections: Sequence[t
         "messages": result.messages,
         "hero": None if hero is None else image(hero) | {"narrow": narrow},
         "scenarios": [
-            _scenario(summary, name, number, [item for item in figures if item is not hero])
+            _scenario(summary, name, number, [item for item in pictures if item is not hero])
             for number, name in enumerate(tables.scenarios(summary) if cells else ())
         ],
         "baseline": tables.baseline(summary) if cells else "",
@@ -289,7 +271,7 @@ def image(item: StudyFigure) -> dict[str, Any]:
 
 
 def _source(figure: Figure, both_schemes: bool) -> str:
-    svg = drawn(figure, "svg")
+    svg = figures.drawn(figure, "svg")
     content = base64.b64encode(_for_both_schemes(svg) if both_schemes else svg).decode("ascii")
     return f"data:image/svg+xml;base64,{content}"
 
@@ -305,7 +287,7 @@ def _for_both_schemes(svg: bytes) -> bytes:
     return svg.replace(b"<defs>", style.encode() + b"<defs>", 1)
 
 
-def _scenario(summary: pd.DataFrame, scenario: str, number: int, figures: list[StudyFigure]) -> dict[str, Any]:
+def _scenario(summary: pd.DataFrame, scenario: str, number: int, pictures: list[StudyFigure]) -> dict[str, Any]:
     table = tables.scenario_table(summary, scenario)
     levels = tables.levels(table)
     cells = {(cell.features, cell.level): cell for cell in tables.cells(table)}
@@ -320,7 +302,7 @@ def _scenario(summary: pd.DataFrame, scenario: str, number: int, figures: list[S
         "anchor": f"scenario-{number}",
         "number": number,
         "title": tables.scenario_title(scenario),
-        "figures": [image(item) for item in figures if item.scenario == scenario and item.kind != "monosemanticity"],
+        "figures": [image(item) for item in pictures if item.scenario == scenario and item.kind != "monosemanticity"],
         "levels": [tables.level_text(scenario, level) for level in levels],
         "accuracies": accuracies,
         "gains": gains,

@@ -52,9 +52,7 @@ _PERCENT = ("dead", "dense", "explained_variance", "probe_accuracy", "probe_accu
 
 def print_measurement(found: "Measurement", console: Console) -> None:
     """Print the metrics, and where it was measured the separability of dimensions and classes, in 80 columns."""
-    # Text, never markup: names may hold square brackets.
-    of_classes = f"{len(found.class_names)} classes" if found.class_names else "no labels"
-    console.print(Text(f"{found.source}: {found.n_rows} rows, {of_classes}", style="bold"))
+    _print_source(found, console)
     rows = [
         [name, metric_text(metric, found.metrics[metric])]
         for metric, name in METRIC_NAMES.items()
@@ -72,6 +70,12 @@ def print_measurement(found: "Measurement", console: Console) -> None:
     console.print(
         Text("\nd has no unit, and orders the rows; J = d / sqrt(sd sd) has one: compare it at one scale only.")
     )
+
+
+def _print_source(found: "Measurement | Evaluation", console: Console) -> None:
+    # Text, never markup: names may hold square brackets.
+    of_classes = f"{len(found.class_names)} classes" if found.class_names else "no labels"
+    console.print(Text(f"{found.source}: {found.n_rows} rows, {of_classes}", style="bold"))
 
 
 def measurement_json(found: "Measurement") -> str:
@@ -181,9 +185,7 @@ _BESIDE = 4
 
 def print_evaluation(found: "Evaluation", console: Console) -> None:
     """Print a column for each model; more than four make several tables."""
-    # Text, never markup: names may hold square brackets.
-    of_classes = f"{len(found.class_names)} classes" if found.class_names else "no labels"
-    console.print(Text(f"{found.source}: {found.n_rows} rows, {of_classes}", style="bold"))
+    _print_source(found, console)
     for number, (name, model) in enumerate(found.models.items(), start=1):
         active = "" if model.k is None else f", k={model.k}"
         about = f"{model.activation}{active}, {model.n_latents} latents of {model.n_inputs} numbers"

@@ -85,19 +85,16 @@ def print_accuracies(table: pd.DataFrame, scenario: str, console: Console) -> No
 
 def print_gains(table: pd.DataFrame, scenario: str, console: Console, over: str) -> None:
     """Print gains over the baseline at the hardest level."""
-    last = tables.hardest(tables.challengers(table)) if len(tables.challengers(table)) else table.iloc[:0]
-    rows = [
-        (
-            cell.features,
-            [tables.points(cell.gain, signed=True), tables.gain_interval_text(cell), tables.p_text(cell.p_holm)],
-        )
-        for cell in tables.cells(last)
-    ]
-    if not rows:
+    gains = tables.challengers(table)
+    if gains.empty:
         return
-    where = (
-        f" at {tables.level_text(scenario, tables.levels(last)[0])}" if tables.clean_level(scenario) is not None else ""
-    )
+    last = tables.hardest(gains)
+    rows = []
+    for cell in tables.cells(last):
+        gain, interval = tables.points(cell.gain, signed=True), tables.gain_interval_text(cell)
+        rows.append((cell.features, [gain, interval, tables.p_text(cell.p_holm)]))
+    levelled = tables.clean_level(scenario) is not None
+    where = f" at {tables.level_text(scenario, tables.levels(last)[0])}" if levelled else ""
     title = f"{tables.scenario_title(scenario)}{where}: gain over {over}, points"
     print_table(title, ["gain", "95 % interval", "Holm p"], rows, console)
 

@@ -161,24 +161,27 @@ class Cell:
 
     scenario: str
     level: float
-    training: Training
-    evaluation: Evaluation
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+
+
+CLEAN = Cell("clean", 0.0)
 
 
 def make_cells(plan: LabelPlan, data: dataset.LabelledData) -> list[Cell]:
     """All cells of a plan, the clean one first. Cells that train on the same labels share their probe."""
-    cells = [Cell("clean", 0.0, Training(), Evaluation())]
+    cells = [CLEAN]
     if "label-noise" in plan.scenarios:
         for level in plan.label_noise.levels:
             training = Training(plan.label_noise.kind, level) if level > 0 else Training()
-            cells.append(Cell("label-noise", level, training, Evaluation()))
+            cells.append(Cell("label-noise", level, training))
     if "given-labels" in plan.scenarios and data.noisy_labels is not None:
         rate = float((data.noisy_labels[0] != data.train.labels).mean())
-        cells.append(Cell("given-labels", round(rate, 4), Training("given", rate), Evaluation()))
+        cells.append(Cell("given-labels", round(rate, 4), Training("given", rate)))
     if "few-labels" in plan.scenarios:
         for fraction in plan.few_labels.fractions:
             training = Training("few", fraction) if fraction < 1 else Training()
-            cells.append(Cell("few-labels", fraction, training, Evaluation()))
+            cells.append(Cell("few-labels", fraction, training))
     return cells + (_input_cells(plan, data) if isinstance(plan, ScenarioPlan) else [])
 
 

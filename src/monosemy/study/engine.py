@@ -83,6 +83,8 @@ class StudyKind(ABC, Generic[PlanT, DataT, JobT]):
     """Libraries beside the usual ones whose versions must stay the same when a study is resumed."""
     baseline: ClassVar[str]
     """The variant that gains are measured against."""
+    folder_prefix: ClassVar[str | None] = None
+    """Beginning of the name of a default folder; by default the kind."""
     distributed: ClassVar[bool] = False
     """Whether several processes of torchrun can compute a job together."""
 
@@ -151,7 +153,8 @@ class StudyKind(ABC, Generic[PlanT, DataT, JobT]):
 
     def folder_name(self, plan: PlanT, data: DataT) -> str:
         """Return the name of the default folder of a study."""
-        return f"{plan.kind}-{Path(getattr(data, 'name', 'study')).stem}"
+        prefix = f"{plan.kind}-" if self.folder_prefix is None else self.folder_prefix
+        return prefix + Path(getattr(data, "name", "study")).stem
 
     def sections(self, result: StudyResult) -> Sequence[Any]:
         """Return what the report shows beside accuracies and gains (:class:`monosemy.report.tables.Section`)."""

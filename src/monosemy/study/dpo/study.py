@@ -99,11 +99,10 @@ class PreferenceData:
     text: TextData
     pairs: dict[str, tuple[list[Pair], list[Pair]]] = field(default_factory=dict)
     """Train and test pairs by model."""
-    messages: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """The name of the data set."""
         return self.text.name
 
 
@@ -118,12 +117,10 @@ class TrainingJob:
 
     @property
     def name(self) -> str:
-        """The name of the job, and of its files."""
         return f"{base_model_name(*self.base)}-{self.features}-{self.seed}"
 
     @property
     def features(self) -> str:
-        """The variant."""
         return self.variant.name
 
 
@@ -149,6 +146,7 @@ class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
     jobs_title = "Models"
     packages = ("transformers", "trl", "peft")
     baseline = dpo.BASELINE
+    folder_prefix = "align-"
     summarise = staticmethod(summarise_alignment)
     verdict = staticmethod(dpo_verdict)
     sections = staticmethod(dpo_sections)
@@ -166,15 +164,11 @@ class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
         pairs, messages = _fitted_pairs(plan, data.text)
         if plan.judge is not None:
             _judge(plan.judge)
-        return replace(data, pairs=pairs, messages=(*data.text.notices, *messages))
+        return replace(data, pairs=pairs, notices=(*data.text.notices, *messages))
 
     def key(self, plan: dpo.DpoPlan, data: PreferenceData) -> str:
         """Return a fingerprint of the pairs."""
         return fingerprint(*(json.dumps(rows, sort_keys=True) for rows in data.text.splits().values()))
-
-    def messages(self, data: PreferenceData) -> tuple[str, ...]:
-        """Return what was noticed in the pairs."""
-        return data.messages
 
     def jobs(self, plan: dpo.DpoPlan, data: PreferenceData) -> list[TrainingJob]:
         """Return a training for each base model, seed and variant."""
@@ -232,10 +226,6 @@ class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
     def finish(self, result: StudyResult, context: Context) -> None:
         """Remove the checkpoints."""
         shutil.rmtree(context.folder / "checkpoints", ignore_errors=True)
-
-    def folder_name(self, plan: dpo.DpoPlan, data: PreferenceData) -> str:
-        """Return the name of the default folder."""
-        return f"align-{Path(data.name).stem}"
 
 
 @cache

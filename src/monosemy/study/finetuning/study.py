@@ -1,8 +1,5 @@
 """The robustness of finetuned networks: CE against NCE and plain regularisers, under label noise and few labels."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -23,7 +20,6 @@ from monosemy.results import statistics, wording
 from monosemy.results.result import StudyResult, Verdict, with_role
 from monosemy.seeding import derive_seed
 from monosemy.study import conditions, engine, finetuning
-from monosemy.study.conditions import CellJob
 from monosemy.study.folder import Row
 from monosemy.study.probing.encoders import check_shape, files_by_base, image_side
 
@@ -110,7 +106,7 @@ _EVAL_SUBSET = 5_000
 Context = engine.StudyContext[finetuning.FinetunePlan, dataset.LabelledData]
 
 
-class FinetuningStudy(engine.LabelledStudy[finetuning.FinetunePlan, CellJob]):
+class FinetuningStudy(engine.LabelledStudy[finetuning.FinetunePlan, conditions.CellJob]):
     """Compares finetuned image networks; variants that differ only in the epoch that they take share one."""
 
     plan_type = finetuning.FinetunePlan
@@ -125,7 +121,13 @@ class FinetuningStudy(engine.LabelledStudy[finetuning.FinetunePlan, CellJob]):
         self, plan: finetuning.FinetunePlan, on_progress: console.Progress = console.no_progress
     ) -> dataset.LabelledData:
         """Load the images, in the size that the encoder takes where the plan names none."""
-        files_by_base(_existing(plan.encoders))
+        for path in plan.encoders:
+            if not path.is_file():
+                raise InputError(
+                    f"The encoder {str(path)!r} is not a file or folder of `monosemy pretrain`, or its training is not "
+                    f"finished; give a finished one."
+                )
+        files_by_base(plan.encoders)
         size = plan.data.image_size or image_side(plan.encoders)
         return load_data(plan.data.model_copy(update={"image_size": size}), plan.seed, on_progress)
 
@@ -157,20 +159,20 @@ class FinetuningStudy(engine.LabelledStudy[finetuning.FinetunePlan, CellJob]):
         """Return the conditions of the labels."""
         return conditions.conditions(context.plan, context.data)
 
-    def jobs(self, plan: finetuning.FinetunePlan, data: dataset.LabelledData) -> list[CellJob]:
+    def jobs(self, plan: finetuning.FinetunePlan, data: dataset.LabelledData) -> list[conditions.CellJob]:
         """Return a network for each condition, seed and way of training."""
         sharing = {
             name: "+".join(other for other, way in finetuning.VARIANTS.items() if way.changes == variant.changes)
             for name, variant in finetuning.VARIANTS.items()
         }
         return [
-            CellJob(features, cell, seed)
+            conditions.CellJob(features, cell, seed)
             for cell in conditions.training_cells(plan, data)
             for seed in range(plan.n_seeds)
             for features in dict.fromkeys(sharing[name] for name in plan.variants)
         ]
 
-    def run(self, job: CellJob, context: Context) -> list[Row]:
+    def run(self, job: conditions.CellJob, context: Context) -> list[Row]:
         """Finetune a network and return its accuracies after each epoch."""
         curve = _learning_curve(job, context)
         return [
@@ -189,17 +191,7 @@ class FinetuningStudy(engine.LabelledStudy[finetuning.FinetunePlan, CellJob]):
         return {"results": _chosen_epochs(curves), "curves": curves}
 
 
-def _existing(paths: Sequence[Path]) -> Sequence[Path]:
-    for path in paths:
-        if not path.is_file():
-            raise InputError(
-                f"The encoder {str(path)!r} is not a file or folder of `monosemy pretrain`, or its training is not "
-                f"finished; give a finished one."
-            )
-    return paths
-
-
-def _learning_curve(job: CellJob, context: Context) -> list[dict[str, float]]:
+def _learning_curve(job: conditions.CellJob, context: Context) -> list[dict[str, float]]:
     """Accuracies after each epoch, on train and validation with their noisy labels, and on test."""
     plan, data = context.plan, context.data
     train_labels, validation_labels = conditions.training_labels(job.cell.training, context.shared, data, job.seed)

@@ -15,34 +15,15 @@ import torch
 from monosemy.core import cache, console, environment, executors, files
 from monosemy.data.sources import read_lines
 from monosemy.errors import InputError
-from monosemy.lm import (
-    adapter_training,
-    adapter_units,
-    dpo_evaluation,
-    evaluation,
-    generation,
-    instructions,
-    models,
-    tokenization,
-)
+from monosemy.lm import adapter_training, adapter_units, dpo_evaluation, evaluation, generation, models, tokenization
 from monosemy.lm.config import Decoding, JudgeConfig
+from monosemy.lm.instructions import held_out_texts
 from monosemy.lm.judge import judge_answers, make_judge
 from monosemy.lm.prompts import Row as TextRow, Text
 from monosemy.metrics.dimensions import MIN_SUPPORT
 from monosemy.results.result import StudyResult
 from monosemy.seeding import derive_seed
-from monosemy.study import engine, lora
-from monosemy.study.conditions import (
-    Cell,
-    CellJob,
-    Conditions,
-    Evaluation,
-    Training,
-    cell_rows,
-    conditions,
-    training_cells,
-    training_labels,
-)
+from monosemy.study import conditions, engine, lora
 from monosemy.study.folder import Row, whole_folder
 from monosemy.study.lora.data import LoraData, fitted, load_lora_data
 from monosemy.study.lora.verdict import lora_sections, lora_verdict, write_units
@@ -68,7 +49,7 @@ def load_base(plan: lora.LoraPlan, data: LoraData, device: str, seed: int) -> mo
     return models.load_classifier(plan.model, names, dtype=plan.dtype, device=device, seed=seed)
 
 
-def finetune_and_measure(job: CellJob, context: Context) -> list[Row]:
+def finetune_and_measure(job: conditions.CellJob, context: Context) -> list[Row]:
     """Finetune at every learning rate of the grid, select the best on validation, and measure it.
 
     Writes ``adapters/NAME`` (PEFT's layout), ``units/NAME.json`` (an adapter's units with their texts) and
@@ -77,7 +58,7 @@ def finetune_and_measure(job: CellJob, context: Context) -> list[Row]:
     plan, data, folder = context.plan, context.data, context.folder
     labels = None
     if data.labelled is not None:
-        labels = training_labels(job.cell.training, context.shared, data.labelled, job.seed)
+        labels = conditions.training_labels(job.cell.training, context.shared, data.labelled, job.seed)
     rows = data.rows(labels)
     seed = derive_seed(plan.seed, "adapter", job.seed) % 2**31
     if job.features == "base" and data.task == "generation":
@@ -100,7 +81,7 @@ def finetune_and_measure(job: CellJob, context: Context) -> list[Row]:
         metrics["unsafe"] = _judged(loaded, plan, plan.judge, rows["test"], answers)
     for task, results in evaluation.lm_eval(loaded, plan.lm_eval, limit=plan.lm_eval_limit).items():
         metrics |= {f"{task}/{name}": value for name, value in results.items()}
-    return cell_rows(job.features, job.cell, job.seed, metrics)
+    return conditions.cell_rows(job.features, job.cell, job.seed, metrics)
 
 
 def _evenly(rows: Sequence[TextRow], most: int) -> list[TextRow]:
@@ -108,7 +89,7 @@ def _evenly(rows: Sequence[TextRow], most: int) -> list[TextRow]:
 
 
 def _best(
-    job: CellJob, rows: dict[str, list[TextRow]], seed: int, context: Context
+    job: conditions.CellJob, rows: dict[str, list[TextRow]], seed: int, context: Context
 ) -> tuple[models.LoadedModel, dict[str, float]]:
     """Return the adapter of the learning rate that is best on validation; of equally good ones the smallest."""
     plan, data = context.plan, context.data
@@ -265,7 +246,7 @@ def _judged(
     return judgement.mean
 
 
-class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, CellJob]):
+class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, conditions.CellJob]):
     """Compares adapters of a language model."""
 
     plan_type = lora.LoraPlan
@@ -274,6 +255,7 @@ class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, CellJob]):
     jobs_title = "Adapters"
     packages = ("transformers", "peft", "trl")
     baseline = lora.BASELINE
+    folder_prefix = "finetune-"
     distributed = True
     run = staticmethod(finetune_and_measure)
     verdict = staticmethod(lora_verdict)
@@ -292,7 +274,7 @@ class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, CellJob]):
         if lora.BASELINE not in plan.methods:
             raise InputError(f"The methods {', '.join(plan.methods)} lack {lora.BASELINE!r}, the baseline; add it.")
         if data.labelled is not None:
-            conditions(plan, data.labelled)
+            conditions.conditions(plan, data.labelled)
         elif plan.scenarios:
             raise InputError(f"{data.name} has no labels to make noisy or few; leave the scenarios out.")
         if plan.judge is not None:
@@ -301,7 +283,7 @@ class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, CellJob]):
                 judge_answers(judge, ["Hello"], ["Hello."])
         if plan.judge_prompts is not None:
             read_lines(plan.judge_prompts, "list of prompts")
-        texts = [] if plan.held_out is None else instructions.held_out_texts(plan.held_out)
+        texts = [] if plan.held_out is None else held_out_texts(plan.held_out)
         loaded = load_base(plan, data, device, seed=0)
         n_tokens = min(plan.training.max_tokens or loaded.context, loaded.context)
         data = fitted(data, loaded.tokenizer, n_tokens, plan.data.on_long)
@@ -315,20 +297,23 @@ class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, CellJob]):
         """Return a fingerprint of texts, held-out texts and model."""
         return cache.fingerprint(data.key(), data.held_out, models.model_fingerprint(plan.model))
 
-    def prepare(self, context: Context, executor: executors.ExecutorConfig) -> Conditions | None:
+    def prepare(self, context: Context, executor: executors.ExecutorConfig) -> conditions.Conditions | None:
         """Return the conditions of the labels."""
         labelled = context.data.labelled
-        return None if labelled is None else conditions(context.plan, labelled)
+        return None if labelled is None else conditions.conditions(context.plan, labelled)
 
-    def jobs(self, plan: lora.LoraPlan, data: LoraData) -> list[CellJob]:
+    def jobs(self, plan: lora.LoraPlan, data: LoraData) -> list[conditions.CellJob]:
         """Return every model to train; levels with the same labels share one, and an untrained model is there once."""
-        clean = Cell("clean", 0.0, Training(), Evaluation())
-        cells = [clean] if data.labelled is None else training_cells(plan, data.labelled)
+        cells = [conditions.CLEAN] if data.labelled is None else conditions.training_cells(plan, data.labelled)
         jobs = [
-            CellJob(method, cell, seed) for seed in range(plan.n_seeds) for cell in cells for method in plan.methods
+            conditions.CellJob(method, cell, seed)
+            for seed in range(plan.n_seeds)
+            for cell in cells
+            for method in plan.methods
         ]
-        untrained = data.task == "generation"
-        return [job for job in jobs if not (untrained and job.features == "base" and (job.cell != clean or job.seed))]
+        if data.task != "generation":
+            return jobs
+        return [job for job in jobs if job.features != "base" or (job.cell == conditions.CLEAN and job.seed == 0)]
 
     def tabulate(self, rows: list[Row], plan: lora.LoraPlan, data: LoraData) -> dict[str, pd.DataFrame]:
         """Return the tidy table, methods in the order of the plan."""
@@ -339,7 +324,3 @@ class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, CellJob]):
         labelled = context.data.labelled
         write_units(result, context.folder, () if labelled is None else labelled.class_names)
         shutil.rmtree(context.folder / "training", ignore_errors=True)
-
-    def folder_name(self, plan: lora.LoraPlan, data: LoraData) -> str:
-        """Return the name of the default folder."""
-        return f"finetune-{Path(data.name).stem}"

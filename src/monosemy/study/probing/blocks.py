@@ -2,79 +2,49 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from monosemy.classifiers import engine, linear_probe
 from monosemy.data.dataset import LabelledData
 from monosemy.errors import needs_extra
-from monosemy.features.registry import FEATURE_SETS, FeatureSet
+from monosemy.features.registry import FEATURE_SETS
 from monosemy.functional import consistency, separability
 from monosemy.metrics import dimensions, explanations
 from monosemy.seeding import derive_seed
-from monosemy.study import probing
-from monosemy.study.conditions import (
-    Cell,
-    Conditions,
-    Evaluation,
-    Training,
-    cell_rows,
-    conditions,
-    make_cells,
-    training_labels,
-)
+from monosemy.study import conditions, probing
+from monosemy.study.conditions import cell_rows
 from monosemy.study.engine import StudyContext
-from monosemy.study.folder import Meter, Row
+from monosemy.study.folder import Row
 from monosemy.study.probing import encoders, gallery
 
 CLEANLAB = "dense+cleanlab"
 
 
-@dataclass(frozen=True)
 class BlockContext:
-    """Everything that a job computes with."""
+    """Everything that jobs compute with, in this process."""
 
-    plan: probing.ProbingPlan
-    data: LabelledData
-    cells: Sequence[Cell]
-    conditions: Conditions
-    bank: encoders.EncoderBank
-    eval_embeddings: encoders.EvalEmbeddings
-    meter: Meter
-    folder: Path
-    """The folder of the study, for the explanations of the dimensions."""
-
-
-def block_context(context: StudyContext[probing.ProbingPlan, LabelledData]) -> BlockContext:
-    """Return the context of jobs in this process."""
-    plan, data, folder = context.plan, context.data, context.folder
-    bank = encoders.EncoderBank(plan.encoder, data, context.on_progress)
-    embeddings = encoders.EvalEmbeddings(folder / encoders.FOLDER, plan, data, bank)
-    given = conditions(plan, data)
-    return BlockContext(plan, data, make_cells(plan, data), given, bank, embeddings, context.meter, folder)
+    def __init__(self, context: StudyContext[probing.ProbingPlan, LabelledData]) -> None:
+        self.plan, self.data, self.meter, self.folder = context.plan, context.data, context.meter, context.folder
+        self.cells = conditions.make_cells(self.plan, self.data)
+        self.given = conditions.conditions(self.plan, self.data)
+        self.bank = encoders.EncoderBank(self.plan.encoder, self.data, context.on_progress)
+        self.eval_embeddings = encoders.EvalEmbeddings(self.folder / encoders.FOLDER, self.plan, self.data, self.bank)
 
 
 @dataclass(frozen=True)
 class Block:
     """A feature set with the seeds that share its codes."""
 
-    feature: FeatureSet
+    features: str
     seeds: tuple[int, ...]
 
     @property
     def name(self) -> str:
-        """The name of the job, and of its file."""
-        return f"{self.feature.name}-{'-'.join(map(str, self.seeds))}"
-
-    @property
-    def features(self) -> str:
-        """The name of the feature set."""
-        return self.feature.name
+        return f"{self.features}-{'-'.join(map(str, self.seeds))}"
 
     @property
     def n_seeds(self) -> int:
-        """The number of seeds."""
         return len(self.seeds)
 
 
@@ -90,7 +60,6 @@ class CleanlabJob:
 
     @property
     def name(self) -> str:
-        """The name of the job, and of its file."""
         return f"{CLEANLAB}-{self.seed}"
 
 
@@ -98,10 +67,9 @@ def make_blocks(plan: probing.ProbingPlan) -> list[Block]:
     """Return the blocks; seeds share one if neither the encoder nor the transformer depends on them."""
     blocks, encoders_seeded = [], encoders.is_seeded(plan.encoder)
     for name in plan.features or ():
-        feature = FEATURE_SETS[name]
         seeds = tuple(range(plan.n_seeds))
-        groups = [(seed,) for seed in seeds] if encoders_seeded or feature.seeded else [seeds]
-        blocks += [Block(feature, group) for group in groups]
+        groups = [(seed,) for seed in seeds] if encoders_seeded or FEATURE_SETS[name].seeded else [seeds]
+        blocks += [Block(name, group) for group in groups]
     return blocks
 
 
@@ -111,10 +79,11 @@ class _BlockCodes:
     def __init__(self, block: Block, context: BlockContext) -> None:
         self.block, self.context = block, context
         plan, data, bank = context.plan, context.data, context.bank
-        base, seed = block.feature.base, block.seeds[0]
+        feature, seed = FEATURE_SETS[block.features], block.seeds[0]
+        self.base = base = feature.base
         context.meter.spent["encoder_seconds"] = bank.training_seconds(base, seed)
         embeddings = bank.encode(base, seed, data.train.inputs)
-        self.transformer = block.feature.make(plan.sae, derive_seed(plan.seed, "features", seed) % 2**31)
+        self.transformer = feature.make(plan.sae, derive_seed(plan.seed, "features", seed) % 2**31)
         with context.meter.timed("fit_seconds"):
             self.transformer.fit(embeddings)
         self.train: consistency.Codes = self.transformer.transform(embeddings)
@@ -126,12 +95,14 @@ class _BlockCodes:
             self.test_embeddings if base == "dense" else bank.encode("dense", seed, data.test.inputs)
         )
 
-    def eval_codes(self, evaluation: Evaluation, seed: int) -> tuple[consistency.Codes, np.typing.NDArray[np.int64]]:
+    def eval_codes(
+        self, evaluation: conditions.Evaluation, seed: int
+    ) -> tuple[consistency.Codes, np.typing.NDArray[np.int64]]:
         """Return codes and labels of a test condition."""
-        if evaluation == Evaluation():
+        if evaluation == conditions.Evaluation():
             return self.test, self.context.data.test.labels
         embeddings, labels = self.context.eval_embeddings.embeddings_for(
-            evaluation, seed, self.block.feature.base, self.block.seeds[0]
+            evaluation, seed, self.base, self.block.seeds[0]
         )
         return self.transformer.transform(embeddings), labels
 
@@ -171,8 +142,7 @@ def _feature_rows(codes: _BlockCodes) -> list[Row]:
         codes.transformer,
         codes.reference_embeddings,
     )
-    clean, block = Cell("clean", 0.0, Training(), Evaluation()), codes.block
-    return [row for seed in block.seeds for row in cell_rows(block.features, clean, seed, metrics)]
+    return [row for s in codes.block.seeds for row in cell_rows(codes.block.features, conditions.CLEAN, s, metrics)]
 
 
 def _separability_rows(codes: _BlockCodes) -> list[Row]:
@@ -189,12 +159,12 @@ def _separability_rows(codes: _BlockCodes) -> list[Row]:
 
 
 def _run_group(
-    codes: _BlockCodes, jobs: Sequence[tuple[Training, int]], grid: np.typing.NDArray[np.floating]
+    codes: _BlockCodes, jobs: Sequence[tuple[conditions.Training, int]], grid: np.typing.NDArray[np.floating]
 ) -> tuple[list[Row], engine.Probes]:
     """Return rows of the cells that train on these labels, and the probe of the chosen weight decay for each job."""
     context, name = codes.context, codes.block.features
     plan, data = context.plan, context.data
-    labels = [training_labels(training, context.conditions, data, seed) for training, seed in jobs]
+    labels = [conditions.training_labels(training, context.given, data, seed) for training, seed in jobs]
     repeated = [np.repeat(np.stack(parts, axis=1), len(grid), axis=1) for parts in zip(*labels, strict=True)]
     settings = plan.probe
     with context.meter.timed("probe_seconds"):
@@ -212,15 +182,12 @@ def _run_group(
     best = len(grid) - 1 - correct[:, ::-1].argmax(axis=1)
     best_probes = probes.select(np.arange(len(jobs)) * len(grid) + best)
     rows = []
-    users_of: dict[tuple[Evaluation, int], list[tuple[Cell, int]]] = {}
+    users_of: dict[tuple[conditions.Evaluation, int], list[tuple[conditions.Cell, int]]] = {}
     for number, (training, seed) in enumerate(jobs):
         for cell in context.cells:
             if cell.training == training:
-                chosen = {
-                    "weight_decay": float(grid[best[number]]),
-                    "validation_accuracy": float(correct[number, best[number]]),
-                }
-                rows += cell_rows(name, cell, seed, chosen)
+                decay, accuracy = float(grid[best[number]]), float(correct[number, best[number]])
+                rows += cell_rows(name, cell, seed, {"weight_decay": decay, "validation_accuracy": accuracy})
                 key = (cell.evaluation, seed if cell.evaluation.seeded else 0)
                 users_of.setdefault(key, []).append((cell, number))
     for (evaluation, seed), users in users_of.items():
@@ -234,7 +201,7 @@ def _run_group(
     return rows, best_probes
 
 
-def _explained(codes: _BlockCodes, cell: Cell, probe: engine.Probes) -> gallery.Explained:
+def _explained(codes: _BlockCodes, cell: conditions.Cell, probe: engine.Probes) -> gallery.Explained:
     """Explain the dimensions by clean test samples, and the predictions of a cell's probe by the dimensions."""
     data = codes.context.data
     eval_codes, labels = codes.eval_codes(cell.evaluation, gallery.SEED)
@@ -257,7 +224,7 @@ def _cross_check(codes: _BlockCodes, rows: list[Row]) -> list[Row]:
     chosen = _weight_decays(rows, 0)
     result = []
     for cell in checked:
-        labels, _ = training_labels(cell.training, context.conditions, context.data, 0)
+        labels, _ = conditions.training_labels(cell.training, context.given, context.data, 0)
         model = linear_probe.exact_probe(codes.train, labels, max(chosen[cell.scenario, cell.level], 1e-7))
         accuracy = float((model.predict(codes.test) == context.data.test.labels).mean())
         result += cell_rows(codes.block.features, cell, 0, {"exact_accuracy": accuracy})
@@ -281,14 +248,9 @@ def run_cleanlab(job: CleanlabJob, context: BlockContext) -> list[Row]:
     for cell in context.cells:
         if cell.scenario not in ("label-noise", "given-labels", "clean"):
             continue
-        labels, _ = training_labels(cell.training, context.conditions, data, seed)
-        probe = linear_probe.LinearProbe(
-            chosen[cell.scenario, cell.level],
-            epochs=plan.probe.epochs,
-            batch_size=plan.probe.batch_size,
-            lr=plan.probe.lr,
-            min_steps=plan.probe.min_steps,
-        )
+        labels, _ = conditions.training_labels(cell.training, context.given, data, seed)
+        settings = plan.probe.model_dump(include={"epochs", "batch_size", "lr", "min_steps"})
+        probe = linear_probe.LinearProbe(chosen[cell.scenario, cell.level], **settings)
         # Its process pool relies on forked globals, which the workers of joblib do not have.
         model = CleanLearning(
             probe,

@@ -38,6 +38,7 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, Job]):
     command = "monosemy study"
     jobs_title = "Feature sets"
     baseline = probing.BASELINE
+    folder_prefix = ""
     verdict = staticmethod(probing_verdict)
 
     def load(
@@ -83,10 +84,6 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, Job]):
         make_cells(plan, data)
         return data
 
-    def folder_name(self, plan: probing.ProbingPlan, data: dataset.LabelledData) -> str:
-        """Return the name of the data."""
-        return Path(data.name).stem
-
     def jobs(self, plan: probing.ProbingPlan, data: dataset.LabelledData) -> list[Job]:
         """Return a block for each feature set and the seeds that share its codes."""
         return [*blocks.make_blocks(plan)]
@@ -104,7 +101,7 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, Job]):
     def prepare(self, context: Context, executor: executors.ExecutorConfig) -> None:
         """Train encoders, and embed all that the jobs share, into the cache and the study's folder."""
         plan, data = context.plan, context.data
-        shared = blocks.block_context(context)
+        shared = blocks.BlockContext(context)
         bases = list(dict.fromkeys(FEATURE_SETS[name].base for name in plan.features or ()))
         shared.bank.prepare(bases, range(plan.n_seeds), executor)
         if data.kind == "texts":
@@ -117,7 +114,7 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, Job]):
 
     def run(self, job: Job, context: Context) -> list[Row]:
         """Compute a block, or the cleanlab baseline of a seed."""
-        shared = blocks.block_context(context)
+        shared = blocks.BlockContext(context)
         return blocks.run_block(job, shared) if isinstance(job, blocks.Block) else blocks.run_cleanlab(job, shared)
 
     def tabulate(
@@ -129,7 +126,7 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, Job]):
     def finish(self, result: StudyResult, context: Context) -> None:
         """Write the gallery, and remove the embeddings of the test conditions."""
         gallery.write_study_gallery(context.plan, context.data, context.folder, context.folder, context.on_progress)
-        blocks.block_context(context).eval_embeddings.remove()
+        blocks.BlockContext(context).eval_embeddings.remove()
 
     def restore_files(self, result: StudyResult, out: Path, on_progress: console.Progress) -> str | None:
         """Write the gallery again if it is missing."""
