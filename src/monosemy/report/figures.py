@@ -108,10 +108,7 @@ def accuracy_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -
 
 @HOUSE_STYLE
 def gain_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Figure:
-    """Draw the paired gain of every feature set over the baseline, in points.
-
-    Args:
-        width: in inches, of a page or a column.
+    """Draw the paired gain of every feature set over the baseline, in points, as :func:`accuracy_figure` does.
 
     Raises:
         InputError: the summary holds no such scenario, or no feature set beside the baseline.

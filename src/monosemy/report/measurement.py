@@ -16,7 +16,7 @@ from monosemy.report.tables import NOTHING, percent
 from monosemy.report.terminal import text_table
 
 if TYPE_CHECKING:
-    from monosemy.metrics.measurement import Measurement, Separability
+    from monosemy.metrics.measurement import Measurement
     from monosemy.sae.evaluation import Evaluation
 
 _MOST_ROWS = 10
@@ -63,7 +63,13 @@ def print_measurement(found: "Measurement", console: Console) -> None:
         console.print(Text("\nWithout labels nothing is said of classes; name a file of them by --labels."))
     if found.separability is None:
         return
-    _print_means(found.separability, console)
+    columns = ["label_noise", "separability_d", "separability"]
+    means = [
+        ["none" if eta == 0 else percent(float(eta)), _number(float(d)), _number(float(j))]
+        for eta, d, j in found.separability.means[columns].itertuples(index=False)
+    ]
+    title = "Separability of the best dimension of a class pair, mean over pairs"
+    _print_table(title, ["label noise", "d", "J"], means, console)
     noises = [float(eta) for eta in found.separability.means["label_noise"][:_MOST_NOISES]]
     _print_dimensions(found, noises, console)
     _print_classes(found.separability.classes, noises, console)
@@ -107,15 +113,6 @@ def _best_dimensions(found: "Measurement") -> pd.DataFrame:
     pairs = found.separability.best_pairs.set_index("dimension")
     table = pd.concat([pairs, pd.DataFrame(best | columns)], axis=1)
     return table.dropna(subset=["d_best_0"]).sort_values("d_best_0", ascending=False, kind="stable").head(_MOST_ROWS)
-
-
-def _print_means(separability: "Separability", console: Console) -> None:
-    rows = [
-        ["none" if eta == 0 else percent(float(eta)), _number(float(d)), _number(float(j))]
-        for eta, j, d in separability.means[["label_noise", "separability", "separability_d"]].itertuples(index=False)
-    ]
-    title = "Separability of the best dimension of a class pair, mean over pairs"
-    _print_table(title, ["label noise", "d", "J"], rows, console)
 
 
 def _print_dimensions(found: "Measurement", noises: Sequence[float], console: Console) -> None:

@@ -107,8 +107,8 @@ def kinds(summary: pd.DataFrame, mean: str) -> list[str]:
     """The kinds that a mean is over, in their order; none for another scenario."""
     if not statistics.is_mean(mean):
         return []
-    present = list(dict.fromkeys(summary["scenario"]))
-    return [name for name in present if name != mean and statistics.family_of(name) == statistics.family_of(mean)]
+    family, present = statistics.family_of(mean), dict.fromkeys(summary["scenario"])
+    return [name for name in present if name != mean and statistics.family_of(name) == family]
 
 
 def main_scenario(summary: pd.DataFrame) -> str | None:

@@ -31,11 +31,6 @@ class Conditions:
     matrix: np.typing.NDArray[np.float64] | None = None
     """P(noisy | true) at rate 1, for noise of kind `matrix`."""
 
-    @property
-    def seed(self) -> int:
-        """The seed that all noise derives from."""
-        return self.plan.seed
-
 
 def conditions(plan: LabelPlan, data: dataset.LabelledData) -> Conditions:
     """Return the checked conditions of a plan.
@@ -261,10 +256,11 @@ def training_labels(
     if training.kind == "few":
         # Generators that do not depend on the fraction: fewer labels are a subset of more. Validation shrinks too,
         # because who has few labels has few to choose hyper-parameters with.
-        rngs = [numpy_rng(conditions.seed, "few", seed, part) for part in ("train", "validation")]
+        rngs = [numpy_rng(conditions.plan.seed, "few", seed, part) for part in ("train", "validation")]
         kept = [noise.few_labels(y, training.level, rng) for y, rng in zip(labels, rngs, strict=True)]
         return np.where(kept[0], labels[0], -1), np.where(kept[1], labels[1], -1)
-    rngs = [numpy_rng(conditions.seed, training.kind, training.level, seed, part) for part in ("train", "validation")]
+    condition = (training.kind, training.level, seed)
+    rngs = [numpy_rng(conditions.plan.seed, *condition, part) for part in ("train", "validation")]
     if training.kind == "matrix":
         assert conditions.matrix is not None
         mixed = training.level * conditions.matrix + (1 - training.level) * np.eye(data.n_classes)

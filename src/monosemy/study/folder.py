@@ -143,7 +143,9 @@ class StudyFolder:
                 self._check_same(plan, key)
                 files.sweep(path / "cells")
             else:
-                self._start(plan, self._environment | {"seeds": dict(seeds or {}), "data": key})
+                about = self._environment | {"seeds": dict(seeds or {}), "data": key}
+                files.write_text(path / ENVIRONMENT, json.dumps(about, indent=2) + "\n")
+                files.write_text(path / "plan.yaml", plan)
             what = {"executor": executor.model_dump(mode="json", exclude_defaults=True) | {"name": executor.name}}
             self._log({"event": "resume" if known else "start", "cpu": self._environment["cpu"]} | what)
         except BaseException:
@@ -217,10 +219,6 @@ class StudyFolder:
             raise InputError(
                 f"The folder {self.path} cannot be written ({error.strerror}); choose another --out."
             ) from error
-
-    def _start(self, plan: str, known: dict[str, Any]) -> None:
-        files.write_text(self.path / ENVIRONMENT, json.dumps(known, indent=2) + "\n")
-        files.write_text(self.path / "plan.yaml", plan)
 
     def _known_environment(self) -> dict[str, Any]:
         path = self.path / ENVIRONMENT

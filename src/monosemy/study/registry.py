@@ -105,10 +105,9 @@ def _check_columns(results: pd.DataFrame, path: Path) -> None:
         what = f"lacks the column {missing[0]!r}" if missing else "is empty"
         raise InputError(f"{path} {what}, so it is not the table of a study; run the study again.")
     for name in sorted(_COLUMNS):
-        if name in _NUMBERS:
-            sound = pd.api.types.is_numeric_dtype(results[name])
-        else:
-            sound = all(isinstance(value, str) for value in results[name])
+        column = results[name]
+        numeric = pd.api.types.is_numeric_dtype(column)
+        sound = numeric if name in _NUMBERS else all(isinstance(value, str) for value in column)
         if not sound:
             raise InputError(f"{path} holds values of another type in {name!r} than a study; run the study again.")
 

@@ -29,6 +29,7 @@ from monosemy.study.dpo.verdict import dpo_sections, dpo_verdict, summarise_alig
 from monosemy.study.folder import Row, whole_folder
 
 _HELD_OUT = "held_out.json"
+_text_encoder = cache(TextEncoder)
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,8 @@ class TrainingJob:
         return self.variant.name
 
 
-@dataclass(frozen=True)
-class _Output:
-    rows: list[Row]
-    prompts: list[str]
-    answers: list[str]
-
-
+_Output = tuple[list[Row], list[str], list[str]]
+"""Rows, prompts and answers of a job."""
 Context = engine.StudyContext[dpo.DpoPlan, PreferenceData]
 
 
@@ -212,11 +208,14 @@ class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
             for metric, value in layer.items()
         ]
         size = {"scenario": "model", "level": 0.0, "metric": "n_parameters", "value": float(base.n_parameters)}
-        return _Output([*rows, place | size], measured.prompts, measured.answers)
+        return [*rows, place | size], measured.prompts, measured.answers
 
     def collect(self, job: TrainingJob, output: _Output, context: Context) -> list[Row]:
         """Judge the answers, here because judges and text encoders load once, and write them down."""
-        return output.rows + _judged(job, output, context)
+        rows, prompts, answers = output
+        metrics = _judged(job, prompts, answers, context)
+        shared = {name: rows[0][name] for name in ("encoder", "features", "seed", "scenario", "level")}
+        return rows + [shared | {"metric": metric, "value": value} for metric, value in metrics.items()]
 
     def tabulate(self, rows: list[Row], plan: dpo.DpoPlan, data: PreferenceData) -> dict[str, pd.DataFrame]:
         """Return the tidy table; scenario `pairs` has the metrics of a model, `layer` those of each layer."""
@@ -235,11 +234,6 @@ def _judge(config: JudgeConfig) -> Judge:
     with environment.one_thread():
         judge_answers(judge, ["Hello"], ["Hello."])
     return judge
-
-
-@cache
-def _text_encoder() -> TextEncoder:
-    return TextEncoder(MINILM)
 
 
 def _fitted_pairs(
@@ -312,23 +306,22 @@ def _save(loaded: LoadedModel, folder: Path) -> None:
         loaded.tokenizer.save_pretrained(unfinished)
 
 
-def _judged(job: TrainingJob, output: _Output, context: Context) -> list[Row]:
-    """Return rows on the answers, and write the answers to the study folder."""
+def _judged(job: TrainingJob, prompts: list[str], answers: list[str], context: Context) -> dict[str, float]:
+    """Return metrics of the answers, and write the answers to the study folder."""
     judge = None if context.plan.judge is None else _judge(context.plan.judge)
     metrics: dict[str, float] = {}
-    scores: Sequence[float | None] = [None] * len(output.answers)
+    scores: Sequence[float | None] = [None] * len(answers)
     with environment.one_thread():
         if judge is not None:
-            judgement = judge_answers(judge, output.prompts, output.answers)
+            judgement = judge_answers(judge, prompts, answers)
             metrics |= {"unsafe": judgement.mean, "unsafe_share": judgement.unsafe_fraction()}
             scores = [float(score) for score in judgement.scores]
-        if sum(bool(answer.strip()) for answer in output.answers) >= 2:
-            measured = evaluation.diversity(output.answers, _text_encoder())
+        if sum(bool(answer.strip()) for answer in answers) >= 2:
+            measured = evaluation.diversity(answers, _text_encoder(MINILM))
             metrics |= {"distinct_2": measured.distinct_2, "answer_decorrelation": measured.decorrelation}
     lines = [
         json.dumps({"prompt": prompt, "answer": answer} | ({} if score is None else {"unsafe": score}))
-        for prompt, answer, score in zip(output.prompts, output.answers, scores, strict=True)
+        for prompt, answer, score in zip(prompts, answers, scores, strict=True)
     ]
     files.write_text(context.folder / "answers" / f"{job.name}.jsonl", "\n".join(lines) + "\n")
-    shared = {name: output.rows[0][name] for name in ("encoder", "features", "seed", "scenario", "level")}
-    return [shared | {"metric": metric, "value": value} for metric, value in metrics.items()]
+    return metrics

@@ -171,9 +171,8 @@ def _unit_tables(results: pd.DataFrame) -> tuple[Table, ...]:
         if name not in _clean(results, "hidden_zeros"):
             continue
         cells = [tables.points(_clean(results, f"{kind}_zeros")[name].mean()) for kind in _KINDS]
-        known = {kind: f"{score:.3f} ({chance:.3f})" for kind, (score, chance) in
-                 _mean_consistency(results, name).items()}  # fmt: skip
-        cells += [known.get(kind, tables.NOTHING) for kind in _KINDS]
+        found = _mean_consistency(results, name)
+        cells += ["{:.3f} ({:.3f})".format(*found[kind]) if kind in found else tables.NOTHING for kind in _KINDS]
         rows.append((name, tuple(cells)))
     heads = ("zeros A x, %", "zeros update", f"{by}s A x", f"{by}s update")
     title = f"Units: exact zeros, and consistency with {by}s (by chance)"

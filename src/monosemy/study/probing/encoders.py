@@ -106,19 +106,10 @@ class EncoderBank:
         self._on_progress = on_progress
         self._encoders: dict[Path, image.ImageEncoder] = {}
         self._files = files_by_base(config.files)
+        self.seeded, self.bases = is_seeded(config), bases_of(config)
         self._text = text.TextEncoder(config.name) if data.kind == "texts" else None
         for path in config.files:
             check_shape(path, data)
-
-    @property
-    def seeded(self) -> bool:
-        """True if every seed has encoders of its own."""
-        return is_seeded(self.config)
-
-    @property
-    def bases(self) -> tuple[probing.Base, ...]:
-        """The base representations that this encoder has."""
-        return bases_of(self.config)
 
     def prepare(
         self, bases: Sequence[probing.Base], seeds: Sequence[int], executor: executors.ExecutorConfig | None = None
@@ -321,10 +312,6 @@ class EvalEmbeddings:
             return
         self._check_room(jobs)
         _run_all("Test conditions", executor, on_progress, _embed_and_store, jobs, self.folder, self.plan, self.data)
-
-    def remove(self) -> None:
-        """Remove the files when the study is done: they are large."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _check_room(self, jobs: Sequence[_Job]) -> None:
         sample = self.data.test.inputs[:1]

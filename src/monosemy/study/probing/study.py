@@ -1,5 +1,6 @@
 """The main study: what feature sets add to a linear classifier under noise, few labels and shift."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, Job]):
     def finish(self, result: StudyResult, context: Context) -> None:
         """Write the gallery, and remove the embeddings of the test conditions."""
         gallery.write_study_gallery(context.plan, context.data, context.folder, context.folder, context.on_progress)
-        blocks.BlockContext(context).eval_embeddings.remove()
+        shutil.rmtree(context.folder / encoders.FOLDER, ignore_errors=True)  # they are large
 
     def restore_files(self, result: StudyResult, out: Path, on_progress: console.Progress) -> str | None:
         """Write the gallery again if it is missing."""

@@ -247,11 +247,8 @@ def _kinds(name: str, scenario: str, summary: pd.DataFrame) -> list[str]:
     if not statistics.is_mean(scenario):
         return []
     level = wording.hardest_level(summary, scenario)
-    kinds = [
-        other
-        for other in statistics.single_kinds(summary["scenario"])
-        if statistics.family_of(other) == statistics.family_of(scenario)
-    ]
+    family = statistics.family_of(scenario)
+    kinds = [kind for kind in statistics.single_kinds(summary["scenario"]) if statistics.family_of(kind) == family]
     rows = summary[
         (summary["features"] == name) & summary["scenario"].isin(kinds) & (summary["level"] == level)
     ].sort_values("gain", kind="stable")
