@@ -15,17 +15,19 @@ import torch
 from monosemy.core.console import OnCount
 from monosemy.errors import InputError, needs_extra, reason
 from monosemy.lm import models, prompts
-from monosemy.lm.config import AdapterConfig, Task
+from monosemy.lm.config import AdapterConfig, AlignmentConfig, Task, WarmUp
+from monosemy.lm.monolora import MonoLoraConfig
 from monosemy.seeding import derive_seed
+
+with needs_extra("lm", "monosemy.lm"):
+    import datasets
+    import peft
+    import transformers
+    import trl
 
 
 def peft_config(config: AdapterConfig, task: Task) -> Any:
     """Return the PEFT configuration of an adapter; the head of a classifier is trained and saved with it."""
-    with needs_extra("lm", "monosemy.lm"):
-        from peft import LoraConfig
-
-    from monosemy.lm.monolora import MonoLoraConfig
-
     targets = config.target_modules
     shared: dict[str, Any] = {
         "r": config.rank,
@@ -36,28 +38,25 @@ def peft_config(config: AdapterConfig, task: Task) -> Any:
     }
     if config.method == "monolora":
         return MonoLoraConfig(placement=config.placement, non_negative=config.non_negative, **shared)
-    return LoraConfig(**shared)
+    return peft.LoraConfig(**shared)
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Silence the libraries' progress bars and hints: the caller shows progress, and errors are raised."""
-    with needs_extra("lm", "monosemy.lm"):
-        from datasets.utils import logging as datasets_logging
-        from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), datasets_logging.is_progress_bar_enabled()
+    logging, bars = transformers.utils.logging, datasets.utils.logging
+    level, had_bars = logging.get_verbosity(), bars.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    datasets_logging.disable_progress_bar()
+    bars.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.set_verbosity(level)
-        if bars:
-            datasets_logging.enable_progress_bar()
+        if had_bars:
+            bars.enable_progress_bar()
 
 
 @contextmanager
@@ -71,25 +70,19 @@ def checkpoint_folder(folder: Path | None) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def last_complete_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that is complete: the trainer's state is written last."""
-    complete = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
-    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
 def train_to_end(trainer: Any, folder: Path, on_step: OnCount | None = None) -> None:
     """Train, from the last complete checkpoint in the folder if there is one; report progress to ``on_step`` only."""
-    with needs_extra("lm", "monosemy.lm"):
-        from transformers import PrinterCallback, TrainerCallback
 
-    class ReportStep(TrainerCallback):
+    class ReportStep(transformers.TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if on_step is not None:
                 on_step(state.global_step, state.max_steps)
 
-    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(ReportStep())
-    last = last_complete_checkpoint(folder)
+    # The trainer's state is written last: a checkpoint with it is complete.
+    complete = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    last = max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
 
 
@@ -125,8 +118,7 @@ def train_adapter(
     task = task_of(rows[0])
     with quiet_libraries(), checkpoint_folder(checkpoints) as folder:
         model = insert_adapter(loaded, config, task)
-        make = _classifier_trainer if task == "classification" else _language_trainer
-        trainer = make(model, loaded, rows, config, _arguments(config, len(rows), folder, loaded))
+        trainer = _trainer(model, loaded, rows, config, task, _arguments(config, len(rows), folder, loaded))
         train_to_end(trainer, folder, on_step)
         trained = trainer.accelerator.unwrap_model(trainer.model)
         trainer.accelerator.wait_for_everyone()
@@ -139,14 +131,9 @@ def load_adapter(loaded: models.LoadedModel, folder: Path) -> models.LoadedModel
     Raises:
         InputError: the folder has no adapter, or one of another model.
     """
-    with needs_extra("lm", "monosemy.lm"):
-        from peft import PeftModel
-
-    import monosemy.lm.monolora  # noqa: F401  registers MonoLoRA with PEFT
-
     try:
         with quiet_libraries():
-            model = PeftModel.from_pretrained(loaded.model, str(folder), local_files_only=True)
+            model = peft.PeftModel.from_pretrained(loaded.model, str(folder), local_files_only=True)
     except InputError:
         raise
     except Exception as error:  # PEFT raises many types; each means that the adapter does not fit
@@ -176,14 +163,11 @@ def insert_adapter(loaded: models.LoadedModel, config: AdapterConfig, task: Task
             parameter.requires_grad_(name.split(".")[0] in ("classifier", "score"))
         head_only: torch.nn.Module = loaded.model
         return head_only
-    with needs_extra("lm", "monosemy.lm"):
-        from peft import get_peft_model
-
     devices = [loaded.device] if loaded.device.type == "cuda" else []
     with quiet_libraries(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive_seed("adapter", config.seed))
         try:
-            model: torch.nn.Module = get_peft_model(loaded.model, peft_config(config, task))
+            model: torch.nn.Module = peft.get_peft_model(loaded.model, peft_config(config, task))
         except ValueError as error:
             named = ", ".join(config.target_modules or ("PEFT's choice",))
             raise InputError(
@@ -191,6 +175,26 @@ def insert_adapter(loaded: models.LoadedModel, config: AdapterConfig, task: Task
                 f"name layers of this model."
             ) from error
     return model
+
+
+def common_arguments(
+    loaded: models.LoadedModel, folder: Path, config: AdapterConfig | AlignmentConfig | WarmUp, steps: int, seed: int
+) -> dict[str, Any]:
+    """Return the arguments of a trainer that are alike in every training."""
+    saving = getattr(config, "gradient_checkpointing", False)
+    return {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "learning_rate": config.lr,
+        "gradient_checkpointing": saving,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if saving else None,
+        "seed": seed,
+        "use_cpu": loaded.device.type != "cuda",
+        "save_total_limit": 1,
+        "logging_steps": max(1, steps // 10),
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
 
 
 def _arguments(config: AdapterConfig, n_rows: int, folder: Path, loaded: models.LoadedModel) -> dict[str, Any]:
@@ -203,68 +207,40 @@ def _arguments(config: AdapterConfig, n_rows: int, folder: Path, loaded: models.
         )
     steps = max(math.ceil(n_rows / config.batch_size) * config.epochs, config.min_steps)
     on_gpu = loaded.device.type == "cuda"
-    return {
-        "output_dir": str(folder),
+    return common_arguments(loaded, folder, config, steps, config.seed) | {
         "per_device_train_batch_size": config.batch_size // parts,
         "gradient_accumulation_steps": config.accumulation,
-        "max_steps": steps,
-        "learning_rate": config.lr,
         "weight_decay": config.weight_decay,
-        "gradient_checkpointing": config.gradient_checkpointing,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.gradient_checkpointing else None,
-        "seed": config.seed,
-        "use_cpu": not on_gpu,
         "ddp_backend": None if on_gpu or world == 1 else "gloo",
         "bf16": on_gpu and loaded.model.dtype == torch.bfloat16,
         "train_sampling_strategy": "group_by_length",
         "save_strategy": "steps",
         "save_steps": min(_CHECKPOINT_EVERY, max(1, steps // 2)),
-        "save_total_limit": 1,
-        "logging_steps": max(1, steps // 10),
-        "report_to": "none",
-        "disable_tqdm": True,
     }
 
 
-def _classifier_trainer(
+def _trainer(
     model: torch.nn.Module,
     loaded: models.LoadedModel,
     rows: Sequence[prompts.Row],
     config: AdapterConfig,
+    task: Task,
     arguments: dict[str, Any],
 ) -> Any:
-    with needs_extra("lm", "monosemy.lm"):
-        from datasets import Dataset
-        from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
-
     n_tokens = min(config.max_tokens or loaded.context, loaded.context)
+    if task == "generation":
+        data = datasets.Dataset.from_list([_language_row(row) for row in rows])
+        settings = trl.SFTConfig(**arguments, max_length=n_tokens, packing=False)
+        return trl.SFTTrainer(model, settings, train_dataset=data, processing_class=loaded.tokenizer)
     tokens = loaded.tokenizer([str(row["text"]) for row in rows], truncation=True, max_length=n_tokens, verbose=False)
     columns = {name: tokens[name] for name in ("input_ids", "attention_mask")}
-    data = Dataset.from_dict(columns | {"labels": [int(row["label"]) for row in rows]})
-    return Trainer(
+    return transformers.Trainer(
         model,
-        TrainingArguments(**arguments),
-        train_dataset=data,
-        data_collator=DataCollatorWithPadding(loaded.tokenizer),
+        transformers.TrainingArguments(**arguments),
+        train_dataset=datasets.Dataset.from_dict(columns | {"labels": [int(row["label"]) for row in rows]}),
+        data_collator=transformers.DataCollatorWithPadding(loaded.tokenizer),
         processing_class=loaded.tokenizer,
     )
-
-
-def _language_trainer(
-    model: torch.nn.Module,
-    loaded: models.LoadedModel,
-    rows: Sequence[prompts.Row],
-    config: AdapterConfig,
-    arguments: dict[str, Any],
-) -> Any:
-    with needs_extra("lm", "monosemy.lm"):
-        from datasets import Dataset
-        from trl import SFTConfig, SFTTrainer
-
-    n_tokens = min(config.max_tokens or loaded.context, loaded.context)
-    data = Dataset.from_list([_language_row(row) for row in rows])
-    settings = SFTConfig(**arguments, max_length=n_tokens, packing=False)
-    return SFTTrainer(model, settings, train_dataset=data, processing_class=loaded.tokenizer)
 
 
 def _language_row(row: prompts.Row) -> prompts.Row:

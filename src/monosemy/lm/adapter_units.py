@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from monosemy.errors import InputError, needs_extra
 from monosemy.functional import lora, losses
+from monosemy.lm import tokenization
 from monosemy.lm.monolora import MonoVariant
 from monosemy.metrics import dimensions, streaming
 
@@ -65,15 +66,9 @@ def adapter_activations(
     if kind not in get_args(UnitKind):
         raise InputError(f"kind={kind!r} is unknown; choose 'hidden' or 'update'.")
     for batch in batches:
-        layers: dict[str, torch.Tensor] = {}
-
-        def record(
-            name: str, hidden: torch.Tensor, update: torch.Tensor, layers: dict[str, torch.Tensor] = layers
-        ) -> None:
-            layers[name] = hidden if kind == "hidden" else update
-
-        rows = run_with_units(model, batch, record, adapter)
-        yield AdapterActivations(layers, rows)
+        units: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        rows = run_with_units(model, batch, lambda name, *both, units=units: units.update({name: both}), adapter)
+        yield AdapterActivations({name: both[kind == "update"] for name, both in units.items()}, rows)
 
 
 def run_with_units(model: torch.nn.Module, batch: Batch, on_layer: OnLayer, adapter: str) -> TokenRows:
@@ -95,17 +90,12 @@ def run_with_units(model: torch.nn.Module, batch: Batch, on_layer: OnLayer, adap
             tokens = hidden[rows.samples.to(hidden.device), rows.positions.to(hidden.device)]
             on_layer(name, *_units(layers[name], adapter, tokens))
 
-    training = model.training
-    model.eval()
-    with ExitStack() as hooks, torch.no_grad():
+    with ExitStack() as hooks, tokenization.evaluating(model):
         for name, layer in layers.items():
             down = layer.lora_A[adapter]
             handle = down.register_forward_hook(lambda _, __, hidden, name=name: read(name, hidden))
             hooks.callback(handle.remove)
-        try:
-            model(**inputs)
-        finally:
-            model.train(training)
+        model(**inputs)
     if not ran:
         raise InputError(f"adapter={adapter!r} did not run; activate it, and do not merge or disable it.")
     return rows
@@ -193,19 +183,13 @@ def describe_adapter(
     classes = _check_labels(labels, sum(len(batch["input_ids"]) for batch in batches))
     layers: dict[str, _LayerUnits] = {}
     first_text = 0
-    for batch in batches:
+
+    def measure(batch: Batch) -> None:
         rows = token_rows(batch)
         texts = rows.samples.numpy() + first_text
         tokens = None if kind == "update" else np.searchsorted(vocabulary, rows.tokens.numpy())
 
-        def add(
-            name: str,
-            hidden: torch.Tensor,
-            update: torch.Tensor,
-            rows: TokenRows = rows,
-            texts: np.typing.NDArray[np.int64] = texts,
-            tokens: np.typing.NDArray[np.int64] | None = tokens,
-        ) -> None:
+        def add(name: str, hidden: torch.Tensor, update: torch.Tensor) -> None:
             if name not in layers:
                 n_classes = None if classes is None else int(classes.max()) + 1
                 layers[name] = _LayerUnits(n_classes, None if kind == "update" else len(vocabulary), n_top)
@@ -214,6 +198,9 @@ def describe_adapter(
             layers[name].update(values, None if classes is None else classes[texts], tokens, texts, rows.positions)
 
         run_with_units(model, batch, add, adapter)
+
+    for batch in batches:
+        measure(batch)
         first_text += len(batch["input_ids"])
     if not layers:
         raise InputError(f"adapter={adapter!r} is in no layer that sees every token; name another adapter.")
@@ -272,19 +259,16 @@ class _LayerUnits:
     def summary(self, name: str) -> dict[str, Any]:
         fired = self._firing.compute()
         zeros = {f"{kind}_zeros": self._zeros[kind] / self._entries[kind] for kind in self._zeros}
-        return {"layer": name, "n_units": self._n_units()} | zeros | {"l0": fired.l0_mean, "dead": fired.dead}
+        return {"layer": name, "n_units": len(self._support)} | zeros | {"l0": fired.l0_mean, "dead": fired.dead}
 
-    def _n_units(self) -> int:
+    @property
+    def _support(self) -> np.typing.NDArray[np.int64]:
         assert self._firing.moments is not None
-        return len(self._firing.moments.support)
+        return self._firing.moments.support
 
     def units(self, name: str, vocabulary: np.typing.NDArray[np.int64]) -> pd.DataFrame:
-        assert self._firing.moments is not None
-        table: dict[str, Any] = {
-            "layer": name,
-            "unit": np.arange(self._n_units()),
-            "support": self._firing.moments.support,
-        }
+        support = self._support
+        table: dict[str, Any] = {"layer": name, "unit": np.arange(len(support)), "support": support}
         if self._labels is not None and self._purity is not None and self._labels.moments is not None:
             consistency = self._labels.compute()
             table |= {"label_consistency": consistency.score, "label_chance": consistency.chance}
@@ -301,9 +285,7 @@ class _TopTexts:
 
     def __init__(self, n: int) -> None:
         self._n = n
-        self._best: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = (
-            None  # values, texts, positions: (k, M) each
-        )
+        self._best: tuple[torch.Tensor, ...] = ()  # values, texts, positions: (k, M) each
 
     def update(self, values: torch.Tensor, texts: torch.Tensor, positions: torch.Tensor) -> None:
         distinct, text_of_token = texts.unique_consecutive(return_inverse=True)
@@ -315,15 +297,14 @@ class _TopTexts:
         at = torch.where(values == largest[text_of_token], positions[:, None], beyond)
         first = torch.full(shape, int(beyond)).scatter_reduce_(0, index, at, "amin")
         new = (largest, distinct[:, None].expand(shape), first)
-        joined = new if self._best is None else tuple(torch.cat(pair) for pair in zip(self._best, new, strict=True))
+        joined = tuple(map(torch.cat, zip(self._best, new, strict=True))) if self._best else new
         order = joined[0].argsort(dim=0, descending=True, stable=True)[: self._n]
-        self._best = tuple(part.gather(0, order) for part in joined)  # type: ignore[assignment]
+        self._best = tuple(part.gather(0, order) for part in joined)
 
     def lists(self) -> dict[str, list[list[Any]]]:
-        assert self._best is not None
-        values, texts, positions = (part.T for part in self._best)
-        active = values > 0
+        values, *rest = self._best
+        active = values.T > 0
         return {
-            name: [row[mask].tolist() for row, mask in zip(part, active, strict=True)]
-            for name, part in (("top_texts", texts), ("top_positions", positions), ("top_values", values))
+            name: [row[mask].tolist() for row, mask in zip(part.T, active, strict=True)]
+            for name, part in zip(("top_texts", "top_positions", "top_values"), (*rest, values), strict=True)
         }

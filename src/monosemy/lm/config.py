@@ -31,7 +31,6 @@ Loss = Literal[
 """TRL's losses of preference pairs; `sigmoid` is DPO's."""
 JudgeKind = Literal["toxicity", "classifier", "shieldgemma", "llama-guard", "beavertails"]
 Policy = Literal["dangerous", "harassment", "hate", "sexual"]
-_POLICIES: tuple[Policy, ...] = get_args(Policy)
 _LABEL_SMOOTHING = {"exo_pair": 1e-3, "robust": 0.1}
 """TRL's usual values for the losses that are undefined without label smoothing."""
 
@@ -189,7 +188,7 @@ class JudgeConfig(Config):
     """Folder or name of the model; for `toxicity` the ParaDetox pairs to fit it on, or the file of a fitted judge."""
     label: str | None = None
     """Label of a `classifier` that means unsafe. Default: the first usual name, such as `toxic`."""
-    policies: tuple[Policy, ...] = _POLICIES
+    policies: tuple[Policy, ...] = get_args(Policy)
     """Policies that `shieldgemma` checks."""
     encoder: str = "all-MiniLM-L6-v2"
     """Text encoder of `toxicity`."""

@@ -11,7 +11,7 @@ from monosemy.core.console import OnCount
 from monosemy.errors import InputError
 from monosemy.functional.geometry import decorrelation
 from monosemy.lm import architectures, decpo, evaluation, generation, models, tokenization
-from monosemy.lm.config import Decoding, MeasureConfig
+from monosemy.lm.config import Decoding, MeasureConfig, Tokens
 from monosemy.lm.layers import prompt_metrics
 from monosemy.lm.prompts import Row, Text, content_text
 from monosemy.metrics.streaming import EffectiveRank, FeatureDecorrelation
@@ -27,15 +27,11 @@ class PairLikelihoods:
     """(N,)."""
 
 
-@dataclass(frozen=True)
-class Rewards:
+class Rewards(PairLikelihoods):
     """beta (ln pi - ln pi_ref) of both answers of N pairs.
 
     Source: Rafailov et al., "Direct Preference Optimization" (arXiv 2305.18290), equation 5 without its constant.
     """
-
-    chosen: np.typing.NDArray[np.float64]
-    rejected: np.typing.NDArray[np.float64]
 
     @property
     def margins(self) -> np.typing.NDArray[np.float64]:
@@ -78,17 +74,15 @@ def last_token_statistics(
     Source: Yan et al. (arXiv 2406.17969), feature decorrelation of the last token of a batch of prompts.
     """
     tokens = [ids[-loaded.context :] for ids in tokenization.tokenize_prompts(loaded.tokenizer, prompts)]
-    decorrelations = {name: FeatureDecorrelation() for name in modules}
-    ranks = {name: EffectiveRank() for name in modules}
+    metrics = [(FeatureDecorrelation(), EffectiveRank()) for _ in modules]
     for start in range(0, len(tokens), batch_size):
-        outputs, inputs = _outputs(loaded, tokens[start : start + batch_size], modules)
-        for name in modules:
-            rows = architectures.token_rows(outputs[name], inputs, "last", name).float().cpu().numpy()
-            decorrelations[name].update(rows)
-            ranks[name].update(rows)
+        batch = _activations(loaded, tokens[start : start + batch_size], modules, "last")
+        for pair, rows in zip(metrics, batch, strict=True):
+            for metric in pair:
+                metric.update(rows.float().cpu().numpy())
     return {
-        "feature_decorrelation": float(np.mean([metric.compute() for metric in decorrelations.values()])),
-        "effective_rank": float(np.mean([metric.compute() for metric in ranks.values()])),
+        "feature_decorrelation": float(np.mean([metric.compute() for metric, _ in metrics])),
+        "effective_rank": float(np.mean([metric.compute() for _, metric in metrics])),
     }
 
 
@@ -100,34 +94,25 @@ def mean_regulariser(
     It grows with the width and decreases with the tokens of a batch: compare models on the same pairs and batches.
     """
     prompts = [row["prompt"] for row in rows]
-    sides = [
-        tokenization.tokenize_answers(
-            loaded.tokenizer, prompts, [with_end_token(row[name], loaded.tokenizer) for row in rows]
-        )
-        for name in ("chosen", "rejected")
-    ]
+    answers = [with_end_token(row[name], loaded.tokenizer) for name in ("chosen", "rejected") for row in rows]
+    pairs = tokenization.tokenize_answers(loaded.tokenizer, prompts * 2, answers)
+    sides = pairs[: len(rows)], pairs[len(rows) :]
     terms = []
     for start in range(0, max(1, len(rows) // batch_size) * batch_size, batch_size):
         batch = [answer.ids[-loaded.context :] for side in sides for answer in side[start : start + batch_size]]
-        outputs, inputs = _outputs(loaded, batch, modules)
-        terms += [
-            float(decorrelation(architectures.token_rows(outputs[name], inputs, "all", name))) for name in modules
-        ]
+        terms += [float(decorrelation(z)) for z in _activations(loaded, batch, modules, "all")]
     return float(np.mean(terms))
 
 
 @torch.no_grad()
-def _outputs(
-    loaded: models.LoadedModel, tokens: Sequence[Sequence[int]], modules: Mapping[str, torch.nn.Module]
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Return the outputs of the modules for one batch, whose rows stay in their order, and its attention mask."""
-    batch = loaded.tokenizer.pad(
-        {"input_ids": [list(ids) for ids in tokens]}, padding_side="right", return_attention_mask=True,
-        return_tensors="pt",
-    ).to(loaded.device)  # fmt: skip
+def _activations(
+    loaded: models.LoadedModel, batch: Sequence[Sequence[int]], modules: Mapping[str, torch.nn.Module], tokens: Tokens
+) -> list[torch.Tensor]:
+    """Return the activations of each module at the tokens of one batch, whose rows stay in their order."""
+    inputs = tokenization.padded(loaded, batch)
     with architectures.first_outputs(modules) as outputs:
-        loaded.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], logits_to_keep=1)
-    return outputs, batch
+        loaded.model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], logits_to_keep=1)
+    return [architectures.token_rows(outputs[name], inputs, tokens, name) for name in modules]
 
 
 @dataclass(frozen=True)
@@ -169,7 +154,7 @@ def measure_alignment(
     rewards = implicit_rewards(pair_likelihoods(loaded, rows, batch_size=settings.batch_size), before, beta)
     prompts = {content_text(row["prompt"]): row["prompt"] for row in rows}
     asked = list(prompts)[: settings.answers]
-    decoding = Decoding(max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, top_p=settings.top_p)
+    decoding = Decoding(**settings.model_dump(include={"max_new_tokens", "temperature", "top_p"}))
     answered = [prompts[text] for text in asked]
     answers = generation.generate(loaded, answered, decoding, seed=seed, batch_size=settings.batch_size)
     divergence = evaluation.kl_to_reference(loaded, reference, answered, answers, batch_size=settings.batch_size)
@@ -184,10 +169,9 @@ def measure_alignment(
         "regulariser": mean_regulariser(loaded, rows, modules, batch_size=settings.batch_size),
         **last_token_statistics(loaded, list(prompts.values()), modules, batch_size=settings.batch_size),
     }
-    layer_metrics = []
-    if architectures.model_type(loaded.model) in architectures.ARCHITECTURES:
-        texts = [tokenization.prompt_text(loaded.tokenizer, prompt) for prompt in prompts.values()]
-        layer_metrics = prompt_metrics(loaded, texts, max_tokens=loaded.context)
+    texts = [tokenization.prompt_text(loaded.tokenizer, prompt) for prompt in prompts.values()]
+    known = architectures.model_type(loaded.model) in architectures.ARCHITECTURES
+    layer_metrics = prompt_metrics(loaded, texts, max_tokens=loaded.context) if known else []
     return Alignment(values, layer_metrics, asked, answers)
 
 

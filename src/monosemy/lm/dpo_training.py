@@ -13,10 +13,17 @@ from monosemy.data.dataset import subsample
 from monosemy.errors import InputError, needs_extra, reason
 from monosemy.lm import adapter_training, models, prompts
 from monosemy.lm.config import AdapterConfig, AlignmentConfig, Objective, WarmUp
+from monosemy.lm.decpo import DecPOConfig, DecPOTrainer
 from monosemy.seeding import derive_seed
+
+with needs_extra("lm", "monosemy.lm"):
+    import trl
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM
 
 _CHECKPOINT_EVERY = 200
 """Steps between checkpoints."""
+_COLUMNS = ("prompt", "chosen", "rejected")
 _WARM_UP = 0.1
 """Fraction of the steps during which the learning rate rises."""
 
@@ -80,15 +87,9 @@ def _trainer(
     seed: int,
     folder: Path,
 ) -> Any:
-    with needs_extra("lm", "monosemy.lm"):
-        from datasets import Dataset
-        from trl import DPOConfig, DPOTrainer
-
-    from monosemy.lm.decpo import DecPOConfig, DecPOTrainer
-
     settings = _settings(config, objective, seed, folder, loaded, n_steps(len(rows), config))
     if objective.regularizer is None:
-        make, arguments = DPOTrainer, DPOConfig(**settings)
+        make, arguments = trl.DPOTrainer, trl.DPOConfig(**settings)
     else:
         make, arguments = DecPOTrainer, DecPOConfig(
             **settings,
@@ -102,13 +103,9 @@ def _trainer(
             loaded.model,
             None if reference is None else reference.model,
             arguments,
-            train_dataset=Dataset.from_list(
-                [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in rows]
-            ),
+            train_dataset=Dataset.from_list([{name: row[name] for name in _COLUMNS} for row in rows]),
             processing_class=loaded.tokenizer,
-            peft_config=None
-            if config.method == "full"
-            else adapter_training.peft_config(_adapter_config(config), "generation"),
+            peft_config=_peft_config(config),
         )
     except InputError:
         raise
@@ -122,37 +119,27 @@ def _trainer(
 def _settings(
     config: AlignmentConfig, objective: Objective, seed: int, folder: Path, loaded: models.LoadedModel, steps: int
 ) -> dict[str, Any]:
-    on_gpu = loaded.device.type == "cuda"
-    return {
-        "output_dir": str(folder),
+    return adapter_training.common_arguments(loaded, folder, config, steps, seed) | {
         "loss_type": [objective.loss],
         "label_smoothing": objective.label_smoothing,
         "beta": config.beta,
         "per_device_train_batch_size": config.batch_size // config.accumulation,
         "gradient_accumulation_steps": config.accumulation,
-        "max_steps": steps,
         "max_length": None,
-        "learning_rate": config.lr,
         "warmup_steps": math.ceil(_WARM_UP * steps),
-        "gradient_checkpointing": config.gradient_checkpointing,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.gradient_checkpointing else None,
-        "seed": seed,
-        "use_cpu": not on_gpu,
         "bf16": config.precision == "bfloat16",
         "save_strategy": "steps" if steps > _CHECKPOINT_EVERY else "no",
         "save_steps": _CHECKPOINT_EVERY,
-        "save_total_limit": 1,
-        "logging_steps": max(1, steps // 10),
-        "report_to": [],
-        "disable_tqdm": True,
-        "dataloader_pin_memory": on_gpu,
+        "dataloader_pin_memory": loaded.device.type == "cuda",
     }
 
 
-def _adapter_config(config: AlignmentConfig) -> AdapterConfig:
-    """Return the settings of the adapter, which has no dropout."""
+def _peft_config(config: AlignmentConfig) -> Any:
+    """Return the configuration of the adapter, which has no dropout; None without one."""
+    if config.method == "full":
+        return None
     shared = config.model_dump(include={"method", "placement", "rank", "alpha", "target_modules"})
-    return AdapterConfig(dropout=0.0, **shared)
+    return adapter_training.peft_config(AdapterConfig(dropout=0.0, **shared), "generation")
 
 
 def warm_up(
@@ -167,22 +154,16 @@ def warm_up(
 
     All tokens count in the loss: a model with random weights has to learn the prompts as well.
     """
-    with needs_extra("lm", "monosemy.lm"):
-        from datasets import Dataset
-        from trl import SFTConfig, SFTTrainer
-
     rows = subsample(list(rows), config.pairs, derive_seed("warm-up", seed))
     data = Dataset.from_list([{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows])
     steps = math.ceil(len(rows) / config.batch_size) * config.epochs
     with adapter_training.quiet_libraries(), adapter_training.checkpoint_folder(None) as folder:
-        settings = SFTConfig(
-            output_dir=str(folder), per_device_train_batch_size=config.batch_size, max_steps=steps,
-            learning_rate=config.lr, warmup_steps=math.ceil(_WARM_UP * steps), completion_only_loss=False,
-            packing=False, max_length=loaded.context, seed=seed, use_cpu=loaded.device.type != "cuda", bf16=False,
-            gradient_checkpointing=False, save_strategy="no", logging_steps=max(1, steps // 10), report_to=[],
-            disable_tqdm=True,
+        settings = trl.SFTConfig(
+            **adapter_training.common_arguments(loaded, folder, config, steps, seed), bf16=False,
+            per_device_train_batch_size=config.batch_size, warmup_steps=math.ceil(_WARM_UP * steps),
+            completion_only_loss=False, packing=False, max_length=loaded.context, save_strategy="no",
         )  # fmt: skip
-        trainer = SFTTrainer(loaded.model, settings, train_dataset=data, processing_class=loaded.tokenizer)
+        trainer = trl.SFTTrainer(loaded.model, settings, train_dataset=data, processing_class=loaded.tokenizer)
         adapter_training.train_to_end(trainer, folder, on_step)
         model = trainer.accelerator.unwrap_model(trainer.model)
     if not all(torch.isfinite(weight).all() for weight in model.parameters()):
@@ -196,9 +177,6 @@ def resized(loaded: models.LoadedModel, width: int, seed: int = 0) -> models.Loa
     Raises:
         InputError: as in :func:`resized_config`.
     """
-    with needs_extra("lm", "monosemy.lm"):
-        from transformers import AutoModelForCausalLM
-
     config = resized_config(loaded, width)
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed("width", width, seed))

@@ -27,16 +27,13 @@ def generate(
     The same seed and batch size give the same answers. Prompts that leave no room for the answer lose their beginning.
     """
     tokens = tokenization.tokenize_prompts(loaded.tokenizer, prompts)
-    return generate_from_tokens(
-        loaded, tokens, decoding or Decoding(), seed=seed, batch_size=batch_size, on_texts=on_texts
-    )
+    return generate_from_tokens(loaded, tokens, decoding or Decoding(), seed, batch_size, on_texts)
 
 
 def generate_from_tokens(
     loaded: models.LoadedModel,
     tokens: Sequence[Sequence[int]],
     decoding: Decoding,
-    *,
     seed: int = 0,
     batch_size: int = 16,
     on_texts: OnCount | None = None,

@@ -1,6 +1,7 @@
 """Instruction data: questions with answers, dialogues and plain texts; and held-out texts for perplexity."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import get_args
 
 from monosemy.data import load, sources, tables
@@ -43,15 +44,11 @@ def load_instructions(config: InstructionConfig, seed: int = 0) -> texts.TextDat
     as_messages = chosen == "messages" and config.template == "chat"
     return texts.text_data(
         table,
-        config.source,
+        config,
+        seed,
         convert,
-        _key,
         format=chosen,
         kind="text" if chosen == "text" else "messages" if as_messages else "prompt-completion",
-        test_fraction=config.test_fraction,
-        validation_fraction=config.validation_fraction,
-        max_rows=config.max_rows,
-        seed=seed,
     )
 
 
@@ -75,22 +72,13 @@ def _needed(name: InstructionFormat, config: InstructionConfig) -> tuple[str, ..
     return (config.text_column,) if name == "text" else _COLUMNS[name]
 
 
-def _dolly(cells: prompts.Row, config: InstructionConfig, where: str) -> prompts.Row:
-    question, context, answer = (
-        prompts.cell_text(cells, column, where) for column in ("instruction", "context", "response")
-    )
-    return prompts.instruction_row(question, context, answer, config.template)
-
-
-def _alpaca(cells: prompts.Row, config: InstructionConfig, where: str) -> prompts.Row:
-    question, context, answer = (
-        prompts.cell_text(cells, column, where) for column in ("instruction", "input", "output")
-    )
+def _question(columns: tuple[str, str, str], cells: prompts.Row, config: InstructionConfig, where: str) -> prompts.Row:
+    question, context, answer = (prompts.cell_text(cells, column, where) for column in columns)
     return prompts.instruction_row(question, context, answer, config.template)
 
 
 def _messages(cells: prompts.Row, config: InstructionConfig, where: str) -> prompts.Row:
-    messages = prompts.checked_text(cells["messages"], f"{where}, messages,")
+    messages = prompts.cell(cells, "messages", where)
     if isinstance(messages, str):
         raise InputError(f"{where} holds text in the column messages; give a list of messages.")
     while messages and messages[-1]["role"] != "assistant":  # a question without an answer teaches nothing
@@ -103,21 +91,17 @@ def _messages(cells: prompts.Row, config: InstructionConfig, where: str) -> prom
 
 
 def _pair(cells: prompts.Row, config: InstructionConfig, where: str) -> prompts.Row:
-    prompt, completion = (
-        prompts.checked_text(cells[column], f"{where}, {column},") for column in _needed("prompt-completion", config)
-    )
-    return prompts.pair_row(prompt, completion, config.template)
+    prompt, completion = (prompts.cell(cells, column, where) for column in _needed("prompt-completion", config))
+    return prompts.pair_row(config.template, prompt, completion=completion)
 
 
 def _plain(cells: prompts.Row, config: InstructionConfig, where: str) -> prompts.Row:
-    return {
-        "text": prompts.content_text(prompts.checked_text(cells[config.text_column], f"{where}, {config.text_column},"))
-    }
+    return {"text": prompts.content_text(prompts.cell(cells, config.text_column, where))}
 
 
 _READERS: dict[InstructionFormat, Callable[[prompts.Row, InstructionConfig, str], prompts.Row]] = {
-    "dolly": _dolly,
-    "alpaca": _alpaca,
+    "dolly": partial(_question, ("instruction", "context", "response")),
+    "alpaca": partial(_question, ("instruction", "input", "output")),
     "messages": _messages,
     "prompt-completion": _pair,
     "text": _plain,
@@ -130,13 +114,6 @@ def _fault(row: prompts.Row) -> str | None:
         return "no prompt"
     answer = row.get("completion", row.get("text", row.get("messages")))
     return "empty" if not answer or texts.is_blank(answer) else None
-
-
-def _key(row: prompts.Row) -> str:
-    """Return the prompt of a row: all of a text or of the turns before the last."""
-    if "messages" in row:
-        return texts.prompt_key(row["messages"][:-1])
-    return texts.prompt_key(row["prompt"] if "prompt" in row else row["text"])
 
 
 def held_out_texts(source: str) -> list[str]:

@@ -15,7 +15,7 @@ from monosemy.core.console import Progress
 from monosemy.errors import InputError, reason
 from monosemy.functional.activity import hoyer_sparsity
 from monosemy.functional.geometry import effective_rank, layer_superposition, neuron_superposition, superposition_change
-from monosemy.lm import adapter_training, architectures, tokenization
+from monosemy.lm import architectures, tokenization
 from monosemy.lm.models import LoadedModel, load_causal_model
 from monosemy.metrics.streaming import EffectiveRank, FeatureDecorrelation, Firing, MonoScore
 
@@ -157,7 +157,9 @@ def open_model(source: str, device: str | None = None) -> LoadedModel:
         raise InputError(
             f"{settings} does not name its base model ({reason(error)}); save the adapter again."
         ) from error
-    adapted = adapter_training.load_adapter(load_causal_model(str(base), device=device), Path(source))
+    from monosemy.lm.adapter_training import load_adapter
+
+    adapted = load_adapter(load_causal_model(str(base), device=device), Path(source))
     try:
         return LoadedModel(source, adapted.model.merge_and_unload(), adapted.tokenizer)
     except ValueError:  # adapters that are not linear in their input, such as most of MonoLoRA's
@@ -333,15 +335,10 @@ def _activations(
         store[number] = rows.float().cpu()
 
     with ExitStack() as hooks:
-        for number, mlp in enumerate(modules):
-
-            def after(_module: torch.nn.Module, _args: object, output: torch.Tensor, number: int = number) -> None:
-                record(up, number, output)
-
-            def before(_module: torch.nn.Module, args: tuple[torch.Tensor, ...], number: int = number) -> None:
-                record(neurons, number, args[0])
-
-            hooks.callback(mlp.up.register_forward_hook(after).remove)
-            hooks.callback(mlp.down.register_forward_pre_hook(before).remove)
+        for number, (layer_up, layer_down, _) in enumerate(modules):
+            after = layer_up.register_forward_hook(lambda _, __, output, n=number: record(up, n, output))
+            before = layer_down.register_forward_pre_hook(lambda _, args, n=number: record(neurons, n, args[0]))
+            hooks.callback(after.remove)
+            hooks.callback(before.remove)
         body(input_ids=ids, attention_mask=mask, use_cache=False)
     return [(up[number].numpy(), neurons[number].numpy()) for number in range(len(modules))]

@@ -60,11 +60,6 @@ class MonoLoraConfig(LoraConfig):
     )
 
     def __post_init__(self) -> None:
-        self._check()
-        super().__post_init__()
-        self.peft_type = MonoLoraType.MONOLORA
-
-    def _check(self) -> None:
         _one_of("placement", self.placement, lora.PLACEMENTS)
         _one_of("non_negative", self.non_negative, get_args(losses.NonNegative))
         _one_of("init_lora_weights", self.init_lora_weights, INITIALISATIONS)
@@ -75,6 +70,8 @@ class MonoLoraConfig(LoraConfig):
                     f"{name}={getattr(self, name)!r} changes the update itself and cannot be combined with MonoLoRA; "
                     f"omit it, or use peft.LoraConfig."
                 )
+        super().__post_init__()
+        self.peft_type = MonoLoraType.MONOLORA
 
 
 def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
@@ -233,16 +230,10 @@ class MonoLoraModel(LoraModel):
         self._check_mergeable(adapter_names)
         super().merge_adapter(adapter_names=adapter_names, safe_merge=safe_merge)
 
-    def _unload_and_optionally_merge(
-        self,
-        merge: bool = True,
-        progressbar: bool = False,
-        safe_merge: bool = False,
-        adapter_names: list[str] | None = None,
-    ) -> torch.nn.Module:
+    def _unload_and_optionally_merge(self, merge: bool = True, **options: Any) -> torch.nn.Module:
         if merge:
-            self._check_mergeable(adapter_names)
-        unloaded: torch.nn.Module = super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
+            self._check_mergeable(options.get("adapter_names"))
+        unloaded: torch.nn.Module = super()._unload_and_optionally_merge(merge, **options)
         return unloaded
 
     def _check_mergeable(self, adapter_names: list[str] | None) -> None:
@@ -297,11 +288,10 @@ class MonoLoraModel(LoraModel):
         return remapped
 
 
-def register() -> None:
-    """Register MonoLoRA with PEFT, and so with every ``from_pretrained``."""
-    PEFT_TYPE_TO_CONFIG_MAPPING[MonoLoraType.MONOLORA] = MonoLoraConfig
-    PEFT_TYPE_TO_TUNER_MAPPING[MonoLoraType.MONOLORA] = MonoLoraModel
-    PEFT_TYPE_TO_PREFIX_MAPPING[MonoLoraType.MONOLORA] = MonoLoraModel.prefix
+# Registered with PEFT, MonoLoRA is known to every ``from_pretrained``.
+PEFT_TYPE_TO_CONFIG_MAPPING[MonoLoraType.MONOLORA] = MonoLoraConfig
+PEFT_TYPE_TO_TUNER_MAPPING[MonoLoraType.MONOLORA] = MonoLoraModel
+PEFT_TYPE_TO_PREFIX_MAPPING[MonoLoraType.MONOLORA] = MonoLoraModel.prefix
 
 
 def _is_factor(name: str) -> bool:
@@ -327,6 +317,3 @@ def _no_target(model: torch.nn.Module, targets: Any) -> str:
 
 def _abridged(names: list[str]) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-
-
-register()

@@ -1,29 +1,14 @@
 """Preference data: a prompt with an answer to prefer and one to avoid, from TRL's formats and well-known sources."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 
 from monosemy.data.tables import Table
 from monosemy.errors import InputError
+from monosemy.lm import prompts, texts
 from monosemy.lm.config import PreferenceConfig, PreferenceFormat
-from monosemy.lm.prompts import (
-    ASSISTANT,
-    HUMAN,
-    Message,
-    PromptTemplate,
-    Row,
-    Text,
-    as_messages,
-    cell_text,
-    checked_text,
-    content_text,
-    dialogue_messages,
-    dialogue_prompt,
-)
-from monosemy.lm.texts import TextData, check_columns, is_blank, prompt_key, source_table, text_data
 
 DETOX_PROMPT = "Rewrite without rude words: {text}\nRewritten:"
 """The prompt of a ParaDetox pair."""
@@ -32,18 +17,17 @@ SYCOPHANCY_PROMPT = "{text}\n\nAnswer:"
 _SYCOPHANCY_SPLITS = {"generate": "train", "dpo_pool": "train", "dpo_eval": "validation"}
 
 
-@dataclass(frozen=True)
-class _Pair:
-    prompt: Text
-    chosen: Text
-    rejected: Text
+class _Pair(NamedTuple):
+    prompt: prompts.Text
+    chosen: prompts.Text
+    rejected: prompts.Text
 
 
-Converter = Callable[[Row, PreferenceConfig, str], Iterator["_Pair | str"]]
+Converter = Callable[[prompts.Row, PreferenceConfig, str], Iterator["_Pair | str"]]
 """A function that yields the pairs of a row; a string is the reason for leaving one out."""
 
 
-def load_preferences(config: PreferenceConfig, seed: int = 0) -> TextData:
+def load_preferences(config: PreferenceConfig, seed: int = 0) -> texts.TextData:
     """Read preference data as rows for TRL's DPOTrainer: `prompt`, `chosen`, `rejected`.
 
     Pairs with an empty answer or prompt, with two equal answers, and duplicates are left out and counted.
@@ -51,25 +35,22 @@ def load_preferences(config: PreferenceConfig, seed: int = 0) -> TextData:
     Raises:
         InputError: the source cannot be read, has none of the formats, or holds something other than texts.
     """
-    table = source_table(config.source)
+    table = texts.source_table(config.source)
     chosen = config.format or _recognised(table)
-    check_columns(table, _COLUMNS[chosen], chosen, get_args(PreferenceFormat))
+    columns, reader = _FORMATS[chosen]
+    texts.check_columns(table, columns, chosen, get_args(PreferenceFormat))
 
-    def convert(cells: Row, where: str) -> Iterator[Row | str]:
-        for pair in _CONVERTERS[chosen](cells, config, where):
-            yield pair if isinstance(pair, str) else _fault(pair) or _row(pair, config.template)
+    def convert(cells: prompts.Row, where: str) -> Iterator[prompts.Row | str]:
+        for pair in reader(cells, config, where):
+            yield pair if isinstance(pair, str) else _fault(pair) or prompts.pair_row(config.template, **pair._asdict())
 
-    return text_data(
+    return texts.text_data(
         table,
-        config.source,
+        config,
+        seed,
         convert,
-        lambda row: prompt_key(row["prompt"]),
         format=chosen,
         kind="preference",
-        test_fraction=config.test_fraction,
-        validation_fraction=config.validation_fraction,
-        max_rows=config.max_rows,
-        seed=seed,
         roles=_SYCOPHANCY_SPLITS if chosen == "sycophancy" else None,
         notices=_decisions(chosen, config),
     )
@@ -77,14 +58,14 @@ def load_preferences(config: PreferenceConfig, seed: int = 0) -> TextData:
 
 def _recognised(table: Table) -> PreferenceFormat:
     columns = set(table.columns)
-    for name in ("pku-saferlhf", "paradetox", "sycophancy"):
-        if set(_COLUMNS[name]) <= columns:
+    for name, (needed, _) in _FORMATS.items():
+        if name not in ("hh-rlhf", "trl") and set(needed) <= columns:
             return name
     if {"chosen", "rejected"} <= columns:
         first = table.frame["chosen"].iloc[0]
-        marked = isinstance(first, str) and first.startswith(HUMAN) and ASSISTANT in first
+        marked = isinstance(first, str) and first.startswith(prompts.HUMAN) and prompts.ASSISTANT in first
         return "hh-rlhf" if marked and "prompt" not in columns else "trl"
-    known = "; ".join(f"{name}: {', '.join(needed)}" for name, needed in _COLUMNS.items())
+    known = "; ".join(f"{name}: {', '.join(needed)}" for name, (needed, _) in _FORMATS.items())
     raise InputError(
         f"{table.where} has the columns {', '.join(table.columns)}, which belong to no known preference format "
         f"({known}); rename them to prompt, chosen, rejected."
@@ -103,62 +84,48 @@ def _decisions(chosen: PreferenceFormat, config: PreferenceConfig) -> tuple[str,
 
 
 def _fault(pair: _Pair) -> str | None:
-    if is_blank(pair.chosen) or is_blank(pair.rejected):
+    if texts.is_blank(pair.chosen) or texts.is_blank(pair.rejected):
         return "empty"
-    if is_blank(pair.prompt):
+    if texts.is_blank(pair.prompt):
         return "no prompt"
-    same = content_text(pair.chosen).split() == content_text(pair.rejected).split()
+    same = prompts.content_text(pair.chosen).split() == prompts.content_text(pair.rejected).split()
     return "equal" if same else None
 
 
-def _row(pair: _Pair, template: PromptTemplate) -> Row:
-    """Return a pair as messages for a chat, as text otherwise."""
-    if template == "chat":
-        prompt: Text = as_messages(pair.prompt, "user")
-        return {"prompt": prompt} | {
-            name: as_messages(text, "assistant")
-            for name, text in (("chosen", pair.chosen), ("rejected", pair.rejected))
-        }
-    if isinstance(pair.prompt, str) and isinstance(pair.chosen, str) and isinstance(pair.rejected, str):
-        return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
-    return {"prompt": dialogue_prompt(as_messages(pair.prompt, "user"))} | {
-        name: f" {content_text(text).strip()}" for name, text in (("chosen", pair.chosen), ("rejected", pair.rejected))
-    }
-
-
-def _hh_rlhf(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
+def _hh_rlhf(cells: prompts.Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
     """Read two dialogues that share all turns but the last: the prompt ends where their last shared turn does."""
-    chosen, rejected = (content_text(checked_text(cells[name], f"{where}, {name},")) for name in ("chosen", "rejected"))
-    end = chosen[: _shared(chosen, rejected)].rfind(ASSISTANT)
+    chosen, rejected = (prompts.content_text(prompts.cell(cells, name, where)) for name in ("chosen", "rejected"))
+    end = chosen[: _shared(chosen, rejected)].rfind(prompts.ASSISTANT)
     if chosen == rejected:
         yield "equal"
-    elif end < 0 or HUMAN in chosen[end:] or HUMAN in rejected[end:]:
+    elif end < 0 or prompts.HUMAN in chosen[end:] or prompts.HUMAN in rejected[end:]:
         yield "no shared prompt"
     else:
-        end += len(ASSISTANT)
+        end += len(prompts.ASSISTANT)
         # Texts stay as they are with the template `plain`; a chat's prompt is the dialogue's turns.
-        prompt = dialogue_messages(chosen[:end]) if config.template == "chat" else chosen[:end]
+        prompt = prompts.dialogue_messages(chosen[:end]) if config.template == "chat" else chosen[:end]
         yield _Pair(prompt, chosen[end:], rejected[end:])
 
 
-def _paradetox(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
-    toxic, cell = cell_text(cells, "toxic", where), cells["neutral"]
+def _paradetox(cells: prompts.Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
+    toxic, cell = prompts.cell_text(cells, "toxic", where), cells["neutral"]
     rewrites = list(cell) if isinstance(cell, list | tuple | np.ndarray) else [cell]
     for rewrite in rewrites[:1] if config.rewrites == "first" else rewrites:
-        neutral = cell_text({"neutral": rewrite}, "neutral", where)
+        neutral = prompts.cell_text({"neutral": rewrite}, "neutral", where)
         yield _Pair(DETOX_PROMPT.format(text=toxic), f" {neutral}", f" {toxic}")
 
 
-def _sycophancy(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
+def _sycophancy(cells: prompts.Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
     matching, other = (
-        f" {cell_text(cells, name, where)}" for name in ("answer_matching_behavior", "answer_not_matching_behavior")
+        f" {prompts.cell_text(cells, name, where)}"
+        for name in ("answer_matching_behavior", "answer_not_matching_behavior")
     )
-    question = cell_text(cells, "question", where).removesuffix("\n\nAnswer:")
+    question = prompts.cell_text(cells, "question", where).removesuffix("\n\nAnswer:")
     chosen, rejected = (matching, other) if config.sycophantic else (other, matching)
     yield _Pair(SYCOPHANCY_PROMPT.format(text=question) if question else "", chosen, rejected)
 
 
-def _pku_saferlhf(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
+def _pku_saferlhf(cells: prompts.Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
     column = "safer_response_id" if config.safer else "better_response_id"
     better = cells.get(column)
     if better is None or str(better) not in ("0", "1", "0.0", "1.0"):
@@ -166,35 +133,32 @@ def _pku_saferlhf(cells: Row, config: PreferenceConfig, where: str) -> Iterator[
         return
     first = int(float(better))
     prompt, *answers = (
-        content_text(checked_text(cells[name], f"{where}, {name},")) for name in ("prompt", "response_0", "response_1")
+        prompts.content_text(prompts.cell(cells, name, where)) for name in ("prompt", "response_0", "response_1")
     )
     if config.template == "chat":
         yield _Pair(prompt, answers[first], answers[1 - first])
     else:
-        dialogue = dialogue_prompt([{"role": "user", "content": prompt.strip()}]) if prompt.strip() else ""
+        dialogue = prompts.dialogue_prompt([{"role": "user", "content": prompt.strip()}]) if prompt.strip() else ""
         yield _Pair(dialogue, f" {answers[first].strip()}", f" {answers[1 - first].strip()}")
 
 
-def _trl(cells: Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
+def _trl(cells: prompts.Row, config: PreferenceConfig, where: str) -> Iterator[_Pair | str]:
     """Read explicit prompts unchanged; an implicit prompt is what both answers begin with."""
-    chosen, rejected = (checked_text(cells[name], f"{where}, {name},") for name in ("chosen", "rejected"))
+    chosen, rejected = (prompts.cell(cells, name, where) for name in ("chosen", "rejected"))
     if isinstance(chosen, str) != isinstance(rejected, str):
         raise InputError(f"{where} mixes text and messages in chosen and rejected; give both in one form.")
     if "prompt" in cells:
-        yield _Pair(checked_text(cells["prompt"], f"{where}, prompt,"), chosen, rejected)
+        yield _Pair(prompts.cell(cells, "prompt", where), chosen, rejected)
     elif isinstance(chosen, str) and isinstance(rejected, str):
         end = _shared(chosen, rejected)
         end -= chosen[:end].endswith(" ")  # the space belongs to the answer, as in TRL
         yield _Pair(chosen[:end], chosen[end:], rejected[end:]) if end or chosen == rejected else "no shared prompt"
     else:
-        yield _common_messages(as_messages(chosen, ""), as_messages(rejected, ""))
-
-
-def _common_messages(chosen: Sequence[Message], rejected: Sequence[Message]) -> "_Pair | str":
-    end = _shared(chosen, rejected)
-    if end == len(chosen) == len(rejected):
-        return "equal"
-    return _Pair(list(chosen[:end]), list(chosen[end:]), list(rejected[end:])) if end else "no shared prompt"
+        end = _shared(chosen, rejected)
+        if end == len(chosen) == len(rejected):
+            yield "equal"
+        else:
+            yield _Pair(chosen[:end], chosen[end:], rejected[end:]) if end else "no shared prompt"
 
 
 def _shared(first: Sequence[object], second: Sequence[object]) -> int:
@@ -205,17 +169,11 @@ def _shared(first: Sequence[object], second: Sequence[object]) -> int:
     )
 
 
-_COLUMNS: dict[PreferenceFormat, tuple[str, ...]] = {
-    "pku-saferlhf": ("prompt", "response_0", "response_1"),
-    "paradetox": ("toxic", "neutral"),
-    "sycophancy": ("question", "answer_matching_behavior", "answer_not_matching_behavior"),
-    "hh-rlhf": ("chosen", "rejected"),
-    "trl": ("chosen", "rejected"),
+_FORMATS: dict[PreferenceFormat, tuple[tuple[str, ...], Converter]] = {
+    "pku-saferlhf": (("prompt", "response_0", "response_1"), _pku_saferlhf),
+    "paradetox": (("toxic", "neutral"), _paradetox),
+    "sycophancy": (("question", "answer_matching_behavior", "answer_not_matching_behavior"), _sycophancy),
+    "hh-rlhf": (("chosen", "rejected"), _hh_rlhf),
+    "trl": (("chosen", "rejected"), _trl),
 }
-_CONVERTERS: dict[PreferenceFormat, Converter] = {
-    "pku-saferlhf": _pku_saferlhf,
-    "paradetox": _paradetox,
-    "sycophancy": _sycophancy,
-    "hh-rlhf": _hh_rlhf,
-    "trl": _trl,
-}
+"""The columns that a format needs and its reader, in the order in which formats are tried."""

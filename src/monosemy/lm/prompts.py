@@ -40,14 +40,16 @@ def instruction_row(instruction: str, context: str, response: str, template: Pro
     return {"prompt": prompt, "completion": response}
 
 
-def pair_row(prompt: Text, completion: Text, template: PromptTemplate) -> Row:
-    """Return `prompt` and `completion`: strings become messages for a chat, messages become text otherwise."""
+def pair_row(template: PromptTemplate, prompt: Text, **answers: Text) -> Row:
+    """Return `prompt` and its answers by name: strings become messages for a chat, messages become text otherwise."""
     if template == "chat":
-        return {"prompt": as_messages(prompt, "user"), "completion": as_messages(completion, "assistant")}
-    if isinstance(prompt, str) and isinstance(completion, str):
-        return {"prompt": prompt, "completion": completion}
-    messages = as_messages(prompt, "user")
-    return {"prompt": dialogue_prompt(messages), "completion": " " + content_text(completion).strip()}
+        return {"prompt": as_messages(prompt, "user")} | {
+            name: as_messages(answer, "assistant") for name, answer in answers.items()
+        }
+    if isinstance(prompt, str) and all(isinstance(answer, str) for answer in answers.values()):
+        return {"prompt": prompt} | answers
+    texts = {name: f" {content_text(answer).strip()}" for name, answer in answers.items()}
+    return {"prompt": dialogue_prompt(as_messages(prompt, "user"))} | texts
 
 
 def dialogue_prompt(messages: Sequence[Message]) -> str:
@@ -104,9 +106,14 @@ def checked_text(value: Any, where: str) -> Text:
     return messages
 
 
+def cell(cells: Row, column: str, where: str) -> Text:
+    """Return a row's cell as :func:`checked_text` does; "" where it is missing."""
+    return checked_text(cells.get(column), f"{where}, {column},")
+
+
 def cell_text(cells: Row, column: str, where: str) -> str:
     """Return the text of a row's cell, without the space around it; "" where it is missing."""
-    return content_text(checked_text(cells.get(column), f"{where}, {column},")).strip()
+    return content_text(cell(cells, column, where)).strip()
 
 
 def _message(role: str, content: str) -> Message:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import numpy as np
 from monosemy.data import dataset, load, sources, tables
 from monosemy.data.config import DataConfig
 from monosemy.errors import InputError, needs_extra
+from monosemy.lm.config import InstructionConfig, PreferenceConfig
 from monosemy.lm.prompts import PromptTemplate, Row, Text, content_text, pair_row
 
 Kind = Literal["prompt-completion", "messages", "text", "preference"]
@@ -82,16 +84,12 @@ def check_columns(table: tables.Table, columns: Sequence[str], format_name: str,
 
 def text_data(
     table: tables.Table,
-    source: str,
+    config: InstructionConfig | PreferenceConfig,
+    seed: int,
     convert: Callable[[Row, str], Iterable[Row | str]],
-    key: Callable[[Row], str],
     *,
     format: str,
     kind: Kind,
-    test_fraction: float,
-    validation_fraction: float,
-    max_rows: int | None,
-    seed: int,
     roles: dict[str, str] | None = None,
     notices: Sequence[str] = (),
 ) -> TextData:
@@ -99,42 +97,32 @@ def text_data(
 
     Args:
         convert: yields the rows in TRL's format that a row of the table (and its name in messages) gives; a string is
-            the reason for leaving one out.
-        key: returns the prompt of a converted row as text; rows with equal prompts stay in one split.
+            the reason for leaving one out. Rows with equal prompts stay in one split.
         roles: names of splits that this source has beside the usual ones.
         notices: messages that precede those about what was left out.
     """
     splits = _table_splits(table, roles)
-    dropped: dict[str, int] = {}
-    rows: list[Row] = []
-    row_splits: list[str] = []
+    parts: dict[str, list[Row]] = {"train": [], "validation": [], "test": [], "": []}
+    dropped: Counter[str] = Counter()
     n_read = 0
     for i, cells in enumerate(table.frame.to_dict("records")):
         for row in convert({str(name): value for name, value in cells.items()}, f"Row {i + 1} of {table.where}"):
             n_read += 1
             if isinstance(row, str):
-                count(dropped, row)
+                dropped[row] += 1
             else:
-                rows.append(row)
-                row_splits.append("train" if splits is None else splits[i])
-    parts = split_rows(
-        rows,
-        key,
-        None if splits is None else row_splits,
-        test_fraction=test_fraction,
-        validation_fraction=validation_fraction,
-        seed=seed,
-        dropped=dropped,
-    )
+                parts["train" if splits is None else splits[i]].append(row)
+    _count(dropped, "other split", len(parts.pop("")))
+    parts = _split_rows(parts, config, seed, dropped)
     return TextData(
-        name=load.source_name(source),
+        name=load.source_name(config.source),
         format=format,
         kind=kind,
-        train=dataset.subsample(parts["train"], max_rows, seed),
+        train=dataset.subsample(parts["train"], config.max_rows, seed),
         validation=parts["validation"],
         test=parts["test"],
         n_read=n_read,
-        dropped=dropped,
+        dropped=dict(dropped),
         notices=(*notices, *(f"Left out: {n:,} rows {_REASONS[why]}." for why, n in dropped.items())),
     )
 
@@ -154,44 +142,37 @@ def prompt_key(text: Text) -> str:
     return " ".join(whole.split())
 
 
-def split_rows(
-    rows: Sequence[Row],
-    key: Callable[[Row], str],
-    splits: Sequence[str] | None,
-    *,
-    test_fraction: float,
-    validation_fraction: float,
-    seed: int,
-    dropped: dict[str, int],
+def _key(row: Row) -> str:
+    """Return the prompt of a row: all of a text or of the turns before the last."""
+    return prompt_key(row["messages"][:-1] if "messages" in row else row["prompt"] if "prompt" in row else row["text"])
+
+
+def _split_rows(
+    parts: dict[str, list[Row]], config: InstructionConfig | PreferenceConfig, seed: int, dropped: Counter[str]
 ) -> dict[str, list[Row]]:
-    """Return rows by split: those of the source, or split off by their keys.
+    """Return the rows by split without repeated ones, and with the splits that the source has not split off by keys.
 
-    A fraction of the keys (not of the rows) is split off where the source has no such split. The draw depends on the
-    seed and on the keys alone, not on their order. Rows of train whose key is in validation or test, and rows of
-    validation whose key is in test, are left out and counted in ``dropped``.
-
-    Args:
-        splits: `train`, `validation`, `test` or "" (left out) for each row; None where all rows are train.
+    A fraction of the keys (not of the rows) is split off. The draw depends on the seed and on the keys alone, not on
+    their order. Rows of train whose key is in validation or test, and rows of validation whose key is in test, are left
+    out and counted in ``dropped``.
     """
-    parts: dict[str, list[Row]] = {"train": [], "validation": [], "test": []}
-    for i, row in enumerate(rows):
-        split = "train" if splits is None else splits[i]
-        if split:
-            parts[split].append(row)
-        else:
-            count(dropped, "other split")
-    parts = {name: list(_without_repeats(part, dropped)) for name, part in parts.items()}
-    for name, fraction in (("test", test_fraction), ("validation", validation_fraction)):
+    for name, rows in parts.items():
+        distinct: dict[str, Row] = {}
+        for row in rows:
+            distinct.setdefault(json.dumps(row, sort_keys=True), row)
+        parts[name] = list(distinct.values())
+        _count(dropped, "duplicate", len(rows) - len(distinct))
+    for name, fraction in (("test", config.test_fraction), ("validation", config.validation_fraction)):
         if not parts[name] and fraction > 0:
-            off = _drawn(map(key, parts["train"]), fraction, seed, name)
-            parts[name] = [row for row in parts["train"] if key(row) in off]
-            parts["train"] = [row for row in parts["train"] if key(row) not in off]
-    later = {key(row) for row in parts["test"]}
+            off = _drawn(map(_key, parts["train"]), fraction, seed, name)
+            parts[name] = [row for row in parts["train"] if _key(row) in off]
+            parts["train"] = [row for row in parts["train"] if _key(row) not in off]
+    later = set(map(_key, parts["test"]))
     for name in ("validation", "train"):
-        rest = [row for row in parts[name] if key(row) not in later]
-        count(dropped, "shared prompt", len(parts[name]) - len(rest))
+        rest = [row for row in parts[name] if _key(row) not in later]
+        _count(dropped, "shared prompt", len(parts[name]) - len(rest))
         parts[name] = rest
-        later |= {key(row) for row in rest}
+        later |= set(map(_key, rest))
     if not parts["train"]:
         raise InputError("No rows are left to train on; give more rows, or lower the fractions that are split off.")
     return parts
@@ -208,21 +189,9 @@ def _drawn(keys: Iterable[str], fraction: float, seed: int, name: str) -> set[st
     return set(distinct[: max(wanted, 0)])
 
 
-def count(dropped: dict[str, int], why: str, n: int = 1) -> None:
-    """Add to the number of rows that were left out for a reason."""
+def _count(dropped: Counter[str], why: str, n: int) -> None:
     if n:
-        dropped[why] = dropped.get(why, 0) + n
-
-
-def _without_repeats(rows: Iterable[Row], dropped: dict[str, int]) -> Iterator[Row]:
-    seen = set()
-    for row in rows:
-        same = json.dumps(row, sort_keys=True, ensure_ascii=True)
-        if same in seen:
-            count(dropped, "duplicate")
-        else:
-            seen.add(same)
-            yield row
+        dropped[why] += n
 
 
 def is_blank(text: Text) -> bool:
@@ -266,9 +235,8 @@ def load_classification(
 
 
 def _without_shared_texts(data: dataset.LabelledData) -> dataset.LabelledData:
-    later = set(map(_words, data.test.inputs))
-    validation = _without(data.validation, later)
-    train = _without(data.train, later | set(map(_words, validation.inputs)))
+    validation = _without(data.validation, data.test)
+    train = _without(data.train, data.test, validation)
     n_shared = len(data.validation) - len(validation) + len(data.train) - len(train)
     if not n_shared:
         return data
@@ -276,7 +244,8 @@ def _without_shared_texts(data: dataset.LabelledData) -> dataset.LabelledData:
     return replace(data, train=train, validation=validation, noisy_labels=None, notices=(*data.notices, notice))
 
 
-def _without(split: dataset.Split, texts: set[str]) -> dataset.Split:
+def _without(split: dataset.Split, *later: dataset.Split) -> dataset.Split:
+    texts = {_words(text) for other in later for text in other.inputs}
     return split.take(np.flatnonzero([_words(text) not in texts for text in split.inputs]))
 
 
@@ -314,7 +283,7 @@ def prompt_splits(
     def rows(split: dataset.Split) -> list[Row]:
         texts = [PROMPT.format(text=str(text).strip()) for text in split.inputs]
         return [
-            pair_row(text, f" {completions[label]}", template) | {"label": int(label)}
+            pair_row(template, text, completion=f" {completions[label]}") | {"label": int(label)}
             for text, label in zip(texts, split.labels, strict=True)
         ]
 

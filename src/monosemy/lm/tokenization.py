@@ -31,6 +31,14 @@ def evaluating(model: Any) -> Iterator[None]:
         model.train(training)
 
 
+def padded(loaded: models.LoadedModel, tokens: Sequence[Sequence[int]], padding_side: str = "right") -> Any:
+    """Return ``input_ids`` (B, L) and ``attention_mask`` (B, L) of token ids, on the model's device."""
+    return loaded.tokenizer.pad(
+        {"input_ids": [list(ids) for ids in tokens]}, padding_side=padding_side, return_attention_mask=True,
+        return_tensors="pt",
+    ).to(loaded.device)  # fmt: skip
+
+
 def padded_batches(
     loaded: models.LoadedModel,
     tokens: Sequence[Sequence[int]],
@@ -51,11 +59,8 @@ def padded_batches(
     order = np.argsort([-len(ids) for ids in tokens], kind="stable")
     for start in range(0, len(tokens), batch_size):
         rows = order[start : start + batch_size]
-        batch = loaded.tokenizer.pad(
-            {"input_ids": [list(tokens[i]) for i in rows]}, padding_side=padding_side, return_attention_mask=True,
-            return_tensors="pt",
-        )  # fmt: skip
-        yield rows, batch["input_ids"].to(loaded.device), batch["attention_mask"].to(loaded.device)
+        batch = padded(loaded, [tokens[i] for i in rows], padding_side)
+        yield rows, batch["input_ids"], batch["attention_mask"]
         if on_texts is not None:
             on_texts(start + len(rows), len(tokens))
 
@@ -157,14 +162,9 @@ class FittedRows:
 
     def warnings(self, n_tokens: int) -> tuple[str, ...]:
         """Return a sentence for each change of the rows."""
-        sentences = []
-        if self.n_truncated:
-            sentences.append(
-                f"Truncated: the beginning of {self.n_truncated:,} prompts, to fit into {n_tokens} tokens."
-            )
-        if self.n_dropped:
-            sentences.append(f"Left out: {self.n_dropped:,} rows that do not fit into {n_tokens} tokens.")
-        return tuple(sentences)
+        truncated = f"Truncated: the beginning of {self.n_truncated:,} prompts, to fit into {n_tokens} tokens."
+        dropped = f"Left out: {self.n_dropped:,} rows that do not fit into {n_tokens} tokens."
+        return (truncated,) * (self.n_truncated > 0) + (dropped,) * (self.n_dropped > 0)
 
 
 def fit_context(rows: Sequence[Row], tokenizer: Any, n_tokens: int, on_long: config.OnLong = "drop") -> FittedRows:
@@ -188,21 +188,19 @@ def fit_context(rows: Sequence[Row], tokenizer: Any, n_tokens: int, on_long: con
         for name in _ANSWERS
         if name in rows[0]
     ]
-    needed = [max(each) + 1 for each in zip(*with_answers, strict=True)]  # one more token ends the text
-    fitted, n_truncated, n_dropped = [], 0, 0
-    for row, prompt, whole in zip(rows, of_prompts, needed, strict=True):
+    fitted, n_truncated = [], 0
+    for row, prompt, *wholes in zip(rows, of_prompts, *with_answers, strict=True):
+        whole = max(wholes) + 1  # one more token ends the text
         if whole <= n_tokens:
             fitted.append(row)
-            continue
-        shorter = _truncated(row["prompt"], tokenizer, n_tokens - (whole - prompt)) if on_long == "truncate" else None
-        if shorter is None:
-            n_dropped += 1
-        else:
-            n_truncated += 1
-            fitted.append(row | {"prompt": shorter})
+        elif on_long == "truncate":
+            shorter = _truncated(row["prompt"], tokenizer, n_tokens - (whole - prompt))
+            if shorter is not None:
+                n_truncated += 1
+                fitted.append(row | {"prompt": shorter})
     if not fitted:
         raise InputError(f"None of {len(rows)} rows fits into {n_tokens} tokens; raise the limit or shorten the texts.")
-    return FittedRows(fitted, n_truncated, n_dropped)
+    return FittedRows(fitted, n_truncated, len(rows) - len(fitted))
 
 
 def _truncated(prompt: Text, tokenizer: Any, room: int) -> Text | None:

@@ -87,7 +87,7 @@ class TopK(Selecting):
         return top_k(pre, self.k)
 
     def codes(self, pre: torch.Tensor, weights: Weights) -> SparseCodes:
-        return top_k(pre, self.k)
+        return self.select(pre)
 
 
 class BatchTopK(Selecting):
@@ -132,7 +132,9 @@ class BatchTopK(Selecting):
 class Penalised(Activation):
     """An activation that is sparse by a penalty, whose weight is fixed or steered to k active latents on average."""
 
-    start_weight: ClassVar[float]
+    aux_reaches_dead = False
+    new_length: ClassVar[float] = 0.2  # small, so that what is learned is not disturbed
+    start_weight: ClassVar[float] = 0.2
     weight: torch.Tensor
 
     def __init__(self, n_latents: int, k: int, sparsity_weight: float | None = None) -> None:
@@ -161,9 +163,6 @@ class ReLU(Penalised):
     """
 
     name = "relu"
-    aux_reaches_dead = False
-    new_length = 0.2  # small, so that what is learned is not disturbed
-    start_weight = 0.2
 
     def codes(self, pre: torch.Tensor, weights: Weights) -> SparseCodes:
         return above(pre, 0.0)
@@ -233,9 +232,6 @@ class Gated(Penalised):
     """
 
     name = "gated"
-    aux_reaches_dead = False
-    new_length = 0.2  # small, so that what is learned is not disturbed
-    start_weight = 0.2
 
     def __init__(self, n_latents: int, k: int, sparsity_weight: float | None = None) -> None:
         super().__init__(n_latents, k, sparsity_weight)

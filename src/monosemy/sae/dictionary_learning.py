@@ -20,15 +20,16 @@ from monosemy.sae import activations, interop, module
 CONFIG, WEIGHTS = "config.json", ("ae.safetensors", "ae.pt")
 _UNTRAINED = -1.0
 """The library's threshold of a model that has none yet."""
-_CLASSES = (
-    "AutoEncoder",
-    "AutoEncoderNew",
-    "AutoEncoderTopK",
-    "BatchTopKSAE",
-    "MatryoshkaBatchTopKSAE",
-    "JumpReluAutoEncoder",
-    "GatedAutoEncoder",
-)
+_BIASES = {
+    "AutoEncoder": ("encoder.bias", "bias"),
+    "AutoEncoderNew": ("encoder.bias", "decoder.bias"),
+    "AutoEncoderTopK": ("encoder.bias", "b_dec"),
+    "BatchTopKSAE": ("encoder.bias", "b_dec"),
+    "MatryoshkaBatchTopKSAE": ("b_enc", "b_dec"),
+    "JumpReluAutoEncoder": ("b_enc", "b_dec"),
+    "GatedAutoEncoder": ("gate_bias", "decoder_bias"),
+}
+"""Names of c and b by class; classes with `b_enc` have plain matrices, the others linear layers."""
 
 
 def from_dictionary_learning(folder: Path) -> module.Autoencoder:
@@ -43,16 +44,12 @@ def from_dictionary_learning(folder: Path) -> module.Autoencoder:
     config = interop.read_json(folder / CONFIG)
     trainer = config.get("trainer")
     settings: dict[str, Any] = trainer if isinstance(trainer, dict) else {}
-    kind = interop.check_kind(settings.get("dict_class"), _CLASSES, "dict_class", folder / CONFIG)
+    kind = interop.check_kind(settings.get("dict_class"), tuple(_BIASES), "dict_class", folder / CONFIG)
     path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if path is None:
         raise InputError(f"{folder} has none of {' and '.join(WEIGHTS)}; give the folder as it was saved.")
     tensors = interop.Tensors(_read_tensors(path), str(path))
-    weights = (
-        _matrix_weights(tensors)
-        if kind in ("MatryoshkaBatchTopKSAE", "JumpReluAutoEncoder")
-        else (_linear_weights(tensors, kind))
-    )
+    weights = _weights(tensors, kind)
     n_latents, widths = len(weights.encoder), None
     activation: activations.Activation
     match kind:
@@ -60,11 +57,10 @@ def from_dictionary_learning(folder: Path) -> module.Autoencoder:
             activation = interop.relu(n_latents)
         case "AutoEncoderTopK":
             activation = activations.TopK(n_latents, _k(tensors, settings))
-        case "BatchTopKSAE":
+        case "BatchTopKSAE" | "MatryoshkaBatchTopKSAE":
             activation = interop.batch_top_k(n_latents, _k(tensors, settings), tensors.take("threshold"))
-        case "MatryoshkaBatchTopKSAE":
-            activation = interop.batch_top_k(n_latents, _k(tensors, settings), tensors.take("threshold"))
-            widths = list(accumulate(int(size) for size in tensors.take("group_sizes", None)))
+            if kind == "MatryoshkaBatchTopKSAE":
+                widths = list(accumulate(int(size) for size in tensors.take("group_sizes", None)))
         case "JumpReluAutoEncoder":
             activation = interop.jump_relu(tensors.take("threshold", n_latents))
         case _:
@@ -80,43 +76,34 @@ def to_dictionary_learning(model: module.Autoencoder, folder: Path) -> None:
     Codes and reconstructions are those of the model, to rounding; its scale is folded into the weights. For ReLU the
     library then brings decoder rows to length 1 and latents to the scale that goes with it.
     """
-    weights = interop.plain(model)
-    activation = model.activation
+    weights, activation = interop.plain(model), model.activation
+    linear = {"encoder.weight": weights.encoder, "decoder.weight": weights.decoder.T}
+    matrices = {"W_enc": weights.encoder.T, "W_dec": weights.decoder}
     settings: dict[str, Any] = {"activation_dim": model.n_inputs, "dict_size": model.n_latents}
     match activation:
         case activations.ReLU():
-            kind = "AutoEncoder"
-            tensors = _linear(weights) | {"bias": weights.decoder_bias}
+            kind, tensors = "AutoEncoder", linear
         case activations.TopK():
-            kind = "AutoEncoderTopK"
-            tensors = _selecting(_linear(weights), weights, activation.k, torch.tensor(_UNTRAINED))
+            kind, tensors = "AutoEncoderTopK", linear | {"threshold": torch.tensor(_UNTRAINED)}
         case activations.BatchTopK() if len(model.widths) == 1:
-            kind = "BatchTopKSAE"
-            tensors = _selecting(_linear(weights), weights, activation.k, activation.threshold)
+            kind, tensors = "BatchTopKSAE", linear | {"threshold": activation.threshold.float()}
         case activations.BatchTopK():
-            kind = "MatryoshkaBatchTopKSAE"
-            tensors = _selecting(_matrices(weights), weights, activation.k, activation.threshold)
+            kind, tensors = "MatryoshkaBatchTopKSAE", matrices | {"threshold": activation.threshold.float()}
             tensors["group_sizes"] = torch.tensor([b - a for a, b in pairwise((0, *model.widths))])
         case activations.JumpReLU():
-            kind = "JumpReluAutoEncoder"
-            unshifted = weights._replace(encoder_bias=weights.encoder_bias - interop.shift(weights))
-            tensors = _matrices(unshifted) | {"b_dec": weights.decoder_bias, "threshold": activation.threshold}
+            kind, tensors = "JumpReluAutoEncoder", matrices | {"threshold": activation.threshold}
+            weights = weights._replace(encoder_bias=weights.encoder_bias - interop.shift(weights))
         case activations.Gated():
             kind = "GatedAutoEncoder"
-            tensors = {
-                "decoder_bias": weights.decoder_bias,
-                "r_mag": activation.log_scale,
-                "gate_bias": weights.encoder_bias,
-                "mag_bias": activation.magnitude_bias,
-                "encoder.weight": weights.encoder,
-                "decoder.weight": weights.decoder.T,
-            }
+            tensors = linear | {"r_mag": activation.log_scale, "mag_bias": activation.magnitude_bias}
         case _:
             raise InputError(
                 f"dictionary_learning has no layout for the activation {activation.name!r}; save the model as it is."
             )
+    tensors |= dict(zip(_BIASES[kind], (weights.encoder_bias, weights.decoder_bias), strict=True))
     if isinstance(activation, activations.TopK | activations.BatchTopK):
         settings["k"] = activation.k
+        tensors["k"] = torch.tensor(activation.k, dtype=torch.int32)
     with atomic_path(folder / WEIGHTS[1]) as temporary:
         torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
     interop.write_json(folder / CONFIG, {"trainer": {"dict_class": kind} | settings})
@@ -145,48 +132,17 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return dict(tensors)
 
 
-def _linear(weights: Weights) -> dict[str, torch.Tensor]:
-    """Return the tensors of the library's classes with linear layers."""
-    return {
-        "encoder.weight": weights.encoder,
-        "encoder.bias": weights.encoder_bias,
-        "decoder.weight": weights.decoder.T,
-    }
-
-
-def _matrices(weights: Weights) -> dict[str, torch.Tensor]:
-    """Return the tensors of its classes with plain matrices."""
-    return {"W_enc": weights.encoder.T, "b_enc": weights.encoder_bias, "W_dec": weights.decoder}
-
-
-def _selecting(
-    parts: dict[str, torch.Tensor], weights: Weights, k: int, threshold: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    more = {"b_dec": weights.decoder_bias, "k": torch.tensor(k, dtype=torch.int32), "threshold": threshold.float()}
-    return parts | more
-
-
-def _linear_weights(tensors: interop.Tensors, kind: str) -> Weights:
-    decoder_bias = {"AutoEncoder": "bias", "AutoEncoderNew": "decoder.bias", "GatedAutoEncoder": "decoder_bias"}
-    encoder = tensors.take("encoder.weight", None, None)
-    n_latents, n_inputs = encoder.shape
-    return Weights(
-        encoder,
-        tensors.take("gate_bias" if kind == "GatedAutoEncoder" else "encoder.bias", n_latents),
-        tensors.take("decoder.weight", n_inputs, n_latents).T.contiguous(),
-        tensors.take(decoder_bias.get(kind, "b_dec"), n_inputs),
-    )
-
-
-def _matrix_weights(tensors: interop.Tensors) -> Weights:
-    decoder = tensors.take("W_dec", None, None)
-    n_latents, n_inputs = decoder.shape
-    return Weights(
-        tensors.take("W_enc", n_inputs, n_latents).T.contiguous(),
-        tensors.take("b_enc", n_latents),
-        decoder,
-        tensors.take("b_dec", n_inputs),
-    )
+def _weights(tensors: interop.Tensors, kind: str) -> Weights:
+    encoder_bias, decoder_bias = _BIASES[kind]
+    if encoder_bias != "b_enc":
+        encoder = tensors.take("encoder.weight", None, None)
+        n_latents, n_inputs = encoder.shape
+        decoder = tensors.take("decoder.weight", n_inputs, n_latents).T.contiguous()
+    else:
+        decoder = tensors.take("W_dec", None, None)
+        n_latents, n_inputs = decoder.shape
+        encoder = tensors.take("W_enc", n_inputs, n_latents).T.contiguous()
+    return Weights(encoder, tensors.take(encoder_bias, n_latents), decoder, tensors.take(decoder_bias, n_inputs))
 
 
 def _k(tensors: interop.Tensors, settings: dict[str, Any]) -> int:

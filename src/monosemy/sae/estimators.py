@@ -1,6 +1,7 @@
 """Features as scikit-learn transformers: the sparse autoencoder, and the random dictionary, its control."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -178,14 +179,7 @@ class SparseAutoencoder(_Dictionary):
         return module.Autoencoder(n_inputs, self.n_latents, kind(self.n_latents, self.k, **settings), widths)
 
     def _config(self) -> training.TrainingConfig:
-        return training.TrainingConfig(
-            batch_size=self.batch_size,
-            lr=self.lr,
-            dead=self.dead,
-            dead_after=self.dead_after,
-            aux_weight=self.aux_weight,
-            mono_weight=self.mono_weight,
-        )
+        return training.TrainingConfig(**{f.name: getattr(self, f.name) for f in fields(training.TrainingConfig)})
 
     def fit(self, X: np.typing.ArrayLike, y: object = None) -> Self:
         """Train on embeddings (N, D); ``y`` is ignored."""

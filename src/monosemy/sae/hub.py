@@ -2,7 +2,6 @@
 card.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,16 +12,10 @@ from typing import Any
 from monosemy import __version__
 from monosemy.core.files import read_metadata, write_text
 from monosemy.errors import InputError, needs_extra, reason
-from monosemy.sae import dictionary_learning, module, saelens
+from monosemy.sae import dictionary_learning, interop, module, saelens
 
 MODEL_FILE, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
-_TITLES = {
-    "topk": "TopK",
-    "batchtopk": "BatchTopK",
-    "relu": "ReLU with an L1 penalty",
-    "jumprelu": "JumpReLU",
-    "gated": "gated",
-}
+_TITLES = {"topk": "TopK", "batchtopk": "BatchTopK", "relu": "ReLU with an L1 penalty", "jumprelu": "JumpReLU"}
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*(?<!\.safetensors)(?<!\.pt)")
 _READ = ("*.safetensors", "*.json", "ae.pt")
 """Files of a model; no others are downloaded."""
@@ -93,7 +86,7 @@ def save_pretrained(
     """
     folder = Path(folder)
     model.save(folder / MODEL_FILE)
-    write_text(folder / CONFIG, json.dumps(_configuration(model), indent=2) + "\n")
+    interop.write_json(folder / CONFIG, _configuration(model))
     write_text(folder / CARD, model_card(model, metrics or {}))
 
 
@@ -166,42 +159,39 @@ def from_pretrained(
 def model_card(model: module.Autoencoder, metrics: Mapping[str, float]) -> str:
     """Return the model card as the hub's Markdown: model, loading, settings, metrics."""
     prefixes = "" if len(model.widths) == 1 else f" Its prefixes {list(model.widths)} reconstruct by themselves."
-    lines = [
-        "---",
-        "library_name: monosemy",
-        "tags:",
-        "- sparse-autoencoder",
-        "- interpretability",
-        "---",
-        "",
-        "# Sparse autoencoder",
-        "",
-        f"A {_TITLES.get(model.activation.name, model.activation.name)} sparse autoencoder: {model.n_latents} latents "
-        f"of inputs with {model.n_inputs} numbers.{prefixes}",
-        "",
-        "    code = activation(W_e (x - b) + c),   x = input / scale",
-        "    reconstruction = scale (W_d code + b)",
-        "",
-        "Give inputs as they come out of the encoder that the model was trained on; the scale is part of the model.",
-        "",
-        "```python",
-        "from monosemy.sae import from_pretrained",
-        "",
-        'model = from_pretrained("this repository")',
-        "codes = model.encode(embeddings)  # (N, " + str(model.n_inputs) + ") float32; codes.values, codes.indices",
-        "```",
-        "",
-        "## Settings",
-        "",
-        *_table(_configuration(model)["settings"]),
-    ]
-    if metrics:
-        lines += ["", "## Measured", "", *_table({name: f"{value:.4g}" for name, value in metrics.items()})]
-    return "\n".join([*lines, "", f"Written by monosemy {__version__}.", ""])
+    title = _TITLES.get(model.activation.name, model.activation.name)
+    measured = _table("Measured", {name: f"{value:.4g}" for name, value in metrics.items()}) if metrics else ""
+    card = f"""\
+---
+library_name: monosemy
+tags:
+- sparse-autoencoder
+- interpretability
+---
+
+# Sparse autoencoder
+
+A {title} sparse autoencoder: {model.n_latents} latents of inputs with {model.n_inputs} numbers.{prefixes}
+
+    code = activation(W_e (x - b) + c),   x = input / scale
+    reconstruction = scale (W_d code + b)
+
+Give inputs as they come out of the encoder that the model was trained on; the scale is part of the model.
+
+```python
+from monosemy.sae import from_pretrained
+
+model = from_pretrained("this repository")
+codes = model.encode(embeddings)  # (N, {model.n_inputs}) float32; codes.values, codes.indices
+```
+
+"""
+    return f"{card}{_table('Settings', model.activation.settings())}{measured}Written by monosemy {__version__}.\n"
 
 
-def _table(values: Mapping[str, Any]) -> list[str]:
-    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in values.items())]
+def _table(title: str, values: Mapping[str, Any]) -> str:
+    rows = "".join(f"| {name} | {value} |\n" for name, value in values.items())
+    return f"## {title}\n\n| | |\n|---|---|\n{rows}\n"
 
 
 def _configuration(model: module.Autoencoder) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Self, get_args
 
 import torch
 
@@ -86,11 +86,8 @@ class Autoencoder(torch.nn.Module):
 
     def save(self, path: Path) -> None:
         """Write a safetensors file that :meth:`load` reads."""
-        metadata = {
-            "activation": self.activation.name,
-            "settings": self.activation.settings(),
-            "widths": list(self.widths),
-        }
+        activation = self.activation
+        metadata = {"activation": activation.name, "settings": activation.settings(), "widths": list(self.widths)}
         write_model_file(path, FORMAT, metadata, self.state_dict())
 
     @classmethod
@@ -98,21 +95,17 @@ class Autoencoder(torch.nn.Module):
         """Read a file that :meth:`save` wrote."""
         metadata, tensors = read_model_file(path, FORMAT)
         try:
-            model = cls._from_file(metadata, tensors)
+            n_latents, n_inputs = tensors["encoder"].shape
+            if 0 in (n_latents, n_inputs):
+                raise InputError(f"its encoder has the shape {n_latents} x {n_inputs}")  # of any length, and no bytes
+            activation = activations.ACTIVATIONS[metadata["activation"]](n_latents, **metadata["settings"])
+            model = cls(n_inputs, n_latents, activation, metadata["widths"])
             model.load_state_dict(tensors)
         except Exception as error:  # an untrusted file may be wrong in nearly every way
             raise InputError(
                 f"{path} does not describe a sparse autoencoder ({reason(error)}); give one that monosemy wrote."
             ) from error
         return model
-
-    @classmethod
-    def _from_file(cls, metadata: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Self:
-        n_latents, n_inputs = tensors["encoder"].shape
-        if 0 in (n_latents, n_inputs):
-            raise InputError(f"its encoder has the shape {n_latents} x {n_inputs}")  # of any length, and no bytes
-        activation = activations.ACTIVATIONS[metadata["activation"]](n_latents, **metadata["settings"])
-        return cls(n_inputs, n_latents, activation, metadata["widths"])
 
 
 def initialise(model: Autoencoder, z: torch.Tensor, rng: torch.Generator, center: config.Center = "median") -> None:

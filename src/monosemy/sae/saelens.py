@@ -15,21 +15,7 @@ from monosemy import __version__
 from monosemy.core.files import atomic_path
 from monosemy.errors import InputError, reason
 from monosemy.functional.autoencoder import Weights
-from monosemy.sae import activations, module
-from monosemy.sae.interop import (
-    Tensors,
-    assemble,
-    batch_top_k,
-    centred,
-    check_kind,
-    gated,
-    jump_relu,
-    plain,
-    read_json,
-    relu,
-    whole_number,
-    write_json,
-)
+from monosemy.sae import activations, interop, module
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 _LAYOUT = "6.0.0"
@@ -53,28 +39,30 @@ def from_saelens(folder: Path) -> module.Autoencoder:
         InputError: a file is missing or damaged, or the model has a feature that is not supported (another
             architecture, inputs normalised row by row, a normalisation that was not folded into the weights).
     """
-    config = _modern(read_json(folder / CONFIG))
+    config = _modern(interop.read_json(folder / CONFIG))
     where = str(folder / WEIGHTS)
-    architecture = check_kind(config.get("architecture", "standard"), _ARCHITECTURES, "architecture", folder / CONFIG)
+    architecture = interop.check_kind(
+        config.get("architecture", "standard"), _ARCHITECTURES, "architecture", folder / CONFIG
+    )
     _check_inputs(config, folder)
     try:
-        tensors = Tensors(load_file(folder / WEIGHTS), where)
+        tensors = interop.Tensors(load_file(folder / WEIGHTS), where)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{where} cannot be read ({reason(error)}); give the file as SAELens saved it.") from error
     if "scaling_factor" in tensors.tensors and not bool((tensors.take("scaling_factor", None) == 1).all()):
         raise InputError(f"{where} has a finetuned scaling factor for each latent, which cannot be read; fold it in.")
-    n_inputs, n_latents = (whole_number(config.get(name), name, str(folder / CONFIG)) for name in ("d_in", "d_sae"))
+    n_inputs, n_latents = (
+        interop.whole_number(config.get(name), name, str(folder / CONFIG)) for name in ("d_in", "d_sae")
+    )
     weights = Weights(
         encoder=tensors.take("W_enc", n_inputs, n_latents).T.contiguous(),
-        encoder_bias=torch.zeros(n_latents),
+        encoder_bias=tensors.take("b_gate" if architecture == "gated" else "b_enc", n_latents),
         decoder=tensors.take("W_dec", n_latents, n_inputs),
         decoder_bias=tensors.take("b_dec", n_inputs),
     )
     activation, widths = _activation(architecture, tensors, config, n_latents)
-    bias = "b_gate" if architecture == "gated" else "b_enc"
-    weights = weights._replace(encoder_bias=tensors.take(bias, n_latents))
     if not config.get("apply_b_dec_to_input", True):
-        weights = centred(weights, activation)
+        weights = interop.centred(weights, activation)
     if config.get("rescale_acts_by_decoder_norm") and architecture in _RESCALED:
         lengths = weights.decoder.norm(dim=1)
         weights = Weights(
@@ -83,7 +71,7 @@ def from_saelens(folder: Path) -> module.Autoencoder:
             weights.decoder / lengths.clamp(min=torch.finfo(torch.float32).tiny)[:, None],
             weights.decoder_bias,
         )
-    return assemble(weights, activation, widths)
+    return interop.assemble(weights, activation, widths)
 
 
 def to_saelens(model: module.Autoencoder, folder: Path) -> None:
@@ -93,10 +81,9 @@ def to_saelens(model: module.Autoencoder, folder: Path) -> None:
     itself, BatchTopK is written as JumpReLU with one threshold for all latents. Matryoshka prefixes stand in the
     metadata only.
     """
-    weights = plain(model)
+    weights = interop.plain(model)
     tensors = {"W_enc": weights.encoder.T.contiguous(), "W_dec": weights.decoder, "b_dec": weights.decoder_bias}
-    activation, bias = model.activation, weights.encoder_bias
-    more: dict[str, Any] = {}
+    activation, more = model.activation, dict[str, Any]()
     match activation:
         case activations.ReLU():
             architecture = "standard"
@@ -110,15 +97,10 @@ def to_saelens(model: module.Autoencoder, folder: Path) -> None:
             tensors["threshold"] = activation.threshold.detach()
         case activations.Gated():
             architecture = "gated"
-            tensors |= {
-                "b_gate": bias,
-                "b_mag": activation.magnitude_bias.detach().clone(),
-                "r_mag": activation.log_scale.detach().clone(),
-            }
+            tensors |= {"b_mag": activation.magnitude_bias.detach(), "r_mag": activation.log_scale.detach()}
         case _:
             raise InputError(f"SAELens has no layout for the activation {activation.name!r}; save the model as it is.")
-    if architecture != "gated":
-        tensors["b_enc"] = bias
+    tensors["b_gate" if architecture == "gated" else "b_enc"] = weights.encoder_bias
     metadata: dict[str, Any] = {"sae_lens_version": _LAYOUT, "written_by": f"monosemy {__version__}"}
     if len(model.widths) > 1:
         metadata["matryoshka_widths"] = list(model.widths)
@@ -129,21 +111,20 @@ def to_saelens(model: module.Autoencoder, folder: Path) -> None:
     } | more  # fmt: skip
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file({name: tensor.float().cpu() for name, tensor in tensors.items()}, temporary)
-    write_json(folder / CONFIG, config)
+    interop.write_json(folder / CONFIG, config)
 
 
 def _modern(config: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration in the terms of SAELens 6."""
-    config = dict(config)
+    changed: dict[str, Any] = {}
     kind = config.get("activation_fn_str", config.get("activation_fn"))
     if kind == "topk" and config.get("architecture", "standard") == "standard":
         arguments = config.get("activation_fn_kwargs")
-        config["architecture"] = "topk"
-        config["k"] = arguments.get("k") if isinstance(arguments, dict) else None
+        changed = {"architecture": "topk", "k": arguments.get("k") if isinstance(arguments, dict) else None}
     normalised = config.get("normalize_activations")
     if not isinstance(normalised, str):
-        config["normalize_activations"] = "expected_average_only_in" if normalised else "none"
-    return config
+        changed["normalize_activations"] = "expected_average_only_in" if normalised else "none"
+    return config | changed
 
 
 def _check_inputs(config: dict[str, Any], folder: Path) -> None:
@@ -163,7 +144,7 @@ def _check_inputs(config: dict[str, Any], folder: Path) -> None:
 
 
 def _activation(
-    architecture: str, tensors: Tensors, config: dict[str, Any], n_latents: int
+    architecture: str, tensors: interop.Tensors, config: dict[str, Any], n_latents: int
 ) -> tuple[activations.Activation, list[int] | None]:
     """Return the activation of an architecture, and its prefix widths."""
     match architecture:
@@ -173,22 +154,24 @@ def _activation(
                 raise InputError(
                     f"{tensors.where} has the activation {kind!r}, which cannot be read; give one with relu."
                 )
-            return relu(n_latents), None
+            return interop.relu(n_latents), None
         case "topk":
-            return activations.TopK(n_latents, whole_number(config.get("k"), "k", tensors.where)), None
+            return activations.TopK(n_latents, interop.whole_number(config.get("k"), "k", tensors.where)), None
         case "jumprelu":
-            return jump_relu(tensors.take("threshold", n_latents)), None
+            return interop.jump_relu(tensors.take("threshold", n_latents)), None
         case "gated":
-            return gated(tensors.take("r_mag", n_latents), tensors.take("b_mag", n_latents)), None
+            return interop.gated(tensors.take("r_mag", n_latents), tensors.take("b_mag", n_latents)), None
     sizes: list[int] | None = None
     if architecture == "matryoshka_batchtopk":
         widths = config.get("matryoshka_widths")
         if not isinstance(widths, list) or not widths:
             raise InputError(f"{tensors.where} has matryoshka_widths={widths!r}; give a list of prefix widths.")
-        sizes = [whole_number(width, "matryoshka_widths", tensors.where) for width in widths]
+        sizes = [interop.whole_number(width, "matryoshka_widths", tensors.where) for width in widths]
         if sizes[-1] != n_latents:
             sizes.append(n_latents)  # as SAELens does
     k = config.get("k")  # a mean, so it may be fractional
     if isinstance(k, float) and 0 < k <= n_latents:
         k = max(1, round(k))
-    return batch_top_k(n_latents, whole_number(k, "k", tensors.where), tensors.take("topk_threshold")), sizes
+    return interop.batch_top_k(
+        n_latents, interop.whole_number(k, "k", tensors.where), tensors.take("topk_threshold")
+    ), sizes

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from monosemy.data.row_stream import RowStream, State
 from monosemy.errors import InputError
 from monosemy.functional.autoencoder import explained_variance
 from monosemy.sae.estimators import SparseAutoencoder
+from monosemy.sae.training import below
 from monosemy.training.checkpoint import RunFolder
 
 FORMAT = "monosemy.sae-training-state.v1"
@@ -69,25 +70,34 @@ def train_on_stream(
         InputError: the autoencoders differ in how they read the stream, the stream is too short or has bad rows, a loss
             became infinite, or the folder contains another training. The last good state stays in the folder.
     """
-    work = _Work(tuple(saes), stream, steps, minutes, processes, on_step, on_log)
-    _check(work)
+    run = _Run(tuple(saes), stream, steps, minutes, processes, on_step, on_log)
+    run.check()
     if folder is None:
-        return _Run(work, None).run()
-    seeds = {name: sae.random_state for name, sae in zip(names_of(work.saes), work.saes, strict=True)}
-    with RunFolder(Path(folder), _settings(work), stream.key(), seeds, is_main=processes.is_main) as run_folder:
+        return run.run()
+    seeds = {name: sae.random_state for name, sae in zip(run.names, saes, strict=True)}
+    with RunFolder(Path(folder), run.settings(), stream.key(), seeds, is_main=processes.is_main) as run.folder:
         processes.barrier()
-        return _Run(work, run_folder).run()
+        return run.run()
 
 
-@dataclass(frozen=True)
-class _Work:
-    saes: tuple[SparseAutoencoder, ...]
+@dataclass
+class _Run:
+    """One call of :func:`train_on_stream`."""
+
+    saes: Sequence[SparseAutoencoder]
     stream: RowStream
     steps: int | None
     minutes: float
     processes: distributed.Processes
     on_step: OnStep | None
     on_log: OnLog | None
+    folder: RunFolder | None = None
+    step: int = 0
+    epoch: int = 0
+    since_log: list[list[float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.names = names_of(self.saes)
 
     @property
     def batch(self) -> int:
@@ -95,91 +105,81 @@ class _Work:
         return min(self.saes[0].batch_size, self.stream.length or self.saes[0].batch_size)
 
     @property
-    def n_epochs(self) -> float:
-        return self.saes[0].n_epochs if self.steps is None else math.inf
-
-    @property
     def n_steps(self) -> int | None:
         if self.steps is not None or self.stream.length is None:
             return self.steps
         return self.saes[0].n_epochs * (self.stream.length // self.batch)
 
-
-def _check(work: _Work) -> None:
-    if not work.saes:
-        raise InputError("saes is empty; give at least one SparseAutoencoder.")
-    for name in ("n_epochs", "batch_size"):
-        values = list(dict.fromkeys(getattr(sae, name) for sae in work.saes))
-        if len(values) > 1:
+    def check(self) -> None:
+        """Raise where the autoencoders, the stream and the processes do not fit together."""
+        if not self.saes:
+            raise InputError("saes is empty; give at least one SparseAutoencoder.")
+        for name in ("n_epochs", "batch_size"):
+            values = list(dict.fromkeys(getattr(sae, name) for sae in self.saes))
+            if len(values) > 1:
+                raise InputError(
+                    f"The autoencoders have {name}={values[0]!r} and {values[1]!r}, but read the same "
+                    f"batches; make them equal."
+                )
+            if not isinstance(values[0], int) or values[0] < 1:
+                raise InputError(f"{name}={values[0]!r} is not a positive whole number; choose one of at least 1.")
+        for sae in self.saes:
+            if not isinstance(sae.random_state, int):
+                raise InputError(f"random_state={sae.random_state!r} cannot be repeated; give a whole number.")
+        if self.steps is not None and self.steps < 1:
+            raise InputError(f"steps={self.steps!r} is not positive; choose a value above 0.")
+        if self.stream.length is not None and self.stream.length < 2:
+            raise InputError(f"{self.stream.name} has {self.stream.length} row; a dictionary starts from at least 2.")
+        if self.batch % self.processes.world_size:
             raise InputError(
-                f"The autoencoders have {name}={values[0]!r} and {values[1]!r}, but read the same "
-                f"batches; make them equal."
+                f"A batch of {self.batch} rows cannot be divided among {self.processes.world_size} processes; choose a "
+                f"batch_size that is a multiple of {self.processes.world_size}."
             )
-        if not isinstance(values[0], int) or values[0] < 1:
-            raise InputError(f"{name}={values[0]!r} is not a positive whole number; choose one of at least 1.")
-    for sae in work.saes:
-        if not isinstance(sae.random_state, int):
-            raise InputError(f"random_state={sae.random_state!r} cannot be repeated; give a whole number.")
-    if work.steps is not None and work.steps < 1:
-        raise InputError(f"steps={work.steps!r} is not positive; choose a value above 0.")
-    if work.stream.length is not None and work.stream.length < 2:
-        raise InputError(f"{work.stream.name} has {work.stream.length} row; a dictionary starts from at least 2.")
-    if work.batch % work.processes.world_size:
-        raise InputError(
-            f"A batch of {work.batch} rows cannot be divided among {work.processes.world_size} processes; choose a "
-            f"batch_size that is a multiple of {work.processes.world_size}."
-        )
 
-
-def _settings(work: _Work) -> dict[str, Any]:
-    """Return all that the result depends on beside the rows, as plain values."""
-    saes = {
-        name: {key: value for key, value in sae.get_params().items() if key not in ("on_epoch", "output")}
-        for name, sae in zip(names_of(work.saes), work.saes, strict=True)
-    }
-    made_by = {"torch": str(torch.__version__), "monosemy": __version__, "processes": work.processes.world_size}
-    values = {"rows": work.stream.name, "saes": saes, "steps": work.steps, "made_by": made_by}
-    plain: dict[str, Any] = json.loads(json.dumps(values, default=int))
-    return plain
-
-
-class _Run:
-    """One call of :func:`train_on_stream`."""
-
-    def __init__(self, work: _Work, folder: RunFolder | None) -> None:
-        self.work, self.folder, self.names = work, folder, names_of(work.saes)
-        self.step, self.epoch = 0, 0
-        self.reader = work.stream.open()
-        sample = self.reader.peek(max(SAMPLE, work.batch))
-        if len(sample) < 2:
-            raise InputError(f"{work.stream.name} ended after {len(sample)} rows; a dictionary starts from at least 2.")
-        self.trainers = [sae.begin(sample, steps=work.n_steps, processes=work.processes) for sae in work.saes]
-        self.every = _LOG_EVERY if work.n_steps is None else max(1, work.n_steps // 100)
-        self.since_log: list[list[float]] = []
-        if folder is not None:
-            self._restore(folder)
+    def settings(self) -> dict[str, Any]:
+        """Return all that the result depends on beside the rows, as plain values."""
+        saes = {
+            name: {key: value for key, value in sae.get_params().items() if key not in ("on_epoch", "output")}
+            for name, sae in zip(self.names, self.saes, strict=True)
+        }
+        made_by = {"torch": str(torch.__version__), "monosemy": __version__, "processes": self.processes.world_size}
+        values = {"rows": self.stream.name, "saes": saes, "steps": self.steps, "made_by": made_by}
+        plain: dict[str, Any] = json.loads(json.dumps(values, default=int))
+        return plain
 
     def run(self) -> bool:
-        work, processes = self.work, self.work.processes
-        deadline, began = time.monotonic() + 60 * work.minutes, time.monotonic()
+        processes = self.processes
+        self._start()
+        deadline, began = time.monotonic() + 60 * self.minutes, time.monotonic()
         last: torch.Tensor | None = None
-        while work.n_steps is None or self.step < work.n_steps:
+        every = _LOG_EVERY if self.n_steps is None else max(1, self.n_steps // 100)
+        while self.n_steps is None or self.step < self.n_steps:
             rows = self._next_rows()
             if rows is None:
                 break
             self._step(rows)
-            if processes.is_main and (self.step % self.every == 0 or self.step == work.n_steps):
+            if processes.is_main and (self.step % every == 0 or self.step == self.n_steps):
                 began = self._log(rows, began)
             last = rows
             over = processes.any(time.monotonic() > deadline)
             if self.folder is not None and processes.is_main and (self.folder.due() or over):
                 self._save(self.folder)
-            if over and self.step != work.n_steps:
+            if over and self.step != self.n_steps:
                 return False
         if self.since_log and processes.is_main and last is not None:
             self._log(last, began)
         self._finish()
         return True
+
+    def _start(self) -> None:
+        """Set up the autoencoders from the first rows, or from the checkpoint in the folder."""
+        self.reader = self.stream.open()
+        sample = self.reader.peek(max(SAMPLE, self.batch))
+        if len(sample) < 2:
+            raise InputError(f"{self.stream.name} ended after {len(sample)} rows; a dictionary starts from at least 2.")
+        self.trainers = [sae.begin(sample, steps=self.n_steps, processes=self.processes) for sae in self.saes]
+        if self.folder is not None and self.folder.checkpoint.exists():
+            self._restore(self.folder)
 
     def _next_rows(self) -> torch.Tensor | None:
         """Return the local part of the next batch; None after the last pass.
@@ -191,25 +191,25 @@ class _Run:
         if problem is None and rows is None:
             if self.step > 0:
                 self.epoch += 1
-                if self.epoch >= self.work.n_epochs:
+                if self.epoch >= (self.saes[0].n_epochs if self.steps is None else math.inf):
                     return None
-                self.reader = self.work.stream.open(self.epoch)
+                self.reader = self.stream.open(self.epoch)
                 rows, problem = self._read_part()
             if problem is None and rows is None:
                 problem = (
-                    f"{self.work.stream.name} ended before one batch of {self.work.batch} rows; give more rows or "
+                    f"{self.stream.name} ended before one batch of {self.batch} rows; give more rows or "
                     f"lower batch_size."
                 )
         if problem is not None:
-            if self.folder is not None and self.step > 0 and self.work.processes.is_main:
+            if self.folder is not None and self.step > 0 and self.processes.is_main:
                 self._save(self.folder, place)
             raise InputError(f"{problem} {self._saved_state()}".rstrip())
         return rows
 
     def _read_part(self) -> tuple[torch.Tensor | None, str | None]:
         """Return the local rows of the next batch, None after the last whole batch; and the problem of any process."""
-        work, processes = self.work, self.work.processes
-        n_rows = work.batch // processes.world_size
+        processes = self.processes
+        n_rows = self.batch // processes.world_size
         rows, problem = None, None
         try:
             self.reader.skip(processes.rank * n_rows)
@@ -224,7 +224,7 @@ class _Run:
         return (None if worst else rows), None
 
     def _step(self, rows: torch.Tensor) -> None:
-        rows = rows.to(self.work.processes.device)
+        rows = rows.to(self.processes.device)
         losses = []
         for name, trainer in zip(self.names, self.trainers, strict=True):
             try:
@@ -232,15 +232,14 @@ class _Run:
             except InputError as error:
                 raise InputError(f"{name}: {error} {self._saved_state()}") from error
         self.step += 1
-        if self.work.processes.is_main:
+        if self.processes.is_main:
             self.since_log.append(losses)
-        if self.work.on_step is not None:
-            self.work.on_step(self.step, self.work.n_steps, sum(losses) / len(losses))
+        if self.on_step is not None:
+            self.on_step(self.step, self.n_steps, sum(losses) / len(losses))
 
     def _batch_metrics(self, rows: torch.Tensor) -> dict[str, float]:
         """Return metrics of the autoencoders on the batch of the last step."""
-        z = rows.to(self.work.processes.device)
-        row: dict[str, float] = {}
+        z, row = rows.to(self.processes.device), {}
         for name, trainer in zip(self.names, self.trainers, strict=True):
             codes = trainer.model.encode(z)
             row[f"{name}/explained_variance"] = explained_variance(trainer.model.decode(codes), z)
@@ -251,9 +250,9 @@ class _Run:
     def _log(self, rows: torch.Tensor, began: float) -> float:
         """Log the progress, and return the time."""
         now = time.monotonic()
-        rate = len(self.since_log) * self.work.batch / max(now - began, 1e-9)
+        rate = len(self.since_log) * self.batch / max(now - began, 1e-9)
         means = torch.tensor(self.since_log, dtype=torch.float64).mean(dim=0).tolist()
-        for sae, mean in zip(self.work.saes, means, strict=True):
+        for sae, mean in zip(self.saes, means, strict=True):
             sae.losses_.append(mean)
         self.since_log = []
         row: dict[str, float] = {"step": self.step, "epoch": self.epoch + 1, "rows_per_second": rate}
@@ -261,8 +260,8 @@ class _Run:
         row |= self._batch_metrics(rows)
         if self.folder is not None:
             self.folder.log(row)
-        if self.work.on_log is not None:
-            self.work.on_log(row)
+        if self.on_log is not None:
+            self.on_log(row)
         return now
 
     def _saved_state(self) -> str:
@@ -285,27 +284,23 @@ class _Run:
         folder.mark_saved(self.step)
 
     def _restore(self, folder: RunFolder) -> None:
-        path = folder.checkpoint
-        if not path.exists():
-            return
-        metadata, tensors = files.read_model_file(path, FORMAT)
+        metadata, tensors = files.read_model_file(folder.checkpoint, FORMAT)
         try:
             for name, trainer in zip(self.names, self.trainers, strict=True):
-                state = {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
-                trainer.load_state_dict(state)
+                trainer.load_state_dict(below(f"{name}/", tensors))
             self.step, self.epoch, place = int(metadata["step"]), int(metadata["epoch"]), metadata["reader"]
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise InputError(f"{path} is the state of another training; choose another folder.") from error
+            raise InputError(f"{folder.checkpoint} is the state of another training; choose another folder.") from error
         folder.mark_saved(self.step)
-        if self.step != self.work.n_steps:
-            self.reader = self.work.stream.open(self.epoch, place)
+        if self.step != self.n_steps:
+            self.reader = self.stream.open(self.epoch, place)
 
     def _finish(self) -> None:
-        if self.folder is not None and self.work.processes.is_main:
+        if self.folder is not None and self.processes.is_main:
             self._save(self.folder)
         for name, trainer in zip(self.names, self.trainers, strict=True):
             trainer.model.to("cpu")
-            if self.folder is not None and self.work.processes.is_main:
+            if self.folder is not None and self.processes.is_main:
                 trainer.model.save(self.folder.path / f"{name}.safetensors")
 
 

@@ -99,16 +99,7 @@ def dense_loss(
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Settings of the training.
-
-    Args:
-        batch_size, lr: of Adam.
-        dead: treatment of dead latents: AuxK, resampling, none. None for AuxK where it reaches them (TopK,
-            BatchTopK, JumpReLU), else resampling.
-        dead_after: a latent is dead when it has not fired for this many samples.
-        aux_weight: weight of AuxK.
-        mono_weight: weight of 1 - the mean MonoScore of the batch.
-    """
+    """Settings of the training, which :class:`monosemy.sae.estimators.SparseAutoencoder` describes."""
 
     batch_size: int = 512
     lr: float = 1e-3
@@ -247,12 +238,11 @@ class Trainer:
         Raises:
             RuntimeError, KeyError: the state is another model's.
         """
-        self.model.load_state_dict(_below("model.", state))
+        self.model.load_state_dict(below("model.", state))
         for number, parameter in enumerate(self.parameters):
-            moments = _below(f"optimizer.{number}.", state)
+            moments = below(f"optimizer.{number}.", state).items()
             if moments:
-                state_here = {name: value.clone().to(parameter.device) for name, value in moments.items()}
-                self.optimizer.state[parameter] = state_here
+                self.optimizer.state[parameter] = {name: t.clone().to(parameter.device) for name, t in moments}
         self.silent_for.copy_(state["silent_for"])
         self.done, self._since_resampling = state["counts"].tolist()
         self.rng.set_state(state["rng"].cpu())
@@ -299,7 +289,8 @@ class Trainer:
                     self.optimizer.state[parameter][moment][dead] = 0
 
 
-def _below(prefix: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def below(prefix: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
