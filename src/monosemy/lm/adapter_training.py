@@ -161,8 +161,7 @@ def insert_adapter(loaded: models.LoadedModel, config: AdapterConfig, task: Task
         for name, parameter in loaded.model.named_parameters():
             # PEFT trains modules of these names beside an adapter, too.
             parameter.requires_grad_(name.split(".")[0] in ("classifier", "score"))
-        head_only: torch.nn.Module = loaded.model
-        return head_only
+        return loaded.model
     devices = [loaded.device] if loaded.device.type == "cuda" else []
     with quiet_libraries(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive_seed("adapter", config.seed))

@@ -23,28 +23,19 @@ class MlpNames(NamedTuple):
     act(gate(x)) * up(x)."""
 
 
-_GATED = MlpNames("model.layers", "mlp.up_proj", "mlp.down_proj")
-_GPT2 = MlpNames("transformer.h", "mlp.c_fc", "mlp.c_proj")
-_GPTJ = MlpNames("transformer.h", "mlp.fc_in", "mlp.fc_out")
-_BLOOM = MlpNames("transformer.h", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h")
-
-_GATED_MODELS = """cohere cohere2 gemma gemma2 gemma3_text granite helium llama mistral olmo olmo2 qwen2 qwen3 smollm3
+_GATED = """cohere cohere2 gemma gemma2 gemma3_text granite helium llama mistral olmo olmo2 qwen2 qwen3 smollm3
 stablelm"""
 
 ARCHITECTURES: dict[str, MlpNames] = {
-    **dict.fromkeys(_GATED_MODELS.split(), _GATED),
+    **dict.fromkeys(_GATED.split(), MlpNames("model.layers", "mlp.up_proj", "mlp.down_proj")),
     # not gated
+    "nemotron": MlpNames("model.layers", "mlp.up_proj", "mlp.down_proj"),
+    **dict.fromkeys(("bloom", "falcon"), MlpNames("transformer.h", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h")),
+    **dict.fromkeys(("codegen", "gptj"), MlpNames("transformer.h", "mlp.fc_in", "mlp.fc_out")),
+    **dict.fromkeys(("gpt2", "gpt_bigcode", "gpt_neo"), MlpNames("transformer.h", "mlp.c_fc", "mlp.c_proj")),
     "biogpt": MlpNames("biogpt.layers", "fc1", "fc2"),
-    "bloom": _BLOOM,
-    "codegen": _GPTJ,
-    "falcon": _BLOOM,
-    "gpt2": _GPT2,
-    "gpt_bigcode": _GPT2,
-    "gpt_neo": _GPT2,
     "gpt_neox": MlpNames("gpt_neox.layers", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
-    "gptj": _GPTJ,
     "mpt": MlpNames("transformer.blocks", "ffn.up_proj", "ffn.down_proj"),
-    "nemotron": _GATED,
     "opt": MlpNames("model.decoder.layers", "fc1", "fc2"),
     "phi": MlpNames("model.layers", "mlp.fc1", "mlp.fc2"),
     "starcoder2": MlpNames("model.layers", "mlp.c_fc", "mlp.c_proj"),
@@ -65,8 +56,7 @@ class Mlp(NamedTuple):
 def causal_model(model: torch.nn.Module) -> torch.nn.Module:
     """Return the transformers model, unwrapped from PEFT; an adapter's layers stay in it."""
     base = getattr(model, "get_base_model", None)
-    unwrapped: torch.nn.Module = base() if base is not None else model
-    return unwrapped
+    return base() if base is not None else model
 
 
 def mlp_names(model: torch.nn.Module) -> MlpNames:
@@ -77,9 +67,12 @@ def mlp_names(model: torch.nn.Module) -> MlpNames:
     """
     kind = model_type(model)
     if kind not in ARCHITECTURES:
+        names = [name for name, module in causal_model(model).named_modules() if input_weights(module) is not None]
+        middle = [name for name in names if "mlp" in name or "fc" in name or "ffn" in name] or names
+        example = f", such as {middle[len(middle) // 2]!r}" if middle else ""
         raise InputError(
             f"The architecture {kind!r} is not one of those with known layers ({', '.join(sorted(ARCHITECTURES))}); "
-            f"name the modules yourself{_linear_examples(model)}."
+            f"name the modules yourself{example}."
         )
     return ARCHITECTURES[kind]
 
@@ -158,12 +151,6 @@ def input_weights(projection: torch.nn.Module) -> torch.Tensor | None:
     if not isinstance(weight, torch.Tensor) or weight.ndim != 2:
         return None
     return weight.T if type(projection).__name__ == "Conv1D" else weight
-
-
-def _linear_examples(model: torch.nn.Module) -> str:
-    names = [name for name, module in causal_model(model).named_modules() if input_weights(module) is not None]
-    middle = [name for name in names if "mlp" in name or "fc" in name or "ffn" in name] or names
-    return f", such as {middle[len(middle) // 2]!r}" if middle else ""
 
 
 @contextmanager

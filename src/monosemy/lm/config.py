@@ -31,8 +31,6 @@ Loss = Literal[
 """TRL's losses of preference pairs; `sigmoid` is DPO's."""
 JudgeKind = Literal["toxicity", "classifier", "shieldgemma", "llama-guard", "beavertails"]
 Policy = Literal["dangerous", "harassment", "hate", "sexual"]
-_LABEL_SMOOTHING = {"exo_pair": 1e-3, "robust": 0.1}
-"""TRL's usual values for the losses that are undefined without label smoothing."""
 
 
 class AdapterConfig(Config):
@@ -90,8 +88,8 @@ class Objective(Config):
 
     @property
     def label_smoothing(self) -> float:
-        """Label smoothing of TRL's loss."""
-        return _LABEL_SMOOTHING.get(self.loss, 0.0)
+        """Label smoothing of TRL's loss: its usual value where the loss is undefined without one."""
+        return {"exo_pair": 1e-3, "robust": 0.1}.get(self.loss, 0.0)
 
 
 class AlignmentConfig(Config):

@@ -103,10 +103,7 @@ class DecPOConfig(DPOConfig):
             raise InputError(
                 f"decpo_weight={self.decpo_weight:g} would drop every activation; with dropout choose one below 1."
             )
-        self._check_paths()
-
-    def _check_paths(self) -> None:
-        """Reject options that keep a layer's activations, or their gradients, from the regulariser."""
+        # These options keep a layer's activations, or their gradients, from the regulariser.
         if self.use_liger_kernel:
             raise InputError("use_liger_kernel=True replaces the forward pass whose activations DecPO reads; omit it.")
         if self.padding_free:
@@ -122,9 +119,6 @@ class DecPOConfig(DPOConfig):
             )
 
 
-_ROWS = 1000
-
-
 def check_answers(dataset: Any, name: str) -> None:
     """Reject pairs with an empty answer: TRL would append an end-of-text token and train on them.
 
@@ -136,12 +130,8 @@ def check_answers(dataset: Any, name: str) -> None:
     if not isinstance(dataset, Dataset) or not {"chosen", "rejected"} <= set(dataset.column_names):
         return
     pairs = dataset.select_columns(["chosen", "rejected"])  # images, if there are any, stay encoded
-    bad = [
-        start + row
-        for start in range(0, len(pairs), _ROWS)
-        for row, pair in enumerate(zip(*pairs[start : start + _ROWS].values(), strict=True))
-        if any(is_empty(answer) for answer in pair)
-    ]
+    rows = (pair for batch in pairs.iter(batch_size=1000) for pair in zip(*batch.values(), strict=True))
+    bad = [row for row, pair in enumerate(rows) if any(map(is_empty, pair))]
     if bad:
         raise InputError(
             f"{name} has {len(bad)} of {len(dataset)} pairs with an empty chosen or rejected answer, first in row "
@@ -151,15 +141,12 @@ def check_answers(dataset: Any, name: str) -> None:
 
 def is_empty(answer: Any) -> bool:
     """Return whether a text, or the last message of a conversation, is empty."""
-    if isinstance(answer, str):
-        return not answer.strip()
-    if not answer:
-        return True
+    if isinstance(answer, str) or not answer:
+        return not (answer or "").strip()
     last = answer[-1]
-    return isinstance(last, dict) and not last.get("tool_calls") and _is_silent(last.get("content"))
-
-
-def _is_silent(content: Any) -> bool:
+    if not isinstance(last, dict) or last.get("tool_calls"):
+        return False
+    content = last.get("content")
     if isinstance(content, list):  # parts of a message, which may be images
         return all(part.get("type") == "text" and not (part.get("text") or "").strip() for part in content)
     return not (content or "").strip()
@@ -217,7 +204,12 @@ class DecPOTrainer(DPOTrainer):
         for name, dataset in (eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}).items():
             check_answers(dataset, f"eval_dataset {name}".strip())
         super().__init__(model, ref_model, args, data_collator, train_dataset, eval_dataset, *others, **named)
-        self._check_parallel()
+        layout = getattr(self.accelerator, "parallelism_config", None)
+        if any(getattr(layout, f"{kind}_enabled", False) for kind in ("cp", "sp", "tp")):
+            raise InputError(
+                "parallelism_config splits sequences or layers among processes, so that none has complete activations; "
+                "use data parallelism (DDP, FSDP, DeepSpeed) with DecPO."
+            )
         self._decpo_layers = regularized_layers(self.model, args.decpo_layers)
         if args.decpo_regularizer == "dropout" and args.decpo_weight:
             add_dropout(self._decpo_layers, args.decpo_weight)
@@ -299,14 +291,6 @@ class DecPOTrainer(DPOTrainer):
     def _log_metric(self, mode: str, name: str, value: torch.Tensor) -> None:
         everyone = self.accelerator.gather(value.detach().float())
         self._metrics[mode][f"decpo/{name}"].append(everyone.mean().item())
-
-    def _check_parallel(self) -> None:
-        layout = getattr(self.accelerator, "parallelism_config", None)
-        if any(getattr(layout, f"{kind}_enabled", False) for kind in ("cp", "sp", "tp")):
-            raise InputError(
-                "parallelism_config splits sequences or layers among processes, so that none has complete activations; "
-                "use data parallelism (DDP, FSDP, DeepSpeed) with DecPO."
-            )
 
     def _last_checkpoint(self) -> str:
         folder = self.args.output_dir

@@ -1,9 +1,9 @@
 """Evaluation of language models: perplexity, losses of answers, divergence from a reference, diversity, benchmarks."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,20 +36,31 @@ class TokenLoss:
 
 
 @dataclass(frozen=True)
-class AnswerLosses:
-    """Losses of N answers, given their prompts."""
+class AnswerSums:
+    """Sums over the tokens of N answers, given their prompts."""
 
     sums: np.typing.NDArray[np.float64]
-    """(N,), the sum over an answer's tokens of -ln p, in nats."""
+    """(N,), the sum over an answer's tokens of -ln p or of a divergence, in nats."""
     n_tokens: np.typing.NDArray[np.int64]
     """(N,)."""
+
+    def total(self) -> TokenLoss:
+        """Return the sum over the tokens of all answers."""
+        return TokenLoss(float(self.sums.sum()), int(self.n_tokens.sum()))
+
+    @property
+    def mean(self) -> float:
+        """Return the mean over all tokens, in nats; NaN without tokens."""
+        return self.total().mean_nll
+
+
+@dataclass(frozen=True)
+class AnswerLosses(AnswerSums):
+    """Losses of N answers, given their prompts."""
+
     n_right: np.typing.NDArray[np.int64]
     """(N,), tokens that are the most likely ones in their positions; greedy decoding yields an answer whose tokens all
     are."""
-
-    def total(self) -> TokenLoss:
-        """Return the loss over the tokens of all answers."""
-        return TokenLoss(float(self.sums.sum()), int(self.n_tokens.sum()))
 
 
 class _Window(NamedTuple):
@@ -148,22 +159,6 @@ def _losses(
     return AnswerLosses(sums, counts, right)
 
 
-@dataclass(frozen=True)
-class AnswerDivergence:
-    """KL(model || reference) over the whole vocabulary, at each token of N answers."""
-
-    sums: np.typing.NDArray[np.float64]
-    """(N,), the sum over an answer's tokens, in nats."""
-    n_tokens: np.typing.NDArray[np.int64]
-    """(N,)."""
-
-    @property
-    def mean(self) -> float:
-        """Return the mean over all tokens, in nats; NaN without tokens."""
-        total = int(self.n_tokens.sum())
-        return float(self.sums.sum() / total) if total else float("nan")
-
-
 def kl_to_reference(
     loaded: models.LoadedModel,
     reference: models.LoadedModel | None,
@@ -172,8 +167,8 @@ def kl_to_reference(
     *,
     batch_size: int = 8,
     on_texts: OnCount | None = None,
-) -> AnswerDivergence:
-    """Return the KL divergence of a model's next-token distributions from a reference's, on the same answers.
+) -> AnswerSums:
+    """Return KL(model || reference) over the whole vocabulary, at each token of the same answers.
 
     On answers that the model generated, the mean estimates the divergence per token of the model's distribution over
     answers.
@@ -185,6 +180,9 @@ def kl_to_reference(
     Raises:
         InputError: the vocabularies differ, or there is no adapter to disable.
     """
+    if reference is None and not hasattr(loaded.model, "disable_adapter"):
+        raise InputError(f"{loaded.name} has no adapter to disable; give the reference model.")
+    model = loaded.model if reference is None else reference.model
     windows = _answer_windows(loaded, prompts, answers)
     sums, counts = np.zeros(len(windows)), np.zeros(len(windows), dtype=np.int64)
     for numbers, ids, mask in tokenization.padded_batches(
@@ -192,7 +190,8 @@ def kl_to_reference(
     ):
         with tokenization.evaluating(loaded.model):
             logits = loaded.model(input_ids=ids, attention_mask=mask).logits
-        with _reference_model(loaded, reference) as model, tokenization.evaluating(model):
+        plain = loaded.model.disable_adapter() if reference is None else nullcontext()
+        with plain, tokenization.evaluating(model):
             other = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
         if logits.shape != other.shape:
             raise InputError(
@@ -203,18 +202,7 @@ def kl_to_reference(
             before = slice(window.scored - 1, len(window.ids) - 1)  # the distribution before each token of the answer
             divergence = token_kl(logits[i, before], other[i, before].to(logits.device))
             sums[window.row], counts[window.row] = float(divergence.double().sum()), len(divergence)
-    return AnswerDivergence(sums, counts)
-
-
-@contextmanager
-def _reference_model(loaded: models.LoadedModel, reference: models.LoadedModel | None) -> Iterator[Any]:
-    if reference is not None:
-        yield reference.model
-    elif hasattr(loaded.model, "disable_adapter"):
-        with loaded.model.disable_adapter():
-            yield loaded.model
-    else:
-        raise InputError(f"{loaded.name} has no adapter to disable; give the reference model.")
+    return AnswerSums(sums, counts)
 
 
 @dataclass(frozen=True)

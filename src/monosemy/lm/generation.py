@@ -47,12 +47,15 @@ def generate_from_tokens(
         raise InputError(
             f"max_new_tokens={decoding.max_new_tokens} fills the context of {loaded.context} tokens; choose fewer."
         )
+    # Chat models have several end tokens, beside the tokenizer's.
+    ends = loaded.model.generation_config.eos_token_id
+    ends = {*(ends if isinstance(ends, list) else [ends]), loaded.tokenizer.eos_token_id} - {None}
     sampled = decoding.temperature > 0
     config = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=sampled,
         pad_token_id=loaded.tokenizer.pad_token_id,
-        eos_token_id=_end_tokens(loaded),
+        eos_token_id=sorted(ends),
         **({"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if sampled else {}),
     )
     cut = [list(ids)[-room:] for ids in tokens]
@@ -73,10 +76,3 @@ def _continuation(tokenizer: Any, prompt: list[int], new: list[int]) -> str:
     before = tokenizer.decode(prompt, skip_special_tokens=True)
     whole = tokenizer.decode([*prompt, *new], skip_special_tokens=True)
     return str(whole.removeprefix(before))
-
-
-def _end_tokens(loaded: models.LoadedModel) -> list[int]:
-    """Return the ids that end an answer: the model's end tokens (chat models have several) and the tokenizer's."""
-    ids = loaded.model.generation_config.eos_token_id
-    ends = ids if isinstance(ids, list) else [ids]
-    return sorted({end for end in (*ends, loaded.tokenizer.eos_token_id) if end is not None})

@@ -101,20 +101,14 @@ def measure_layers(
     for number, (name, source) in enumerate(sources.items()):
         loaded = open_model(source, device) if isinstance(source, str) else source
         architecture = architectures.model_type(loaded.model)
-        neurons: list[np.typing.NDArray[np.float64]] | None = None
+        columns: dict[str, np.typing.NDArray[np.float64]] = {}
+        neurons = None
         try:
-            neurons = neuron_superpositions(loaded.model, names)
-            if not any(np.median(layer) for layer in neurons):
-                raise InputError(
-                    f"The median superposition of this {architecture} model is 0 in every layer, as in untrained "
-                    f"models with zero biases; measure on prompts, or choose a trained model."
-                )
+            neurons = _trained_superpositions(loaded.model, architecture, names)
         except InputError as error:
             if prompts is None:
                 raise
-            neurons = None
             without.setdefault(str(error), []).append(name)
-        columns: dict[str, np.typing.NDArray[np.float64]] = {}
         if prompts is not None:
             layers = prompt_metrics(
                 loaded, prompts, embed if embed is None or number else embed_and_compare, names, max_tokens,
@@ -201,6 +195,18 @@ def neuron_superpositions(
             )
         layers.append(neuron_superposition(*(values.detach().float().cpu().numpy() for values in (weight, bias))))
     return layers
+
+
+def _trained_superpositions(
+    model: torch.nn.Module, architecture: str, names: architectures.MlpNames | None
+) -> list[np.typing.NDArray[np.float64]]:
+    neurons = neuron_superpositions(model, names)
+    if not any(np.median(layer) for layer in neurons):
+        raise InputError(
+            f"The median superposition of this {architecture} model is 0 in every layer, as in untrained models with "
+            f"zero biases; measure on prompts, or choose a trained model."
+        )
+    return neurons
 
 
 class PromptMetrics:

@@ -29,13 +29,15 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.model.device
-        return device
+        return self.model.device
 
     @property
     def context(self) -> int:
-        """Return the number of tokens that the model can read at once."""
-        return context_length(self.model, self.tokenizer)
+        """Return the number of tokens that the model can read at once: the smaller limit of its positions and its
+        tokenizer; 2048 if neither has one."""
+        config = self.model.config.get_text_config()
+        limits = [getattr(config, "max_position_embeddings", None), getattr(self.tokenizer, "model_max_length", None)]
+        return min((int(limit) for limit in limits if limit is not None and 0 < limit < _NO_LIMIT), default=2048)
 
 
 def load_causal_model(name: str, *, dtype: Dtype = "auto", device: str | None = None) -> LoadedModel:
@@ -118,14 +120,6 @@ def model_fingerprint(name: str) -> str:
     return fingerprint(folder) if folder.is_dir() else fingerprint(name)
 
 
-def context_length(model: Any, tokenizer: Any) -> int:
-    """Return the smaller limit of the model's positions and its tokenizer; 2048 if neither has one."""
-    config = model.config.get_text_config()
-    limits = [getattr(config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None)]
-    known = [int(limit) for limit in limits if limit is not None and 0 < limit < _NO_LIMIT]
-    return min(known, default=2048)
-
-
 def _load(loader: Any, name: str, dtype: Dtype, device: str | None, head: str | None, **options: Any) -> LoadedModel:
     tokenizer = load_tokenizer(name)
     model, report = _pretrained(
@@ -140,14 +134,10 @@ def _load(loader: Any, name: str, dtype: Dtype, device: str | None, head: str | 
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
     try:
-        return LoadedModel(name, model.to(device or default_device()).eval(), tokenizer)
+        default = "cuda" if torch.cuda.is_available() else "cpu"
+        return LoadedModel(name, model.to(device or default).eval(), tokenizer)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"{name} cannot be moved to the device {device!r} ({reason(error)}); name another.") from error
-
-
-def default_device() -> str:
-    """Return the first GPU if there is one, else the CPU."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _pretrained(loader: Any, name: str, what: str, **options: Any) -> Any:
@@ -158,7 +148,12 @@ def _pretrained(loader: Any, name: str, what: str, **options: Any) -> Any:
     logging.disable_progress_bar()  # the command line has its own
     folder = Path(name)
     if folder.is_dir():
-        _refuse_pickled(folder)
+        pickled = next((file for pattern in _PICKLED for file in sorted(folder.glob(pattern))), None)
+        if pickled is not None and not any(folder.glob("*.safetensors")):
+            raise InputError(
+                f"{folder} has its weights only in the pickled file {pickled.name}, which can execute any code when it "
+                f"is loaded; save the model as safetensors on a machine where you trust it."
+            )
         if (folder / "adapter_config.json").is_file():  # transformers loads the adapter through PEFT
             import monosemy.lm.monolora  # noqa: F401  registers MonoLoRA
     elif name.startswith((".", "/", "~")) or name.count("/") > 1:
@@ -180,17 +175,6 @@ def _pretrained(loader: Any, name: str, what: str, **options: Any) -> Any:
         ) from error
     finally:
         logging.set_verbosity(level)
-
-
-def _refuse_pickled(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
-        return
-    pickled = next((file for pattern in _PICKLED for file in sorted(folder.glob(pattern))), None)
-    if pickled is not None:
-        raise InputError(
-            f"{folder} has its weights only in the pickled file {pickled.name}, which can execute any code when it is "
-            f"loaded; save the model as safetensors on a machine where you trust it."
-        )
 
 
 def _hub_answers() -> bool:

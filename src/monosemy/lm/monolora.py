@@ -133,8 +133,7 @@ class MonoVariant(LoraVariant):
         up, scaling = module.lora_B[active_adapter], module.scaling[active_adapter]
         if self.placement == "weights":
             return torch.add(result, up(hidden), alpha=scaling)
-        added: torch.Tensor = up(hidden, result, scaling)
-        return added
+        return up(hidden, result, scaling)
 
     def merge_safe(self, module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor) -> torch.Tensor:
         return orig_weight + self._delta(module, active_adapter).to(orig_weight.dtype)
@@ -233,8 +232,7 @@ class MonoLoraModel(LoraModel):
     def _unload_and_optionally_merge(self, merge: bool = True, **options: Any) -> torch.nn.Module:
         if merge:
             self._check_mergeable(options.get("adapter_names"))
-        unloaded: torch.nn.Module = super()._unload_and_optionally_merge(merge, **options)
-        return unloaded
+        return super()._unload_and_optionally_merge(merge, **options)
 
     def _check_mergeable(self, adapter_names: list[str] | None) -> None:
         for name in self.active_adapters if adapter_names is None else adapter_names:

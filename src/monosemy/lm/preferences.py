@@ -73,14 +73,12 @@ def _recognised(table: Table) -> PreferenceFormat:
 
 
 def _decisions(chosen: PreferenceFormat, config: PreferenceConfig) -> tuple[str, ...]:
-    if chosen == "sycophancy":
-        which = "agrees" if config.sycophantic else "does not agree"
-        return (f"Preferred: the answer that {which} with the user.",)
-    if chosen == "pku-saferlhf":
-        return (f"Preferred: the {'safer' if config.safer else 'better'} answer.",)
-    if chosen == "paradetox":
-        return ("Preferred: the neutral rewrite, over the toxic sentence itself.",)
-    return ()
+    preferred: dict[PreferenceFormat, str] = {
+        "sycophancy": f"the answer that {'agrees' if config.sycophantic else 'does not agree'} with the user",
+        "pku-saferlhf": f"the {'safer' if config.safer else 'better'} answer",
+        "paradetox": "the neutral rewrite, over the toxic sentence itself",
+    }
+    return (f"Preferred: {preferred[chosen]}.",) if chosen in preferred else ()
 
 
 def _fault(pair: _Pair) -> str | None:

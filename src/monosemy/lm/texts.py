@@ -205,30 +205,18 @@ PROMPT = "{text}\nSentiment:"
 word as the text to generate; the exact wording is not published."""
 
 
-def load_classification(
-    source: str,
-    seed: int = 0,
-    *,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    test_fraction: float = 0.25,
-    validation_fraction: float = 0.2,
-) -> dataset.LabelledData:
+def load_classification(source: str, seed: int = 0, **settings: Any) -> dataset.LabelledData:
     """Read a table of texts with a label each, split as for a study; no text of test is in train or validation.
 
     A column `split` with train, validation and test is used; a missing split is split off class by class.
 
+    Args:
+        settings: further settings of :class:`DataConfig`.
+
     Raises:
         InputError: as :func:`monosemy.load_data`, and where the table holds no texts.
     """
-    config = DataConfig(
-        source=source,
-        input_column=text_column,
-        label_column=label_column,
-        test_fraction=test_fraction,
-        validation_fraction=validation_fraction,
-    )
-    data = load.load_data(config, seed)
+    data = load.load_data(DataConfig(source=source, **settings), seed)
     if data.kind != "texts":
         raise InputError(f"{source} holds {data.kind}, not texts; give a table with a column of texts.")
     return _without_shared_texts(data)

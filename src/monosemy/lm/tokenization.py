@@ -90,8 +90,7 @@ def tokenize(tokenizer: Any, texts: Sequence[str], *, special: bool = True) -> l
     """Return the token ids of each text, with or without the special tokens that the tokenizer adds."""
     if not texts:
         return []
-    tokens: list[list[int]] = tokenizer(list(texts), add_special_tokens=special, verbose=False)["input_ids"]
-    return tokens
+    return tokenizer(list(texts), add_special_tokens=special, verbose=False)["input_ids"]
 
 
 class PromptAndAnswer(NamedTuple):
@@ -101,27 +100,17 @@ class PromptAndAnswer(NamedTuple):
     start: int
 
 
-def prompt_text(tokenizer: Any, prompt: Text) -> str:
-    """Return a prompt as the text that an answer follows: a string unchanged, messages by the chat template."""
+def prompt_text(tokenizer: Any, prompt: Text, answer: Text | None = None) -> str:
+    """Return a prompt as the text that an answer follows, or with it: strings joined, messages by the chat template."""
     if isinstance(prompt, str):
-        return prompt
-    _check_template(tokenizer)
-    return str(tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True))
-
-
-def _prompt_and_answer_text(tokenizer: Any, prompt: Text, answer: Text) -> str:
-    if isinstance(prompt, str):
-        return prompt + content_text(answer)
-    _check_template(tokenizer)
-    return str(tokenizer.apply_chat_template([*prompt, *as_messages(answer, "assistant")], tokenize=False))
-
-
-def _check_template(tokenizer: Any) -> None:
+        return prompt if answer is None else prompt + content_text(answer)
     if not tokenizer.chat_template:
         raise InputError(
             f"The tokenizer of {tokenizer.name_or_path} has no chat template, but the prompts are messages; read the "
             f"data with the prompt template plain or alpaca."
         )
+    messages = prompt if answer is None else [*prompt, *as_messages(answer, "assistant")]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer is None))
 
 
 def tokenize_prompts(tokenizer: Any, prompts: Sequence[Text]) -> list[list[int]]:
@@ -143,7 +132,7 @@ def tokenize_answers(tokenizer: Any, prompts: Sequence[Text], answers: Sequence[
         raise InputError(f"There are {len(answers)} answers to {len(prompts)} prompts; give one answer for each.")
     pairs = []
     for alone, prompt, answer in zip(tokenize_prompts(tokenizer, prompts), prompts, answers, strict=True):
-        text = _prompt_and_answer_text(tokenizer, prompt, answer)
+        text = prompt_text(tokenizer, prompt, answer)
         ids = tokenize(tokenizer, [text], special=isinstance(prompt, str))[0]
         differing = (i for i, (one, other) in enumerate(zip(alone, ids, strict=False)) if one != other)
         pairs.append(PromptAndAnswer(ids, next(differing, min(len(alone), len(ids)))))
@@ -179,17 +168,13 @@ def fit_context(rows: Sequence[Row], tokenizer: Any, n_tokens: int, on_long: con
     if not rows or "prompt" not in rows[0]:
         return FittedRows(list(rows), 0, 0)
 
-    def lengths(texts: Sequence[str]) -> list[int]:
+    def lengths(answer: str | None) -> list[int]:
+        texts = [prompt_text(tokenizer, row["prompt"], None if answer is None else row[answer]) for row in rows]
         return [len(ids) for ids in tokenize(tokenizer, texts)]
 
-    of_prompts = lengths([prompt_text(tokenizer, row["prompt"]) for row in rows])
-    with_answers = [
-        lengths([_prompt_and_answer_text(tokenizer, row["prompt"], row[name]) for row in rows])
-        for name in _ANSWERS
-        if name in rows[0]
-    ]
+    with_answers = [lengths(name) for name in _ANSWERS if name in rows[0]]
     fitted, n_truncated = [], 0
-    for row, prompt, *wholes in zip(rows, of_prompts, *with_answers, strict=True):
+    for row, prompt, *wholes in zip(rows, lengths(None), *with_answers, strict=True):
         whole = max(wholes) + 1  # one more token ends the text
         if whole <= n_tokens:
             fitted.append(row)

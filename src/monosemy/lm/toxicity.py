@@ -75,10 +75,7 @@ class ToxicityJudge:
                 f"The encoder {self.encoder} has {embeddings.shape[1]} dimensions, the judge {len(self.weight)}; give "
                 f"the encoder that the judge was fitted with."
             )
-        scores: np.typing.NDArray[np.float32] = (1 / (1 + np.exp(-(embeddings @ self.weight + self.bias)))).astype(
-            np.float32
-        )
-        return scores
+        return (1 / (1 + np.exp(-(embeddings @ self.weight + self.bias)))).astype(np.float32)
 
     def save(self, path: Path) -> None:
         """Write the judge as safetensors with JSON."""

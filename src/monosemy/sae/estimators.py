@@ -43,12 +43,14 @@ class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 raise InputError(f"{name}={value!r} is not a positive whole number; choose one of at least 1.")
         if self.output not in ("dense", "sparse"):
             raise InputError(f"output={self.output!r} is unknown; choose 'dense' or 'sparse'.")
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
-        rng = torch.Generator().manual_seed(int(seed))
+        rng = self._generator()
         model = self._make(z.shape[1])
         module.initialise(model, z, rng, self.center)
         self.autoencoder_ = model
         return rng
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(int(check_random_state(self.random_state).randint(2**31 - 1)))
 
     def _checked(self, X: np.typing.ArrayLike, *, first: bool) -> torch.Tensor:
         """Return a copy of the inputs as a tensor, (N, D) float32."""
@@ -220,11 +222,9 @@ class SparseAutoencoder(_Dictionary):
         z = self._checked(X, first=first)
         if not hasattr(self, "trainer_"):
             config = self._config()
+            rng = self._start(z) if first else self._generator()
             if first:
-                rng = self._start(z)
                 self.losses_ = []
-            else:
-                rng = torch.Generator().manual_seed(int(check_random_state(self.random_state).randint(2**31 - 1)))
             self.trainer_ = training.Trainer(self.autoencoder_, config, rng)
         self.losses_.append(self.trainer_.epoch(self.autoencoder_.scaled(z)))
         return self
@@ -232,9 +232,9 @@ class SparseAutoencoder(_Dictionary):
     def inverse_transform(self, codes: np.typing.NDArray[np.floating] | sp.csr_array) -> np.typing.NDArray[np.float32]:
         """Return reconstructions (N, D) of codes (N, n_latents)."""
         check_is_fitted(self, "autoencoder_")
-        weights = self.autoencoder_.weights
-        scale = float(self.autoencoder_.scale)
-        return np.asarray((codes @ weights.decoder.numpy() + weights.decoder_bias.numpy()) * scale, dtype=np.float32)
+        model = self.autoencoder_
+        decoded = (codes @ model.decoder.numpy() + model.decoder_bias.numpy()) * float(model.scale)
+        return np.asarray(decoded, dtype=np.float32)
 
     def score(self, X: np.typing.ArrayLike, y: object = None) -> float:
         """Return the explained variance of the reconstruction: 1 is perfect, 0 is no better than the mean."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-import torch
 
 from monosemy.core.console import OnCount
 from monosemy.data.row_stream import RowStream
@@ -58,26 +57,6 @@ class Evaluation:
         return f"Evaluation on {self.source}: {self.n_rows:,} rows{classes}\n{models}"
 
 
-class _Model:
-    """A model with its running metrics."""
-
-    def __init__(self, model: module.Autoencoder, n_classes: int) -> None:
-        self.model = model
-        self.state = measurement.RunningMetrics(n_classes, rank=model.n_latents <= measurement.MAX_DIMENSIONS)
-        self.probed: list[consistency.Codes] = []
-        """Codes of the rows that probes are trained on."""
-
-    def update(
-        self, rows: torch.Tensor, labels: np.typing.NDArray[np.int64] | None, probed: np.typing.NDArray[np.int64]
-    ) -> None:
-        codes = self.model.encode(rows)
-        decoded = self.model.decode(codes)
-        csr = to_csr(codes)
-        self.state.update(csr, labels, rows.numpy(), decoded.numpy())
-        if len(probed):
-            self.probed.append(csr[probed])
-
-
 def evaluate(
     models: Mapping[str, module.Autoencoder],
     stream: RowStream,
@@ -101,7 +80,12 @@ def evaluate(
             raise InputError(f"{stream.name} has {len(class_names)} class; give rows of at least two, or no labels.")
         if stream.length is not None and stream.length != len(labels):
             raise InputError(f"{stream.name} has {stream.length} rows but {len(labels)} labels; give one for each.")
-    states = {name: _Model(model, 0 if labels is None else len(class_names)) for name, model in models.items()}
+    n_classes = 0 if labels is None else len(class_names)
+    states = [
+        measurement.RunningMetrics(n_classes, rank=model.n_latents <= measurement.MAX_DIMENSIONS)
+        for model in models.values()
+    ]
+    probed_codes: list[list[consistency.Codes]] = [[] for _ in models]
     probed = np.empty(0, dtype=np.int64) if labels is None else measurement.probed_rows(len(labels))
     step = rows_at_a_time(models)
     reader, n, embeddings = stream.open(), 0, []
@@ -112,8 +96,12 @@ def evaluate(
         if len(local):
             embeddings.append(rows.numpy()[local])
         classes = None if labels is None else labels[n : n + len(rows)]
-        for state in states.values():
-            state.update(rows, classes, local)
+        for model, state, parts in zip(models.values(), states, probed_codes, strict=True):
+            codes = model.encode(rows)
+            csr = to_csr(codes)
+            state.update(csr, classes, rows.numpy(), model.decode(codes).numpy())
+            if len(local):
+                parts.append(csr[local])
         n += len(rows)
         if on_rows is not None:
             on_rows(n, stream.length or n)
@@ -121,12 +109,10 @@ def evaluate(
         raise InputError(f"{stream.name} has {n} row, and metrics compare rows; give at least two.")
     if labels is not None and n != len(labels):
         raise InputError(f"{stream.name} has {n} rows but {len(labels)} labels; give one for each.")
-    evaluations = {name: _evaluation(state) for name, state in states.items()}
+    evaluations = {name: _evaluation(models[name], state) for name, state in zip(models, states, strict=True)}
     if labels is not None:
-        codes = [sp.vstack(state.probed, format="csr") for state in states.values()]
-        accuracies = measurement.recovered_accuracies(
-            codes, np.concatenate(embeddings), labels[probed], len(class_names)
-        )
+        stacked = [sp.vstack(parts, format="csr") for parts in probed_codes]
+        accuracies = measurement.recovered_accuracies(stacked, np.concatenate(embeddings), labels[probed], n_classes)
         for one, accuracy in zip(evaluations.values(), accuracies, strict=True):
             one.metrics.update(accuracy.metrics())
     return Evaluation(stream.name, n, () if labels is None else class_names, evaluations)
@@ -153,9 +139,8 @@ def rows_at_a_time(models: Mapping[str, module.Autoencoder]) -> int:
     return max(1, min(_MAX_ROWS, _BLOCK // max(model.n_latents for model in models.values())))
 
 
-def _evaluation(running: _Model) -> ModelEvaluation:
-    model = running.model
-    metrics, parts = running.state.summary()
+def _evaluation(model: module.Autoencoder, state: measurement.RunningMetrics) -> ModelEvaluation:
+    metrics, parts = state.summary()
     angles = decoder_angles(model)
     metrics |= {"decoder_cosine": angles.mean, "decoder_cosine_rms": angles.rms, "decoder_cosine_max": angles.largest}
     k = model.activation.k if isinstance(model.activation, activations.Selecting) else None

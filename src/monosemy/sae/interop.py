@@ -91,7 +91,7 @@ def centred(weights: Weights, activation: activations.Activation) -> Weights:
 
 def relu(n_latents: int) -> activations.ReLU:
     """Return the activation; its penalty matters in training only."""
-    return activations.ReLU(n_latents, n_latents, sparsity_weight=activations.ReLU.start_weight)
+    return activations.ReLU(n_latents, n_latents, activations.ReLU.start_weight)
 
 
 def batch_top_k(n_latents: int, k: int, threshold: torch.Tensor) -> activations.BatchTopK:
@@ -103,14 +103,14 @@ def batch_top_k(n_latents: int, k: int, threshold: torch.Tensor) -> activations.
 
 def jump_relu(threshold: torch.Tensor) -> activations.JumpReLU:
     """Return the activation with thresholds (M,)."""
-    activation = activations.JumpReLU(len(threshold), len(threshold), sparsity_weight=activations.JumpReLU.start_weight)
+    activation = activations.JumpReLU(len(threshold), len(threshold), activations.JumpReLU.start_weight)
     activation.set_threshold(threshold.clamp(min=MIN_THRESHOLD))
     return activation
 
 
 def gated(log_scale: torch.Tensor, magnitude_bias: torch.Tensor) -> activations.Gated:
     """Return the activation with the weights of its magnitude path, both (M,)."""
-    activation = activations.Gated(len(log_scale), len(log_scale), sparsity_weight=activations.Gated.start_weight)
+    activation = activations.Gated(len(log_scale), len(log_scale), activations.Gated.start_weight)
     with torch.no_grad():
         activation.log_scale.copy_(log_scale)
         activation.magnitude_bias.copy_(magnitude_bias)

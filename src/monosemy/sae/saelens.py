@@ -130,16 +130,16 @@ def _modern(config: dict[str, Any]) -> dict[str, Any]:
 def _check_inputs(config: dict[str, Any], folder: Path) -> None:
     """Raise where inputs are changed by more than subtracting the bias."""
     normalised = config["normalize_activations"]
+    has = f"{folder / CONFIG} has normalize_activations={normalised!r}"
     if normalised in _UNFOLDED:
         raise InputError(
-            f"{folder / CONFIG} has normalize_activations={normalised!r}: inputs need {_UNFOLDED[normalised]} that "
-            f"is not part of the weights; fold it in with SAELens and save the model again."
+            f"{has}: inputs need {_UNFOLDED[normalised]} that is not part of the weights; fold it in with SAELens and "
+            f"save the model again."
         )
     if normalised != "none":
         how = "row by row" if normalised in _PER_ROW else "in an unknown way"
         raise InputError(
-            f"{folder / CONFIG} has normalize_activations={normalised!r}, so inputs are normalised {how}, which an "
-            f"autoencoder here cannot do; use SAELens for this model."
+            f"{has}, so inputs are normalised {how}, which an autoencoder here cannot do; use SAELens for this model."
         )
 
 

@@ -144,8 +144,7 @@ class _Run:
         }
         made_by = {"torch": str(torch.__version__), "monosemy": __version__, "processes": self.processes.world_size}
         values = {"rows": self.stream.name, "saes": saes, "steps": self.steps, "made_by": made_by}
-        plain: dict[str, Any] = json.loads(json.dumps(values, default=int))
-        return plain
+        return json.loads(json.dumps(values, default=int))
 
     def run(self) -> bool:
         processes = self.processes
@@ -237,18 +236,8 @@ class _Run:
         if self.on_step is not None:
             self.on_step(self.step, self.n_steps, sum(losses) / len(losses))
 
-    def _batch_metrics(self, rows: torch.Tensor) -> dict[str, float]:
-        """Return metrics of the autoencoders on the batch of the last step."""
-        z, row = rows.to(self.processes.device), {}
-        for name, trainer in zip(self.names, self.trainers, strict=True):
-            codes = trainer.model.encode(z)
-            row[f"{name}/explained_variance"] = explained_variance(trainer.model.decode(codes), z)
-            row[f"{name}/l0"] = float((codes.values > 0).sum()) / len(z)
-            row[f"{name}/dead"] = float((trainer.silent_for > trainer.config.dead_after).float().mean())
-        return row
-
     def _log(self, rows: torch.Tensor, began: float) -> float:
-        """Log the progress, and return the time."""
+        """Log the progress and the autoencoders' metrics on the batch of the last step, and return the time."""
         now = time.monotonic()
         rate = len(self.since_log) * self.batch / max(now - began, 1e-9)
         means = torch.tensor(self.since_log, dtype=torch.float64).mean(dim=0).tolist()
@@ -257,7 +246,12 @@ class _Run:
         self.since_log = []
         row: dict[str, float] = {"step": self.step, "epoch": self.epoch + 1, "rows_per_second": rate}
         row |= {f"{name}/loss": mean for name, mean in zip(self.names, means, strict=True)}
-        row |= self._batch_metrics(rows)
+        z = rows.to(self.processes.device)
+        for name, trainer in zip(self.names, self.trainers, strict=True):
+            codes = trainer.model.encode(z)
+            row[f"{name}/explained_variance"] = explained_variance(trainer.model.decode(codes), z)
+            row[f"{name}/l0"] = float((codes.values > 0).sum()) / len(z)
+            row[f"{name}/dead"] = float((trainer.silent_for > trainer.config.dead_after).float().mean())
         if self.folder is not None:
             self.folder.log(row)
         if self.on_log is not None:
