@@ -14,9 +14,8 @@ import torch
 
 from monosemy.core.console import OnCount
 from monosemy.errors import InputError, needs_extra, reason
-from monosemy.lm import models, prompts
+from monosemy.lm import models, monolora, prompts
 from monosemy.lm.config import AdapterConfig, AlignmentConfig, Task, WarmUp
-from monosemy.lm.monolora import MonoLoraConfig
 from monosemy.seeding import derive_seed
 
 with needs_extra("lm", "monosemy.lm"):
@@ -37,7 +36,7 @@ def peft_config(config: AdapterConfig, task: Task) -> Any:
         "target_modules": "all-linear" if targets == ("all-linear",) else list(targets) if targets else None,
     }
     if config.method == "monolora":
-        return MonoLoraConfig(placement=config.placement, non_negative=config.non_negative, **shared)
+        return monolora.MonoLoraConfig(placement=config.placement, non_negative=config.non_negative, **shared)
     return peft.LoraConfig(**shared)
 
 
@@ -177,9 +176,10 @@ def insert_adapter(loaded: models.LoadedModel, config: AdapterConfig, task: Task
 
 
 def common_arguments(
-    loaded: models.LoadedModel, folder: Path, config: AdapterConfig | AlignmentConfig | WarmUp, steps: int, seed: int
+    loaded: models.LoadedModel, folder: Path, config: AdapterConfig | AlignmentConfig | WarmUp, n_rows: int, seed: int
 ) -> dict[str, Any]:
-    """Return the arguments of a trainer that are alike in every training."""
+    """Return the arguments of a trainer that are alike in every training; an epoch's last step may have fewer rows."""
+    steps = max(math.ceil(n_rows / config.batch_size) * config.epochs, getattr(config, "min_steps", 0))
     saving = getattr(config, "gradient_checkpointing", False)
     return {
         "output_dir": str(folder),
@@ -204,9 +204,9 @@ def _arguments(config: AdapterConfig, n_rows: int, folder: Path, loaded: models.
             f"batch_size={config.batch_size} cannot be divided among {world} processes with {config.accumulation} "
             f"parts each; choose a multiple of {parts}."
         )
-    steps = max(math.ceil(n_rows / config.batch_size) * config.epochs, config.min_steps)
     on_gpu = loaded.device.type == "cuda"
-    return common_arguments(loaded, folder, config, steps, config.seed) | {
+    shared = common_arguments(loaded, folder, config, n_rows, config.seed)
+    return shared | {
         "per_device_train_batch_size": config.batch_size // parts,
         "gradient_accumulation_steps": config.accumulation,
         "weight_decay": config.weight_decay,
@@ -214,7 +214,7 @@ def _arguments(config: AdapterConfig, n_rows: int, folder: Path, loaded: models.
         "bf16": on_gpu and loaded.model.dtype == torch.bfloat16,
         "train_sampling_strategy": "group_by_length",
         "save_strategy": "steps",
-        "save_steps": min(_CHECKPOINT_EVERY, max(1, steps // 2)),
+        "save_steps": min(_CHECKPOINT_EVERY, max(1, shared["max_steps"] // 2)),
     }
 
 

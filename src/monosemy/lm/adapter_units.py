@@ -12,8 +12,7 @@ import torch.nn.functional as F
 
 from monosemy.errors import InputError, needs_extra
 from monosemy.functional import lora, losses
-from monosemy.lm import tokenization
-from monosemy.lm.monolora import MonoVariant
+from monosemy.lm import monolora, tokenization
 from monosemy.metrics import dimensions, streaming
 
 with needs_extra("lm", "monosemy.lm"):
@@ -115,7 +114,7 @@ def _units(layer: LoraLayer, adapter: str, hidden: torch.Tensor) -> tuple[torch.
     """Return hidden units and update, from the output of the module A."""
     up = layer.lora_B[adapter].weight.to(hidden.dtype)
     variant = layer.lora_variant.get(adapter)
-    if not isinstance(variant, MonoVariant):
+    if not isinstance(variant, monolora.MonoVariant):
         return hidden, F.linear(hidden, up)
     if variant.placement == "weights":
         up = losses.NON_NEGATIVE[variant.non_negative](up)

@@ -11,15 +11,13 @@ import torch
 from monosemy.core.console import OnCount
 from monosemy.data.dataset import subsample
 from monosemy.errors import InputError, needs_extra, reason
-from monosemy.lm import adapter_training, models, prompts
+from monosemy.lm import adapter_training, decpo, models, prompts
 from monosemy.lm.config import AdapterConfig, AlignmentConfig, Objective, WarmUp
-from monosemy.lm.decpo import DecPOConfig, DecPOTrainer
 from monosemy.seeding import derive_seed
 
 with needs_extra("lm", "monosemy.lm"):
     import trl
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM
 
 _CHECKPOINT_EVERY = 200
 """Steps between checkpoints."""
@@ -73,11 +71,6 @@ def align(
     return models.LoadedModel(loaded.name, model.eval(), loaded.tokenizer)
 
 
-def n_steps(n_rows: int, config: AlignmentConfig) -> int:
-    """Return the number of steps of a training; the last one of an epoch may have fewer pairs."""
-    return math.ceil(n_rows / config.batch_size) * config.epochs
-
-
 def _trainer(
     loaded: models.LoadedModel,
     reference: models.LoadedModel | None,
@@ -87,11 +80,11 @@ def _trainer(
     seed: int,
     folder: Path,
 ) -> Any:
-    settings = _settings(config, objective, seed, folder, loaded, n_steps(len(rows), config))
+    settings = _settings(config, objective, seed, folder, loaded, len(rows))
     if objective.regularizer is None:
         make, arguments = trl.DPOTrainer, trl.DPOConfig(**settings)
     else:
-        make, arguments = DecPOTrainer, DecPOConfig(
+        make, arguments = decpo.DecPOTrainer, decpo.DecPOConfig(
             **settings,
             decpo_weight=objective.weight,
             decpo_regularizer=objective.regularizer,
@@ -117,9 +110,11 @@ def _trainer(
 
 
 def _settings(
-    config: AlignmentConfig, objective: Objective, seed: int, folder: Path, loaded: models.LoadedModel, steps: int
+    config: AlignmentConfig, objective: Objective, seed: int, folder: Path, loaded: models.LoadedModel, n_rows: int
 ) -> dict[str, Any]:
-    return adapter_training.common_arguments(loaded, folder, config, steps, seed) | {
+    shared = adapter_training.common_arguments(loaded, folder, config, n_rows, seed)
+    steps = shared["max_steps"]
+    return shared | {
         "loss_type": [objective.loss],
         "label_smoothing": objective.label_smoothing,
         "beta": config.beta,
@@ -156,12 +151,12 @@ def warm_up(
     """
     rows = subsample(list(rows), config.pairs, derive_seed("warm-up", seed))
     data = Dataset.from_list([{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows])
-    steps = math.ceil(len(rows) / config.batch_size) * config.epochs
     with adapter_training.quiet_libraries(), adapter_training.checkpoint_folder(None) as folder:
+        shared = adapter_training.common_arguments(loaded, folder, config, len(rows), seed)
         settings = trl.SFTConfig(
-            **adapter_training.common_arguments(loaded, folder, config, steps, seed), bf16=False,
-            per_device_train_batch_size=config.batch_size, warmup_steps=math.ceil(_WARM_UP * steps),
-            completion_only_loss=False, packing=False, max_length=loaded.context, save_strategy="no",
+            **shared, per_device_train_batch_size=config.batch_size, bf16=False, completion_only_loss=False,
+            warmup_steps=math.ceil(_WARM_UP * shared["max_steps"]), packing=False, max_length=loaded.context,
+            save_strategy="no",
         )  # fmt: skip
         trainer = trl.SFTTrainer(loaded.model, settings, train_dataset=data, processing_class=loaded.tokenizer)
         adapter_training.train_to_end(trainer, folder, on_step)
@@ -180,7 +175,7 @@ def resized(loaded: models.LoadedModel, width: int, seed: int = 0) -> models.Loa
     config = resized_config(loaded, width)
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed("width", width, seed))
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model = models.transformers_library().AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     return models.LoadedModel(f"{loaded.name}-w{width}", model.to(loaded.device).eval(), loaded.tokenizer)
 
 

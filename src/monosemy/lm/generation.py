@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from monosemy.core.console import OnCount
-from monosemy.errors import InputError, needs_extra
+from monosemy.errors import InputError
 from monosemy.lm import models, tokenization
 from monosemy.lm.config import Decoding
 from monosemy.lm.prompts import Text
@@ -39,9 +39,6 @@ def generate_from_tokens(
     on_texts: OnCount | None = None,
 ) -> list[str]:
     """Generate as :func:`generate`, from the token ids of the prompts."""
-    with needs_extra("lm", "monosemy.lm"):
-        from transformers import GenerationConfig
-
     room = loaded.context - decoding.max_new_tokens
     if room < 1:
         raise InputError(
@@ -51,7 +48,7 @@ def generate_from_tokens(
     ends = loaded.model.generation_config.eos_token_id
     ends = {*(ends if isinstance(ends, list) else [ends]), loaded.tokenizer.eos_token_id} - {None}
     sampled = decoding.temperature > 0
-    config = GenerationConfig(
+    config = models.transformers_library().GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=sampled,
         pad_token_id=loaded.tokenizer.pad_token_id,

@@ -163,7 +163,6 @@ class _ModelJudge:
 
 
 BEAVERTAILS_TEMPLATE = "BEGINNING OF CONVERSATION: USER: {prompt} ASSISTANT:{answer}"
-_N_BEAVERTAILS = 14
 _LABELS = ("toxic", "toxicity", "unsafe", "harmful", "offensive", "hate", "hateful")
 """Labels that mean unsafe, if the user names none."""
 
@@ -261,10 +260,10 @@ class BeaverTailsJudge(ClassifierJudge):
         """Return all 14 categories."""
         numbers = super().label_numbers()
         config = self.loaded.model.config
-        if len(numbers) != _N_BEAVERTAILS or config.problem_type != "multi_label_classification":
+        if len(numbers) != 14 or config.problem_type != "multi_label_classification":
             raise InputError(
-                f"The judge {self.model} has {len(numbers)} labels of the type {config.problem_type}, not "
-                f"{_N_BEAVERTAILS} independent ones; give a moderator of BeaverTails."
+                f"The judge {self.model} has {len(numbers)} labels of the type {config.problem_type}, not 14 "
+                f"independent ones; give a moderator of BeaverTails."
             )
         return numbers
 

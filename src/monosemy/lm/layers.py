@@ -226,13 +226,8 @@ class PromptMetrics:
         neurons: np.typing.NDArray[np.float32],
         embeddings: np.typing.NDArray[np.float32] | None,
     ) -> None:
-        """Add prompts.
-
-        Args:
-            up: (B, D), output of the up-projection.
-            neurons: (B, M), the neurons' activations.
-            embeddings: (B, E), of the prompts, for MonoScore.
-        """
+        """Add B prompts: the up-projection's output (B, D), the neurons' activations (B, M), and for MonoScore the
+        prompts' embeddings (B, E)."""
         self._decorrelation.update(up)
         self._firing.update(neurons)
         sparsity = hoyer_sparsity(neurons)

@@ -40,16 +40,24 @@ class LoadedModel:
         return min((int(limit) for limit in limits if limit is not None and 0 < limit < _NO_LIMIT), default=2048)
 
 
+def transformers_library() -> Any:
+    """Return the module of transformers, which is imported only where a model is read.
+
+    Raises:
+        MissingExtraError: the extra `lm` is not installed.
+    """
+    with needs_extra("lm", "monosemy.lm"):
+        import transformers
+    return transformers
+
+
 def load_causal_model(name: str, *, dtype: Dtype = "auto", device: str | None = None) -> LoadedModel:
     """Load a causal language model by folder or name; by default onto the GPU if there is one.
 
     Raises:
         InputError: the model is missing, cannot be fetched, has only pickled weights, or is of another kind.
     """
-    with needs_extra("lm", "monosemy.lm"):
-        from transformers import AutoModelForCausalLM
-
-    return _load(AutoModelForCausalLM, name, dtype, device, "language-model")
+    return _load(transformers_library().AutoModelForCausalLM, name, dtype, device, "language-model")
 
 
 def load_any_model(name: str, *, dtype: Dtype = "auto", device: str | None = None) -> LoadedModel:
@@ -58,13 +66,11 @@ def load_any_model(name: str, *, dtype: Dtype = "auto", device: str | None = Non
     Raises:
         InputError: as in :func:`load_causal_model`.
     """
-    with needs_extra("lm", "monosemy.lm"):
-        from transformers import AutoConfig, AutoModel
-
-    kinds = _pretrained(AutoConfig, name, "model").architectures or []
+    transformers = transformers_library()
+    kinds = _pretrained(transformers.AutoConfig, name, "model").architectures or []
     if any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds):
         return load_causal_model(name, dtype=dtype, device=device)
-    return _load(AutoModel, name, dtype, device, None)
+    return _load(transformers.AutoModel, name, dtype, device, None)
 
 
 def load_classifier(
@@ -84,9 +90,6 @@ def load_classifier(
     Raises:
         InputError: as in :func:`load_causal_model`.
     """
-    with needs_extra("lm", "monosemy.lm"):
-        from transformers import AutoModelForSequenceClassification
-
     options: dict[str, Any] = {}
     if class_names is not None:
         options = {
@@ -98,15 +101,12 @@ def load_classifier(
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed("head", seed))
         head = "classifier" if class_names is None else None
-        return _load(AutoModelForSequenceClassification, name, dtype, device, head, **options)
+        return _load(transformers_library().AutoModelForSequenceClassification, name, dtype, device, head, **options)
 
 
 def load_tokenizer(name: str) -> Any:
     """Load a tokenizer with a pad token: its own, else its unknown token, else its end-of-text token."""
-    with needs_extra("lm", "monosemy.lm"):
-        from transformers import AutoTokenizer
-
-    tokenizer = _pretrained(AutoTokenizer, name, "tokenizer")
+    tokenizer = _pretrained(transformers_library().AutoTokenizer, name, "tokenizer")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     if tokenizer.pad_token is None:
@@ -142,9 +142,7 @@ def _load(loader: Any, name: str, dtype: Dtype, device: str | None, head: str | 
 
 def _pretrained(loader: Any, name: str, what: str, **options: Any) -> Any:
     """Load by folder or name; turn every failure into an InputError."""
-    with needs_extra("lm", "monosemy.lm"):
-        from transformers.utils import logging
-
+    logging = transformers_library().utils.logging
     logging.disable_progress_bar()  # the command line has its own
     folder = Path(name)
     if folder.is_dir():

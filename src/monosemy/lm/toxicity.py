@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from monosemy.core import console, files
-from monosemy.core.cache import Stage, cache
+from monosemy.core import cache, console, files
 from monosemy.encoders.text import MINILM, TextEncoder
 from monosemy.errors import InputError, reason
 from monosemy.lm.config import PreferenceConfig
@@ -25,7 +24,7 @@ from monosemy.lm.texts import TextData
 
 _FORMAT = "toxicity-judge"
 _FILE = "judge.safetensors"
-_JUDGES = Stage("judges", 1, ("scikit-learn", "sentence-transformers"), __name__)
+_JUDGES = cache.Stage("judges", 1, ("scikit-learn", "sentence-transformers"), __name__)
 _COSTS = (0.1, 1.0, 10.0, 100.0)
 """Inverse strengths of the penalty; the best one on validation is chosen."""
 _TEST_FRACTION = 0.1
@@ -112,11 +111,13 @@ def toxicity_judge(source: str, *, encoder: str = MINILM, seed: int = 0) -> Toxi
     data = load_preferences(config, seed)
     texts = [tuple(row[name] for row in rows) for rows in data.splits().values() for name in ("chosen", "rejected")]
     name = _JUDGES.entry(encoder, *texts)
-    cached = cache().find(name)
+    cached = cache.cache().find(name)
     if cached is not None:
         return ToxicityJudge.load(cached / _FILE)
     judge = fit_toxicity_judge(data, encoder=encoder)
-    with cache().new(name, _JUDGES.metadata(encoder=encoder, pairs=sum(map(len, data.splits().values())))) as folder:
+    with cache.cache().new(
+        name, _JUDGES.metadata(encoder=encoder, pairs=sum(map(len, data.splits().values())))
+    ) as folder:
         judge.save(folder / _FILE)
     return judge
 

@@ -141,7 +141,7 @@ def from_pretrained(
         InputError: neither exists, or it does not contain a model.
     """
     if Path(source).exists():
-        return load_autoencoder(Path(source) if subfolder is None else Path(source) / subfolder)
+        return load_autoencoder(Path(source) / (subfolder or ""))
     if not _REPOSITORY.fullmatch(str(source)):
         return load_autoencoder(source)  # which raises that it does not exist
     hub = _hub()
@@ -153,7 +153,7 @@ def from_pretrained(
             f"{source} is neither a local path nor a repository of the hub that can be read ({reason(error)}); check "
             f"the name."
         ) from error
-    return load_autoencoder(Path(folder) if subfolder is None else Path(folder) / subfolder)
+    return load_autoencoder(Path(folder) / (subfolder or ""))
 
 
 def model_card(model: module.Autoencoder, metrics: Mapping[str, float]) -> str:

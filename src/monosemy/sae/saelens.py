@@ -172,6 +172,5 @@ def _activation(
     k = config.get("k")  # a mean, so it may be fractional
     if isinstance(k, float) and 0 < k <= n_latents:
         k = max(1, round(k))
-    return interop.batch_top_k(
-        n_latents, interop.whole_number(k, "k", tensors.where), tensors.take("topk_threshold")
-    ), sizes
+    k = interop.whole_number(k, "k", tensors.where)
+    return interop.batch_top_k(n_latents, k, tensors.take("topk_threshold")), sizes

@@ -31,12 +31,7 @@ def is_sparse(model: module.Autoencoder) -> bool:
 
 
 def loss_step(model: module.Autoencoder, x: torch.Tensor, dead: torch.Tensor, terms: autoencoder.Terms) -> Step:
-    """Return loss and gradient of a batch, in closed form or by autograd.
-
-    Args:
-        x: (B, D), scaled.
-        dead: (M,) bool.
-    """
+    """Return loss and gradient of a scaled batch x (B, D) with dead latents (M,), in closed form or by autograd."""
     return sparse_step(model, x, dead, terms) if is_sparse(model) else dense_step(model, x, dead, terms)
 
 
@@ -303,12 +298,7 @@ def train(
     n_epochs: int,
     on_epoch: console.OnLoss | None = None,
 ) -> list[float]:
-    """Train an initialised model in place and return the mean loss of each epoch.
-
-    Args:
-        z: (N, D) on the original scale.
-        on_epoch: called with (epochs done, epochs in all, mean loss).
-    """
+    """Train an initialised model in place on z (N, D) of the original scale; return the mean loss of each epoch."""
     if n_epochs < 1:
         raise InputError(f"n_epochs={n_epochs!r} is not positive; choose a value above 0.")
     x = model.scaled(z)
