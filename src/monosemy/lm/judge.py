@@ -178,7 +178,7 @@ class ClassifierJudge(_ModelJudge):
 
     def __init__(
         self,
-        model: str | None,
+        model: str,
         labels: str | Sequence[str] | Literal["all"] | None = None,
         *,
         template: str = "{answer}",
@@ -254,7 +254,9 @@ class BeaverTailsJudge(ClassifierJudge):
     title, usual = "BeaverTails moderator", "PKU-Alignment/beaver-dam-7b"
 
     def __init__(self, model: str | None = None, *, batch_size: int = 8, **options: Any) -> None:
-        super().__init__(model, "all", template=BEAVERTAILS_TEMPLATE, keep="end", batch_size=batch_size, **options)
+        super().__init__(
+            model or self.usual, "all", template=BEAVERTAILS_TEMPLATE, keep="end", batch_size=batch_size, **options
+        )
 
     def label_numbers(self) -> list[int]:
         """Return all 14 categories."""
