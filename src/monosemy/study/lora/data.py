@@ -77,8 +77,8 @@ def load_lora_data(config: lora.LoraSource, seed: int = 0) -> LoraData:
                 if not part:
                     raise InputError(f"The {name} split of {found.name} is empty; give more rows.")
             return LoraData(found.name, "generation", instructions=rows, notices=found.notices)
-    settings = {"input_column": config.text_column, **config.model_dump(include={"label_column", "test_fraction", "validation_fraction"})}
-    data = load_classification(config.source, seed, **settings)
+    reading = config.model_dump(include={"label_column", "test_fraction", "validation_fraction"})
+    data = load_classification(config.source, seed, input_column=config.text_column, **reading)
     data = replace(data, **_limited(data.splits(), config, seed))
     task: Task = config.task or "classification"
     words = label_words(data, config.label_words) if task == "generation" else ()
