@@ -1,8 +1,8 @@
 """The numeric closed forms against computer algebra that starts from the densities."""
 
+import derivation
 import pytest
 
-from monosemy.theory import derivation
 from monosemy.theory.two_features import (
     ALWAYS_AHEAD_SPARSITY,
     MONO,

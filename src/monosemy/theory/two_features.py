@@ -6,7 +6,7 @@ doubles its J, so J compares scores only on a common scale. The scale-free form 
 
 This module holds the model of two sparse features, in closed form; :mod:`monosemy.functional.separability`
 measures J on embeddings. Derivations stand in docs/theory.md and, by computer algebra, in
-:mod:`monosemy.theory.derivation`.
+tests/theory/derivation.py.
 """
 
 import math
