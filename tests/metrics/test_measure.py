@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from monosemy import cli
+from monosemy.cli.measure import FILE_NAME
 from monosemy.data import memory_map as rows_module
 from monosemy.errors import InputError
 from monosemy.functional.autoencoder import explained_variance
 from monosemy.functional.geometry import effective_rank
 from monosemy.metrics import measurement
 from monosemy.metrics.dimensions import describe_features
-from monosemy.metrics.measurement import FILE_NAME, measure
+from monosemy.metrics.measurement import measure
 
 NAMES = ("cat", "dog", "[red]owl[/red] with a very long name indeed")
 N, D = 240, 6

@@ -45,7 +45,7 @@ def test_rows_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=start))
     folder = tmp_path / "ncl-0"
     for tracker in make_trackers(folder, {"lr": 1}, tensorboard=True, wandb="features"):
-        tracker.log({"step": 3, "loss": 0.5})
+        tracker({"step": 3, "loss": 0.5})
     assert told == [
         ("folder", str(folder / "tensorboard")),
         ("init", "features", "ncl-0", {"lr": 1}),

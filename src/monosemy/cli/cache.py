@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monosemy.cli.options import Json, Quiet
-from monosemy.core.console import json_text, make_console, print_line
+from monosemy.core.console import json_text, make_console, print_line, print_table
 from monosemy.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ def ls(quiet: Quiet = False, json: Json = False) -> None:
 
     `monosemy cache ls`
     """
-    from rich.markup import escape
-    from rich.table import Table
-
     from monosemy.core.cache import cache, is_current
 
     console, store = make_console(quiet, json), cache()
@@ -43,20 +40,14 @@ def ls(quiet: Quiet = False, json: Json = False) -> None:
             for e in entries
         ]
         print(json_text({"folder": store.root, "entries": values}))
-    table = Table(box=None, pad_edge=False)
-    for title in ("entry", "content", "made"):
-        table.add_column(title)
-    table.add_column("MB", justify="right")
-    table.add_column("current")
+    rows = []
     for entry in entries:
         stage, _, key = entry.name.partition("/")
         content = ", ".join(f"{name} {value}" for name, value in entry.metadata.items() if name not in _MADE_BY)
-        table.add_row(
-            escape(f"{stage}/{key[:_KEY_SHOWN]}"), escape(content), escape(entry.made), f"{entry.size / 1e6:,.1f}",
-            "yes" if is_current(entry.metadata) else "no",
-        )  # fmt: skip
-    if entries:
-        console.print(table, highlight=False)
+        current = "yes" if is_current(entry.metadata) else "no"
+        rows.append((f"{stage}/{key[:_KEY_SHOWN]}", content, entry.made, f"{entry.size / 1e6:,.1f}", current))
+    if rows:
+        print_table(console, ("entry", "content", "made", "MB", "current"), rows, right=("MB",))
     total = sum(entry.size for entry in entries)
     print_line(console, f"{len(entries)} entries, {total / 1e6:,.1f} MB in {store.root}")
 

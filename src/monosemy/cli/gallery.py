@@ -7,11 +7,13 @@ import typer
 
 from monosemy.cli.options import Json, Quiet
 from monosemy.core.config import validated
-from monosemy.core.console import json_text, make_console, progress
+from monosemy.core.console import json_text, make_console, print_line, progress
 from monosemy.data.config import DataConfig
 from monosemy.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from monosemy.data.codes import LoadedCodes
     from monosemy.data.dataset import Rows
 
@@ -60,8 +62,6 @@ def gallery(
 
     `monosemy gallery runs/digit-pairs` — the page of a study, again
     """
-    from rich.text import Text
-
     from monosemy.data.codes import load_codes
     from monosemy.data.load import source_name
     from monosemy.metrics.explanations import explain
@@ -70,7 +70,7 @@ def gallery(
 
     console = make_console(quiet, json)
     if (Path(codes) / "plan.yaml").is_file():
-        _write_again(Path(codes), out, quiet, json)
+        _write_again(Path(codes), out, console, json)
         return
     page = out or Path(GALLERY)
     if page.suffix != ".html" or page.is_dir():
@@ -86,7 +86,8 @@ def gallery(
     reference = None if embeddings is None else load_codes(DataConfig(source=str(embeddings))).codes
     class_labels = loaded.labels if len(loaded.class_names) > 1 else None
     if loaded.labels is not None and class_labels is None:
-        console.print(Text(f"All rows are of the class {loaded.class_names[0]}, so the page leaves classes out."))
+        one_class = f"All rows are of the class {loaded.class_names[0]}, so the page leaves classes out."
+        console.print(one_class, highlight=False, markup=False, emoji=False)
     explanations = explain(loaded.codes, class_labels, len(loaded.class_names), reference)
     n_samples, n_dimensions = loaded.codes.shape[0], len(explanations.support)
     of_data = "" if data is None else f" of {source_name(data)}"
@@ -103,7 +104,7 @@ def gallery(
         problems = write_gallery(content, page, on_progress)
     if json:
         print(json_text({"page": page, "dimensions": n_dimensions, "samples": n_samples, "problems": problems}))
-    console.print(Text(str(page)), soft_wrap=True)
+    print_line(console, str(page))
     if problems:
         raise InputError(f"{' '.join(problems)} The page {page} shows the rest.")
 
@@ -137,15 +138,12 @@ def _with_labels(loaded: "LoadedCodes", rows: "Rows", source: str | None) -> "Lo
     return LoadedCodes(loaded.codes, encode_labels(rows.labels, names), names)
 
 
-def _write_again(study: Path, out: Path | None, quiet: bool, json: bool) -> None:
+def _write_again(study: Path, out: Path | None, console: "Console", json: bool) -> None:
     """Write the gallery of a finished study if it is missing."""
-    from rich.text import Text
-
     from monosemy.report.html import GALLERY
     from monosemy.study.registry import read_study, study_kind
 
-    console, folder = make_console(quiet, json), out or study
-    result = read_study(study)
+    folder, result = out or study, read_study(study)
     with progress(console) as on_progress:
         problem = study_kind(result.kind).restore_files(result, folder, on_progress)
     page = folder / GALLERY
@@ -153,4 +151,4 @@ def _write_again(study: Path, out: Path | None, quiet: bool, json: bool) -> None
         raise InputError(problem or f"The study in {study} keeps no explanations of dimensions; run it again.")
     if json:
         print(json_text({"page": page}))
-    console.print(Text(str(page)), soft_wrap=True)
+    print_line(console, str(page))

@@ -1,5 +1,6 @@
 """`monosemy measure`: how monosemantic and how sparse features are."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +11,10 @@ from monosemy.cli.options import Json, Out, Quiet, with_settings
 from monosemy.core.config import Config, validated
 from monosemy.core.console import make_console, print_line, progress
 from monosemy.data.config import DataConfig
+from monosemy.errors import InputError
 
 app = typer.Typer(add_completion=False)
+FILE_NAME = "measure.parquet"
 
 
 class MeasureConfig(Config):
@@ -35,7 +38,7 @@ class MeasureConfig(Config):
     """Reconstruction of these embeddings from the codes: for explained variance."""
 
 
-@app.command()
+@app.command("measure")
 @with_settings(
     MeasureConfig,
     {
@@ -51,7 +54,7 @@ class MeasureConfig(Config):
     {"file": "source"},
     plan=False,
 )
-def measure(settings: dict[str, Any], out: Out = None, quiet: Quiet = False, json: Json = False) -> None:
+def command(settings: dict[str, Any], out: Out = None, quiet: Quiet = False, json: Json = False) -> None:
     """Measure how monosemantic and how sparse embeddings or codes are, and how well a dimension tells classes apart.
 
     **Examples**
@@ -65,24 +68,32 @@ def measure(settings: dict[str, Any], out: Out = None, quiet: Quiet = False, jso
     config = validated(MeasureConfig, settings, "The command")
     # Imported here: `--help` needs none of them.
     from monosemy.core.environment import write_environment
-    from monosemy.metrics.measurement import measure_source, write_measurement
+    from monosemy.core.files import atomic_path
+    from monosemy.data.codes import load_codes
+    from monosemy.metrics.measurement import measure
     from monosemy.report.measurement import measurement_json, print_measurement
 
     console = make_console(quiet, json)
-    data = DataConfig(
-        source=config.source, labels=config.labels, input_column=config.input_column, label_column=config.label_column
+    loaded = load_codes(DataConfig(**config.model_dump(include={"source", "labels", "input_column", "label_column"})))
+    reference, decoded = (
+        None if path is None else load_codes(DataConfig(source=str(path))).codes
+        for path in (config.embeddings, config.reconstruction)
     )
     with progress(console) as on_progress:
-        measurement = measure_source(
-            data, config.separability, config.label_noise, config.embeddings, config.reconstruction,
-            lambda done, n: on_progress("Rows", done, n),
+        measurement = measure(
+            loaded.codes, loaded.labels, loaded.class_names, reference_embeddings=reference, reconstruction=decoded,
+            source=config.source, separability=config.separability, label_noise=config.label_noise,
+            on_rows=partial(on_progress, "Rows"),
         )  # fmt: skip
-    path = None
     if out is not None:
-        path = write_measurement(measurement, out)
+        try:
+            with atomic_path(out / FILE_NAME) as temporary:
+                measurement.dimensions.to_parquet(temporary, index=False)
+        except OSError as error:
+            raise InputError(f"out={str(out)!r} is not a folder that can be written to; give another.") from error
         write_environment(out, {})  # nothing here is drawn
     if json:
         print(measurement_json(measurement))
     print_measurement(measurement, console)
-    if path is not None:
-        print_line(console, f"\nEvery number: {path}")
+    if out is not None:
+        print_line(console, f"\nEvery number: {out / FILE_NAME}")

@@ -9,14 +9,13 @@ import typer
 
 from monosemy.cli.options import Device, Json, Out, Quiet, with_settings
 from monosemy.core.config import merged, validated
-from monosemy.core.console import json_text, make_console, print_line, progress
+from monosemy.core.console import json_text, make_console, print_line, print_table, progress
 from monosemy.data.config import DIGIT_PAIRS
 from monosemy.encoders.config import IMAGE_SIZES, PRESETS, PretrainConfig, PretrainPlan
 from monosemy.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from monosemy.core.distributed import Processes
     from monosemy.data.load import UnlabelledImages
@@ -87,7 +86,7 @@ def pretrain(
             file = folder / ENCODER_FILE if finished else None
             print(json_text({"folder": folder, "encoder": file, "last_epoch": log[-1] if log else None}))
         if log:
-            console.print(_table(log), highlight=False)
+            _print_log(log, console)
         if not finished:
             print_line(console, f"Stopped after {plan.minutes:g} minutes; the same command resumes from {folder}.")
             return
@@ -170,10 +169,8 @@ def _train(
     return encoder is not None
 
 
-def _table(rows: list[dict[str, float]]) -> "Table":
-    """Return first, middle and last epochs of a log."""
-    from rich.table import Table
-
+def _print_log(rows: list[dict[str, float]], console: "Console") -> None:
+    """Print first, middle and last epochs of a log."""
     shown = rows if len(rows) <= 6 else [rows[0], rows[len(rows) // 4], rows[len(rows) // 2], *rows[-3:]]
     formats = {
         "epoch": ("epoch", ".0f"),
@@ -184,10 +181,7 @@ def _table(rows: list[dict[str, float]]) -> "Table":
         "consistency": ("consistency", ".3f"),
         "consistency_chance": ("by chance", ".3f"),
     }
-    names = [name for name in formats if name in rows[-1]]
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(formats[name][0], justify="right")
-    for row in shown:
-        table.add_row(*(format(row[name], formats[name][1]) if name in row else "" for name in names))
-    return table
+    known = {name: written for name, written in formats.items() if name in rows[-1]}
+    cells = [[format(row[name], digits) if name in row else "" for name, (_, digits) in known.items()] for row in shown]
+    heads = [head for head, _ in known.values()]
+    print_table(console, heads, cells, right=heads)

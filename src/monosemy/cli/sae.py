@@ -1,6 +1,7 @@
 """`monosemy sae`: train, evaluate and export sparse autoencoders."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,13 +10,11 @@ import typer
 
 from monosemy.cli.options import Device, Json, Out, Quiet, completion_of, with_settings
 from monosemy.core.config import validated
-from monosemy.core.console import json_text, make_console, print_line, progress
+from monosemy.core.console import json_text, make_console, print_line, print_table, progress
 from monosemy.errors import InputError
 from monosemy.sae.config import StreamConfig
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from monosemy.sae.estimators import SparseAutoencoder
     from monosemy.sae.module import Autoencoder
 
@@ -99,7 +98,13 @@ def train(
             last = log[-1] if log else None
             print(json_text({"folder": folder, "finished": finished, "models": models, "last_batch": last}))
         if log:
-            console.print(_training_table(log[-1], names_of(saes)), highlight=False)
+            columns = {"loss": ".4f", "explained_variance": ".4f", "l0": ".1f", "dead": ".1%"}
+            heads = ("loss", "explained variance", "active/row", "dead")
+            cells = [
+                (name, *(format(log[-1][f"{name}/{column}"], style) for column, style in columns.items()))
+                for name in names_of(saes)
+            ]
+            print_table(console, ("autoencoder", *heads), cells, right=heads)
             print_line(console, "Measured on the last batch; dead: did not fire for the last 10,000 rows.")
         if not finished:
             print_line(console, f"Stopped after {config.minutes:g} minutes; the same command resumes from {folder}.")
@@ -122,19 +127,6 @@ def autoencoders(config: StreamConfig) -> "list[SparseAutoencoder]":
         for activation in dict.fromkeys(config.activation)
         for n_latents, k, seed in product(dict.fromkeys(config.n_latents), dict.fromkeys(config.k), seeds)
     ]  # fmt: skip
-
-
-def _training_table(row: dict[str, float], names: Sequence[str]) -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("autoencoder")
-    columns = {"loss": ".4f", "explained_variance": ".4f", "l0": ".1f", "dead": ".1%"}
-    for title in ("loss", "explained variance", "active/row", "dead"):
-        table.add_column(title, justify="right")
-    for name in names:
-        table.add_row(name, *(format(row[f"{name}/{column}"], style) for column, style in columns.items()))
-    return table
 
 
 @app.command("eval")
@@ -170,15 +162,13 @@ def evaluate(
 
     console = make_console(quiet, json)
     if out is not None and out.exists() and not out.is_dir():
-        raise InputError(f"--out is {str(out)!r}, which is not a folder that can be written to; give another.")
+        raise _unwritable(out)
     loaded = load_models(models)
     stream = open_stream(data, input_column)
     evaluation.check_widths(loaded, stream)  # before labels are read
     class_labels, names = stored_labels(data, labels, input_column, label_column) or (None, ())
     with progress(console) as on_progress:
-        result = evaluation.evaluate(
-            loaded, stream, class_labels, names, lambda done, total: on_progress("Rows", done, total)
-        )
+        result = evaluation.evaluate(loaded, stream, class_labels, names, partial(on_progress, "Rows"))
     if out is not None:
         _write_evaluation(result, out)
         write_environment(out, {})  # nothing here is drawn
@@ -210,10 +200,8 @@ def _write_evaluation(result: Any, folder: Path) -> None:
         [(name, metric, value) for name, model in result.models.items() for metric, value in model.metrics.items()],
         columns=["model", "metric", "value"],
     )
-    tables = [
-        model.latents.rename(columns={"dimension": "latent"})[["latent", "metric", "value"]].assign(model=name)
-        for name, model in result.models.items()
-    ]
+    tables = [model.latents.assign(model=name, latent=model.latents["dimension"])
+              for name, model in result.models.items()]  # fmt: skip
     latents = pd.concat(tables, ignore_index=True)[["model", "latent", "metric", "value"]]
     try:
         with atomic_path(folder / SUMMARY) as temporary:
@@ -221,9 +209,11 @@ def _write_evaluation(result: Any, folder: Path) -> None:
         with atomic_path(folder / LATENTS) as temporary:
             latents.to_parquet(temporary, index=False)
     except OSError as error:
-        raise InputError(
-            f"--out is {str(folder)!r}, which is not a folder that can be written to; give another."
-        ) from error
+        raise _unwritable(folder) from error
+
+
+def _unwritable(out: Path) -> InputError:
+    return InputError(f"--out is {str(out)!r}, which is not a folder that can be written to; give another.")
 
 
 @app.command()
@@ -260,8 +250,7 @@ def export(
         raise InputError(f"to={to!r} is unknown; choose one of {', '.join(LAYOUTS)}.")
     from monosemy.sae.hub import from_pretrained
 
-    console = make_console(quiet, json)
-    autoencoder = from_pretrained(model)
+    console, autoencoder = make_console(quiet, json), from_pretrained(model)
     if data is None:
         assert to is not None
         _write_model(autoencoder, to, out)
@@ -301,6 +290,4 @@ def _write_model(model: "Autoencoder", layout: str, folder: Path) -> None:
     try:
         writers[layout](model, folder)
     except OSError as error:
-        raise InputError(
-            f"--out is {str(folder)!r}, which is not a folder that can be written to; give another."
-        ) from error
+        raise _unwritable(folder) from error

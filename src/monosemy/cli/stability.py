@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from monosemy.cli.options import Json, Quiet
-from monosemy.core.console import json_text, make_console, progress
+from monosemy.core.console import json_text, make_console, print_line, progress
 from monosemy.errors import InputError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def stability(
     if json:
         print(json_text(_record(files, sizes, angles, pairs, threshold, mean)))
     for number, (name, size) in enumerate(zip(files, sizes, strict=True), start=1):
-        console.print(Text(f"{number}  {name}: {size} latents"), soft_wrap=True)
+        print_line(console, f"{number}  {name}: {size} latents")
     console.print(Text("\nLatents matched one to one, of the first file of each pair", style="bold"))
     console.print(_pairs_table(pairs, "correlation" if codes else "cosine", threshold))
     console.print(Text(f"\nFound again, mean over pairs: {100 * mean:.1f} % of the latents.", style="bold"))

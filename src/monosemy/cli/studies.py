@@ -18,15 +18,6 @@ finetune_app = typer.Typer(no_args_is_help=True, add_completion=False)
 align_app = typer.Typer(add_completion=False)
 toy_app = typer.Typer(add_completion=False)
 theory_app = typer.Typer(add_completion=False)
-_RUNNING: dict[str, tuple[Any, Any]] = {
-    "out": (Out, None),
-    "executor": (Executor, None),
-    "workers": (Workers, None),
-    "device": (Device, None),
-    "quiet": (Quiet, False),
-    "json": (Json, False),
-}
-"""Options of every study, with their defaults."""
 
 
 def study_command(
@@ -48,11 +39,10 @@ def study_command(
         def run(settings: dict[str, Any], **running: Any) -> None:
             run_command(plan_type, settings, **({"device": "cpu"} | running))
 
-        kind, names = inspect.Parameter.KEYWORD_ONLY, [name for name in _RUNNING if device or name != "device"]
-        shared = [
-            inspect.Parameter(name, kind, default=_RUNNING[name][1], annotation=_RUNNING[name][0]) for name in names
-        ]
-        run.__signature__ = inspect.Signature([inspect.Parameter("settings", kind), *shared])  # type: ignore[attr-defined]
+        _, *offered = inspect.signature(run_command).parameters.values()
+        run.__signature__ = inspect.Signature([  # type: ignore[attr-defined]
+            option for option in offered if device or option.name != "device"
+        ])  # fmt: skip
         run.__name__, run.__doc__ = described.__name__, described.__doc__
         app.command()(with_settings(plan_type, options, arguments)(run))
 
@@ -62,12 +52,12 @@ def study_command(
 def run_command(
     plan_type: type[Plan],
     settings: dict[str, Any],
-    out: Path | None,
-    executor: str | None,
-    workers: int | None,
-    device: str | None,
-    quiet: bool,
-    json: bool,
+    out: Out = None,
+    executor: Executor = None,
+    workers: Workers = None,
+    device: Device = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Load the data, run a study of its plan's kind into a folder, and print the result.
 

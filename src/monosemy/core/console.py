@@ -7,7 +7,7 @@ import json
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -54,7 +54,19 @@ def make_console(quiet: bool = False, as_json: bool = False) -> Console:
 
 def print_line(console: Console, line: str) -> None:
     """Print a line as it is: paths in it are neither wrapped nor coloured, and brackets are no markup."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def print_table(
+    console: Console, heads: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = ()
+) -> None:
+    """Print a table without lines, with the columns of some heads aligned to the right."""
+    table = Table(box=None, pad_edge=False)
+    for head in heads:
+        table.add_column(head, justify="right" if head in right else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table, highlight=False)
 
 
 class _Count(ProgressColumn):

@@ -6,7 +6,7 @@ Source: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Com
 (ICLR 2019, arXiv 1903.12261), and the three scripts that made their data sets, hendrycks/robustness on GitHub.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -111,25 +111,7 @@ _IMAGENET: _Table = {
 }  # fmt: skip
 
 _TABLES = {32: _CIFAR, 64: _TINY_IMAGENET, 224: _IMAGENET}
-_FIXED: dict[Kind, Callable[..., Images]] = {
-    "defocus_blur": kinds.defocus_blur,
-    "zoom_blur": kinds.zoom_blur,
-    "brightness": kinds.brightness,
-    "contrast": kinds.contrast,
-    "pixelate": kinds.pixelate,
-    "jpeg_compression": kinds.jpeg_compression,
-}
-_RANDOM: dict[Kind, Callable[..., Images]] = {
-    "gaussian_noise": kinds.gaussian_noise,
-    "shot_noise": kinds.shot_noise,
-    "impulse_noise": kinds.impulse_noise,
-    "glass_blur": kinds.glass_blur,
-    "motion_blur": kinds.motion_blur,
-    "snow": kinds.snow,
-    "frost": kinds.frost,
-    "fog": kinds.fog,
-    "elastic_transform": kinds.elastic_transform,
-}
+_WITHOUT_DRAWS = ("defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression")
 
 
 def corrupt(images: Images, kind: Kind, severity: int, rng: np.random.Generator) -> Images:
@@ -163,10 +145,8 @@ def corrupt(images: Images, kind: Kind, severity: int, rng: np.random.Generator)
     for start in range(0, len(images), at_once):
         chunk = slice(start, start + at_once)
         part = np.ascontiguousarray(np.clip(images[chunk], 0, 1), dtype=np.float32)
-        if kind in _FIXED:
-            corrupted[chunk] = _FIXED[kind](part, *settings)
-        else:
-            corrupted[chunk] = _RANDOM[kind](part, rngs[chunk], *settings)
+        draws = () if kind in _WITHOUT_DRAWS else (rngs[chunk],)
+        corrupted[chunk] = getattr(kinds, kind)(part, *draws, *settings)
     return corrupted
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, get_args
 import torch
 from safetensors import safe_open
 
-from monosemy.core import environment, files
+from monosemy.core import console, environment, files
 from monosemy.data.streams import INDEX_FILE
 from monosemy.errors import InputError, reason, shown
 
@@ -19,8 +19,6 @@ FORMAT = "monosemy.activations.v1"
 TENSOR = "activations"
 Tokens = Literal["all", "last", "mean"]
 Precision = Literal["float32", "float16", "bfloat16"]
-OnRows = Callable[[int, int], None]
-"""Called with (batches done, rows)."""
 
 
 class _Reached(Exception):
@@ -37,7 +35,7 @@ def cache_activations(
     precision: Precision = "float32",
     shard_rows: int = 2**16,
     device: str = "cpu",
-    on_rows: OnRows | None = None,
+    on_rows: console.OnCount | None = None,
 ) -> int:
     """Write the output of a layer as rows into safetensors shards that ``open_stream`` reads; return their number.
 
@@ -88,20 +86,14 @@ def cache_activations(
         return shards.rows
 
 
-def layer_names(model: torch.nn.Module) -> list[str]:
-    """Return the names of the layers."""
-    return [name for name, _ in model.named_modules() if name]
-
-
 def _check(model: torch.nn.Module, layer: str, tokens: str, precision: str, shard_rows: int) -> None:
-    names = layer_names(model)
+    names = [name for name, _ in model.named_modules() if name]
     if layer not in names:
         near = get_close_matches(layer, names, n=1, cutoff=0.0)
         raise InputError(f"layer={layer!r} does not exist; the closest match is {near[0] if near else 'none'!r}.")
-    if tokens not in get_args(Tokens):
-        raise InputError(f"tokens={tokens!r} is unknown; choose {', '.join(map(repr, get_args(Tokens)))}.")
-    if precision not in get_args(Precision):
-        raise InputError(f"precision={precision!r} is unknown; choose {', '.join(map(repr, get_args(Precision)))}.")
+    for name, value, words in (("tokens", tokens, get_args(Tokens)), ("precision", precision, get_args(Precision))):
+        if value not in words:
+            raise InputError(f"{name}={value!r} is unknown; choose {', '.join(map(repr, words))}.")
     if shard_rows < 1:
         raise InputError(f"shard_rows={shard_rows!r} is not positive; choose a value above 0.")
 
@@ -298,10 +290,7 @@ def _metadata(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="np") as file:
             metadata = json.loads((file.metadata() or {})["monosemy"])
-            return {
-                "rows": int(metadata["rows"]),
-                "batches": int(metadata["batches"]),
-                "digest": str(metadata["digest"]),
-            }
+            kinds = {"rows": int, "batches": int, "digest": str}
+            return {name: kind(metadata[name]) for name, kind in kinds.items()}
     except Exception as error:  # damaged files raise nearly every type; each means just that
         raise InputError(f"{path} is not a complete shard ({reason(error)}); remove it and all after it.") from error

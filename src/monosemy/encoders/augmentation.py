@@ -78,15 +78,6 @@ def solarize(images: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
 _ATTEMPTS = 10
 
 
-class Boxes(NamedTuple):
-    """The crop of each image: (N,) whole pixels."""
-
-    top: torch.Tensor
-    left: torch.Tensor
-    height: torch.Tensor
-    width: torch.Tensor
-
-
 def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator) -> torch.Tensor:
     """Return U[low, high) on the generator's device."""
     return torch.rand(shape, generator=rng, device=rng.device).mul_(high - low).add_(low)
@@ -99,8 +90,8 @@ def chance(n: int, probability: float, rng: torch.Generator) -> torch.Tensor:
 
 def random_boxes(
     n: int, image_size: tuple[int, int], area: tuple[float, float], ratio: tuple[float, float], rng: torch.Generator
-) -> Boxes:
-    """Return the boxes of torchvision's ``RandomResizedCrop``.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the boxes of torchvision's ``RandomResizedCrop``: top, left, height and width, (N,) whole pixels each.
 
     The fraction of the image's area is drawn from U[area], width / height from exp U[log ratio]. Of ten attempts the
     first that fits into the image counts; if none does, the largest central box whose aspect lies in ``ratio``.
@@ -118,7 +109,7 @@ def random_boxes(
     height = heights.gather(1, first).squeeze(1).where(any_fits, central_height)
     top = _place(rows - height, rng).where(any_fits, (rows - central_height) // 2)
     left = _place(columns - width, rng).where(any_fits, (columns - central_width) // 2)
-    return Boxes(top, left, height, width)
+    return top, left, height, width
 
 
 def _place(room: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
@@ -281,12 +272,8 @@ def draw(config: AugmentConfig, n: int, image_size: tuple[int, int], rng: torch.
         uniform((n,), max(0.0, 1 - strength), 1 + strength, rng)
         for strength in (config.brightness, config.contrast, config.saturation)
     ]
-    top, left, height, width = random_boxes(n, image_size, config.crop_area, config.crop_ratio, rng)
     return Draws(
-        top=top,
-        left=left,
-        height=height,
-        width=width,
+        *random_boxes(n, image_size, config.crop_area, config.crop_ratio, rng),
         flip=chance(n, config.flip_probability, rng),
         jitter=chance(n, config.jitter_probability, rng),
         order=random_orders(n, len(JITTER), rng),
@@ -300,41 +287,33 @@ def draw(config: AugmentConfig, n: int, image_size: tuple[int, int], rng: torch.
 
 def apply(config: AugmentConfig, images: torch.Tensor, draws: Draws) -> torch.Tensor:
     """Return one view of each image, as drawn."""
+    # A CPU transforms the chosen images alone. On a GPU that would make the host wait for their number, which costs
+    # more than transforming all of them.
+    on_chosen = _by_mask if images.is_cuda else _by_rows
     size = (config.output_size or int(images.shape[2]), config.output_size or int(images.shape[3]))
     views = resized_crop(images, draws.top, draws.left, draws.height, draws.width, size, draws.flip)
     for turn in draws.order.unbind(dim=1):
         for k, (name, adjust) in enumerate(JITTER.items()):
             if config.jitter_probability > 0 and getattr(config, name) > 0:
-                views = _on_chosen(views, draws.jitter & (turn == k), adjust, draws.amount[:, k])
+                views = on_chosen(views, draws.jitter & (turn == k), adjust, draws.amount[:, k])
     if config.grey_probability > 0:
-        views = _on_chosen(views, draws.grey, lambda x: rgb_to_grayscale(x).expand_as(x))
+        views = on_chosen(views, draws.grey, lambda x: rgb_to_grayscale(x).expand_as(x))
     if config.blur_probability > 0:
         kernel_size = config.blur_kernel or max(3, 2 * (min(size) // 20) + 1)
         if kernel_size // 2 >= min(size):
             raise InputError(
                 f"blur_kernel={kernel_size} exceeds views of {size[0]} x {size[1]} pixels; choose a smaller one."
             )
-        views = _on_chosen(views, draws.blur, lambda x, sigma: gaussian_blur(x, sigma, kernel_size), draws.sigma)
+        views = on_chosen(views, draws.blur, lambda x, sigma: gaussian_blur(x, sigma, kernel_size), draws.sigma)
     if config.solarize_probability > 0:
-        views = _on_chosen(views, draws.solarize, lambda x: solarize(x, x.new_full((len(x),), 0.5)))
+        views = on_chosen(views, draws.solarize, lambda x: solarize(x, x.new_full((len(x),), 0.5)))
     return views
-
-
-def _on_chosen(
-    images: torch.Tensor, chosen: torch.Tensor, operation: Callable[..., torch.Tensor], *parameters: torch.Tensor
-) -> torch.Tensor:
-    """Apply the operation to the chosen images; may write into ``images``.
-
-    A CPU transforms the chosen ones alone. On a GPU that would make the host wait for their number, which costs more
-    than transforming all of them.
-    """
-    apply_to = _by_mask if images.is_cuda else _by_rows
-    return apply_to(images, chosen, operation, *parameters)
 
 
 def _by_rows(
     images: torch.Tensor, chosen: torch.Tensor, operation: Callable[..., torch.Tensor], *parameters: torch.Tensor
 ) -> torch.Tensor:
+    """Apply the operation to the chosen images; may write into ``images``."""
     rows = chosen.nonzero().squeeze(1)
     if len(rows) == 0:
         return images

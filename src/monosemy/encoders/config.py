@@ -183,21 +183,21 @@ STUDY_PRETRAINING = PretrainConfig(
     backbone=BackboneConfig(name="conv", width=16),
 )
 """Small enough to train several encoders within a study."""
-_PAPER_OPTIMIZER = OptimizerConfig(
-    name="lars", lr=0.4, weight_decay=1e-4, eta=0.02, clip_lars=True, warmup=0.05, lr_scaling=True
+_CIFAR = PretrainConfig(
+    epochs=200,
+    batch_size=256,
+    optimizer=OptimizerConfig(
+        name="lars", lr=0.4, weight_decay=1e-4, eta=0.02, clip_lars=True, warmup=0.05, lr_scaling=True
+    ),
+    backbone=BackboneConfig(name="resnet18", stem="cifar"),
+    projector=ProjectorConfig(hidden=16384, n_features=2048, hidden_norm=False, norm_before_non_negative=False),
+    augmentation="cifar",
+    non_negative="rep_relu",
 )
-_PAPER_PROJECTOR = ProjectorConfig(hidden=16384, n_features=2048, hidden_norm=False, norm_before_non_negative=False)
+_IMAGENET = {"backbone": BackboneConfig(name="resnet18", stem="imagenet"), "augmentation": "imagenet"}
 
 PRESETS: dict[str, PretrainConfig] = {
-    "cifar": PretrainConfig(
-        epochs=200,
-        batch_size=256,
-        optimizer=_PAPER_OPTIMIZER,
-        backbone=BackboneConfig(name="resnet18", stem="cifar"),
-        projector=_PAPER_PROJECTOR,
-        augmentation="cifar",
-        non_negative="rep_relu",
-    ),
+    "cifar": _CIFAR,
     "cifar-small": PretrainConfig(
         epochs=20,
         batch_size=256,
@@ -206,16 +206,7 @@ PRESETS: dict[str, PretrainConfig] = {
         projector=ProjectorConfig(hidden=1024, n_features=1024, norm_before_non_negative=False),
         augmentation="cifar",
     ),
-    "imagenet100": PretrainConfig(
-        epochs=200,
-        batch_size=128,
-        optimizer=_PAPER_OPTIMIZER,
-        backbone=BackboneConfig(name="resnet18", stem="imagenet"),
-        projector=_PAPER_PROJECTOR,
-        augmentation="imagenet",
-        non_negative="rep_relu",
-        precision="bfloat16",
-    ),
+    "imagenet100": _CIFAR.model_copy(update=_IMAGENET | {"batch_size": 128, "precision": "bfloat16"}),
     "digit-pairs": STUDY_PRETRAINING.model_copy(update={"augmentation": "handwriting-pair"}),
 }
 """`cifar` and `imagenet100` are Zhang et al.'s protocol; `cifar-small` is small enough for two CPU cores."""

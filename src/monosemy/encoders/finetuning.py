@@ -60,13 +60,8 @@ class Classifier(torch.nn.Module):
     @torch.inference_mode()
     def predict(self, images: np.typing.NDArray[Any], batch_size: int | None = None) -> np.typing.NDArray[np.int64]:
         """Return the likeliest class (N,) of images, bytes or floats in [0, 1]; call it in evaluation mode."""
-        device = self.head.weight.device
-        pieces = []
-        batch_size = batch_size or image.default_batch_size(images)
-        for start in range(0, len(images), batch_size):
-            batch = torch.from_numpy(np.require(images[start : start + batch_size], requirements=["C", "W"]))
-            pieces.append(self(image.to_unit(batch.to(device))).argmax(dim=1).cpu().numpy())
-        return np.concatenate(pieces)
+        batches = image.unit_batches(images, self.head.weight.device, batch_size)
+        return np.concatenate([self(batch).argmax(dim=1).cpu().numpy() for batch in batches])
 
 
 def finetune(

@@ -1,6 +1,6 @@
 """An image encoder: pixel normalisation, backbone, projector and, where wanted, a non-negative map."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,14 +54,19 @@ def make_projector(n_inputs: int, config: ProjectorConfig, non_negative: bool) -
     return torch.nn.Sequential(*layers)
 
 
-def default_batch_size(images: np.typing.NDArray[Any]) -> int:
-    """Return the number of images that pass a network at once: 1,024, or as many as have 16 million values."""
-    return max(1, min(1024, 2**24 // max(1, int(np.prod(images.shape[1:])))))
-
-
 def to_unit(images: torch.Tensor) -> torch.Tensor:
     """Return pixels as float32 in [0, 1]; bytes are divided by 255."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def unit_batches(
+    images: np.typing.NDArray[Any], device: torch.device, batch_size: int | None = None
+) -> Iterator[torch.Tensor]:
+    """Yield pixels in [0, 1] on a device, by default of 1,024 images, or of as many as have 16 million values."""
+    size = batch_size or max(1, min(1024, 2**24 // max(1, int(np.prod(images.shape[1:])))))
+    for start in range(0, len(images), size):
+        batch = torch.from_numpy(np.require(images[start : start + size], requirements=["C", "W"]))
+        yield to_unit(batch.to(device))
 
 
 @torch.inference_mode()
@@ -78,15 +83,13 @@ def embed(
         batch_size: default 1,024, or fewer of large images.
         on_images: called with (images done, in all).
     """
-    device = encoder.pixel_mean.device
     forward = encoder if layer == "features" else encoder.represent
-    pieces = []
-    batch_size = batch_size or default_batch_size(images)
-    for start in range(0, len(images), batch_size):
-        batch = torch.from_numpy(np.require(images[start : start + batch_size], requirements=["C", "W"]))
-        pieces.append(forward(to_unit(batch.to(device))).float().cpu().numpy())
+    pieces, done = [], 0
+    for batch in unit_batches(images, encoder.pixel_mean.device, batch_size):
+        pieces.append(forward(batch).float().cpu().numpy())
+        done += len(batch)
         if on_images is not None:
-            on_images(min(start + batch_size, len(images)), len(images))
+            on_images(done, len(images))
     return np.concatenate(pieces)
 
 

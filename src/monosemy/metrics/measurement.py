@@ -5,7 +5,6 @@ Rows are read once, some at a time, and the memory in use does not grow with the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +12,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from monosemy.classifiers.engine import ProbeConfig, predict, train_probes
-from monosemy.core import console, files
+from monosemy.core import console
 from monosemy.corruptions.labels import check_symmetric_rate, informative_limit
-from monosemy.data.codes import load_codes
-from monosemy.data.config import DataConfig
 from monosemy.data.memory_map import as_codes, check_finite, row_blocks, take_rows
 from monosemy.errors import InputError
 from monosemy.functional.consistency import Codes
@@ -39,7 +36,6 @@ from monosemy.metrics.streaming import (
 )
 from monosemy.seeding import numpy_rng
 
-FILE_NAME = "measure.parquet"
 LABEL_NOISES = (0.3, 0.9)
 MAX_DIMENSIONS = 4096
 """Dimensions up to which effective rank and MonoScore by the rows themselves are measured: both need a square
@@ -148,44 +144,6 @@ def measure(
         tables.append(table)
     names = tuple(class_names) if labels is not None else ()
     return Measurement(source, n, names, metrics, pd.concat(tables, ignore_index=True), result)
-
-
-def measure_source(
-    config: DataConfig,
-    separability: bool = False,
-    label_noise: Sequence[float] | None = None,
-    reference_embeddings: Path | None = None,
-    reconstruction: Path | None = None,
-    on_rows: console.OnCount | None = None,
-) -> Measurement:
-    """Run :func:`measure` on all rows of a file, whatever their split, and on files that match it row by row."""
-    loaded = load_codes(config)
-    reference, decoded = (
-        None if path is None else load_codes(DataConfig(source=str(path))).codes
-        for path in (reference_embeddings, reconstruction)
-    )
-    return measure(
-        loaded.codes,
-        loaded.labels,
-        loaded.class_names,
-        reference_embeddings=reference,
-        reconstruction=decoded,
-        source=config.source,
-        separability=separability,
-        label_noise=label_noise,
-        on_rows=on_rows,
-    )
-
-
-def write_measurement(measurement: Measurement, folder: Path) -> Path:
-    """Write the tidy table into the folder, which is made if missing, and return the path of the table."""
-    path = folder / FILE_NAME
-    try:
-        with files.atomic_path(path) as temporary:
-            measurement.dimensions.to_parquet(temporary, index=False)
-    except OSError as error:
-        raise InputError(f"out={str(folder)!r} is not a folder that can be written to; give another.") from error
-    return path
 
 
 class RunningMetrics:

@@ -6,9 +6,9 @@ step derive from the seed and the step; neither does the learning rate.
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import torch
 import yaml
@@ -21,46 +21,30 @@ _SAVE_EVERY = 60.0
 """Seconds between checkpoints, which is what a kill can cost."""
 
 
-class Tracker(Protocol):
-    """A destination of the rows of a log."""
-
-    def log(self, row: dict[str, float]) -> None: ...
+OnRow = Callable[[dict[str, float]], None]
+"""A tracker: called with each row of a log."""
 
 
-class TensorBoard:
-    """Event files for `tensorboard --logdir`."""
-
-    def __init__(self, folder: Path) -> None:
+def make_trackers(folder: Path, config: dict[str, Any], *, tensorboard: bool, wandb: str | None) -> list[OnRow]:
+    """Return the trackers that the user asked for: TensorBoard's event files, and a run of the project ``wandb``."""
+    trackers: list[OnRow] = []
+    if tensorboard:
         with needs_extra("track", "Logging to TensorBoard"):
             from torch.utils.tensorboard import SummaryWriter
-        self._writer: Any = SummaryWriter(str(folder))
+        writer: Any = SummaryWriter(str(folder / "tensorboard"))
 
-    def log(self, row: dict[str, float]) -> None:
-        for name, value in row.items():
-            if name != "step":
-                self._writer.add_scalar(name, value, int(row["step"]))
-        self._writer.flush()
+        def write_events(row: dict[str, float]) -> None:
+            for name, value in row.items():
+                if name != "step":
+                    writer.add_scalar(name, value, int(row["step"]))
+            writer.flush()
 
-
-class WeightsAndBiases:
-    """A run of the given project at Weights & Biases."""
-
-    def __init__(self, project: str, name: str, config: dict[str, Any]) -> None:
-        with needs_extra("track", "Logging to Weights & Biases"):
-            import wandb
-        self._run = wandb.init(project=project, name=name, id=name, config=config, resume="allow")
-
-    def log(self, row: dict[str, float]) -> None:
-        self._run.log(row, step=int(row["step"]))
-
-
-def make_trackers(folder: Path, config: dict[str, Any], *, tensorboard: bool, wandb: str | None) -> list[Tracker]:
-    """Return the trackers that the user asked for; ``wandb`` is the project's name."""
-    trackers: list[Tracker] = []
-    if tensorboard:
-        trackers.append(TensorBoard(folder / "tensorboard"))
+        trackers.append(write_events)
     if wandb is not None:
-        trackers.append(WeightsAndBiases(wandb, folder.name, config))
+        with needs_extra("track", "Logging to Weights & Biases"):
+            from wandb import init
+        run = init(project=wandb, name=folder.name, id=folder.name, config=config, resume="allow")
+        trackers.append(lambda row: run.log(row, step=int(row["step"])))
     return trackers
 
 
@@ -90,7 +74,7 @@ class RunFolder:
             InputError: the folder holds a run of other settings or data, or other files, or another process writes into
                 it.
         """
-        self.path, self._trackers = path, list[Tracker]()
+        self.path, self._trackers = path, list[OnRow]()
         self._lock: files.FolderLock | None = None
         self._saved_step, self._saved_at = 0, time.monotonic()
         if path.exists() and not path.is_dir():
@@ -115,7 +99,7 @@ class RunFolder:
         if self._lock is not None:
             self._lock.release()
 
-    def add_trackers(self, trackers: Sequence[Tracker]) -> None:
+    def add_trackers(self, trackers: Sequence[OnRow]) -> None:
         """Send each further row of the log to trackers, too."""
         self._trackers += trackers
 
@@ -178,7 +162,7 @@ class RunFolder:
         rows = [known for known in self.read_log(self.path) if known["step"] < row["step"]]
         files.write_text(self.path / "log.jsonl", "".join(json.dumps(known) + "\n" for known in [*rows, row]))
         for tracker in self._trackers:
-            tracker.log(row)
+            tracker(row)
 
     @staticmethod
     def read_log(path: Path) -> list[dict[str, float]]:
