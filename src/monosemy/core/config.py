@@ -95,7 +95,7 @@ def validated(model: type[Model], values: Any, where: str) -> Model:
         field = ".".join(part for part in first["loc"] if isinstance(part, str))
         given = first.get("input")
         # Only words are compared: the text of nested aliases of a YAML file may fill the memory.
-        known = choices(model, field) if isinstance(given, str) and _is_field(model, field) else ()
+        known = choices(model, field) if isinstance(given, str) and field in setting_names(model) else ()
         close = _closest(str(given), known) if known else ""
         what = f"{shown(first.get('input'))}, but {problem[:1].lower()}{problem[1:]}{close}"
         raise InputError(f"{where}: {place} is {what}; correct it.") from error
@@ -170,14 +170,6 @@ def field_at(model: type[BaseModel], name: str) -> FieldInfo:
     if section is None:
         raise KeyError(name)
     return field_at(section, rest)
-
-
-def _is_field(model: type[BaseModel], name: str) -> bool:
-    try:
-        field_at(model, name)
-    except KeyError:
-        return False
-    return True
 
 
 def setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:

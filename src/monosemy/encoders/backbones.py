@@ -31,7 +31,8 @@ class GridConvNet(nn.Module):
             ]
             before = after
         grid = (2, max(2, round(2 * columns / rows)))
-        if _after_strides(rows, n_stages) != grid[0] or _after_strides(columns, n_stages) != grid[1]:
+        # Each convolution of size 3, stride 2 and padding 1 halves a side, rounding up.
+        if grid != (-(-rows // 2**n_stages), -(-columns // 2**n_stages)):
             blocks.append(nn.AdaptiveAvgPool2d(grid))
         self.layers = nn.Sequential(*blocks, nn.Flatten())
         self.n_outputs = before * grid[0] * grid[1]
@@ -40,12 +41,6 @@ class GridConvNet(nn.Module):
         """Map normalised images (N, C, H, W) to (N, n_outputs): the grid's cells of each channel side by side."""
         features: Tensor = self.layers(images)
         return features
-
-
-def _after_strides(pixels: int, n_stages: int) -> int:
-    """Return the side length after ``n_stages`` convolutions of size 3, stride 2 and padding 1: each halves, rounding
-    up."""
-    return -(-pixels // 2**n_stages)
 
 
 _TRUNCATED_STD = 0.87962566103423978

@@ -320,33 +320,22 @@ def rectangle(u: torch.Tensor) -> torch.Tensor:
     return (u.abs() < 0.5).to(u.dtype)
 
 
-class _JumpReLU(torch.autograd.Function):
+class _Threshold(torch.autograd.Function):
+    """a H(a - t), or H(a - t) alone where the entries are only counted."""
+
     @staticmethod
-    def forward(ctx: Any, pre: torch.Tensor, threshold: torch.Tensor, bandwidth: float) -> torch.Tensor:
+    def forward(ctx: Any, pre: torch.Tensor, threshold: torch.Tensor, bandwidth: float, counted: bool) -> torch.Tensor:
         ctx.save_for_backward(pre, threshold)
-        ctx.bandwidth = bandwidth
-        return pre * (pre > threshold)
+        ctx.bandwidth, ctx.counted = bandwidth, counted
+        return (pre > threshold).to(pre.dtype) if counted else pre * (pre > threshold)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor, None, None]:
         pre, threshold = ctx.saved_tensors
-        near = rectangle((pre - threshold) / ctx.bandwidth)
-        d_threshold = -(threshold / ctx.bandwidth) * (near * grads[0]).sum(dim=0)
-        return grads[0] * (pre > threshold), d_threshold, None
-
-
-class _Step(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, pre: torch.Tensor, threshold: torch.Tensor, bandwidth: float) -> torch.Tensor:
-        ctx.save_for_backward(pre, threshold)
-        ctx.bandwidth = bandwidth
-        return (pre > threshold).to(pre.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, torch.Tensor, None]:
-        pre, threshold = ctx.saved_tensors
-        near = rectangle((pre - threshold) / ctx.bandwidth)
-        return None, -(near * grads[0]).sum(dim=0) / ctx.bandwidth, None
+        near = (rectangle((pre - threshold) / ctx.bandwidth) * grads[0]).sum(dim=0)
+        if ctx.counted:
+            return None, -near / ctx.bandwidth, None, None
+        return grads[0] * (pre > threshold), -(threshold / ctx.bandwidth) * near, None, None
 
 
 def jump_relu(pre_activations: torch.Tensor, threshold: torch.Tensor, bandwidth: float) -> torch.Tensor:
@@ -361,7 +350,7 @@ def jump_relu(pre_activations: torch.Tensor, threshold: torch.Tensor, bandwidth:
 
     Source: Rajamanoharan et al., "Jumping ahead" (arXiv 2407.14435), sections 3 and 4.
     """
-    code: torch.Tensor = _JumpReLU.apply(pre_activations, threshold, bandwidth)
+    code: torch.Tensor = _Threshold.apply(pre_activations, threshold, bandwidth, False)
     return code
 
 
@@ -376,7 +365,7 @@ def step_count(pre_activations: torch.Tensor, threshold: torch.Tensor, bandwidth
 
     Source: Rajamanoharan et al. (arXiv 2407.14435), sections 3 and 4.
     """
-    steps: torch.Tensor = _Step.apply(pre_activations, threshold, bandwidth)
+    steps: torch.Tensor = _Threshold.apply(pre_activations, threshold, bandwidth, True)
     return steps.sum()
 
 

@@ -76,14 +76,20 @@ def activity(codes: Codes, eps: float = 1e-5) -> np.typing.NDArray[np.bool_] | s
 
     Returns: (N, M) bool, dense; or for CSR codes a CSR array that stores exactly the pairs that fire.
     """
+    lengths = row_lengths(codes)
     if isinstance(codes, np.ndarray):
-        norms = np.sqrt(np.einsum("nm,nm->n", codes, codes))
-        return np.asarray(np.abs(codes) > eps * norms[:, None])
-    rows = np.repeat(np.arange(codes.shape[0]), np.diff(codes.indptr))
-    norms = np.sqrt(np.bincount(rows, weights=np.square(codes.data), minlength=codes.shape[0]))
-    fires = np.abs(codes.data) > eps * norms[rows]
+        return np.asarray(np.abs(codes) > eps * lengths[:, None])
+    fires = np.abs(codes.data) > eps * np.repeat(lengths, np.diff(codes.indptr))
     starts = np.concatenate([[0], np.cumsum(fires)])[codes.indptr]
     return sp.csr_array((fires[fires], codes.indices[fires], starts), shape=codes.shape)
+
+
+def row_lengths(codes: Codes) -> np.typing.NDArray[Any]:
+    """Return |f| of every row, (N,)."""
+    if isinstance(codes, np.ndarray):
+        return np.sqrt(np.einsum("nm,nm->n", codes, codes))
+    rows = np.repeat(np.arange(codes.shape[0]), np.diff(codes.indptr))
+    return np.sqrt(np.bincount(rows, weights=np.square(codes.data), minlength=codes.shape[0]))
 
 
 def expected_largest_fraction(support: int, class_fractions: np.typing.NDArray[np.floating]) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from monosemy.functional.consistency import Array, Codes
+from monosemy.functional.consistency import Array, Codes, row_lengths
 
 
 class MonoMoments(NamedTuple):
@@ -72,13 +72,12 @@ def mono_moments(activations: Codes, embeddings: Codes) -> MonoMoments:
 def unit_samples(embeddings: Codes) -> tuple[Codes, Array]:
     """Return the rows at length 1 in float64 (0 where the length is 0), and the lengths."""
     unit = embeddings.astype(np.float64)
+    lengths = row_lengths(unit)
+    divisors = np.where(lengths > 0, lengths, 1)
     if isinstance(unit, np.ndarray):
-        lengths = np.sqrt(np.einsum("nd,nd->n", unit, unit))
-        unit /= np.where(lengths > 0, lengths, 1)[:, None]
-        return unit, lengths
-    rows = np.repeat(np.arange(unit.shape[0]), np.diff(unit.indptr))
-    lengths = np.sqrt(np.bincount(rows, weights=unit.data**2, minlength=unit.shape[0]))
-    unit.data /= np.where(lengths > 0, lengths, 1)[rows]
+        unit /= divisors[:, None]
+    else:
+        unit.data /= np.repeat(divisors, np.diff(unit.indptr))
     return unit, lengths
 
 

@@ -19,21 +19,7 @@ from monosemy.errors import InputError
 from monosemy.functional.consistency import Codes
 from monosemy.functional.geometry import effective_rank
 from monosemy.functional.separability import ClassMoments, class_moments, class_separability, merge_class_moments
-from monosemy.metrics.dimensions import (
-    class_dimensions,
-    dimension_separability,
-    format_metrics,
-    mean_metrics,
-    tidy_dimensions,
-)
-from monosemy.metrics.streaming import (
-    ClassPurity,
-    EffectiveRank,
-    Firing,
-    MonoScore,
-    Reconstruction,
-    SemanticConsistency,
-)
+from monosemy.metrics import dimensions, streaming
 from monosemy.seeding import numpy_rng
 
 LABEL_NOISES = (0.3, 0.9)
@@ -77,7 +63,7 @@ class Measurement:
 
     def __repr__(self) -> str:
         classes = f", {len(self.class_names)} classes" if self.class_names else ""
-        return f"Measurement of {self.source}: {self.n_rows:,} rows{classes}\n{format_metrics(self.metrics)}"
+        return f"Measurement of {self.source}: {self.n_rows:,} rows{classes}\n{dimensions.format_metrics(self.metrics)}"
 
 
 def measure(
@@ -156,11 +142,11 @@ class RunningMetrics:
     """
 
     def __init__(self, n_classes: int, *, rank: bool, separability: bool = False) -> None:
-        self.firing, self.mono = Firing(), MonoScore()
-        self.consistency = SemanticConsistency(n_classes) if n_classes else None
-        self.purity = ClassPurity(n_classes) if n_classes else None
-        self.rank = EffectiveRank() if rank else None
-        self.reconstruction = Reconstruction()
+        self.firing, self.mono = streaming.Firing(), streaming.MonoScore()
+        self.consistency = streaming.SemanticConsistency(n_classes) if n_classes else None
+        self.purity = streaming.ClassPurity(n_classes) if n_classes else None
+        self.rank = streaming.EffectiveRank() if rank else None
+        self.reconstruction = streaming.Reconstruction()
         self.n_classes, self.separability = n_classes, separability
         self.class_moments: ClassMoments | None = None
 
@@ -208,20 +194,17 @@ class RunningMetrics:
             "effective_rank": float("nan") if rank is None else rank,
             "mono_score": float("nan") if mono is None else mono.mean(),
         }  # fmt: skip
-        tables = [tidy_dimensions("support", counts.support)]
+        values: dict[str, np.typing.NDArray[Any]] = {"support": counts.support}
         if self.consistency is not None and self.purity is not None:
             consistency, purity = self.consistency.compute(), self.purity.compute()
-            metrics |= mean_metrics(consistency)
+            metrics |= dimensions.mean_metrics(consistency)
             metrics["class_purity"], metrics["class_entropy"] = purity.means()
-            tables += [
-                tidy_dimensions("semantic_consistency", consistency.score),
-                tidy_dimensions("consistency_chance", consistency.chance),
-                tidy_dimensions("class_purity", purity.score),
-                tidy_dimensions("class_entropy", purity.entropy),
-            ]
+            values |= {"semantic_consistency": consistency.score, "consistency_chance": consistency.chance}
+            values |= {"class_purity": purity.score, "class_entropy": purity.entropy}
         if mono is not None:
-            tables += [tidy_dimensions("mono_score", mono.score), tidy_dimensions("mono_support", mono.support)]
+            values |= {"mono_score": mono.score, "mono_support": mono.support}
         faithful = _compute(self.reconstruction)
+        tables = [dimensions.tidy_dimensions(name, numbers) for name, numbers in values.items()]
         return metrics | ({} if faithful is None else faithful._asdict()), tables
 
 
@@ -270,12 +253,12 @@ def _separability(
     moments: ClassMoments, class_names: Sequence[str], noises: Sequence[float]
 ) -> tuple[pd.DataFrame, Separability]:
     """Return the tidy table of the dimensions, and the summary."""
-    dimensions, means = dimension_separability(moments, noises)
+    of_dimensions, means = dimensions.dimension_separability(moments, noises)
     pairs = class_separability(moments, scale_free=True).best_pair
     names = [[class_names[number] if number >= 0 else None for number in pair] for pair in pairs]
     best_pairs = pd.DataFrame(names, columns=["first", "second"], dtype=object)
     best_pairs.insert(0, "dimension", np.arange(len(pairs)))
-    return dimensions, Separability(means, best_pairs, class_dimensions(moments, class_names, noises))
+    return of_dimensions, Separability(means, best_pairs, dimensions.class_dimensions(moments, class_names, noises))
 
 
 class Recovered(NamedTuple):

@@ -29,6 +29,7 @@ from monosemy.theory import plan, simulation
 
 Task = Literal["all", "kept"]
 Matrix = np.typing.NDArray[np.float32]
+Labels = np.typing.NDArray[np.int64]
 
 TASKS: tuple[Task, ...] = ("all", "kept")
 
@@ -38,7 +39,7 @@ def task_classes(task: Task, features: int, dimensions: int) -> int:
     return features if task == "all" else dimensions
 
 
-def task_labels(x: Matrix, task: Task, dimensions: int) -> np.typing.NDArray[np.int64]:
+def task_labels(x: Matrix, task: Task, dimensions: int) -> Labels:
     """Return the index of the largest candidate feature; -1 where no candidate is active."""
     candidates = x if task == "all" else x[:, :dimensions]
     return np.where(candidates.any(axis=1), candidates.argmax(axis=1), -1)
@@ -46,7 +47,7 @@ def task_labels(x: Matrix, task: Task, dimensions: int) -> np.typing.NDArray[np.
 
 def draw_task(
     sparsity: float, features: int, dimensions: int, task: Task, samples: int, rng: np.random.Generator
-) -> tuple[Matrix, np.typing.NDArray[np.int64]]:
+) -> tuple[Matrix, Labels]:
     """Draw inputs (samples, n) that have a label, and return them with their labels (samples,)."""
     parts: list[Matrix] = []
     while sum(map(len, parts)) < samples:
@@ -111,18 +112,19 @@ def evaluate_codes(
     disturbed = [(x_test + s * e).astype(np.float32) for s, e in zip(input_noise, noise, strict=True)]
     rows: list[Row] = []
     for name, encoder in make_codes(weight, codes, seed).items():
-        tuned, decays = _tuned_probes(
-            _encode(x_train, encoder), train_labels, _encode(x_val, encoder), val_labels, n_classes, config, seed
-        )
+        train, validation = (_encode(x_train, encoder), train_labels), (_encode(x_val, encoder), val_labels)
+        tuned, decays = _tuned_probes(train, validation, n_classes, config, seed)
         code = _encode(x_test, encoder)
         accuracy = (predict(tuned, code) == y_test[:, None]).mean(axis=0)
         moments = class_moments(code, y_test, n_classes)
         measured: list[tuple[str, float, str, float]] = []
         for k, level in enumerate(levels):
-            scenario = "label-noise" if k else "clean"
-            measured.append((scenario, level, "accuracy", float(accuracy[k])))
-            measured.append((scenario, level, "weight_decay", float(decays[k])))
-            measured.append((scenario, level, "separability", float(class_separability(moments, level).mean())))
+            values = {
+                "accuracy": float(accuracy[k]),
+                "weight_decay": float(decays[k]),
+                "separability": class_separability(moments, level).mean(),
+            }
+            measured += [("label-noise" if k else "clean", level, *item) for item in values.items()]
         clean_probe = tuned.select(np.array([0]))
         for level, x in zip(input_noise, disturbed, strict=True):
             hits = predict(clean_probe, _encode(x, encoder))[:, 0] == y_test
@@ -144,26 +146,15 @@ def _encode(x: Matrix, encoder: Matrix) -> Matrix:
 
 
 def _tuned_probes(
-    train: Matrix,
-    train_labels: np.typing.NDArray[np.int64],
-    validation: Matrix,
-    validation_labels: np.typing.NDArray[np.int64],
-    n_classes: int,
-    config: plan.TaskConfig,
-    seed: int,
+    train: tuple[Matrix, Labels], validation: tuple[Matrix, Labels], n_classes: int, config: plan.TaskConfig, seed: int
 ) -> tuple[Probes, np.typing.NDArray[np.float64]]:
     """Return for each column of labels the probe with the best weight decay on validation, and that weight decay."""
-    grid = np.array(config.weight_decays)
-    levels = train_labels.shape[1]
-    probes = train_probes(
-        train,
-        np.repeat(train_labels, len(grid), axis=1),
-        n_classes,
-        np.tile(grid, levels),
-        ProbeConfig(epochs=config.epochs),
-        derive_seed("toy-probe", seed),
-    )
-    hits = predict(probes, validation) == np.repeat(validation_labels, len(grid), axis=1)
+    grid, levels = np.array(config.weight_decays), train[1].shape[1]
+    targets, expected = (np.repeat(labels, len(grid), axis=1) for _, labels in (train, validation))
+    settings = ProbeConfig(epochs=config.epochs)
+    decays = np.tile(grid, levels)
+    probes = train_probes(train[0], targets, n_classes, decays, settings, derive_seed("toy-probe", seed))
+    hits = predict(probes, validation[0]) == expected
     right = hits.mean(axis=0).reshape(levels, len(grid))
     best = len(grid) - 1 - right[:, ::-1].argmax(axis=1)  # of equally good ones the largest
     return probes.select(np.arange(levels) * len(grid) + best), grid[best]

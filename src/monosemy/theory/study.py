@@ -15,18 +15,8 @@ from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import mean_interval
 from monosemy.seeding import numpy_rng, torch_rng
 from monosemy.study import engine, folder
-from monosemy.theory import codes, figures, two_features
+from monosemy.theory import codes, figures, simulation, toy, two_features, verdict
 from monosemy.theory.plan import BASELINE, CODES, SeparabilityPlan, ToyPlan
-from monosemy.theory.simulation import SCORES, simulate_classes, simulate_two_features
-from monosemy.theory.toy import (
-    ToyModels,
-    check_shape,
-    draw_features,
-    measure_superposition,
-    train_toy_models,
-    variance_explained,
-)
-from monosemy.theory.verdict import separability_verdict, toy_verdict
 
 Source = Literal["closed form", "simulation", "simulated check"]
 
@@ -89,10 +79,10 @@ class ToyStudy(_TheoryStudy[ToyPlan, ToyJob]):
 
     def check(self, plan: ToyPlan, data: None, device: str) -> None:
         """Raise where dimensions or noise do not fit the number of features."""
-        check_shape(plan.n_features, plan.n_dimensions)
+        toy.check_shape(plan.n_features, plan.n_dimensions)
         check_symmetric_rate(plan.label_noise, plan.n_features)
         for n_dimensions in plan.grid.dimensions if plan.sweep else ():
-            check_shape(plan.grid.n_features, n_dimensions)
+            toy.check_shape(plan.grid.n_features, n_dimensions)
 
     def jobs(self, plan: ToyPlan, data: None) -> list[ToyJob]:
         """Return a job for each seed, and one for each cell of the sweep."""
@@ -121,7 +111,7 @@ class ToyStudy(_TheoryStudy[ToyPlan, ToyJob]):
 
     def verdict(self, result: StudyResult) -> Verdict:
         """Return how much superposition there is, and mono against poly in both tasks and in the sweep."""
-        return toy_verdict(result)
+        return verdict.toy_verdict(result)
 
     def sections(self, result: StudyResult) -> Sequence[Section]:
         """Return the task that favours mono, the learned matrices, and the sweep."""
@@ -133,7 +123,7 @@ def _setting_rows(job: ToyJob, plan: ToyPlan) -> list[folder.Row]:
     (seed,) = job.seeds
     n, m, sparsities = plan.n_features, job.n_dimensions, plan.pictured_sparsities
     importance = np.power(plan.importance_decay, np.arange(n, dtype=np.float64))
-    models = train_toy_models(
+    models = toy.train_toy_models(
         np.array(sparsities), np.full(len(sparsities), seed), n, m, importance, plan.training
     )  # fmt: skip
     weight = models.weight[0].numpy()
@@ -146,10 +136,10 @@ def _setting_rows(job: ToyJob, plan: ToyPlan) -> list[folder.Row]:
         levels = [level for level in plan.label_noise if 0 < level < limit - 1e-9]
         probed = codes.evaluate_codes(weight, plan.sparsity, task, seed, plan.task, levels, plan.input_noise)
         rows += _placed(probed, "results" if task == "all" else task, n, m, plan.sparsity)
-    samples = draw_features(torch.tensor([plan.sparsity]), 10_000, n, torch_rng("toy-variance", plan.sparsity))
-    superposition = measure_superposition(models.weight[:1])
+    samples = toy.draw_features(torch.tensor([plan.sparsity]), 10_000, n, torch_rng("toy-variance", plan.sparsity))
+    superposition = toy.measure_superposition(models.weight[:1])
     measured = {
-        "variance_explained": variance_explained(ToyModels(models.weight[:1], models.bias[:1]), samples)[0],
+        "variance_explained": toy.variance_explained(toy.ToyModels(models.weight[:1], models.bias[:1]), samples)[0],
         "features_per_dimension": superposition.features_per_dimension[0],
         "interference": np.nanmean(superposition.interference[0]),
         "dimensionality": superposition.dimensionality[0].mean(),
@@ -169,7 +159,7 @@ def _setting_rows(job: ToyJob, plan: ToyPlan) -> list[folder.Row]:
 def _sweep_rows(job: ToyJob, plan: ToyPlan) -> list[folder.Row]:
     """Train the models of a cell of the sweep, and probe mono and poly on both tasks."""
     n, m, grid = plan.grid.n_features, job.n_dimensions, plan.grid
-    models = train_toy_models(
+    models = toy.train_toy_models(
         np.full(job.n_seeds, job.sparsity), np.array(job.seeds), n, m, config=plan.training
     )  # fmt: skip
     rows: list[folder.Row] = []
@@ -212,7 +202,7 @@ class SeparabilityJob:
     @property
     def features(self) -> str:
         """The scores that the job computes."""
-        return "+".join(SCORES if self.source == "simulation" else SCORES[:2])
+        return "+".join(simulation.SCORES if self.source == "simulation" else simulation.SCORES[:2])
 
     @property
     def name(self) -> str:
@@ -276,7 +266,7 @@ class SeparabilityStudy(_TheoryStudy[SeparabilityPlan, SeparabilityJob]):
 
     def verdict(self, result: StudyResult) -> Verdict:
         """Return where mono leads by J, and whether it does in the scale-free form."""
-        return separability_verdict(result)
+        return verdict.separability_verdict(result)
 
     def sections(self, result: StudyResult) -> Sequence[Section]:
         """Return closed forms and simulations."""
@@ -311,14 +301,14 @@ def _simulation_rows(n_classes: int, sparsity: float, plan: SeparabilityPlan) ->
     """Return J of all scores against label noise, and the threshold noise of mono against each of the others."""
     grid = np.linspace(0, 0.98 * (n_classes - 1) / n_classes, 50)
     seeds = _seeds(plan)
-    simulation = simulate_classes(n_classes, sparsity, grid, seeds, plan.n_samples)
+    simulated = simulation.simulate_classes(n_classes, sparsity, grid, seeds, plan.n_samples)
     rows = [
-        _row(SCORES[k], float(grid[e]), seeds[number], "J", float(value))
-        for (number, k, e), value in np.ndenumerate(simulation.separability)
+        _row(simulation.SCORES[k], float(grid[e]), seeds[number], "J", float(value))
+        for (number, k, e), value in np.ndenumerate(simulated.separability)
     ]
     return rows + [
-        _row(SCORES[k + 1], 0, seeds[number], "threshold", float(value))
-        for (number, k), value in np.ndenumerate(simulation.threshold)
+        _row(simulation.SCORES[k + 1], 0, seeds[number], "threshold", float(value))
+        for (number, k), value in np.ndenumerate(simulated.threshold)
     ]
 
 
@@ -328,6 +318,8 @@ def _check_rows(sparsity: float, plan: SeparabilityPlan) -> list[folder.Row]:
     for score, weights in (("mono", two_features.MONO), ("poly", plan.weights)):
         for seed in _seeds(plan):
             rng = numpy_rng("theory-check", sparsity, seed)
-            moments = simulate_two_features(sparsity, weights, plan.n_samples, rng, input_noise=plan.input_noise)
+            moments = simulation.simulate_two_features(
+                sparsity, weights, plan.n_samples, rng, input_noise=plan.input_noise
+            )
             rows.append(_row(score, 0, seed, "J", two_features.score_separability(moments)))
     return rows

@@ -5,17 +5,8 @@ import pandas as pd
 
 from monosemy.results import statistics, wording
 from monosemy.results.result import StudyResult, Verdict
+from monosemy.theory import two_features
 from monosemy.theory.plan import BASELINE, SeparabilityPlan, ToyPlan
-from monosemy.theory.two_features import (
-    ALWAYS_AHEAD_SPARSITY,
-    MONO,
-    Overtaking,
-    ScoreMoments,
-    overtaking,
-    scale_free_separability,
-    score_separability,
-    two_feature_moments,
-)
 
 SAME_ACCURACY = 0.005
 """Difference up to which mono and its rotation count as equally accurate."""
@@ -113,10 +104,10 @@ def _count(cells: pd.Series) -> int:
     return int(cells.sum())
 
 
-def moments_of(sparsity: float, plan: SeparabilityPlan) -> tuple[ScoreMoments, ScoreMoments]:
+def moments_of(sparsity: float, plan: SeparabilityPlan) -> tuple[two_features.ScoreMoments, two_features.ScoreMoments]:
     """Return the closed-form moments of mono, x1, and of the plan's polysemantic score."""
-    mono, poly = (two_feature_moments(sparsity, weights, plan.input_noise) for weights in (MONO, plan.weights))
-    return mono, poly
+    moments = two_features.two_feature_moments
+    return moments(sparsity, two_features.MONO, plan.input_noise), moments(sparsity, plan.weights, plan.input_noise)
 
 
 def score_name(weights: tuple[float, float]) -> str:
@@ -127,7 +118,7 @@ def score_name(weights: tuple[float, float]) -> str:
     return f"{first} {sign} {'' if size == 1 else f'{size:g} '}x2"
 
 
-def lead_words(passing: Overtaking) -> str:
+def lead_words(passing: two_features.Overtaking) -> str:
     """Return the label noise at which the first score leads."""
     rates = [f"{100 * rate:.2f} %" for rate in passing.crossings]
     match passing.outcome:
@@ -146,17 +137,17 @@ def separability_verdict(result: StudyResult) -> Verdict:
     """Return where mono leads by J, whether it does in the scale-free form, and the check by simulation."""
     plan: SeparabilityPlan = result.plan
     poly_name = score_name(plan.weights)
-    leads = [f"S = {s:g} {lead_words(overtaking(*moments_of(s, plan)))}" for s in plan.sparsities]
+    leads = [f"S = {s:g} {lead_words(two_features.overtaking(*moments_of(s, plan)))}" for s in plan.sparsities]
     sentences = [f"Label noise at which J of x1 exceeds J of {poly_name}: {'; '.join(leads)}."]
     if plan.weights == (1.0, 1.0) and plan.input_noise == 0:
         sentences.append(
-            f"For x1 - x2 the two cross at every S between 0 and (2 + √11) / 7 = {ALWAYS_AHEAD_SPARSITY:.3f}; beyond "
-            f"it x1 leads without noise, and at S = 0 it never leads."
+            f"For x1 - x2 the two cross at every S between 0 and (2 + √11) / 7 = "
+            f"{two_features.ALWAYS_AHEAD_SPARSITY:.3f}; beyond it x1 leads without noise, and at S = 0 it never leads."
         )
     eta = np.linspace(0, 0.499, 200)
     scale_free = []
     for s in plan.sparsities:
-        mono, poly = (np.abs(scale_free_separability(moments, eta)) for moments in moments_of(s, plan))
+        mono, poly = (np.abs(two_features.scale_free_separability(moments, eta)) for moments in moments_of(s, plan))
         scale_free += [f"{s:g}"] * bool((mono > poly).any())
     unit = (
         "J has a unit, one over that of the score: halving a score doubles its J. In the scale-free form "
@@ -174,7 +165,7 @@ def _check_sentence(results: pd.DataFrame, plan: SeparabilityPlan) -> str:
     for sparsity in plan.sparsities:
         for score, moments in zip(("mono", "poly"), moments_of(sparsity, plan), strict=True):
             values = check[(check["sparsity"] == sparsity) & (check["features"] == score)]["value"].to_numpy()
-            exact = float(score_separability(moments))
+            exact = float(two_features.score_separability(moments))
             deviations.append(abs(values.mean() - exact) / max(abs(exact), 1e-12))
     return (
         f"Simulated J on clean labels is within {100 * max(deviations):.2f} % of the closed form for every S and score."
