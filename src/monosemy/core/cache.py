@@ -28,6 +28,7 @@ from safetensors.numpy import load_file, save_file
 
 from monosemy.errors import disk_is_full
 
+Array = np.typing.NDArray[np.float32]
 _NOTE = "entry.json"
 _ARRAY = "array.safetensors"
 _log = logging.getLogger(__name__)
@@ -141,9 +142,7 @@ class Store:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def array(
-        self, name: str, metadata: Mapping[str, Any], compute: Callable[[], np.typing.NDArray[np.float32]]
-    ) -> np.typing.NDArray[np.float32]:
+    def array(self, name: str, metadata: Mapping[str, Any], compute: Callable[[], Array]) -> Array:
         """Return the array of an entry; compute and store it if the entry is missing or damaged."""
         folder = self.find(name)
         if folder is not None:
@@ -153,7 +152,7 @@ class Store:
         self.put_array(name, metadata, array)
         return array
 
-    def put_array(self, name: str, metadata: Mapping[str, Any], array: np.typing.NDArray[np.float32]) -> None:
+    def put_array(self, name: str, metadata: Mapping[str, Any], array: Array) -> None:
         """Store an array for :meth:`array`."""
         with self.new(name, metadata) as folder:
             save_file({"array": np.ascontiguousarray(array)}, folder / _ARRAY)
@@ -224,11 +223,8 @@ class Stage:
 
 
 def cached_array(
-    stage: Stage,
-    inputs: tuple[object, ...],
-    metadata: Mapping[str, Any],
-    compute: Callable[[], np.typing.NDArray[np.float32]],
-) -> np.typing.NDArray[np.float32]:
+    stage: Stage, inputs: tuple[object, ...], metadata: Mapping[str, Any], compute: Callable[[], Array]
+) -> Array:
     """Return the cached array of a stage for inputs; compute and store it if it is missing or damaged.
 
     Args:

@@ -7,16 +7,17 @@ from typing import Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from monosemy.encoders.config import AugmentationName, AugmentConfig
 from monosemy.errors import InputError
 
 
-def _per_image(parameter: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+def _per_image(parameter: Tensor, images: Tensor) -> Tensor:
     return parameter.to(images.dtype).view(-1, 1, 1, 1)
 
 
-def rgb_to_grayscale(images: torch.Tensor) -> torch.Tensor:
+def rgb_to_grayscale(images: Tensor) -> Tensor:
     """Return 0.2989 R + 0.587 G + 0.114 B, shape (N, 1, H, W)."""
     if images.shape[1] == 1:
         return images
@@ -24,25 +25,25 @@ def rgb_to_grayscale(images: torch.Tensor) -> torch.Tensor:
     return (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
 
 
-def adjust_brightness(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
     """Return factor x, clipped to [0, 1]."""
     return (images * _per_image(factor, images)).clamp_(0, 1)
 
 
-def adjust_contrast(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Return factor x + (1 - factor) (mean grey of the image), clipped to [0, 1]."""
     mean = rgb_to_grayscale(images).mean(dim=(1, 2, 3), keepdim=True)
     return torch.lerp(mean, images, _per_image(factor, images)).clamp_(0, 1)
 
 
-def adjust_saturation(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
     """Return factor x + (1 - factor) grey(x), clipped to [0, 1]."""
     if images.shape[1] == 1:
         return images
     return torch.lerp(rgb_to_grayscale(images), images, _per_image(factor, images)).clamp_(0, 1)
 
 
-def adjust_hue(images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     """Turn the hue of the HSV model by ``shift`` of a full circle, in [-0.5, 0.5].
 
     With M and m the largest and the smallest channel and C = M - m, the hue in sixths of the circle is +-q with
@@ -70,7 +71,7 @@ def adjust_hue(images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     return turned
 
 
-def solarize(images: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
+def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     """Return 1 - x where x >= threshold, else x."""
     return torch.where(images >= _per_image(threshold, images), 1 - images, images)
 
@@ -78,19 +79,19 @@ def solarize(images: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
 _ATTEMPTS = 10
 
 
-def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator) -> torch.Tensor:
+def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator) -> Tensor:
     """Return U[low, high) on the generator's device."""
     return torch.rand(shape, generator=rng, device=rng.device).mul_(high - low).add_(low)
 
 
-def chance(n: int, probability: float, rng: torch.Generator) -> torch.Tensor:
+def chance(n: int, probability: float, rng: torch.Generator) -> Tensor:
     """Return (N,) bool, each True with the given probability."""
     return torch.rand(n, generator=rng, device=rng.device) < probability
 
 
 def random_boxes(
     n: int, image_size: tuple[int, int], area: tuple[float, float], ratio: tuple[float, float], rng: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the boxes of torchvision's ``RandomResizedCrop``: top, left, height and width, (N,) whole pixels each.
 
     The fraction of the image's area is drawn from U[area], width / height from exp U[log ratio]. Of ten attempts the
@@ -112,26 +113,20 @@ def random_boxes(
     return top, left, height, width
 
 
-def _place(room: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+def _place(room: Tensor, rng: torch.Generator) -> Tensor:
     """Return whole numbers from 0 to ``room``, uniformly distributed."""
     u = torch.rand(room.shape, generator=rng, device=rng.device)
     return torch.minimum((u * (room + 1)).floor_(), room)  # u (room + 1) may round up to room + 1
 
 
-def random_orders(n: int, things: int, rng: torch.Generator) -> torch.Tensor:
+def random_orders(n: int, things: int, rng: torch.Generator) -> Tensor:
     """Return (N, things), a uniformly distributed permutation for each image."""
     return torch.rand((n, things), generator=rng, device=rng.device).argsort(dim=1)
 
 
 def resized_crop(
-    images: torch.Tensor,
-    top: torch.Tensor,
-    left: torch.Tensor,
-    height: torch.Tensor,
-    width: torch.Tensor,
-    size: tuple[int, int],
-    flip: torch.Tensor,
-) -> torch.Tensor:
+    images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor, size: tuple[int, int], flip: Tensor
+) -> Tensor:
     """Cut a box out of each image, resize it (bilinear, antialiased), and mirror it left to right where asked.
 
     Equals torchvision's ``resized_crop(..., antialias=True)`` and then ``hflip``. A box as large as ``size`` is only
@@ -155,9 +150,7 @@ def resized_crop(
         return torch.matmul(row_weights.unsqueeze(1), narrow.view(n, channels, rows, size[1]))
 
 
-def _resize_weights(
-    start: torch.Tensor, length: torch.Tensor, size_in: int, size_out: int, flip: torch.Tensor
-) -> torch.Tensor:
+def _resize_weights(start: Tensor, length: Tensor, size_in: int, size_out: int, flip: Tensor) -> Tensor:
     """Return weights (N, size_out, size_in) of PyTorch's antialiased bilinear resizing of pixels start ... start +
     length - 1.
 
@@ -177,7 +170,7 @@ def _resize_weights(
     return weight.div_(weight.sum(dim=2, keepdim=True).clamp_(min=1e-6))
 
 
-def gaussian_blur(images: torch.Tensor, sigma: torch.Tensor, kernel_size: int) -> torch.Tensor:
+def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
     """Filter by weights proportional to exp(-t^2 / (2 sigma^2)) along rows and columns, with the edges reflected.
 
     Equals torchvision's ``gaussian_blur`` with one sigma for both axes.
@@ -194,7 +187,7 @@ def gaussian_blur(images: torch.Tensor, sigma: torch.Tensor, kernel_size: int) -
     return _filter(F.pad(along_rows, (0, 0, half, half), mode="reflect"), kernel, dim=2)
 
 
-def _filter(padded: torch.Tensor, kernel: torch.Tensor, dim: int) -> torch.Tensor:
+def _filter(padded: Tensor, kernel: Tensor, dim: int) -> Tensor:
     """Return the sum over t of kernel[n, t] times the images moved by t along an axis; a handful of adds beats a
     convolution."""
     size = padded.shape[dim] - kernel.shape[1] + 1
@@ -205,9 +198,7 @@ def _filter(padded: torch.Tensor, kernel: torch.Tensor, dim: int) -> torch.Tenso
     return result
 
 
-def affine(
-    images: torch.Tensor, angle: torch.Tensor, zoom: torch.Tensor, shift_x: torch.Tensor, shift_y: torch.Tensor
-) -> torch.Tensor:
+def affine(images: Tensor, angle: Tensor, zoom: Tensor, shift_x: Tensor, shift_y: Tensor) -> Tensor:
     """Turn, shrink and move each image about its centre; bilinear, zeros outside.
 
     Args:
@@ -226,7 +217,7 @@ def affine(
     return F.grid_sample(images, grid, align_corners=False)
 
 
-Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
 _CACHED = 800_000
@@ -243,23 +234,23 @@ JITTER = {
 class Draws(NamedTuple):
     """Random draws for each of N images; every tensor has N rows."""
 
-    top: torch.Tensor
+    top: Tensor
     """With the next three the cropped box, in whole pixels."""
-    left: torch.Tensor
-    height: torch.Tensor
-    width: torch.Tensor
-    flip: torch.Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+    flip: Tensor
     """(N,) bool, as are the other decisions."""
-    jitter: torch.Tensor
-    order: torch.Tensor
+    jitter: Tensor
+    order: Tensor
     """(N, 4): the order of the operations of JITTER."""
-    amount: torch.Tensor
+    amount: Tensor
     """(N, 4): factors of brightness, contrast and saturation; the hue's shift."""
-    grey: torch.Tensor
-    blur: torch.Tensor
-    sigma: torch.Tensor
+    grey: Tensor
+    blur: Tensor
+    sigma: Tensor
     """In pixels."""
-    solarize: torch.Tensor
+    solarize: Tensor
 
     def part(self, rows: slice) -> Self:
         """Return the draws for some of the images."""
@@ -285,7 +276,7 @@ def draw(config: AugmentConfig, n: int, image_size: tuple[int, int], rng: torch.
     )
 
 
-def apply(config: AugmentConfig, images: torch.Tensor, draws: Draws) -> torch.Tensor:
+def apply(config: AugmentConfig, images: Tensor, draws: Draws) -> Tensor:
     """Return one view of each image, as drawn."""
     # A CPU transforms the chosen images alone. On a GPU that would make the host wait for their number, which costs
     # more than transforming all of them.
@@ -310,9 +301,7 @@ def apply(config: AugmentConfig, images: torch.Tensor, draws: Draws) -> torch.Te
     return views
 
 
-def _by_rows(
-    images: torch.Tensor, chosen: torch.Tensor, operation: Callable[..., torch.Tensor], *parameters: torch.Tensor
-) -> torch.Tensor:
+def _by_rows(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *parameters: Tensor) -> Tensor:
     """Apply the operation to the chosen images; may write into ``images``."""
     rows = chosen.nonzero().squeeze(1)
     if len(rows) == 0:
@@ -321,9 +310,7 @@ def _by_rows(
     return images.index_copy_(0, rows, changed)
 
 
-def _by_mask(
-    images: torch.Tensor, chosen: torch.Tensor, operation: Callable[..., torch.Tensor], *parameters: torch.Tensor
-) -> torch.Tensor:
+def _by_mask(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *parameters: Tensor) -> Tensor:
     return torch.where(chosen.view(-1, 1, 1, 1), operation(images, *parameters), images)
 
 
@@ -342,7 +329,7 @@ def make_augmentation(recipe: AugmentationName | AugmentConfig) -> Augmentation:
     return AUGMENTATIONS[recipe]
 
 
-def augment(config: AugmentConfig, images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+def augment(config: AugmentConfig, images: Tensor, rng: torch.Generator) -> Tensor:
     """Return one view of each image by a recipe; see :func:`make_augmentation`."""
     _check_images(images)
     draws = draw(config, len(images), (images.shape[2], images.shape[3]), rng)
@@ -353,7 +340,7 @@ def augment(config: AugmentConfig, images: torch.Tensor, rng: torch.Generator) -
     return torch.cat([apply(config, images[part], draws.part(part)) for part in parts])
 
 
-def crop_flip(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+def crop_flip(images: Tensor, rng: torch.Generator) -> Tensor:
     """Move images by up to 4 pixels a side and mirror them, as usual in supervised training on small images.
 
     Equals padding with 4 zeros on each side, a random crop of the old size, and a flip for one image in two.
@@ -364,7 +351,7 @@ def crop_flip(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     return resized_crop(images, top, left, heights, widths, (height, width), chance(n, 0.5, rng))
 
 
-def handwriting_pair(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+def handwriting_pair(images: Tensor, rng: torch.Generator) -> Tensor:
     """Turn each half by up to 10 degrees, zoom it by up to 30 % and move it by up to 1.5 pixels, independently.
 
     Then change the contrast by up to 30 %, and add noise of a tenth of the pixel range.
@@ -403,7 +390,7 @@ AUGMENTATIONS: dict[AugmentationName, Augmentation] = {
 }
 
 
-def _check_images(images: torch.Tensor) -> None:
+def _check_images(images: Tensor) -> None:
     if images.ndim != 4 or not images.is_floating_point():
         raise InputError(
             f"images is {images.dtype} of shape {tuple(images.shape)}; give floats in [0, 1] of shape (N, C, H, W)."

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from monosemy.functional import consistency, monoscore, products
 from monosemy.functional.codes import SparseCodes, latents_between, to_dense, top_k
@@ -65,7 +66,7 @@ def streamed_normalized_mse(moments: ReconstructionMoments) -> float:
     return moments.error / energy if energy > 0 else float("nan")
 
 
-def normalized_mse(reconstruction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def normalized_mse(reconstruction: Tensor, target: Tensor) -> Tensor:
     """Return |recon - z|^2 / |z|^2, summed over the batch before dividing. Shapes (B, D), result a scalar >= 0.
 
     Source: Zhang et al., "Beyond Interpretability" (arXiv 2410.21331), section 3.1.
@@ -73,7 +74,7 @@ def normalized_mse(reconstruction: torch.Tensor, target: torch.Tensor) -> torch.
     return (reconstruction - target).pow(2).sum() / target.pow(2).sum()
 
 
-def explained_variance(reconstruction: torch.Tensor, target: torch.Tensor) -> float:
+def explained_variance(reconstruction: Tensor, target: Tensor) -> float:
     """Return 1 - sum |z - recon|^2 / sum |z - mean(z)|^2 (one minus the fraction of variance unexplained).
 
     The mean predictor scores exactly 0. Shapes (N, D); accumulated in float64. NaN for constant data.
@@ -87,7 +88,7 @@ def explained_variance(reconstruction: torch.Tensor, target: torch.Tensor) -> fl
     return float(1 - (z - reconstruction.double()).pow(2).sum() / variance)
 
 
-def aux_k(error: torch.Tensor, dead_reconstruction: torch.Tensor) -> torch.Tensor:
+def aux_k(error: Tensor, dead_reconstruction: Tensor) -> Tensor:
     """Return AuxK, the normalised MSE of modelling the main reconstruction's error with the dead latents alone.
 
     loss = |e - W_d code_dead|^2 / |e|^2 with e = z - recon DETACHED. No decoder bias: the error has it subtracted
@@ -106,13 +107,13 @@ def aux_k(error: torch.Tensor, dead_reconstruction: torch.Tensor) -> torch.Tenso
 class Weights(NamedTuple):
     """Weights of an autoencoder, and in the same shapes their gradient."""
 
-    encoder: torch.Tensor
+    encoder: Tensor
     """(M, D), W_e."""
-    encoder_bias: torch.Tensor
+    encoder_bias: Tensor
     """(M,), c."""
-    decoder: torch.Tensor
+    decoder: Tensor
     """(M, D), W_d^T: row m is what latent m adds to the reconstruction."""
-    decoder_bias: torch.Tensor
+    decoder_bias: Tensor
     """(D,), b."""
 
 
@@ -129,24 +130,24 @@ class Terms(NamedTuple):
     """AuxK is computed by gathers from this many dead latents for each that it uses; densely below."""
     mono_weight: float
     """Weight of 1 - the mean MonoScore of the batch; 0 leaves it out."""
-    total: Callable[[torch.Tensor], torch.Tensor] = lambda local: local
+    total: Callable[[Tensor], Tensor] = lambda local: local
     """Maps a sum over the local samples to the sum over the whole batch, where several processes hold a part each.
     Loss and gradient are then those of the part, and their sums over the parts are those of the whole batch."""
 
 
-def pre_activations(weights: Weights, x: torch.Tensor) -> torch.Tensor:
+def pre_activations(weights: Weights, x: Tensor) -> Tensor:
     """Return W_e (x - b) + c, shape (B, M), for x (B, D)."""
     shifted_bias = weights.encoder_bias - weights.encoder @ weights.decoder_bias
     return torch.addmm(shifted_bias, x, weights.encoder.T)
 
 
-def decode(weights: Weights, codes: SparseCodes) -> torch.Tensor:
+def decode(weights: Weights, codes: SparseCodes) -> Tensor:
     """Return recon = W_d code + b, shape (B, D), by gathering the active rows of each sample."""
     return products.product(codes, weights.decoder) + weights.decoder_bias
 
 
 def loss_and_gradient(
-    weights: Weights, x: torch.Tensor, pre: torch.Tensor, codes: SparseCodes, dead: torch.Tensor, terms: Terms
+    weights: Weights, x: Tensor, pre: Tensor, codes: SparseCodes, dead: Tensor, terms: Terms
 ) -> tuple[float, Weights]:
     """Return the loss of a code that was selected from ReLU(pre), and its gradient.
 
@@ -187,7 +188,7 @@ def loss_and_gradient(
     return loss, gradient
 
 
-def _prefix_errors(weights: Weights, x: torch.Tensor, codes: SparseCodes, widths: Sequence[int]) -> list[torch.Tensor]:
+def _prefix_errors(weights: Weights, x: Tensor, codes: SparseCodes, widths: Sequence[int]) -> list[Tensor]:
     """Return r_p - x for each prefix; block after block is added to the bias."""
     if len(widths) == 1:
         return [decode(weights, codes) - x]
@@ -201,10 +202,10 @@ def _prefix_errors(weights: Weights, x: torch.Tensor, codes: SparseCodes, widths
 def _prefix_gradient(
     weights: Weights,
     codes: SparseCodes,
-    centered: torch.Tensor,
-    d_recons: list[torch.Tensor],
+    centered: Tensor,
+    d_recons: list[Tensor],
     widths: Sequence[int],
-    d_more: torch.Tensor | None,
+    d_more: Tensor | None,
 ) -> Weights:
     """Return the gradient through the code, block by block.
 
@@ -231,7 +232,7 @@ def _prefix_gradient(
 
 
 def _aux_term(
-    weights: Weights, pre: torch.Tensor, centered: torch.Tensor, error: torch.Tensor, rows: torch.Tensor, terms: Terms
+    weights: Weights, pre: Tensor, centered: Tensor, error: Tensor, rows: Tensor, terms: Terms
 ) -> tuple[float, Weights]:
     """Return AuxK of the dead latents ``rows``, and its gradient by their weights."""
     k = min(terms.aux_latents, len(rows))
@@ -248,14 +249,14 @@ def _aux_term(
     return loss, _dense_branch_gradient(dead, dense, centered, d_recon)
 
 
-def _mono_term(codes: SparseCodes, x: torch.Tensor, weight: float) -> tuple[float, torch.Tensor]:
+def _mono_term(codes: SparseCodes, x: Tensor, weight: float) -> tuple[float, Tensor]:
     """Return weight (1 - mean MonoScore), and its gradient by the entries of the codes, (E,)."""
     unit = monoscore.unit_rows(x)
     directed = unit.any(dim=1)[codes.samples]
     values, indices = codes.values * directed, codes.indices
     places = products.by_latent(codes)
 
-    def total(entries: torch.Tensor) -> torch.Tensor:
+    def total(entries: Tensor) -> Tensor:
         return products.latent_sums(codes._replace(values=entries), places)
 
     sums = monoscore.MonoSums(
@@ -275,11 +276,7 @@ def _mono_term(codes: SparseCodes, x: torch.Tensor, weight: float) -> tuple[floa
 
 
 def _branch_gradient(
-    weights: Weights,
-    codes: SparseCodes,
-    centered: torch.Tensor,
-    d_recon: torch.Tensor,
-    d_more: torch.Tensor | None = None,
+    weights: Weights, codes: SparseCodes, centered: Tensor, d_recon: Tensor, d_more: Tensor | None = None
 ) -> Weights:
     """Return the gradient through recon = W_d code, code = ReLU(W_e (x - b) + c) on the active latents; b as encoder
     input.
@@ -301,9 +298,7 @@ def _branch_gradient(
     )
 
 
-def _dense_branch_gradient(
-    weights: Weights, code: torch.Tensor, centered: torch.Tensor, d_recon: torch.Tensor
-) -> Weights:
+def _dense_branch_gradient(weights: Weights, code: Tensor, centered: Tensor, d_recon: Tensor) -> Weights:
     """Return :func:`_branch_gradient` for a dense (B, M) code."""
     d_code = (d_recon @ weights.decoder.T).mul_(code > 0)
     d_bias = d_code.sum(dim=0)
@@ -315,7 +310,7 @@ def _dense_branch_gradient(
     )
 
 
-def rectangle(u: torch.Tensor) -> torch.Tensor:
+def rectangle(u: Tensor) -> Tensor:
     """Return K(u) = 1 where |u| < 1/2, else 0: the kernel of the straight-through gradients below."""
     return (u.abs() < 0.5).to(u.dtype)
 
@@ -324,13 +319,13 @@ class _Threshold(torch.autograd.Function):
     """a H(a - t), or H(a - t) alone where the entries are only counted."""
 
     @staticmethod
-    def forward(ctx: Any, pre: torch.Tensor, threshold: torch.Tensor, bandwidth: float, counted: bool) -> torch.Tensor:
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float, counted: bool) -> Tensor:
         ctx.save_for_backward(pre, threshold)
         ctx.bandwidth, ctx.counted = bandwidth, counted
         return (pre > threshold).to(pre.dtype) if counted else pre * (pre > threshold)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         pre, threshold = ctx.saved_tensors
         near = (rectangle((pre - threshold) / ctx.bandwidth) * grads[0]).sum(dim=0)
         if ctx.counted:
@@ -338,7 +333,7 @@ class _Threshold(torch.autograd.Function):
         return grads[0] * (pre > threshold), -(threshold / ctx.bandwidth) * near, None, None
 
 
-def jump_relu(pre_activations: torch.Tensor, threshold: torch.Tensor, bandwidth: float) -> torch.Tensor:
+def jump_relu(pre_activations: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
     """Return a H(a - t): entries above their latent's threshold unchanged, else 0.
 
     The gradient by a is the true one, H(a - t). The gradient by t, which is 0 almost everywhere, is replaced by the
@@ -350,11 +345,11 @@ def jump_relu(pre_activations: torch.Tensor, threshold: torch.Tensor, bandwidth:
 
     Source: Rajamanoharan et al., "Jumping ahead" (arXiv 2407.14435), sections 3 and 4.
     """
-    code: torch.Tensor = _Threshold.apply(pre_activations, threshold, bandwidth, False)
+    code: Tensor = _Threshold.apply(pre_activations, threshold, bandwidth, False)
     return code
 
 
-def step_count(pre_activations: torch.Tensor, threshold: torch.Tensor, bandwidth: float) -> torch.Tensor:
+def step_count(pre_activations: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
     """Return the L0 of a JumpReLU code: the number of entries above their threshold in the batch; a scalar.
 
     The gradient by the threshold is the straight-through estimate -K((a - t) / e) / e; none goes to a.
@@ -365,13 +360,11 @@ def step_count(pre_activations: torch.Tensor, threshold: torch.Tensor, bandwidth
 
     Source: Rajamanoharan et al. (arXiv 2407.14435), sections 3 and 4.
     """
-    steps: torch.Tensor = _Threshold.apply(pre_activations, threshold, bandwidth, True)
+    steps: Tensor = _Threshold.apply(pre_activations, threshold, bandwidth, True)
     return steps.sum()
 
 
-def gated(
-    pre_activations: torch.Tensor, gate_bias: torch.Tensor, log_scale: torch.Tensor, magnitude_bias: torch.Tensor
-) -> torch.Tensor:
+def gated(pre_activations: Tensor, gate_bias: Tensor, log_scale: Tensor, magnitude_bias: Tensor) -> Tensor:
     """Return 1[a > 0] ReLU(exp(r) (a - c) + m): one path decides whether a latent is active, the other how strongly.
 
     Both paths share their directions; no gradient passes through the gate.
@@ -389,7 +382,7 @@ def gated(
     return torch.where(pre_activations > 0, magnitude, torch.zeros_like(magnitude))
 
 
-def geometric_median(points: torch.Tensor, *, max_steps: int = 200, tolerance: float = 1e-6) -> torch.Tensor:
+def geometric_median(points: Tensor, *, max_steps: int = 200, tolerance: float = 1e-6) -> Tensor:
     """Return argmin_m sum_i |p_i - m|, a centre that few outliers do not move, by Weiszfeld's iteration from the mean.
 
     m <- sum_i w_i p_i / sum_i w_i with w_i = 1 / |p_i - m|. Where m meets points, they are left out of the sums and

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from monosemy.functional.losses import NON_NEGATIVE, NonNegative
 
@@ -11,9 +12,7 @@ Placement = Literal["output", "hidden", "both", "weights"]
 PLACEMENTS: tuple[Placement, ...] = ("output", "hidden", "both", "weights")
 
 
-def low_rank_update(
-    x: torch.Tensor, down: torch.Tensor, up: torch.Tensor, placement: Placement, non_negative: NonNegative
-) -> torch.Tensor:
+def low_rank_update(x: Tensor, down: Tensor, up: Tensor, placement: Placement, non_negative: NonNegative) -> Tensor:
     """Return the update that an adapter adds to the output of a linear layer, before its scaling.
 
     ``output``: s+(B A x). ``hidden``: B s+(A x). ``both``: s+(B s+(A x)). ``weights``: s+(B) s+(A) x.
@@ -36,7 +35,7 @@ def low_rank_update(
     return up_projection(hidden_units(hidden, placement, non_negative), up, placement, non_negative)
 
 
-def hidden_units(hidden: torch.Tensor, placement: Placement, non_negative: NonNegative) -> torch.Tensor:
+def hidden_units(hidden: Tensor, placement: Placement, non_negative: NonNegative) -> Tensor:
     """Return the r units of an adapter: s+(A x) for ``hidden`` and ``both``, else the input unchanged.
 
     Args:
@@ -45,9 +44,7 @@ def hidden_units(hidden: torch.Tensor, placement: Placement, non_negative: NonNe
     return NON_NEGATIVE[non_negative](hidden) if placement in ("hidden", "both") else hidden
 
 
-def up_projection(
-    units: torch.Tensor, up: torch.Tensor, placement: Placement, non_negative: NonNegative
-) -> torch.Tensor:
+def up_projection(units: Tensor, up: Tensor, placement: Placement, non_negative: NonNegative) -> Tensor:
     """Map the r units to the update: B u, or s+(B u) for ``output`` and ``both``.
 
     Args:
@@ -59,13 +56,8 @@ def up_projection(
 
 
 def add_update(
-    result: torch.Tensor,
-    hidden: torch.Tensor,
-    up: torch.Tensor,
-    scaling: float,
-    placement: Placement,
-    non_negative: NonNegative,
-) -> torch.Tensor:
+    result: Tensor, hidden: Tensor, up: Tensor, scaling: float, placement: Placement, non_negative: NonNegative
+) -> Tensor:
     """Return result + scaling * :func:`up_projection` of :func:`hidden_units`, saving only A x and B for the backward.
 
     Autograd would keep the input of every s+ as well, for ``output`` a tensor as large as the layer's output. Here it
@@ -78,7 +70,7 @@ def add_update(
 
     Returns: (..., D_out), of the wider type of ``result`` and ``hidden``.
     """
-    added: torch.Tensor = _AddUpdate.apply(result, hidden, up, scaling, placement, non_negative)
+    added: Tensor = _AddUpdate.apply(result, hidden, up, scaling, placement, non_negative)
     return added
 
 
@@ -86,13 +78,13 @@ class _AddUpdate(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        result: torch.Tensor,
-        hidden: torch.Tensor,
-        up: torch.Tensor,
+        result: Tensor,
+        hidden: Tensor,
+        up: Tensor,
         scaling: float,
         placement: Placement,
         non_negative: NonNegative,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         ctx.save_for_backward(hidden, up)
         ctx.scaling, ctx.placement, ctx.non_negative = scaling, placement, non_negative
         update = F.linear(hidden_units(hidden, placement, "relu"), up)
@@ -104,7 +96,7 @@ class _AddUpdate(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = grad_outputs
         hidden, up = ctx.saved_tensors
         inside, outside = ctx.placement in ("hidden", "both"), ctx.placement in ("output", "both")
@@ -124,7 +116,7 @@ class _AddUpdate(torch.autograd.Function):
         return gradient, d_hidden, d_up, None, None, None
 
 
-def _through(x: torch.Tensor, gradient: torch.Tensor, non_negative: NonNegative) -> torch.Tensor:
+def _through(x: Tensor, gradient: Tensor, non_negative: NonNegative) -> Tensor:
     """Return the gradient by the input of s+ from that by its output, as in :mod:`monosemy.functional.losses`.
     Overwrites x."""
     if non_negative == "rep_relu":

@@ -7,21 +7,22 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from monosemy.functional.monoscore import unit_rows
 
 NonNegative = Literal["relu", "rep_relu"]
-Gather = Callable[[torch.Tensor], torch.Tensor]
+Gather = Callable[[Tensor], Tensor]
 
 
-def local_rows(x: torch.Tensor) -> torch.Tensor:
+def local_rows(x: Tensor) -> Tensor:
     """Return the rows as they are: the ``gather`` of a batch that one process holds."""
     return x
 
 
 def nt_xent(
-    first: torch.Tensor, second: torch.Tensor, temperature: float, *, gather: Gather = local_rows, offset: int = 0
-) -> torch.Tensor:
+    first: Tensor, second: Tensor, temperature: float, *, gather: Gather = local_rows, offset: int = 0
+) -> Tensor:
     """Return NT-Xent, the cross-entropy of picking a sample's other view among the 2B - 1 other views.
 
     With z the 2B L2-normalised rows and s_ij = z_i . z_j / temperature,
@@ -47,14 +48,8 @@ def nt_xent(
 
 
 def supervised_contrastive(
-    first: torch.Tensor,
-    second: torch.Tensor,
-    labels: torch.Tensor,
-    temperature: float,
-    *,
-    gather: Gather = local_rows,
-    offset: int = 0,
-) -> torch.Tensor:
+    first: Tensor, second: Tensor, labels: Tensor, temperature: float, *, gather: Gather = local_rows, offset: int = 0
+) -> Tensor:
     """Return the supervised contrastive loss, in which every other view of the same class is a positive.
 
     With P(i) the other views whose sample has i's label, and s_ij as in :func:`nt_xent`,
@@ -80,9 +75,7 @@ def supervised_contrastive(
     return -(log_softmax.masked_fill(~positive, 0).sum(dim=1) / positive.sum(dim=1)).mean()
 
 
-def _similarity_to_others(
-    features: torch.Tensor, temperature: float, gather: Gather, offset: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _similarity_to_others(features: Tensor, temperature: float, gather: Gather, offset: int) -> tuple[Tensor, Tensor]:
     """Return (n, N) similarities of n local rows to all N, -inf to themselves; and the column of each local row."""
     z = unit_rows(features)
     similarity = z @ gather(z).T / temperature
@@ -92,7 +85,7 @@ def _similarity_to_others(
     return similarity, columns
 
 
-def relu(x: torch.Tensor) -> torch.Tensor:
+def relu(x: Tensor) -> Tensor:
     """Return s+(x) = max(x, 0), elementwise, with derivative 1 at x = 0.
 
     The derivative at zero is the reason not to call ``torch.relu``, whose derivative there is 0: a map whose input
@@ -105,25 +98,25 @@ def relu(x: torch.Tensor) -> torch.Tensor:
 
 class _RepReLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         return x.clamp(min=0)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> torch.Tensor:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return torch.ops.aten.gelu_backward(grad_outputs[0], x)
 
 
-def rep_relu(x: torch.Tensor) -> torch.Tensor:
+def rep_relu(x: Tensor) -> Tensor:
     """Return max(x, 0), with the derivative of GELU in the backward pass: d/dx [x Phi(x)] = Phi(x) + x phi(x).
 
     Units with slightly negative input keep a gradient, so fewer of them die.
 
     Source: Wang et al., "Non-negative Contrastive Learning" (arXiv 2403.12459), section 4 (reparameterised ReLU).
     """
-    result: torch.Tensor = _RepReLU.apply(x)
+    result: Tensor = _RepReLU.apply(x)
     return result
 
 
-NON_NEGATIVE: dict[NonNegative, Callable[[torch.Tensor], torch.Tensor]] = {"relu": relu, "rep_relu": rep_relu}
+NON_NEGATIVE: dict[NonNegative, Callable[[Tensor], Tensor]] = {"relu": relu, "rep_relu": rep_relu}

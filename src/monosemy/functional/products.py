@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from monosemy.errors import InputError, reason
@@ -71,11 +72,11 @@ def _triton_works(device: torch.device) -> bool:
 class ByLatent(NamedTuple):
     """The entries of codes sorted by latent: the layout of their transpose, whatever the values."""
 
-    order: torch.Tensor
+    order: Tensor
     """(E,), the entries in their new order."""
-    samples: torch.Tensor
+    samples: Tensor
     """(E,), the sample of each."""
-    starts: torch.Tensor
+    starts: Tensor
     """(M + 1,), where the entries of each latent begin."""
 
 
@@ -90,9 +91,7 @@ class _Product(torch.autograd.Function):
     """The product codes table, by Triton."""
 
     @staticmethod
-    def forward(
-        ctx: Any, values: torch.Tensor, table: torch.Tensor, indices: torch.Tensor, starts: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(ctx: Any, values: Tensor, table: Tensor, indices: Tensor, starts: Tensor) -> Tensor:
         from monosemy.functional.triton_csr import csr_product
 
         ctx.save_for_backward(values, table, indices, starts)
@@ -100,7 +99,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         values, table, indices, starts = ctx.saved_tensors
         codes = SparseCodes(values, indices, starts, len(table))
         d_values = entry_products(codes, table, grads[0]) if ctx.needs_input_grad[0] else None
@@ -112,9 +111,7 @@ class _TransposedProduct(torch.autograd.Function):
     """The product codes^T dense, by Triton."""
 
     @staticmethod
-    def forward(
-        ctx: Any, values: torch.Tensor, dense: torch.Tensor, codes: SparseCodes, places: ByLatent
-    ) -> torch.Tensor:
+    def forward(ctx: Any, values: Tensor, dense: Tensor, codes: SparseCodes, places: ByLatent) -> Tensor:
         from monosemy.functional.triton_csr import csr_product
 
         ctx.save_for_backward(values, dense, codes.indices, codes.starts)
@@ -122,7 +119,7 @@ class _TransposedProduct(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         values, dense, indices, starts = ctx.saved_tensors
         codes = SparseCodes(values, indices, starts, len(grads[0]))
         d_values = entry_products(codes, grads[0], dense) if ctx.needs_input_grad[0] else None
@@ -130,17 +127,17 @@ class _TransposedProduct(torch.autograd.Function):
         return d_values, d_dense, None, None
 
 
-def product(codes: SparseCodes, table: torch.Tensor) -> torch.Tensor:
+def product(codes: SparseCodes, table: Tensor) -> Tensor:
     """Return codes table, shape (N, D), by gathering the active rows of the table (M, D) for each sample."""
     if triton_runs(table.device):
-        result: torch.Tensor = _Product.apply(codes.values, table, codes.indices, codes.starts)
+        result: Tensor = _Product.apply(codes.values, table, codes.indices, codes.starts)
         return result
     return torch.nn.functional.embedding_bag(
         codes.indices, table, codes.starts, per_sample_weights=codes.values, mode="sum", include_last_offset=True
     )
 
 
-def transposed_product(codes: SparseCodes, dense: torch.Tensor, places: ByLatent | None = None) -> torch.Tensor:
+def transposed_product(codes: SparseCodes, dense: Tensor, places: ByLatent | None = None) -> Tensor:
     """Return codes^T dense, shape (M, D), without a dense code: each latent's entries are added up in the samples'
     order.
 
@@ -151,13 +148,13 @@ def transposed_product(codes: SparseCodes, dense: torch.Tensor, places: ByLatent
     """
     places = by_latent(codes) if places is None else places
     if triton_runs(dense.device):
-        result: torch.Tensor = _TransposedProduct.apply(codes.values, dense, codes, places)
+        result: Tensor = _TransposedProduct.apply(codes.values, dense, codes, places)
         return result
     order, samples, starts = places
     return csr_tensor(starts, samples, codes.values[order], (codes.n_latents, codes.n_samples)) @ dense
 
 
-def entry_products(codes: SparseCodes, table: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
+def entry_products(codes: SparseCodes, table: Tensor, dense: Tensor) -> Tensor:
     """Return table[latent] . dense[sample] for each entry of the codes, shape (E,).
 
     Args:
@@ -175,7 +172,7 @@ def entry_products(codes: SparseCodes, table: torch.Tensor, dense: torch.Tensor)
     return products
 
 
-def latent_sums(codes: SparseCodes, places: ByLatent) -> torch.Tensor:
+def latent_sums(codes: SparseCodes, places: ByLatent) -> Tensor:
     """Return the sum of each latent's values, shape (M,), in a fixed order, unlike index_add_ on a GPU.
 
     Args:

@@ -17,6 +17,9 @@ from monosemy.errors import InputError
 from monosemy.functional import consistency, geometry
 from monosemy.seeding import numpy_rng
 
+Directions = np.typing.NDArray[np.floating]
+"""(M, D)."""
+Similarities = np.typing.NDArray[np.float64]
 THRESHOLD = 0.7
 """A latent is found again above this similarity: cos^2 = 0.49, so about half of either direction is the other's."""
 _LARGEST_CHANCE = 2048
@@ -29,7 +32,7 @@ class Stability:
 
     match: np.typing.NDArray[np.int64]
     """(M,), the latent of the other dictionary; -1 for none, where the other has fewer."""
-    similarity: np.typing.NDArray[np.float64]
+    similarity: Similarities
     """(M,), cosine or correlation of the pair; NaN for a latent without a match."""
     threshold: float
     chance: float
@@ -55,9 +58,7 @@ class Stability:
         return float(self.similarity[matched].mean()) if matched.any() else float("nan")
 
 
-def match_latents(
-    similarity: np.typing.NDArray[np.float64],
-) -> tuple[np.typing.NDArray[np.int64], np.typing.NDArray[np.float64]]:
+def match_latents(similarity: Similarities) -> tuple[np.typing.NDArray[np.int64], Similarities]:
     """Return the one-to-one matching of largest total similarity (the Hungarian method).
 
     Args:
@@ -76,12 +77,7 @@ def match_latents(
     return match, value
 
 
-def decoder_stability(
-    decoder: np.typing.NDArray[np.floating],
-    other: np.typing.NDArray[np.floating],
-    threshold: float = THRESHOLD,
-    seed: int = 0,
-) -> Stability:
+def decoder_stability(decoder: Directions, other: Directions, threshold: float = THRESHOLD, seed: int = 0) -> Stability:
     """Measure the latents of one decoder that are found again in another, by the cosine of their directions.
 
     The sign counts: a latent that adds the opposite direction is another feature.
@@ -137,7 +133,7 @@ def activation_stability(codes: Any, other: Any, threshold: float = THRESHOLD, s
     return _stability(correlations(one, two), by_chance, threshold)
 
 
-def correlations(codes: consistency.Codes, other: consistency.Codes) -> np.typing.NDArray[np.float64]:
+def correlations(codes: consistency.Codes, other: consistency.Codes) -> Similarities:
     """Return (M, M'), the Pearson correlation of every latent of one with every one of the other; 0 for one that does
     not vary.
 
@@ -173,9 +169,7 @@ def _check_threshold(threshold: float) -> None:
         raise InputError(f"threshold={threshold} is outside (0, 1]; choose a similarity such as {THRESHOLD}.")
 
 
-def _stability(
-    similarity: np.typing.NDArray[np.float64], by_chance: np.typing.NDArray[np.float64], threshold: float
-) -> Stability:
+def _stability(similarity: Similarities, by_chance: Similarities, threshold: float) -> Stability:
     match, value = match_latents(similarity)
     known = by_chance[~np.isnan(by_chance)]
     chance_found = float((np.nan_to_num(by_chance, nan=-1.0) >= threshold).mean())

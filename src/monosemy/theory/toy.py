@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from monosemy.core import console, environment
 from monosemy.errors import InputError
@@ -25,9 +26,9 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 class ToyModels(NamedTuple):
     """K trained models."""
 
-    weight: torch.Tensor
+    weight: Tensor
     """(K, m, n); the code of x is h = W x."""
-    bias: torch.Tensor
+    bias: Tensor
     """(K, n)."""
 
 
@@ -68,7 +69,7 @@ def check_importance(importance: np.typing.NDArray[np.floating], features: int) 
     return values.astype(np.float32)
 
 
-def draw_features(sparsity: torch.Tensor, samples: int, features: int, rng: torch.Generator) -> torch.Tensor:
+def draw_features(sparsity: Tensor, samples: int, features: int, rng: torch.Generator) -> Tensor:
     """Draw features (K, samples, n), 0 with probability S_k, else U[0, 1]; the K settings share the uniform draws.
 
     x = max(0, (u - S) / (1 - S)): one draw decides both, so that settings are compared on the same draws.
@@ -128,7 +129,7 @@ def train_toy_models(
     return ToyModels(weight, bias.squeeze(1))
 
 
-def _initial_weights(seeds: np.typing.NDArray[np.integer], features: int, dimensions: int) -> torch.Tensor:
+def _initial_weights(seeds: np.typing.NDArray[np.integer], features: int, dimensions: int) -> Tensor:
     scale = 0.5 / math.sqrt(dimensions)
     return torch.stack(
         [scale * torch.randn(dimensions, features, generator=torch_rng("toy-weights", int(s))) for s in seeds]
@@ -136,8 +137,8 @@ def _initial_weights(seeds: np.typing.NDArray[np.integer], features: int, dimens
 
 
 def _batches(
-    sparsity: torch.Tensor, seeds: np.typing.NDArray[np.integer], features: int, config: plan.ToyConfig
-) -> Iterator[torch.Tensor]:
+    sparsity: Tensor, seeds: np.typing.NDArray[np.integer], features: int, config: plan.ToyConfig
+) -> Iterator[Tensor]:
     """Yield batches (K, B, n), one a step."""
     distinct, member = np.unique(seeds, return_inverse=True)
     rngs = [torch_rng("toy-samples", int(seed)) for seed in distinct]
@@ -152,9 +153,7 @@ def _batches(
             yield torch.mul(of_model - s, stretch).clamp_(min=0)
 
 
-def _gradient(
-    weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, error_scale: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _gradient(weight: Tensor, bias: Tensor, x: Tensor, error_scale: Tensor) -> tuple[Tensor, Tensor]:
     h = torch.bmm(x, weight.mT)
     z = torch.baddbmm(bias, h, weight)
     positive = z > 0
@@ -163,21 +162,19 @@ def _gradient(
     return torch.bmm(h.mT, d).baddbmm_(back.mT, x), d.sum(dim=1, keepdim=True)
 
 
-def _adam(
-    parameter: torch.Tensor, first: torch.Tensor, second: torch.Tensor, gradient: torch.Tensor, lr: float, step: int
-) -> None:
+def _adam(parameter: Tensor, first: Tensor, second: Tensor, gradient: Tensor, lr: float, step: int) -> None:
     first.lerp_(gradient, 1 - _BETA_1)
     second.mul_(_BETA_2).addcmul_(gradient, gradient, value=1 - _BETA_2)
     root = second.div(1 - _BETA_2**step).sqrt_().add_(_EPSILON)
     parameter.addcdiv_(first, root, value=-lr / (1 - _BETA_1**step))
 
 
-def reconstruct(models: ToyModels, x: torch.Tensor) -> torch.Tensor:
+def reconstruct(models: ToyModels, x: Tensor) -> Tensor:
     """Return ReLU(W^T W x + b); x and result (K, B, n)."""
     return torch.baddbmm(models.bias.unsqueeze(1), torch.bmm(x, models.weight.mT), models.weight).clamp_(min=0)
 
 
-def measure_superposition(weight: torch.Tensor) -> Superposition:
+def measure_superposition(weight: Tensor) -> Superposition:
     """Return norms, interference and dimensionality of features; ``weight`` is (K, m, n).
 
     Source: Elhage et al. (arXiv 2209.10652), section 3 (features per dimension) and 4 (dimensionality).
@@ -198,7 +195,7 @@ def measure_superposition(weight: torch.Tensor) -> Superposition:
     )
 
 
-def variance_explained(models: ToyModels, x: torch.Tensor) -> np.typing.NDArray[np.float64]:
+def variance_explained(models: ToyModels, x: Tensor) -> np.typing.NDArray[np.float64]:
     """Return (K,), 1 - sum |x - x_hat|^2 / sum |x - mean x|^2 on samples x of shape (K, B, n)."""
     error = (reconstruct(models, x) - x).double().square().sum(dim=(1, 2))
     total = (x - x.mean(dim=1, keepdim=True)).double().square().sum(dim=(1, 2))
