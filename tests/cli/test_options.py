@@ -8,8 +8,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from monosemy.cli.options import Quiet, completion_of, executor_config, with_settings
+from monosemy.cli.options import Quiet, completion_of, with_settings
 from monosemy.core.config import Config, Plan
+from monosemy.core.executors import executor_settings
 from monosemy.errors import InputError
 
 
@@ -150,16 +151,16 @@ def test_the_shell_completes_words_and_lists() -> None:
 
 
 def test_the_executor_is_a_name_or_a_file(tmp_path: Path) -> None:
-    assert executor_config(None, None).name == "joblib"
-    assert (executor_config("in-process", 3).name, executor_config("in-process", 3).workers) == ("in-process", 3)
+    assert executor_settings(None, None).name == "joblib"
+    assert (executor_settings("in-process", 3).name, executor_settings("in-process", 3).workers) == ("in-process", 3)
     path = tmp_path / "slurm.yaml"
     path.write_text("name: submitit\npartition: gpu\nworkers: 2\n")
-    config = executor_config(str(path), 4)
+    config = executor_settings(str(path), 4)
     assert (config.name, config.partition, config.workers) == ("submitit", "gpu", 4)
     with pytest.raises(InputError, match=r"--executor: name is 'jobllib', .* \(closest match: joblib\)"):
-        executor_config("jobllib", None)
+        executor_settings("jobllib", None)
     with pytest.raises(InputError, match="workers"):
-        executor_config(None, 0)
+        executor_settings(None, 0)
     path.write_text("- 1")
     with pytest.raises(InputError, match=r"slurm\.yaml"):
-        executor_config(str(path), 1)
+        executor_settings(str(path), 1)

@@ -110,11 +110,11 @@ def test_workers_end_with_their_caller(tmp_path: Path) -> None:
 def test_settings_come_from_a_file_and_from_options_over_it(tmp_path: Path) -> None:
     file = tmp_path / "cluster.yaml"
     file.write_text("name: submitit\npartition: gpu\ngpus: 1\nminutes: 90\nslurm: {account: lab}\nworkers: 4\n")
-    config = executor_settings(None, 8, file)
+    config = executor_settings(str(file), 8)
     assert (config.name, config.partition, config.gpus, config.workers) == ("submitit", "gpu", 1, 8)
     assert config.slurm == {"account": "lab"}
-    assert executor_settings(None, None, None) == ExecutorConfig(name="joblib")
-    assert executor_settings("ray", None, None).name == "ray"
+    assert executor_settings(None, None) == ExecutorConfig(name="joblib")
+    assert executor_settings("ray", None).name == "ray"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_settings_come_from_a_file_and_from_options_over_it(tmp_path: Path) -> N
 def test_settings_that_do_not_fit_are_refused(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "cluster.yaml").write_text(text)
     with pytest.raises(InputError, match=words):
-        executor_settings(None, None, tmp_path / "cluster.yaml")
+        executor_settings(str(tmp_path / "cluster.yaml"), None)
 
 
 def test_where_a_gpu_is_shared_jobs_queue_in_this_process() -> None:

@@ -8,7 +8,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
@@ -16,9 +16,6 @@ from pydantic import BaseModel
 from monosemy.core import config
 from monosemy.core.config import merged, nested, overrides, parsed, read_yaml
 from monosemy.errors import InputError
-
-if TYPE_CHECKING:
-    from monosemy.core.executors import ExecutorConfig
 
 Options = Mapping[str, Mapping[str, str]]
 """Groups of a command's help: the names of its options, each with the dotted name of its field."""
@@ -142,15 +139,3 @@ def completion_of(words: tuple[str, ...], *, several: bool = False) -> Complete:
         return [head + comma + word for word in words if word.startswith(last) and word not in taken]
 
     return complete
-
-
-def executor_config(name: str | None, workers: int | None) -> "ExecutorConfig":
-    """Return the settings of the executor that the options name.
-
-    Raises:
-        InputError: a setting is unknown or does not fit.
-    """
-    from monosemy.core.executors import executor_settings  # `--help` needs no executor
-
-    file = Path(name) if name is not None and name.endswith((".yaml", ".yml")) else None
-    return executor_settings(None if file else name, workers, file)

@@ -73,7 +73,8 @@ def pretrain(
             images = load_unlabelled(data, on_progress=on_progress)
         if processes.is_main:
             processes.barrier()
-        config = with_preset(settings, plan.preset or _preset(data.source, images))
+        by_size = "cifar" if max(images.train.shape[2:]) <= _SMALL_SIDE else "imagenet100"
+        config = with_preset(settings, plan.preset or (DIGIT_PAIRS if data.source == DIGIT_PAIRS else by_size))
         folder = out or Path("runs") / f"{config.method}-{Path(images.name).stem}-{config.seed}"
         for notice in images.notices:
             print_line(console, notice)
@@ -102,12 +103,6 @@ def with_preset(settings: Mapping[str, Any], preset: str) -> PretrainConfig:
         raise InputError(f"epochs={epochs} and steps={steps} are both given; give one of them.")
     length = {"steps": None} if epochs is not None else {}
     return validated(PretrainConfig, merged(PRESETS[preset].model_dump(), length | given), "The command")
-
-
-def _preset(source: str, images: "UnlabelledImages") -> str:
-    if source == DIGIT_PAIRS:
-        return DIGIT_PAIRS
-    return "cifar" if max(images.train.shape[2:]) <= _SMALL_SIDE else "imagenet100"
 
 
 def _train(
@@ -151,7 +146,7 @@ def _train(
     ):
         processes.barrier()  # until the folder is there for all
         if processes.is_main:
-            store.add_trackers(make_trackers(folder, record, tensorboard=plan.tensorboard, wandb=plan.wandb))
+            store.trackers = make_trackers(folder, record, tensorboard=plan.tensorboard, wandb=plan.wandb)
         encoder = pretrain(
             images.train,
             config,

@@ -115,10 +115,9 @@ def read_decoder(path: Path) -> "NDArray[np.floating]":
     arrays = read_arrays(path)
     if path.suffix.lower() == ".npy":
         return next(iter(arrays.values()))
-    for names, transposed in ((_ROWS, False), (_COLUMNS, True)):
-        for name in names:
-            if name in arrays:
-                return arrays[name].T if transposed else arrays[name]
+    for name in (*_ROWS, *_COLUMNS):
+        if name in arrays:
+            return arrays[name].T if name in _COLUMNS else arrays[name]
     raise InputError(
         f"{path} has no array {', '.join((*_ROWS, *_COLUMNS))} (it has {', '.join(list(arrays)[:5])}); rename the "
         f"decoder, or add --codes if it holds codes."

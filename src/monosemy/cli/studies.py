@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from monosemy.cli.options import Device, Executor, Json, Options, Out, Quiet, Workers, executor_config, with_settings
+from monosemy.cli.options import Device, Executor, Json, Options, Out, Quiet, Workers, with_settings
 from monosemy.core.config import Plan, validated
 from monosemy.core.console import make_console, progress
 from monosemy.study import dpo, finetuning, lora, probing
@@ -64,14 +64,14 @@ def run_command(
     Raises:
         InputError: a setting, the data or the folder does not fit.
     """
-    runs_on = executor_config(executor, workers)
     # Imported here: `--help` needs none of them.
     from monosemy.core.distributed import joined_processes, resolve_device
+    from monosemy.core.executors import executor_settings
     from monosemy.report.terminal import print_result, result_json
     from monosemy.study.engine import run_study
     from monosemy.study.registry import study_kind
 
-    plan = validated(plan_type, settings, "The command")
+    runs_on, plan = executor_settings(executor, workers), validated(plan_type, settings, "The command")
     kind = study_kind(plan.kind)
     with joined_processes(device) as processes:
         console = make_console(quiet or not processes.is_main, json)

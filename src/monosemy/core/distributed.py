@@ -36,10 +36,7 @@ class Processes:
 
     def all_equal(self, number: int) -> bool:
         """Return, in every process, whether all have the same number."""
-        if self.world_size == 1:
-            return True
-        span = torch.tensor([number, -number], device=self.device)
-        dist.all_reduce(span, op=dist.ReduceOp.MAX)
+        span = self._all_reduce(torch.tensor([number, -number], device=self.device), dist.ReduceOp.MAX)
         return int(span[0]) == -int(span[1])
 
     def sum(self, local: torch.Tensor) -> torch.Tensor:

@@ -83,16 +83,18 @@ class ExecutorConfig(Config):
         return self if device == "cpu" or self.gpus else self.model_copy(update={"name": "in-process"})
 
 
-def executor_settings(name: str | None, workers: int | None, file: Path | None) -> ExecutorConfig:
-    """Return the settings of a YAML file, overridden by those that are given.
+def executor_settings(name: str | None, workers: int | None) -> ExecutorConfig:
+    """Return the settings of an executor by its name, or by that of a YAML file, for a number of workers.
 
     Raises:
         InputError: a setting is unknown or invalid.
     """
-    values: Any = {} if file is None else read_yaml(file, "executor settings")
     options = {key: value for key, value in (("name", name), ("workers", workers)) if value is not None}
-    where = "--executor" if file is None else str(file)
-    return validated(ExecutorConfig, values | options if isinstance(values, dict) else values, where)
+    if name is None or not name.endswith((".yaml", ".yml")):
+        return validated(ExecutorConfig, options, "--executor")
+    values = read_yaml(Path(name), "executor settings")
+    del options["name"]
+    return validated(ExecutorConfig, values | options if isinstance(values, dict) else values, str(Path(name)))
 
 
 @dataclass(frozen=True)

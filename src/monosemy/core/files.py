@@ -143,19 +143,15 @@ def read_metadata(path: Path, file_format: str) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, damaged, or of another format.
     """
-    return _read(path, file_format, tensors=False)[0]
+    return read_model_file(path, file_format, tensors=False)[0]
 
 
-def read_model_file(path: Path, file_format: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_model_file(path: Path, file_format: str, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return metadata and tensors of a file of :func:`write_model_file`.
 
     Raises:
         InputError: the file is missing, damaged, or of another format.
     """
-    return _read(path, file_format, tensors=True)
-
-
-def _read(path: Path, file_format: str, tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {}).get(_KEY, "{}"))

@@ -127,14 +127,8 @@ def dimension_separability(moments: ClassMoments, label_noises: Sequence[float])
 
 def tidy_dimensions(metric: str, values: np.typing.NDArray[np.generic], label_noise: float = 0.0) -> pd.DataFrame:
     """Return one number for each dimension as rows (dimension, label_noise, metric, value)."""
-    return pd.DataFrame(
-        {
-            "dimension": np.arange(len(values)),
-            "label_noise": label_noise,
-            "metric": metric,
-            "value": values.astype(np.float64),
-        }
-    )
+    columns = {"label_noise": label_noise, "metric": metric, "value": values.astype(np.float64)}
+    return pd.DataFrame({"dimension": np.arange(len(values))} | columns)
 
 
 def class_dimensions(moments: ClassMoments, class_names: Sequence[str], label_noises: Sequence[float]) -> pd.DataFrame:

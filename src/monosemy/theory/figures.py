@@ -1,6 +1,6 @@
 """The tables and figures that the toy model and separability add to their reports."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -29,20 +29,15 @@ def toy_sections(result: StudyResult) -> list[Section]:
         sections.append(_kept_section(summarise(result.tables["kept"], BASELINE), plan))
     alt = "W^T W of the toy model for each sparsity, features that interfere most beside each other."
     figure = superposition_figure(result.tables["weights"], plan)
-    note = f"Diagonal: features that the model represents. Off the diagonal: features that share a dimension. n = " \
-           f"{plan.n_features}, m = {plan.n_dimensions}."  # fmt: skip
-    sections.append(
-        Section(
-            "Superposition", figures=(StudyFigure("heatmap", "", "superposition", alt, figure),), note=note
-        )
-    )  # fmt: skip
+    note = "Diagonal: features that the model represents. Off the diagonal: features that share a dimension. "
+    note += f"n = {plan.n_features}, m = {plan.n_dimensions}."
+    pictures = (StudyFigure("heatmap", "", "superposition", alt, figure),)
+    sections.append(Section("Superposition", figures=pictures, note=note))
     if "sweep" in result.tables:
         alt = "Accuracy of mono minus poly for each sparsity and number of dimensions, by task and noise."
         figure = phase_figure(result.tables["sweep"], plan.grid)
         note = f"n = {plan.grid.n_features} features, {plan.grid.n_seeds} seeds. Bold: the 95 % interval excludes 0."
-        sections.append(
-            Section("Sweep", figures=(StudyFigure("heatmap", "", "sweep", alt, figure),), note=note)
-        )  # fmt: skip
+        sections.append(Section("Sweep", figures=(StudyFigure("heatmap", "", "sweep", alt, figure),), note=note))
     return sections
 
 
@@ -277,10 +272,10 @@ def threshold_figure(results: pd.DataFrame, plan: SeparabilityPlan) -> Figure:
     left, right = axes[0]
     grid = np.linspace(0, 0.995, 300)
     for w2, colour in zip((1.0, 0.75, 0.5, 0.25), _COLOURS, strict=False):
-        curve = list(_exact_thresholds(grid, (1.0, w2), plan.input_noise))
+        curve = _exact_thresholds(grid, (1.0, w2), plan.input_noise)
         left.plot(grid, curve, color=colour, lw=2, label=verdict.score_name((1.0, w2)))
     for input_noise, colour in zip((0.0, 0.1, 0.2, 0.4), _COLOURS, strict=False):
-        curve = list(_exact_thresholds(grid, two_features.POLY, input_noise))
+        curve = _exact_thresholds(grid, two_features.POLY, input_noise)
         right.plot(grid, curve, color=colour, lw=2, label=f"input noise {input_noise:g}")
     if plan.input_noise == 0 and 2 in plan.classes:
         for s in plan.sparsities:
@@ -289,14 +284,9 @@ def threshold_figure(results: pd.DataFrame, plan: SeparabilityPlan) -> Figure:
                 left.errorbar(s, mean, [[mean - low], [high - mean]], fmt="o", ms=4.5, color="#222222", capsize=3)
         left.plot([], [], "o", ms=4.5, color="#222222", label="simulated, x1 - x2")
     if plan.input_noise == 0:
-        left.axvline(two_features.ALWAYS_AHEAD_SPARSITY, color="#9a9a9a", lw=1, ls=(0, (4, 3)))
-        left.text(
-            two_features.ALWAYS_AHEAD_SPARSITY + 0.01,
-            30,
-            f"S = {two_features.ALWAYS_AHEAD_SPARSITY:.3f}",
-            color="#555555",
-            fontsize=8.5,
-        )
+        ahead = two_features.ALWAYS_AHEAD_SPARSITY
+        left.axvline(ahead, color="#9a9a9a", lw=1, ls=(0, (4, 3)))
+        left.text(ahead + 0.01, 30, f"S = {ahead:.3f}", color="#555555", fontsize=8.5)
     left.set_title("Against x1 - w2 x2" + (f", input noise {plan.input_noise:g}" * (plan.input_noise > 0)), **_TITLE)
     right.set_title("Against x1 - x2, with noise on inputs", **_TITLE)
     left.set_ylabel("Label noise from which J of x1 leads, %")
@@ -308,10 +298,11 @@ def threshold_figure(results: pd.DataFrame, plan: SeparabilityPlan) -> Figure:
     return figure
 
 
-def _exact_thresholds(grid: Iterable[float], weights: tuple[float, float], input_noise: float) -> Iterator[float]:
-    for s in grid:
-        mono, poly = (two_features.two_feature_moments(s, w, input_noise) for w in (two_features.MONO, weights))
-        yield 100 * two_features.overtaking(mono, poly).threshold
+def _exact_thresholds(grid: Iterable[float], weights: tuple[float, float], input_noise: float) -> list[float]:
+    moments = (
+        [two_features.two_feature_moments(s, w, input_noise) for w in (two_features.MONO, weights)] for s in grid
+    )
+    return [100 * two_features.overtaking(*pair).threshold for pair in moments]
 
 
 @HOUSE_STYLE

@@ -31,15 +31,12 @@ class _TheoryStudy(engine.StudyKind[engine.PlanT, None, engine.JobT]):
     baseline = BASELINE
 
     def load(self, plan: engine.PlanT, on_progress: Progress) -> None:
-        """Return None."""
         return None
 
     def key(self, plan: engine.PlanT, data: None) -> str:
-        """Return a constant: results depend on the plan alone."""
-        return plan.kind
+        return plan.kind  # results depend on the plan alone
 
     def folder_name(self, plan: engine.PlanT, data: None) -> str:
-        """Return the name of the default folder."""
         return plan.kind
 
 
@@ -104,17 +101,13 @@ class ToyStudy(_TheoryStudy[ToyPlan, ToyJob]):
         frame = pd.DataFrame(rows)
         frame.insert(1, "encoder", "toy model")
         parts = {str(name): part.drop(columns="table") for name, part in frame.groupby("table", sort=False)}
-        for name, part in parts.items():
-            if name != "weights":
-                parts[name] = part.drop(columns=["row", "column"])
-        return {name: part.reset_index(drop=True) for name, part in parts.items()}
+        left_out = {name: [] if name == "weights" else ["row", "column"] for name in parts}
+        return {name: part.drop(columns=left_out[name]).reset_index(drop=True) for name, part in parts.items()}
 
     def verdict(self, result: StudyResult) -> Verdict:
-        """Return how much superposition there is, and mono against poly in both tasks and in the sweep."""
         return verdict.toy_verdict(result)
 
     def sections(self, result: StudyResult) -> Sequence[Section]:
-        """Return the task that favours mono, the learned matrices, and the sweep."""
         return figures.toy_sections(result)
 
 
@@ -123,9 +116,8 @@ def _setting_rows(job: ToyJob, plan: ToyPlan) -> list[folder.Row]:
     (seed,) = job.seeds
     n, m, sparsities = plan.n_features, job.n_dimensions, plan.pictured_sparsities
     importance = np.power(plan.importance_decay, np.arange(n, dtype=np.float64))
-    models = toy.train_toy_models(
-        np.array(sparsities), np.full(len(sparsities), seed), n, m, importance, plan.training
-    )  # fmt: skip
+    seeds = np.full(len(sparsities), seed)
+    models = toy.train_toy_models(np.array(sparsities), seeds, n, m, importance, plan.training)
     weight = models.weight[0].numpy()
     rows: list[folder.Row] = []
     for task in codes.TASKS:
@@ -159,9 +151,8 @@ def _setting_rows(job: ToyJob, plan: ToyPlan) -> list[folder.Row]:
 def _sweep_rows(job: ToyJob, plan: ToyPlan) -> list[folder.Row]:
     """Train the models of a cell of the sweep, and probe mono and poly on both tasks."""
     n, m, grid = plan.grid.n_features, job.n_dimensions, plan.grid
-    models = toy.train_toy_models(
-        np.full(job.n_seeds, job.sparsity), np.array(job.seeds), n, m, config=plan.training
-    )  # fmt: skip
+    sparsities = np.full(job.n_seeds, job.sparsity)
+    models = toy.train_toy_models(sparsities, np.array(job.seeds), n, m, config=plan.training)
     rows: list[folder.Row] = []
     for task in codes.TASKS:
         n_classes = codes.task_classes(task, n, m)
@@ -236,12 +227,10 @@ class SeparabilityStudy(_TheoryStudy[SeparabilityPlan, SeparabilityJob]):
     def run(self, job: SeparabilityJob, context: engine.StudyContext[SeparabilityPlan, None]) -> list[folder.Row]:
         """Compute the rows of a job."""
         plan = context.plan
-        if job.source == "closed form":
-            rows = _closed_form_rows(job.sparsity, plan)
-        elif job.source == "simulation":
+        if job.source == "simulation":
             rows = _simulation_rows(job.n_classes, job.sparsity, plan)
         else:
-            rows = _check_rows(job.sparsity, plan)
+            rows = (_closed_form_rows if job.source == "closed form" else _check_rows)(job.sparsity, plan)
         input_noise = 0.0 if job.source == "simulation" else plan.input_noise
         place = {"classes": job.n_classes, "sparsity": job.sparsity, "input_noise": input_noise}
         return [{"source": job.source} | place | row for row in rows]
@@ -265,11 +254,9 @@ class SeparabilityStudy(_TheoryStudy[SeparabilityPlan, SeparabilityJob]):
         )
 
     def verdict(self, result: StudyResult) -> Verdict:
-        """Return where mono leads by J, and whether it does in the scale-free form."""
         return verdict.separability_verdict(result)
 
     def sections(self, result: StudyResult) -> Sequence[Section]:
-        """Return closed forms and simulations."""
         return figures.separability_sections(result)
 
 

@@ -183,7 +183,7 @@ def overtaking(first: ScoreMoments, second: ScoreMoments) -> Overtaking:
     inside = sorted(q for q in _real_roots(a / scale, b / scale, c / scale) if 1e-12 < q < 0.25 - 1e-12)
     edges = [0.0, *inside, 0.25]
     # Signs between the roots, not at them: there rounding would decide.
-    ahead = [_ahead(a * q * q + b * q + c, scale) for q in ((x + y) / 2 for x, y in pairwise(edges))]
+    ahead = [a * q * q + b * q + c > 1e-12 * scale for q in ((x + y) / 2 for x, y in pairwise(edges))]
     crossings = tuple(
         (1 - math.sqrt(1 - 4 * q)) / 2 for q, (x, y) in zip(inside, pairwise(ahead), strict=True) if x != y
     )
@@ -195,10 +195,6 @@ def _variance_product(moments: ScoreMoments) -> tuple[float, float, float]:
     """Coefficients of P(q), constant first."""
     v0, v1, gap = float(moments.variance_0), float(moments.variance_1), float(moments.gap)
     return v0 * v1, (v1 - v0) ** 2 + gap**2 * (v0 + v1), gap**4
-
-
-def _ahead(value: float, scale: float) -> bool:
-    return value > 1e-12 * scale
 
 
 def _real_roots(a: float, b: float, c: float) -> list[float]:

@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,16 +36,6 @@ def row_batches(n: int, batch_size: int, seed: int, steps: range, processes: Pro
         yield order[start : start + taken].chunk(processes.world_size)[processes.rank]
 
 
-class ImageRows(Protocol):
-    """Images to take batches from."""
-
-    def __len__(self) -> int: ...
-
-    def batches(self, rows: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield (rows, images) for each batch of rows, images on the device."""
-        ...
-
-
 class ResidentImages:
     """Images that are all on the device: a batch costs one gather."""
 
@@ -59,6 +49,7 @@ class ResidentImages:
         return len(self._images)
 
     def batches(self, rows: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield (rows, images) for each batch of rows, both on the device."""
         for batch in rows:
             on_device = batch.to(self._images.device)
             yield on_device, self._images[on_device]
@@ -75,6 +66,7 @@ class MappedImages:
         return len(self._images)
 
     def batches(self, rows: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield (rows, images) for each batch of rows, both on the device."""
         ready: queue.Queue[tuple[torch.Tensor, torch.Tensor] | BaseException | None] = queue.Queue(_AHEAD)
         stopped = threading.Event()
 
@@ -114,6 +106,10 @@ class MappedImages:
             picked[place] = self._images[int(rows[place])]
         images = torch.from_numpy(picked)
         return images.pin_memory() if self._device.type == "cuda" else images
+
+
+ImageRows = ResidentImages | MappedImages
+"""Images to take batches from."""
 
 
 def image_rows(images: np.typing.NDArray[Any], device: torch.device) -> ImageRows:

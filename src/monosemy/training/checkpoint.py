@@ -6,7 +6,7 @@ step derive from the seed and the step; neither does the learning rate.
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -74,7 +74,7 @@ class RunFolder:
             InputError: the folder holds a run of other settings or data, or other files, or another process writes into
                 it.
         """
-        self.path, self._trackers = path, list[OnRow]()
+        self.path, self.trackers = path, list[OnRow]()
         self._lock: files.FolderLock | None = None
         self._saved_step, self._saved_at = 0, time.monotonic()
         if path.exists() and not path.is_dir():
@@ -98,10 +98,6 @@ class RunFolder:
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
             self._lock.release()
-
-    def add_trackers(self, trackers: Sequence[OnRow]) -> None:
-        """Send each further row of the log to trackers, too."""
-        self._trackers += trackers
 
     @property
     def checkpoint(self) -> Path:
@@ -161,7 +157,7 @@ class RunFolder:
         """Append a row, and drop the rows that a killed run wrote after its last checkpoint."""
         rows = [known for known in self.read_log(self.path) if known["step"] < row["step"]]
         files.write_text(self.path / "log.jsonl", "".join(json.dumps(known) + "\n" for known in [*rows, row]))
-        for tracker in self._trackers:
+        for tracker in self.trackers:
             tracker(row)
 
     @staticmethod
