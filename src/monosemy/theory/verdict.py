@@ -85,23 +85,19 @@ def _sweep_sentences(sweep: pd.DataFrame) -> list[str]:
             continue
         of_task = gains[gains["task"] == task]
         clean = of_task[of_task["scenario"] == "clean"]
-        parts = [f"on clean labels mono improves on poly in {_count(clean['low'] > 0)} and is worse in "
-                 f"{_count(clean['high'] < 0)}"]  # fmt: skip
+        parts = [f"on clean labels mono improves on poly in {(clean['low'] > 0).sum()} and is worse in "
+                 f"{(clean['high'] < 0).sum()}"]  # fmt: skip
         for scenario, words in (("label-noise", "label noise"), ("input-noise", "input noise")):
             noisy = of_task[of_task["scenario"] == scenario]
             parts.append(
-                f"under {words} in {_count(noisy['low'] > 0)} and {_count(noisy['high'] < 0)} (noise moves the "
-                f"difference clearly towards mono in {_count(noisy['low'] > clean['high'])}, and makes mono better "
-                f"where it was worse in {_count((clean['high'] < 0) & (noisy['low'] > 0))})"
+                f"under {words} in {(noisy['low'] > 0).sum()} and {(noisy['high'] < 0).sum()} (noise moves the "
+                f"difference clearly towards mono in {(noisy['low'] > clean['high']).sum()}, and makes mono better "
+                f"where it was worse in {((clean['high'] < 0) & (noisy['low'] > 0)).sum()})"
             )
         sentences.append(
             f"Sweep, largest of {name}, {len(clean)} cells, 95 % intervals without correction: {'; '.join(parts)}."
         )
     return sentences
-
-
-def _count(cells: pd.Series) -> int:
-    return int(cells.sum())
 
 
 def moments_of(sparsity: float, plan: SeparabilityPlan) -> tuple[two_features.ScoreMoments, two_features.ScoreMoments]:
