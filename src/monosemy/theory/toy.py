@@ -116,9 +116,7 @@ def train_toy_models(
     weighted = torch.from_numpy(check_importance(np.ones(features) if importance is None else importance, features))
     error_scale = weighted * (2 / (config.batch_size * features))
     with environment.one_thread(), torch.no_grad():
-        rngs = [torch_rng("toy-weights", int(seed)) for seed in seeds]
-        scale = 0.5 / math.sqrt(dimensions)
-        weight = torch.stack([scale * torch.randn(dimensions, features, generator=rng) for rng in rngs])
+        weight = _initial_weights(seeds, features, dimensions)
         bias = torch.zeros(len(s), 1, features)
         optimiser = [(p, torch.zeros_like(p), torch.zeros_like(p)) for p in (weight, bias)]
         for step, x in enumerate(_batches(s, seeds, features, config), start=1):
@@ -129,6 +127,13 @@ def train_toy_models(
             if on_step is not None and (step % _CHUNK == 0 or step == config.steps):
                 on_step(step, config.steps)
     return ToyModels(weight, bias.squeeze(1))
+
+
+def _initial_weights(seeds: np.typing.NDArray[np.integer], features: int, dimensions: int) -> Tensor:
+    scale = 0.5 / math.sqrt(dimensions)
+    return torch.stack(
+        [scale * torch.randn(dimensions, features, generator=torch_rng("toy-weights", int(s))) for s in seeds]
+    )
 
 
 def _batches(
