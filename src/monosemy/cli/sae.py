@@ -22,6 +22,13 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Train, evaluate and export sparse autoencoders on your rows."
 )
 LAYOUTS = ("saelens", "dictionary_learning", "monosemy")
+_TRAINED = {
+    "loss": ("loss", ".4f"),
+    "explained variance": ("explained_variance", ".4f"),
+    "active/row": ("l0", ".1f"),
+    "dead": ("dead", ".1%"),
+}
+"""Columns of the table of a training: the name in the log and the digits."""
 SUMMARY, LATENTS = "summary.csv", "latents.parquet"
 _ROWS = "Rows: .npy, .npz, .safetensors or .parquet; a folder of them, or 'PATTERN*.npy'."
 _MODELS = "of monosemy, SAELens or dictionary_learning; or"
@@ -95,21 +102,20 @@ def train(
         log = RunFolder.read_log(folder)
         models = trained_files(folder, saes) if finished else {}
         if json:
-            last = log[-1] if log else None
-            print(json_text({"folder": folder, "finished": finished, "models": models, "last_batch": last}))
+            answer = {"folder": folder, "finished": finished, "models": models}
+            print(json_text(answer | {"last_batch": log[-1] if log else None}))
         if log:
-            columns = {"loss": ".4f", "explained_variance": ".4f", "l0": ".1f", "dead": ".1%"}
-            heads = ("loss", "explained variance", "active/row", "dead")
-            cells = [
-                (name, *(format(log[-1][f"{name}/{column}"], style) for column, style in columns.items()))
-                for name in names_of(saes)
-            ]
-            print_table(console, ("autoencoder", *heads), cells, right=heads)
+            cells = [_cells(name, log[-1]) for name in names_of(saes)]
+            print_table(console, ("autoencoder", *_TRAINED), cells, right=_TRAINED)
             print_line(console, "Measured on the last batch; dead: did not fire for the last 10,000 rows.")
         if not finished:
             print_line(console, f"Stopped after {config.minutes:g} minutes; the same command resumes from {folder}.")
         for path in models.values():
             print_line(console, str(path))
+
+
+def _cells(name: str, row: dict[str, float]) -> list[str]:
+    return [name, *(format(row[f"{name}/{column}"], digits) for column, digits in _TRAINED.values())]
 
 
 def autoencoders(config: StreamConfig) -> "list[SparseAutoencoder]":

@@ -101,9 +101,8 @@ def evaluate_codes(
     m, n = weight.shape
     n_classes = task_classes(task, n, m)
     rng = numpy_rng("toy-task", task, n, m, sparsity, seed)
-    sizes = (config.n_train, config.n_validation, config.n_test)
     (x_train, y_train), (x_val, y_val), (x_test, y_test) = (
-        draw_task(sparsity, n, m, task, size, rng) for size in sizes
+        draw_task(sparsity, n, m, task, size, rng) for size in (config.n_train, config.n_validation, config.n_test)
     )
     levels = (0.0, *label_noise)
     train_labels = np.stack([symmetric_noise(y_train, eta, n_classes, rng) for eta in levels], axis=1)
@@ -119,12 +118,9 @@ def evaluate_codes(
         moments = class_moments(code, y_test, n_classes)
         measured: list[tuple[str, float, str, float]] = []
         for k, level in enumerate(levels):
-            values = {
-                "accuracy": float(accuracy[k]),
-                "weight_decay": float(decays[k]),
-                "separability": class_separability(moments, level).mean(),
-            }
-            measured += [("label-noise" if k else "clean", level, *item) for item in values.items()]
+            scenario, j = "label-noise" if k else "clean", class_separability(moments, level).mean()
+            values = {"accuracy": accuracy[k], "weight_decay": decays[k], "separability": j}
+            measured += [(scenario, level, metric, float(value)) for metric, value in values.items()]
         clean_probe = tuned.select(np.array([0]))
         for level, x in zip(input_noise, disturbed, strict=True):
             hits = predict(clean_probe, _encode(x, encoder))[:, 0] == y_test
