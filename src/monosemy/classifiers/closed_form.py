@@ -77,7 +77,8 @@ def _float64(rows: Codes) -> Codes:
 
 
 def _dense(product: Codes) -> Matrix:
-    return product if isinstance(product, np.ndarray) else product.toarray()
+    dense: Matrix = np.asarray(product if isinstance(product, np.ndarray) else product.toarray(), dtype=np.float64)
+    return dense
 
 
 def centroid(of: Moments) -> Probes:
