@@ -3,12 +3,21 @@
 import numpy as np
 import pytest
 from hypothesis import assume, given, strategies as st
+from scipy import special, stats
 
 from monosemy.corruptions.labels import (
+    _exactly,
     check_symmetric_rate,
     check_transition_matrix,
+    cluster_count,
+    cluster_noise,
     few_labels,
+    find_clusters,
+    imbalanced,
     informative_limit,
+    informative_rates,
+    instance_noise,
+    labels_per_class,
     matrix_noise,
     pair_noise,
     symmetric_noise,
@@ -184,3 +193,167 @@ def test_few_labels_are_random_rows() -> None:
 def test_bad_fractions_are_refused(fraction: float) -> None:
     with pytest.raises(InputError, match=rf"fraction of labels {fraction:g} is outside \(0, 1\]"):
         few_labels(np.zeros(5, dtype=np.int64), fraction, rng())
+
+
+@given(k=st.integers(1, 9), **cases)
+def test_labels_per_class_keeps_k_of_each_class_and_nests(n: int, n_classes: int, seed: int, k: int) -> None:
+    labels = some_labels(n, n_classes, seed)
+    keep = labels_per_class(labels, k, rng(seed))
+    counts = np.bincount(labels, minlength=n_classes)
+    np.testing.assert_array_equal(np.bincount(labels[keep], minlength=n_classes), np.minimum(counts, k))
+    assert not (keep & ~labels_per_class(labels, k + 1, rng(seed))).any()
+
+
+def test_no_label_a_class_is_refused() -> None:
+    with pytest.raises(InputError, match="0 labels a class"):
+        labels_per_class(some_labels(9, 3), 0, rng())
+
+
+@given(ratio=st.floats(1, 300), **cases)
+def test_imbalance_keeps_exponentially_falling_classes_and_nests(
+    n: int, n_classes: int, seed: int, ratio: float
+) -> None:
+    labels = some_labels(n, n_classes, seed)
+    keep = imbalanced(labels, ratio, n_classes, rng(seed))
+    assert set(labels[keep]) == set(labels)
+    assert not (imbalanced(labels, 2 * ratio, n_classes, rng(seed)) & ~keep).any()
+    if ratio == 1:
+        assert keep.all()
+
+
+def test_imbalance_of_equal_classes_by_hand() -> None:
+    labels = np.repeat(np.arange(5), 1000)
+    sizes = np.bincount(labels[imbalanced(labels, 100, 5, rng())])
+    assert sorted(sizes.tolist()) == [10, 32, 100, 316, 1000]
+    others = [np.bincount(labels[imbalanced(labels, 100, 5, rng(seed))]).argmax() for seed in range(20)]
+    assert len(set(others)) > 1, "which class is the largest is drawn"
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.0, -1.0, float("inf"), float("nan")])
+def test_ratios_that_are_refused(ratio: float) -> None:
+    with pytest.raises(InputError, match="imbalance ratio"):
+        imbalanced(some_labels(9, 3), ratio, 3, rng())
+
+
+def some_features(n: int, d: int = 6, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, d)).astype(np.float32)
+
+
+@given(rate=st.floats(0, 1), **cases)
+def test_instance_noise_changes_the_exact_count_to_other_classes(
+    n: int, n_classes: int, seed: int, rate: float
+) -> None:
+    labels = some_labels(n, n_classes, seed)
+    noisy = instance_noise(labels, some_features(n), rate, n_classes, rng(seed))
+    assert (noisy != labels).sum() == round(rate * n)
+    assert noisy.dtype == labels.dtype
+    assert n == 0 or (noisy.min() >= 0 and noisy.max() < n_classes)
+
+
+def test_instance_noise_gives_similar_rows_the_same_wrong_label() -> None:
+    groups = np.repeat(np.arange(20), 200)
+    features = some_features(20, 50)[groups] + 0.01 * some_features(4000, 50, 1)
+    labels = np.zeros(4000, dtype=np.int64)
+    noisy = instance_noise(labels, features, 0.4, 10, rng())
+    agreement = []
+    for group in range(20):
+        wrong = noisy[(groups == group) & (noisy != 0)]
+        assert 40 < len(wrong) < 120, "every group has its share"
+        agreement.append(np.bincount(wrong).max() / len(wrong))
+    assert np.mean(agreement) > 0.8
+    assert len(set(noisy.tolist())) > 5, "other rows of the class go elsewhere"
+    # The scale and the place of the features do not matter.
+    np.testing.assert_array_equal(noisy, instance_noise(labels, 100 * features + 7, 0.4, 10, rng()))
+
+
+def test_instance_noise_follows_its_definition() -> None:
+    labels, features = some_labels(400, 4), some_features(400, 3)
+    noisy = instance_noise(labels, features, 0.5, 4, rng(5))
+    again = rng(5)
+    q = stats.truncnorm.rvs(-5, 5, loc=0.5, scale=0.1, size=400, random_state=again)
+    replaced = _exactly(q, 200, again)
+    np.testing.assert_array_equal(noisy != labels, replaced)
+    again.random(400)
+    x = (features - features.mean(axis=0)) / features.std(axis=0)
+    likelihood = []
+    for c in range(4):
+        w = again.standard_normal((3, 4))
+        rows = np.flatnonzero(replaced & (labels == c))
+        scores = np.delete(x[rows] @ w, c, axis=1)
+        p = special.softmax(scores, axis=1)
+        place = noisy[rows] - (noisy[rows] > c)
+        likelihood += (p[np.arange(len(rows)), place] - (p**2).sum(axis=1)).tolist()
+    # A class drawn from p has probability sum p^2 on average; 200 draws.
+    assert abs(np.mean(likelihood)) < 0.05
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=1, max_size=40), st.floats(0, 1), st.integers(0, 99))
+def test_exactly_as_many_rows_as_asked(weights: list[float], fraction: float, seed: int) -> None:
+    count = round(fraction * len(weights))
+    assert _exactly(np.array(weights), count, rng(seed)).sum() == count
+
+
+def test_rows_are_chosen_in_proportion_to_their_weights() -> None:
+    weights = np.array([0.1, 0.2, 0.3, 0.4, 1.0])
+    often = np.mean([_exactly(weights, 2, rng(seed)) for seed in range(4000)], axis=0)
+    np.testing.assert_allclose(often, [0.1, 0.2, 0.3, 0.4, 1.0], atol=0.03)
+    often = np.mean([_exactly(weights, 3, rng(seed)) for seed in range(4000)], axis=0)
+    np.testing.assert_allclose(often, [0.2, 0.4, 0.6, 0.8, 1.0], atol=0.03)
+
+
+def _clusters(n_classes: int = 4, a_cluster: int = 25) -> tuple[np.ndarray, np.ndarray]:
+    """Features in two clusters a class, and their labels; class c is near class c + 1."""
+    x = np.concatenate([[[10 * c, 0], [10 * c, 3]] for c in range(n_classes)])
+    groups = np.repeat(np.arange(2 * n_classes), a_cluster)
+    return x[groups] + 0.1 * some_features(len(groups), 2), groups // 2
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.25, 0.5, 1.0])
+def test_cluster_noise_replaces_whole_clusters_by_one_near_class(rate: float) -> None:
+    features, labels = _clusters()
+    clusters = find_clusters(features, 8, 0)
+    assert [len(set(labels[clusters.of_row == k])) for k in range(8)] == [1] * 8
+    noisy = cluster_noise(labels, clusters, rate, 4, rng(1))
+    assert (noisy != labels).sum() == round(rate * 200)
+    partly = 0
+    for k in range(8):
+        rows = clusters.of_row == k
+        wrong = noisy[rows & (noisy != labels)]
+        assert len(set(wrong.tolist())) <= 1
+        assert all(abs(wrong - labels[rows][0]) == 1), "the nearest other class"
+        partly += 0 < len(wrong) < rows.sum()
+        if 0 < len(wrong) < rows.sum():
+            nearest = np.sort(clusters.distances[rows])[: len(wrong)]
+            np.testing.assert_array_equal(np.sort(clusters.distances[rows & (noisy != labels)]), nearest)
+    assert partly <= 1
+    assert not np.array_equal(cluster_noise(labels, clusters, 0.25, 4, rng(2)) != labels, noisy != labels)
+
+
+def test_clusters_of_one_class_cannot_be_wrong() -> None:
+    features, _ = _clusters()
+    labels = np.zeros(200, dtype=np.int64)
+    clusters = find_clusters(features, 8, 0)
+    with pytest.raises(InputError, match="more than the clusters allow"):
+        cluster_noise(labels, clusters, 0.1, 3, rng())
+    np.testing.assert_array_equal(cluster_noise(labels, clusters, 0.0, 3, rng()), labels)
+
+
+def test_distances_are_those_to_the_centre_of_the_cluster() -> None:
+    features, _ = _clusters()
+    clusters = find_clusters(features, 8, 0)
+    for k in range(8):
+        rows = features[clusters.of_row == k]
+        np.testing.assert_allclose(clusters.centres[k], rows.mean(axis=0), rtol=1e-5)
+        expected = np.linalg.norm(rows - rows.mean(axis=0), axis=1)
+        np.testing.assert_allclose(clusters.distances[clusters.of_row == k], expected, atol=1e-4)
+    assert len(find_clusters(features[:5], 8, 0).centres) == 5
+
+
+@pytest.mark.parametrize(("rows", "classes", "expected"), [(15_000, 150, 750), (500, 100, 50), (9, 3, 2)])
+def test_number_of_clusters(rows: int, classes: int, expected: int) -> None:
+    assert cluster_count(rows, classes) == expected
+
+
+def test_default_rates_of_noise_that_depends_on_features_stay_below_one_half() -> None:
+    for kind in ("instance", "cluster"):
+        assert informative_rates((0.05, 0.4, 0.49, 0.6), kind, 100) == (0.05, 0.4)
