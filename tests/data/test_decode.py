@@ -11,7 +11,8 @@ from made_files import class_folders, encoded, image_parquet, load, noise_images
 from PIL import Image
 
 from monosemy.data import images, memory_map
-from monosemy.data.images import DecodedParts, FileImages, decode_parts, fit
+from monosemy.data.image_folders import FileImages
+from monosemy.data.images import DecodedParts, decode_parts, fit
 from monosemy.data.tables import ParquetImages
 from monosemy.errors import InputError
 

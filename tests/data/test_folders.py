@@ -7,7 +7,7 @@ import pytest
 from made_files import class_folders, encoded, load, noise_images
 
 from monosemy.data.config import DataConfig
-from monosemy.data.images import rows_of_folder
+from monosemy.data.image_folders import rows_of_folder
 from monosemy.data.load import load_unlabelled
 
 

@@ -20,10 +20,10 @@ def blocks():
 
 
 def test_fewer_rows_than_announced_are_a_shorter_array_and_named(cache: Path) -> None:
-    found, kept = memory_map.mapped(("a",), (100, 3, 4, 5), ROWS.dtype, blocks)
+    found, kept, _ = memory_map.mapped(("a",), (100, 3, 4, 5), ROWS.dtype, blocks)
     np.testing.assert_array_equal(found, ROWS[:15])
     assert kept.tolist() == [*range(7), *range(8, 16)]
-    again, _ = memory_map.mapped(("a",), (100, 3, 4, 5), ROWS.dtype, lambda: pytest.fail("written again"))
+    again, _, _ = memory_map.mapped(("a",), (100, 3, 4, 5), ROWS.dtype, lambda: pytest.fail("written again"))
     assert isinstance(again, np.memmap)
     np.testing.assert_array_equal(again, ROWS[:15])
     assert memory_map.map_folder() == cache / "images"

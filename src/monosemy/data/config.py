@@ -35,7 +35,7 @@ class DataConfig(Config):
     labels: Path | None = None
     """File of labels for a .npy of embeddings, in the order of its rows."""
     classes: Path | None = None
-    """Text file that lists the class folders to use, one on each line; only the first word of a line counts."""
+    """Text file that lists the class folders to use, one on each line: its name, or its first word."""
     group_column: str | None = None
     """Column of groups, such as patients or documents, whose rows stay in one split where a split is drawn."""
     on_bad_row: OnBadRow = "stop"
@@ -51,3 +51,8 @@ class DataConfig(Config):
     image_size: Annotated[int, Ge(8)] | None = None
     """Side in pixels of the square that images are resized and cropped to. Default: their own size, or 32 where the
     sizes differ."""
+    background: str = "white"
+    """Colour behind transparent images: white, black, another CSS name, or #rrggbb."""
+    white_level: Annotated[float, Gt(0)] | None = None
+    """Value that is white in images of more than 8 bits. Default: the largest of 8, 10, 12, 14 or 16 bits that holds
+    all values, and 1 or 255 for floats."""

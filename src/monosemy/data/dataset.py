@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 
-from monosemy.data import config, memory_map, sources
+from monosemy.data import config, memory_map, pixels, sources
 from monosemy.errors import InputError, shown
 from monosemy.seeding import numpy_rng
 
@@ -133,6 +133,8 @@ class LabelledData:
     shifts: dict[str, Split] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     """Messages to the user: what was left out or decided on reading."""
+    whites: pixels.Whites = field(default_factory=pixels.Whites)
+    """White levels of images that had more than 8 bits; shifted sets are read with the same."""
 
     @property
     def n_classes(self) -> int:

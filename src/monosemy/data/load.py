@@ -25,7 +25,7 @@ from monosemy.data.dataset import (
     ordered_classes,
     stratified_split,
 )
-from monosemy.data.images import check_class_sizes, rows_of_folder
+from monosemy.data.image_folders import check_class_sizes, rows_of_folder
 from monosemy.data.labels import read_labels, read_noisy_labels
 from monosemy.data.quality import usable_rows
 from monosemy.data.splits import (
@@ -308,8 +308,8 @@ def _shift(
     if (labels[chosen] >= 0).any():  # otherwise shifted_split raises
         chosen = chosen[labels[chosen] >= 0]
     size = tuple(data.test.inputs.shape[2:]) if isinstance(data.test.inputs, np.ndarray) else None
-    inputs, parts, messages = inputs_by_part(rows.inputs, {name: chosen}, config, on_progress, size)
-    notices += messages
+    inputs, parts, messages, _ = inputs_by_part(rows.inputs, {name: chosen}, config, on_progress, size, data.whites)
+    notices += [f"Shifted set {name!r}: {message}" for message in (*rows.messages, *messages)]
     return shifted_split(name, Split(inputs[name], labels[parts[name]]), data.test, data.name)
 
 
@@ -387,8 +387,8 @@ def load_unlabelled(config: DataConfig, seed: int = 0, on_progress: Progress | N
         InputError: as for :func:`load_data`, and where the source holds texts or embeddings.
     """
     name = source_name(config.source)
-    notices: list[str] = []
     rows = _digit_rows(config, seed) if config.source == DIGIT_PAIRS else read_rows(config.source, config, False)
+    notices = list(rows.messages)
     if rows.kind != "images":
         raise InputError(f"{config.source} holds {rows.kind}, not images; give images to pretrain on.")
     train = _train_rows(rows, config, seed, name, notices)
@@ -397,7 +397,7 @@ def load_unlabelled(config: DataConfig, seed: int = 0, on_progress: Progress | N
     n_held_out = max(1, min(HELD_OUT, len(train) // 10))
     held_out = np.sort(numpy_rng("held-out", seed).choice(train, n_held_out, replace=False))
     wanted = {"train": np.setdiff1d(train, held_out), "held_out": held_out}
-    inputs, parts, messages = inputs_by_part(rows.inputs, wanted, config, on_progress)
+    inputs, parts, messages, _ = inputs_by_part(rows.inputs, wanted, config, on_progress)
     labels: np.typing.NDArray[np.int64] | None = None
     class_names: tuple[str, ...] = ()
     if rows.labels is not None and all(rows.labels[i] for i in train):

@@ -1,10 +1,11 @@
 """Arrays larger than memory: images in mapped .npy files of the cache, and codes of any type, a block at a time."""
 
+import json
 import mmap
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,9 +21,20 @@ MAX_IN_MEMORY = 2 * 2**30
 """Bytes of pixels; a larger set of images is kept in a file and mapped."""
 _IMAGES_AT_ONCE = 64 * 2**20
 """Bytes that are copied from file to file at a time."""
-_IMAGES = Stage("images", 1, ("pillow",), __name__)
+_IMAGES = Stage("images", 2, ("pillow",), __name__)
 _PIXELS = "pixels.npy"
 _ROWS = "kept.npy"
+_RECORD = "record.json"
+
+
+class Mapped(NamedTuple):
+    """Rows in a mapped file."""
+
+    pixels: np.typing.NDArray
+    rows: np.typing.NDArray[np.int64]
+    """Numbers of the rows that were written."""
+    record: dict[str, Any]
+    """What was recorded while they were written."""
 
 
 def map_folder() -> Path:
@@ -35,7 +47,8 @@ def mapped(
     shape: tuple[int, ...],
     dtype: np.dtype,
     blocks: Callable[[], Iterator[tuple[np.typing.NDArray, list[int]]]],
-) -> tuple[np.typing.NDArray, np.typing.NDArray[np.int64]]:
+    record: Mapping[str, Any] | None = None,
+) -> Mapped:
     """Return the cached array computed from ``inputs``, memory-mapped read-only, and its rows; written where missing.
 
     Only file sizes are checked: `monosemy cache verify` compares checksums, which requires reading it all.
@@ -43,6 +56,7 @@ def mapped(
     Args:
         shape: (N, ...), N being an upper bound of the rows that ``blocks`` yields.
         blocks: yields rows in order, some at a time, with their numbers; called only where they must be written.
+        record: what ``blocks`` notes down for messages, of plain values; stored with the array.
 
     Raises:
         InputError: the cache folder does not have enough space.
@@ -58,9 +72,11 @@ def mapped(
             )
         with cache().new(name, _IMAGES.metadata(rows=shape[0])) as folder:
             np.save(folder / _ROWS, np.array(_write(folder / _PIXELS, shape, dtype, blocks()), dtype=np.int64))
+            (folder / _RECORD).write_text(json.dumps(record or {}), encoding="utf-8")
     folder = cache().root / name
     pixels: np.typing.NDArray = np.load(folder / _PIXELS, mmap_mode="r", allow_pickle=False)
-    return pixels, np.load(folder / _ROWS, allow_pickle=False)
+    stored = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    return Mapped(pixels, np.load(folder / _ROWS, allow_pickle=False), stored)
 
 
 def take_mapped(images: np.typing.NDArray, rows: np.typing.NDArray[np.integer]) -> np.typing.NDArray:
@@ -77,7 +93,7 @@ def take_mapped(images: np.typing.NDArray, rows: np.typing.NDArray[np.integer]) 
             taken = rows[start : start + n]
             yield images[taken], taken.tolist()
 
-    return mapped((images, rows), (len(rows), *images.shape[1:]), images.dtype, blocks)[0]
+    return mapped((images, rows), (len(rows), *images.shape[1:]), images.dtype, blocks).pixels
 
 
 def _write(

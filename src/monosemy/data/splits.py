@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from monosemy.core.console import Progress
-from monosemy.data import dataset, images, sources
+from monosemy.data import dataset, images, pixels, sources
 from monosemy.data.config import DataConfig
 from monosemy.errors import InputError
 from monosemy.seeding import numpy_rng
@@ -109,7 +110,7 @@ def labelled_data(
     name: str, rows: dataset.Rows, assigned: Assigned, config: DataConfig, on_progress: Progress | None
 ) -> dataset.LabelledData:
     """Return the data set of rows that have their splits; images are decoded now."""
-    inputs, parts, notices = inputs_by_part(rows.inputs, assigned.parts, config, on_progress)
+    inputs, parts, notices, whites = inputs_by_part(rows.inputs, assigned.parts, config, on_progress)
     splits = {part: dataset.Split(inputs[part], assigned.labels[members]) for part, members in parts.items()}
     noisy = assigned.noisy_labels
     return dataset.LabelledData(
@@ -121,7 +122,17 @@ def labelled_data(
         class_names=assigned.class_names,
         noisy_labels=None if noisy is None else (noisy[parts["train"]], noisy[parts["validation"]]),
         notices=(*rows.messages, *assigned.notices, *notices),
+        whites=whites,
     )
+
+
+class PartInputs(NamedTuple):
+    """The inputs of each part, and the rows they come from: all wanted ones but images that cannot be used."""
+
+    inputs: dict[str, dataset.Inputs]
+    rows: dict[str, np.typing.NDArray[np.int64]]
+    notices: list[str]
+    whites: pixels.Whites
 
 
 def inputs_by_part(
@@ -130,23 +141,29 @@ def inputs_by_part(
     config: DataConfig,
     on_progress: Progress | None,
     size: tuple[int, int] | None = None,
-) -> tuple[dict[str, dataset.Inputs], dict[str, np.typing.NDArray[np.int64]], list[str]]:
-    """Return the inputs of each part, the rows they come from, and notices; encoded images are decoded.
-
-    The rows are those of ``parts`` except for images that cannot be read and are skipped.
+    whites: pixels.Whites | None = None,
+) -> PartInputs:
+    """Return the inputs of each part; encoded images are decoded.
 
     Args:
         size: height and width of decoded images, where they differ from the configured ones.
+        whites: white levels of images of more than 8 bits, where those of other images are to be used.
     """
     if isinstance(inputs, tuple | np.ndarray):
-        return {part: dataset.take(inputs, members) for part, members in parts.items()}, parts, []
+        taken = {part: dataset.take(inputs, members) for part, members in parts.items()}
+        return PartInputs(taken, parts, [], pixels.Whites())
     if size is None and config.image_size is not None:
         size = (config.image_size, config.image_size)
-    decoded = images.decode_parts(inputs, parts, size, config.on_bad_row, on_progress)
-    return (
+    if whites is None or config.white_level is not None:
+        whites = pixels.Whites(config.white_level, config.white_level)
+    decoded = images.decode_parts(
+        inputs, parts, size, config.on_bad_row, on_progress, background=config.background, whites=whites
+    )
+    return PartInputs(
         {part: pictures.images for part, pictures in decoded.parts.items()},
         {part: pictures.rows for part, pictures in decoded.parts.items()},
         decoded.notices,
+        decoded.whites,
     )
 
 

@@ -397,7 +397,7 @@ def _decoded(
     part = read.parts["gallery"]
     kept = order[np.searchsorted(rows[order], part.rows)]
     in_order = np.argsort(kept)
-    return part.images[in_order], kept[in_order], tuple(n for n in read.notices if n.startswith("Skipped"))
+    return part.images[in_order], kept[in_order], tuple(n for n in read.notices if n.startswith("Left out"))
 
 
 def ordered_sets(sets: Sequence[GallerySet], first: str | None) -> tuple[GallerySet, ...]:
