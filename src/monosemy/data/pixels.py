@@ -241,7 +241,7 @@ def convert(image: ImageFile.ImageFile, conversion: Conversion) -> Converted:
     notes: set[Note] = set()
     if getattr(image, "is_animated", False) and image.format != "PSD":  # the frames of PSD are its layers
         notes.add("frames")
-    if _orientation(image) in _TRANSPOSES:
+    if image.format == "TIFF" and _orientation(image) in _TRANSPOSES:  # Pillow turns these itself when it loads them
         notes.add("upright")
     depth = depth_of(image)
     if depth is not None:
@@ -249,22 +249,26 @@ def convert(image: ImageFile.ImageFile, conversion: Conversion) -> Converted:
     elif image.has_transparency_data:
         colour = _laid_over(image.convert("RGBA"), conversion.background, notes)
     else:
+        image.load()
         colour = image if image.mode == "RGB" else image.convert("RGB")
         if image.mode not in ("RGB", "L", "1") and _is_constant(colour) and not _is_constant(image):
             raise RefusedPictureError("would become one colour")
-    # Asked again: Pillow has turned a TIFF when it loaded it, and removed the tag.
+    # Asked last: reading the orientation of a PNG decodes it, after which its depth is not known.
     method = _TRANSPOSES.get(_orientation(image))
-    return Converted(colour if method is None else colour.transpose(method), frozenset(notes))
+    if method is not None:
+        notes.add("upright")
+        colour = colour.transpose(method)
+    return Converted(colour, frozenset(notes))
 
 
 def _scaled(image: ImageFile.ImageFile, depth: Depth, conversion: Conversion, notes: set[Note]) -> Image.Image:
-    white = conversion.whites.integers if depth == "integers" else conversion.whites.floats
-    if white is None:
-        raise UnknownWhiteError
     min_is_white = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
     transparent = image.info.get("transparency")
     values = deep_values(image)
     channels = values[..., :3]
+    white = conversion.whites.integers if depth == "integers" else conversion.whites.floats
+    if white is None:
+        raise UnknownWhiteError
     if values.shape[2] == 4:
         opacity = np.rint(values[..., 3] * (255 / INTEGER_WHITES[-1]))
     elif isinstance(transparent, int | tuple):  # PNG can make one colour transparent
