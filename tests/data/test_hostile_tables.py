@@ -70,11 +70,11 @@ def test_json_lines_that_are_no_rows(text: str, tmp_path: Path, refuses) -> None
 
 def test_label_files_whose_column_holds_bytes(tmp_path: Path, refuses) -> None:
     np.save(tmp_path / "e.npy", EMBEDDINGS)
-    pq.write_table(pa.table({"label": [b"a"] * 40}), tmp_path / "labels.parquet")
+    pq.write_table(pa.table({"label": [b"\xff"] * 40}), tmp_path / "labels.parquet")
     with refuses("should hold labels"):
         read_labels(tmp_path / "labels.parquet")
     write(texts(), tmp_path / "t.csv")
-    pq.write_table(pa.table({"index": range(40), "noisy_label": [b"a"] * 40}), tmp_path / "given.parquet")
+    pq.write_table(pa.table({"index": range(40), "noisy_label": [b"\xff"] * 40}), tmp_path / "given.parquet")
     with refuses("should hold noisy labels"):
         load(tmp_path / "t.csv", noisy_labels=tmp_path / "given.parquet")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monosemy.data import memory_map
-from monosemy.data.load import from_arrays
+from monosemy.data.in_memory import from_arrays
 
 N = 40
 LABELS = [f"class {i % 4}" for i in range(N)]
@@ -55,7 +55,7 @@ def test_from_arrays_refuses_what_does_not_fit(refuses) -> None:
         from_arrays(X, y, X[:, :2], y)
     with refuses("test part", "texts", "(3,)"):
         from_arrays(X, y, TEXTS, y)
-    with refuses("validation part", "40 inputs", "1 labels"):
+    with refuses("validation part", "its labels are None"):
         from_arrays(X, y, X, y, X_validation=X)
     with refuses("(40, 3, 1)"):
         from_arrays(X[..., None], y, X[..., None], y)

@@ -224,9 +224,9 @@ def test_missing_files(tmp_path: Path, refuses, name: str) -> None:
 
 
 def test_neither_file_nor_known_ending(tmp_path: Path, refuses, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "t.xlsx").write_bytes(b"x")
-    with refuses(tmp_path / "t.xlsx", ".parquet", ".npz"):
-        load(tmp_path / "t.xlsx")
+    (tmp_path / "t.xyz").write_bytes(b"x")
+    with refuses(tmp_path / "t.xyz", ".parquet", ".npz"):
+        load(tmp_path / "t.xyz")
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtraError, match=r"some/name.*pip install 'monosemy\[hub\]'"):
         load("some/name")
@@ -235,13 +235,13 @@ def test_neither_file_nor_known_ending(tmp_path: Path, refuses, monkeypatch: pyt
 def test_unknown_columns(tmp_path: Path, refuses) -> None:
     path = write(texts(), tmp_path / "t.csv")
     for option in ("input_column", "label_column", "split_column", "noisy_label_column"):
-        with refuses(path, "'colour'", "text, label, split"):
+        with refuses(path, "'colour'", "'text', 'label', 'split'"):
             load(path, **{option: "colour"})
     path = write(texts().rename(columns={"text": "query"}), tmp_path / "q.csv")
-    with refuses(path, "query, label, split", "--input-column"):
+    with refuses(path, "'query', 'label', 'split'", "--input-column"):
         load(path)
     path = write(texts().rename(columns={"label": "topic"}), tmp_path / "l.csv")
-    with refuses(path, "text, topic, split", "--label-column"):
+    with refuses(path, "'text', 'topic', 'split'", "--label-column"):
         load(path)
 
 
@@ -314,10 +314,10 @@ def test_array_files_that_lack_or_mismatch_something(tmp_path: Path, refuses) ->
     path = tmp_path / "a.npz"
     for arrays, named in (
         ({"embeddings": EMBEDDINGS}, ["'labels'"]),
-        ({"vectors": EMBEDDINGS, "labels": LABELS}, ["embeddings", "vectors, labels"]),
+        ({"vectors": EMBEDDINGS, "labels": LABELS}, ["embeddings", "'vectors', 'labels'"]),
         ({"embeddings": EMBEDDINGS, "labels": LABELS[:39]}, ["40 embeddings", "39 labels"]),
         ({"X_train": EMBEDDINGS, "X_test": EMBEDDINGS, "y_train": LABELS}, ["'y_test'"]),
-        ({"X_train": EMBEDDINGS, "y_train": LABELS, "X_test": EMBEDDINGS, "y_test": LABELS[1:]}, ["79 labels"]),
+        ({"X_train": EMBEDDINGS, "y_train": LABELS, "X_test": EMBEDDINGS, "y_test": LABELS[1:]}, ["39 labels"]),
         ({"embeddings": EMBEDDINGS[:, 0], "labels": LABELS}, ["(40,)"]),
         ({"embeddings": EMBEDDINGS[:, None], "labels": LABELS}, ["(40, 1, 3)"]),
         ({"embeddings": EMBEDDINGS.astype(str), "labels": LABELS}, ["<U"]),

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from made_files import EMBEDDINGS, LABELS, SPLITS, TEXTS, encoded, image_parquet, load, noise_images, texts, write
 
 from monosemy.data.dataset import Rows, label_texts
-from monosemy.data.load import from_arrays
+from monosemy.data.in_memory import from_arrays
 from monosemy.data.quality import usable_rows
 
 MISSING = [

@@ -56,7 +56,7 @@ def test_columns(tmp_path: Path, refuses) -> None:
     assert found(load(path, noisy_labels=given, noisy_label_column="first")) != found(
         load(path, noisy_labels=given, noisy_label_column="second")
     )
-    with refuses(given, "noisy label", "worker, first, second", "--noisy-label-column"):
+    with refuses(given, "noisy label", "'worker', 'first', 'second'", "--noisy-label-column"):
         load(path, noisy_labels=given)
     with refuses(given, "'third'"):
         load(path, noisy_labels=given, noisy_label_column="third")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monosemy.data.dataset import check_pixels, unit_pixels
-from monosemy.data.load import from_arrays
+from monosemy.data.in_memory import from_arrays
 
 
 def test_bytes_are_divided_by_255_and_floats_kept() -> None:

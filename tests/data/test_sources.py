@@ -38,7 +38,7 @@ def test_folders(tmp_path: Path, files: list[str], kind: str, names: list[str] |
 
 
 def test_files_patterns_and_names(tmp_path: Path) -> None:
-    touch(tmp_path, "a.CSV", "b.csv.gz", "c.npy", "d.txt", "e.xlsx", "[x].csv")
+    touch(tmp_path, "a.CSV", "b.csv.gz", "c.npy", "d.txt", "e.xls", "[x].csv")
     for name, kind in (("a.CSV", "table"), ("b.csv.gz", "table"), ("c.npy", "array"), ("d.txt", "text")):
         source = Source(str(tmp_path / name), kind, (tmp_path / name,))  # type: ignore[arg-type]
         assert classify(tmp_path / name) == classify(str(tmp_path / name)) == source
@@ -49,9 +49,9 @@ def test_files_patterns_and_names(tmp_path: Path) -> None:
     for name, message in (
         ("none.csv", "none.csv does not exist"),
         ("*.none", "No file matches"),
-        ("e.xlsx", "none of the known endings .parquet"),
+        ("e.xls", "none of the known endings .parquet"),
         ("[cd].*", r"c.npy and .*d.txt, which cannot be read together"),
-        ("e.*", "e.xlsx, which cannot be read together"),
+        ("e.*", "e.xls, which cannot be read together"),
     ):
         with pytest.raises(InputError, match=message):
             classify(tmp_path / name)
@@ -65,9 +65,9 @@ def test_usual_names() -> None:
     assert choose_column(["features", "activations"], "embedding", None, "x.npz") == "activations"
     assert choose_column(["a", "y"], "label", "a", "x.csv") == "a"
     assert choose_column(["a"], "label", None, "x.csv", or_only=True) == "a"
-    with pytest.raises(InputError, match=r"x.csv has no column for the label .* its columns are a; .* --label-column"):
+    with pytest.raises(InputError, match=r"x.csv has no column for the label .* its columns are 'a'; .* --label-column"):
         choose_column(["a"], "label", None, "x.csv")
-    with pytest.raises(InputError, match=r"x.npz has no array 'b' for the embedding; its arrays are a"):
+    with pytest.raises(InputError, match=r"x.npz has no array 'b' for the embedding; its arrays are 'a'"):
         choose_column(["a"], "embedding", "b", "x.npz", noun="array")
 
 
@@ -78,8 +78,12 @@ def test_lines(tmp_path: Path) -> None:
     path.write_text("\n")
     with pytest.raises(InputError, match=r"list of prompts .*prompts.txt is empty"):
         read_lines(path, "list of prompts")
-    path.write_bytes(b"\xff")
-    with pytest.raises(InputError, match=r"prompts.txt cannot be read as a list of prompts .*; give a text file"):
+    path.write_bytes("caf\xe9 one\n\nzwei".encode("cp1252"))
+    assert read_lines(path, "list of prompts") == ("caf\xe9 one", "zwei")
+    path.write_text("\ufeffone\ntwo", encoding="utf-8")
+    assert read_lines(path, "list of prompts") == ("one", "two")
+    path.write_bytes(b"\x81\x8d")
+    with pytest.raises(InputError, match=r"prompts.txt is neither UTF-8 nor Western European text; save it as UTF-8"):
         read_lines(path, "list of prompts")
     with pytest.raises(InputError, match=r"nowhere.txt does not exist"):
         read_lines(tmp_path / "nowhere.txt", "list of prompts")
@@ -89,10 +93,10 @@ def test_texts_of_tables(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"question": "a", "text": "c", "label": 1}\n{"question": "b", "text": "d"}\n')
     assert read_texts(str(tmp_path / "t.jsonl")) == ("c", "d")
     assert read_texts(str(tmp_path / "t.jsonl"), "question") == ("a", "b")
-    with pytest.raises(InputError, match=r"no column of texts 'label' .* question, text"):
+    with pytest.raises(InputError, match=r"no column of texts 'label' .* columns of texts are 'question', 'text'"):
         read_texts(str(tmp_path / "t.jsonl"), "label")
     (tmp_path / "two.jsonl").write_text('{"x": "a", "y": "b"}\n')
-    with pytest.raises(InputError, match=r"no column of texts for the prompt .* x, y; .* --input-column"):
+    with pytest.raises(InputError, match=r"no column of texts for the prompt .* 'x', 'y'; .* --input-column"):
         read_texts(str(tmp_path / "two.jsonl"), role="prompt")
     (tmp_path / "gap.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
     with pytest.raises(InputError, match=r"1 of 2 rows .* 1 with an empty text .row 1."):

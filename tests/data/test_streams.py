@@ -341,7 +341,7 @@ def damaged(kind: str, folder: Path) -> Any:
         ("empty list", "gives no rows"),
         ("no file", "none.npy does not exist"),
         ("no match", "No file matches"),
-        ("no rows in a folder", "is a folder without files of rows; give a .parquet"),
+        ("no rows in a folder", "is a folder of images that holds nothing; give a .parquet"),
         ("a number", "type int holds no rows"),
         ("ragged list", "unequal length or type after row 0"),
         ("splits", "has the splits train; give one of them"),
@@ -394,9 +394,9 @@ def test_a_data_set_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_column_by_name(tmp_path: Path) -> None:
     save_file({"a": ROWS, "b": 2 * ROWS}, tmp_path / "rows.safetensors")
     np.testing.assert_array_equal(read(open_stream(tmp_path, "b"), 7), 2 * ROWS)
-    with pytest.raises(InputError, match="has no tensor 'c' for the embedding; its tensors are a, b"):
+    with pytest.raises(InputError, match="has no tensor 'c' for the embedding; its tensors are 'a', 'b'"):
         open_stream(tmp_path, "c")
-    with pytest.raises(InputError, match=r"has no tensor for the embedding .* its tensors are a, b"):
+    with pytest.raises(InputError, match=r"has no tensor for the embedding .* its tensors are 'a', 'b'"):
         open_stream(tmp_path)
     pq.write_table(pa.table({"x": ROWS.tolist(), "y": (2 * ROWS).tolist()}), tmp_path / "rows.parquet")
     np.testing.assert_array_equal(read(open_stream(tmp_path / "rows.parquet", "y"), 7), 2 * ROWS)

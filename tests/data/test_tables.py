@@ -15,7 +15,8 @@ from made_files import image_parquet, load, noise_images, write
 from monosemy.data.config import DataConfig
 from monosemy.data.dataset import label_texts
 from monosemy.data.load import read_rows
-from monosemy.data.tables import Table, column, input_column, inputs_of, read_table, read_tables, rows_of_table
+from monosemy.data.columns import InputColumns, column, input_columns, inputs_of, rows_of_table
+from monosemy.data.tables import Table, read_table, read_tables
 from monosemy.errors import InputError
 
 ROWS = pd.DataFrame({"text": ["one, two", "drei ✓", "NA"], "label": ["x", "y", "x"]})
@@ -95,9 +96,9 @@ def test_jsonl_with_a_broken_line(tmp_path: Path, refuses) -> None:
 
 
 def test_unknown_endings(tmp_path: Path, refuses) -> None:
-    (tmp_path / "t.xlsx").write_bytes(b"x")
-    with refuses(tmp_path / "t.xlsx", ".parquet"):
-        read_table(tmp_path / "t.xlsx")
+    (tmp_path / "t.xyz").write_bytes(b"x")
+    with refuses(tmp_path / "t.xyz", ".parquet"):
+        read_table(tmp_path / "t.xyz")
 
 
 @given(seed=st.integers(0, 10_000))
@@ -115,38 +116,44 @@ def test_columns_by_role(refuses) -> None:
     table = Table(pd.DataFrame({"sentence": ["a"], "intent": ["x"], "other": ["y"]}), "f.csv")
     assert column(table, None, "text") == "sentence"
     assert column(table, "other", "label") == "other"
-    with refuses("f.csv", "'topic'", "label", "sentence, intent, other"):
+    with refuses("f.csv", "'topic'", "label", "'sentence', 'intent', 'other'"):
         column(table, "topic", "label")
-    with refuses("f.csv", "noisy label", "looked for noisy_label", "sentence, intent, other", "--noisy-label-column"):
+    with refuses("f.csv", "noisy label", "looked for noisy_label", "'sentence', 'intent', 'other'", "--noisy-label-column"):
         column(table, None, "noisy label")
 
 
 def test_kinds_by_column_name_and_by_value(tmp_path: Path, refuses) -> None:
     for name, kind in (("embedding", "embeddings"), ("img", "images"), ("image", "images"), ("sentence", "texts")):
-        assert input_column(Table(pd.DataFrame({name: [[1]]}), "f"), None) == (name, kind)
+        assert input_columns(Table(pd.DataFrame({name: [[1]]}), "f"), DataConfig()) == InputColumns((name,), kind)
     with refuses("f.csv", "topic", "--input-column"):
-        input_column(Table(pd.DataFrame({"topic": [1]}), "f.csv"), None)
+        input_columns(Table(pd.DataFrame({"topic": [1]}), "f.csv"), DataConfig())
     odd = Table(pd.DataFrame({"a": ["x"], "b": [[1.0, 2.0]]}), "f")
-    assert input_column(odd, "a") == ("a", "texts")
-    assert input_column(odd, "b") == ("b", "embeddings")
+    assert input_columns(odd, DataConfig(input_column="a")) == InputColumns(("a",), "texts")
+    assert input_columns(odd, DataConfig(input_column="b")) == InputColumns(("b",), "embeddings")
     pictures = read_table(image_parquet(tmp_path / "f.parquet", noise_images(2), [0, 1]))
-    assert input_column(pictures, "image") == ("image", "images")
+    assert input_columns(pictures, DataConfig(input_column="image")) == InputColumns(("image",), "images")
+
+
+def inputs(values: list, kind: str, where: str = "f.parquet"):
+    table = Table(pd.DataFrame({"x": pd.Series(values, dtype=object)}), where)
+    return inputs_of(table, InputColumns(("x",), kind))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, ""])
 def test_missing_texts_are_empty(missing: object) -> None:
-    assert inputs_of(pd.Series(["a", missing, "c"], dtype=object), "texts", "f.csv") == ("a", "", "c")
+    assert inputs(["a", missing, "c"], "texts") == ("a", "", "c")
 
 
 def test_embedding_columns(refuses) -> None:
-    result = inputs_of(pd.Series([[1, 2], [3, 4]]), "embeddings", "f")
+    result = inputs([[1, 2], [3, 4]], "embeddings")
     assert result.dtype == np.float32
     assert result.tolist() == [[1, 2], [3, 4]]
-    for bad in ([[1.0, 2.0], [3.0]], [[1.0], None], [["a"], ["b"]]):
+    np.testing.assert_array_equal(inputs([[1.0], None], "embeddings"), [[1.0], [np.nan]])
+    for bad in ([[1.0, 2.0], [3.0]], [["a"], ["b"]]):
         with refuses("f.parquet", "unequal length or type"):
-            inputs_of(pd.Series(bad), "embeddings", "f.parquet")
-    with refuses("f.parquet", "'age'"):
-        inputs_of(pd.Series([1.0, 2.0], name="age"), "embeddings", "f.parquet")
+            inputs(bad, "embeddings")
+    with refuses("f.parquet", "'x'"):
+        inputs([1.0, 2.0], "embeddings")
 
 
 # Images and class names in parquet
@@ -288,5 +295,11 @@ def test_files_that_do_not_belong_together(tmp_path: Path, refuses) -> None:
     with refuses(first, other, "class names of 'label'"):
         read_tables([first, other], "x")
     more = image_parquet(tmp_path / "c.parquet", noise_images(2), [0, 1], NAMES, extra=[1, 2])
-    with refuses(first, more, "'extra'"):
-        read_tables([first, more], "x")
+    table = read_tables([first, more], "x")
+    assert (table.columns, table.messages) == (
+        ["image", "label"],
+        ["Some files of x lack the columns 'extra', which were ignored."],
+    )
+    unnamed = write(ROWS.rename(columns={"text": "words"}), tmp_path / "w.parquet")
+    with refuses(unnamed, "'text'"):
+        read_tables([write(ROWS, tmp_path / "t.parquet"), unnamed], "x")

@@ -5,7 +5,7 @@ import pytest
 
 from monosemy.core.config import validated
 from monosemy.data.dataset import LabelledData
-from monosemy.data.load import from_arrays
+from monosemy.data.in_memory import from_arrays
 from monosemy.errors import InputError
 from monosemy.study.conditions import (
     Cell,

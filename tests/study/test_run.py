@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monosemy.data.load import from_arrays
+from monosemy.data.in_memory import from_arrays
 from monosemy.errors import InputError
 from monosemy.functional.separability import class_moments
 from monosemy.metrics.dimensions import FORMS, mean_separability

@@ -21,6 +21,7 @@ from monosemy.core.files import atomic_path
 from monosemy.data import dataset, load, sources
 from monosemy.data.arrays import read_arrays, read_npy
 from monosemy.data.config import DataConfig
+from monosemy.data.containers import as_labels
 from monosemy.data.labels import encoded_labels, read_labels
 from monosemy.errors import InputError, reason, shown
 from monosemy.functional.consistency import Codes
@@ -39,6 +40,8 @@ class LoadedCodes:
     labels: np.typing.NDArray[np.int64] | None
     """(N,), positions in ``class_names``; None where the source has no labels."""
     class_names: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
+    """Messages of the reader to the user."""
 
 
 def load_codes(config: DataConfig) -> LoadedCodes:
@@ -50,15 +53,17 @@ def load_codes(config: DataConfig) -> LoadedCodes:
         InputError: the source does not exist, cannot be read, or holds texts or images.
     """
     source = sources.classify(config.source)
-    path = source.paths[0] if source.kind == "array" and not source.is_folder else None
+    path = source.paths[0] if source.kind == "array" and len(source.paths) == 1 else None
+    path = path if path is not None and (path.suffix.lower() == ".npy" or _is_csr(path)) else None
     codes: Codes
-    labels, vocabulary = None, None
+    labels, vocabulary, messages = None, None, list[str]()
     if path is not None and path.suffix.lower() == ".npy":
         codes = _mapped(path)
-    elif path is not None and _is_csr(path):
+    elif path is not None:
         arrays = read_arrays(path)
         codes = _csr(arrays, path)
-        labels = dataset.label_texts(arrays["labels"]) if "labels" in arrays else None
+        if usual := sources.usual_columns(arrays, "label"):
+            labels = dataset.label_texts(as_labels(arrays[usual[0]]), config.missing_labels, messages)
     else:
         rows = None if source.kind == "digit pairs" else load.read_rows(config.source, config, labelled=False)
         if rows is None or rows.kind != "embeddings":
@@ -67,20 +72,20 @@ def load_codes(config: DataConfig) -> LoadedCodes:
                 f"first, or run `monosemy study --data {config.source}`, which embeds and measures them."
             )
         assert isinstance(rows.inputs, np.ndarray)
-        codes, labels, vocabulary = rows.inputs, rows.labels, rows.vocabulary
-    if config.labels is not None:
-        labels = read_labels(config.labels)
+        codes, labels, vocabulary, messages = rows.inputs, rows.labels, rows.vocabulary, [*rows.messages]
     if 0 in codes.shape:
         raise InputError(
             f"{config.source} has embeddings of shape {codes.shape}; give at least one row and one dimension."
         )
+    if config.labels is not None and path is not None:
+        labels = read_labels(config.labels, config.missing_labels, messages, n_rows=codes.shape[0])
     if labels is None:
-        return LoadedCodes(codes, None)
+        return LoadedCodes(codes, None, messages=tuple(messages))
     if len(labels) != codes.shape[0]:
         raise InputError(
             f"{config.source} has {codes.shape[0]} embeddings but {len(labels)} labels; give one label for each."
         )
-    return LoadedCodes(codes, *encoded_labels(labels, config.source, vocabulary))
+    return LoadedCodes(codes, *encoded_labels(labels, config.source, vocabulary), tuple(messages))
 
 
 def _mapped(path: Path) -> np.typing.NDArray[np.floating]:
@@ -96,7 +101,9 @@ def _mapped(path: Path) -> np.typing.NDArray[np.floating]:
 def _is_csr(path: Path) -> bool:
     """Return whether a file has the layout of ``scipy.sparse.save_npz``, or the same arrays as safetensors."""
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".pt":
+            return False
+        if path.suffix.lower() == ".safetensors":
             with safe_open(path, framework="np") as tensors:
                 return set(_CSR_PARTS) <= set(tensors.keys())
         with zipfile.ZipFile(path) as file:

@@ -23,7 +23,8 @@ class DataConfig(Config):
     source: str = DIGIT_PAIRS
     """digit-pairs; a table, embeddings, a folder of images, a pattern of parquet files, or a Hugging Face id."""
     input_column: str | None = None
-    """Column of texts, images or embeddings. By default it is recognised by its name."""
+    """Column of texts, images or embeddings; a pattern such as dim_* where each dimension has its own. By default it
+    is recognised."""
     label_column: str | None = None
     """Column of the labels. By default it is recognised by its name. CIFAR-100: fine_label or coarse_label."""
     split_column: str | None = None
@@ -33,7 +34,9 @@ class DataConfig(Config):
     noisy_labels: Path | None = None
     """File of observed noisy labels of the train rows, matched by its column index, else by order."""
     labels: Path | None = None
-    """File of labels for a .npy of embeddings, in the order of its rows."""
+    """File of labels of the rows of an array file or table, in their order."""
+    encoding: str | None = None
+    """Encoding of a table of text. Default: UTF-8 or UTF-16, else cp1252, whichever fits."""
     classes: Path | None = None
     """Text file that lists the class folders to use, one on each line: its name, or its first word."""
     group_column: str | None = None

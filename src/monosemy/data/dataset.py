@@ -191,8 +191,8 @@ class Rows:
     """Names of all classes, in the order of the integers that stand for them in the source; None if it has no names."""
     noisy_labels: list[str] | None = None
     """Observed noisy labels, one for each row."""
-    index: np.typing.NDArray[np.int64] | None = None
-    """The source's own numbers of its rows."""
+    index: np.typing.NDArray[np.str_] | None = None
+    """The source's own numbers or names of its rows."""
     groups: list[str] | None = None
     """The group of each row, such as its patient; "" for a row that is in none."""
     messages: tuple[str, ...] = ()
@@ -265,7 +265,7 @@ def label_texts(
     if isinstance(values, np.ndarray) and values.ndim == 0:
         raise InputError(f"The labels are the one value {shown(values.item())}; give one label for each row.")
     messages = [] if messages is None else messages
-    written = ["" if _is_missing(value) else _label_text(value) for value in values]
+    written = ["" if is_missing(value) else _label_text(value) for value in values]
     texts = [text.strip() for text in written]
     spaced = [text for text, plain in zip(written, texts, strict=True) if plain and text != plain]
     if spaced:
@@ -289,7 +289,7 @@ _DOUBTFUL = ("NA", "na", "n/a", "?", "-")
 _WHOLE = re.compile(r"[+-]?\d{1,100}(\.0*)?")
 
 
-def _is_missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
     """Return whether a value means a missing one; pandas' own are told by their types' names, without importing it."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True

@@ -1,30 +1,18 @@
 """Load labelled data for a study, images to pretrain on, and shifted test sets: from any source, or from arrays."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from monosemy.core.console import Progress
-from monosemy.data import cifar, digits, sources, tables
-from monosemy.data.arrays import read_npy, rows_of_array_file
-from monosemy.data.config import DIGIT_PAIRS, DataConfig, OnBadRow
-from monosemy.data.dataset import (
-    Images,
-    Inputs,
-    Kind,
-    LabelledData,
-    Rows,
-    Split,
-    encode_labels,
-    label_texts,
-    named,
-    ordered_classes,
-    stratified_split,
-)
+from monosemy.data import cifar, columns, digits, hub, sources, tables
+from monosemy.data.arrays import read_npy, rows_of_array_files
+from monosemy.data.config import DIGIT_PAIRS, DataConfig
+from monosemy.data.dataset import Images, LabelledData, Rows, Split, encode_labels, named, ordered_classes
 from monosemy.data.image_folders import check_class_sizes, rows_of_folder
 from monosemy.data.labels import read_labels, read_noisy_labels
 from monosemy.data.quality import usable_rows
@@ -79,48 +67,69 @@ def read_rows(name: str, config: DataConfig, labelled: bool = True) -> Rows:
     if config.noisy_labels is not None and labelled:
         parts = source_splits(rows, name, [])
         development = np.sort(np.concatenate([parts["train"], parts.get("validation", parts["train"][:0])]))
+        messages: list[str] = []
         noisy = read_noisy_labels(
-            config.noisy_labels, config.noisy_label_column, rows, development, config.missing_labels
+            config.noisy_labels, config.noisy_label_column, rows, development, config.missing_labels, messages
         )
-        rows = replace(rows, noisy_labels=noisy)
+        rows = replace(rows, noisy_labels=noisy, messages=(*rows.messages, *messages))
     return usable_rows(rows, config.on_bad_row, name, labelled)
 
 
 def _all_rows(name: str, config: DataConfig, labelled: bool) -> Rows:
     source = sources.classify(name)
-    # Images may have array files beside them.
-    of_images = source.is_folder and source.kind in ("images", "array")
-    if config.classes is not None and not of_images:
+    if config.classes is not None and source.kind != "images":
         raise InputError(f"data.classes={config.classes} requires a folder of class folders, not {name}; leave it out.")
-    table = table_of(source)
+    table = table_of(source, config)
     if table is not None:
-        return tables.rows_of_table(table, config, labelled)
-    if source.kind == "cifar":
-        return cifar.rows_of_cifar(source.paths[0], config.label_column)
-    if of_images:
-        return rows_of_folder(Path(name), config.classes, labelled)
-    if source.kind == "array" and len(source.paths) == 1:
-        messages: list[str] = []
-        labels = None if config.labels is None else read_labels(config.labels, config.missing_labels, messages)
-        rows = rows_of_array_file(source.paths[0], config, labelled, labels)
-        return replace(rows, messages=(*rows.messages, *messages))
-    raise source.unsupported(
-        f"a file that ends in {', '.join((*sources.TABLE_SUFFIXES, *sources.ARRAY_SUFFIXES))}, a folder of images, or "
-        f"the name of a Hugging Face data set"
-    )
+        rows = columns.rows_of_table(table, config, labelled and config.labels is None)
+    elif source.kind == "cifar":
+        rows = cifar.rows_of_cifar(source.paths[0], config.label_column)
+    elif source.kind == "images":
+        rows = rows_of_folder(Path(name), config.classes, labelled)
+    elif source.kind == "array":
+        rows = rows_of_array_files(source.paths, config, labelled and config.labels is None)
+    else:
+        raise source.unsupported(
+            f"a file that ends in {', '.join((*sources.TABLE_SUFFIXES, *sources.ARRAY_SUFFIXES))}, a folder of images, "
+            f"or the name of a Hugging Face data set"
+        )
+    rows = replace(rows, messages=(*source.messages, *rows.messages))
+    if config.labels is None:
+        return rows
+    if rows.kind == "images":
+        raise InputError(f"labels={config.labels} cannot be matched to the images of {name}; leave it out.")
+    return _with_labels(rows, name, config)
 
 
-def table_of(source: sources.Source) -> tables.Table | None:
-    """Read the table of one or several files, or of a data set of the hub; None for other sources."""
+def _with_labels(rows: Rows, name: str, config: DataConfig) -> Rows:
+    """Return rows with the labels of the configuration's own file, in the order of the rows."""
+    assert config.labels is not None
+    messages: list[str] = []
+    labels = read_labels(config.labels, config.missing_labels, messages, n_rows=len(rows))
+    if len(labels) != len(rows):
+        raise InputError(
+            f"{name} has {len(rows)} {rows.kind} but {config.labels} has {len(labels)} labels; give one label for each."
+        )
+    return replace(rows, labels=labels, vocabulary=None, messages=(*rows.messages, *messages))
+
+
+def table_of(source: sources.Source, config: DataConfig | None = None) -> tables.Table | None:
+    """Read the table of one or several files, or of a data set of Hugging Face's; None for other sources.
+
+    Args:
+        config: settings for reading; the defaults where it is None.
+    """
+    encoding, label_column = (None, None) if config is None else (config.encoding, config.label_column)
     if source.kind == "hub":
-        return tables.table_of_hub(source.name)
+        return hub.table_of_hub(source.name)
+    if source.kind == "dataset":
+        return hub.table_of_saved(source.paths[0])
     if source.kind != "table":
         return None
-    if source.is_folder:
-        return tables.read_tables(source.paths, f"The folder {source.name}")
     if source.paths == (Path(source.name),):
-        return tables.read_table(source.paths[0])
-    return tables.read_tables(source.paths, source.name)
+        return tables.read_table(source.paths[0], encoding)
+    where = f"The folder {source.name}" if source.is_folder else source.name
+    return tables.read_tables(source.paths, where, encoding=encoding, label_column=label_column)
 
 
 def read_texts(name: str, column: str | None = None, role: sources.Role = "text") -> tuple[str, ...]:
@@ -140,7 +149,7 @@ def read_texts(name: str, column: str | None = None, role: sources.Role = "text"
         raise source.unsupported(f"a .txt file, or a table ({', '.join(sources.TABLE_SUFFIXES)})")
     strings = [str(name) for name in table.frame if isinstance(table.frame[name].iloc[0], str)]
     chosen = sources.choose_column(strings, role, column, table.where, noun="column of texts", or_only=True)
-    texts = cast(tuple[str, ...], tables.inputs_of(table.frame[chosen], "texts", table.where))
+    texts = cast(tuple[str, ...], columns.inputs_of(table, columns.InputColumns((chosen,), "texts")))
     usable_rows(Rows(kind="texts", inputs=texts, labels=None, files=table.files), "stop", table.where)
     return texts
 
@@ -149,117 +158,6 @@ def source_name(source: str) -> str:
     """Return a short name of a source: the last part of its path, without a pattern's wildcards."""
     plain = Path(re.sub(r"[*?\[\]]+", "", source))
     return plain.name if plain.name.split(".")[0].strip("_-") else plain.parent.name or "data"
-
-
-def from_arrays(
-    X_train: Inputs,
-    y_train: object,
-    X_test: Inputs,
-    y_test: object,
-    *,
-    X_validation: Inputs | None = None,
-    y_validation: object = None,
-    name: str = "arrays",
-    validation_fraction: float = 0.2,
-    shifts: Mapping[str, tuple[Inputs, object]] | None = None,
-    seed: int = 0,
-    on_bad_row: OnBadRow = "stop",
-) -> LabelledData:
-    """Create a :class:`LabelledData` from arrays, or from lists of texts.
-
-    Images are uint8 or float32 in [0, 1], and are not converted; memory maps are not loaded.
-
-    Args:
-        on_bad_row: stop at rows without a label or an input, or with NaN; or skip and report them.
-    """
-    arrays = {"train": (X_train, y_train), "test": (X_test, y_test)}
-    if X_validation is not None:
-        arrays["validation"] = (X_validation, y_validation)
-    read = {part: _array_rows(f"The {part} part", x, y, on_bad_row) for part, (x, y) in arrays.items()}
-    inputs: dict[str, Any] = {part: rows.inputs for part, rows in read.items()}
-    for part, x in inputs.items():
-        if _description(x) != _description(inputs["train"]):
-            raise InputError(
-                f"The {part} part holds {_description(x)}, not {_description(inputs['train'])} like train; make them "
-                f"equal."
-            )
-    class_names = ordered_classes(read["train"].needed_labels())
-    if len(class_names) < 2:
-        raise InputError(f"{name} has the one class {class_names[0]!r} in train; a classifier needs at least two.")
-    splits, notices = {}, [message for rows in read.values() for message in rows.messages]
-    for part, x in inputs.items():
-        split = Split(x, encode_labels(read[part].needed_labels(), class_names))
-        known = np.flatnonzero(split.labels >= 0)
-        if len(known) < len(split):
-            notices.append(f"Left out: {len(split) - len(known)} {part} rows whose label does not occur in train.")
-            split = split.take(known)
-        splits[part] = split
-    if "validation" not in splits:
-        rest, split_off = stratified_split(splits["train"].labels, validation_fraction, numpy_rng("splits", seed))
-        splits |= {"train": splits["train"].take(rest), "validation": splits["train"].take(split_off)}
-    extra = {}
-    for shift, (shift_x, shift_y) in (shifts or {}).items():
-        rows = _array_rows(f"The shifted set {shift!r}", shift_x, shift_y, on_bad_row)
-        notices += rows.messages
-        check_shift_kind(shift, rows.kind, read["train"].kind)
-        shift_inputs: Any = rows.inputs
-        extra[shift] = shifted_split(
-            shift, Split(shift_inputs, encode_labels(rows.needed_labels(), class_names)), splits["test"], name
-        )
-    return LabelledData(
-        name=name,
-        kind=read["train"].kind,
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
-        class_names=class_names,
-        shifts=extra,
-        notices=tuple(notices),
-    )
-
-
-def _array_rows(what: str, x: object, y: Any, on_bad_row: OnBadRow) -> Rows:
-    """Return inputs and their labels as rows that can be used.
-
-    Args:
-        what: the subject of messages.
-    """
-    inputs, messages = _as_inputs(x), list[str]()
-    # NumPy would make the text "nan" of a NaN among texts.
-    values = np.asarray(y, dtype=object if isinstance(y, list | tuple) else None)
-    labels = label_texts(values.ravel(), messages=messages)
-    if len(inputs) != len(labels):
-        raise InputError(f"{what} has {len(inputs)} inputs but {len(labels)} labels; give one label for each.")
-    rows = Rows(kind=_kind_of(inputs), inputs=inputs, labels=labels, messages=tuple(messages))
-    return usable_rows(rows, on_bad_row, what)
-
-
-def _kind_of(inputs: Inputs) -> Kind:
-    if isinstance(inputs, tuple):
-        return "texts"
-    return "embeddings" if inputs.ndim == 2 else "images"
-
-
-def _description(inputs: Inputs) -> str:
-    return "texts" if isinstance(inputs, tuple) else f"{_kind_of(inputs)} of shape {inputs.shape[1:]}"
-
-
-def _as_inputs(values: Any) -> Inputs:
-    if isinstance(values, list | tuple) and values and isinstance(values[0], str):
-        return tuple(values)
-    array = values if isinstance(values, np.memmap) else np.asarray(values)
-    if array.ndim not in (2, 4) or not np.issubdtype(array.dtype, np.number):
-        raise InputError(
-            f"Inputs of shape {array.shape} and type {array.dtype} are neither texts, nor embeddings (N, D), nor "
-            f"images (N, C, H, W); reshape them."
-        )
-    if isinstance(array, np.memmap) and array.ndim == 4 and array.dtype in (np.uint8, np.float32):
-        return array
-    if array.ndim == 4 and array.dtype == np.uint8:
-        return array.copy()
-    if array.ndim == 4 and np.issubdtype(array.dtype, np.integer):
-        raise InputError(f"Images of type {array.dtype} have no known range; give uint8, or float32 from 0 to 1.")
-    return array.astype(np.float32)
 
 
 def _with_shifts(
@@ -339,7 +237,7 @@ def _corruptions(name: str, folder: Path, data: LabelledData, vocabulary: Sequen
     rows = Rows(kind="images", inputs=tuple(texts), labels=texts)
     numbers = _numbers(rows, vocabulary, data.class_names)
     shifts = {}
-    for path in sorted(folder.glob("*.npy")):
+    for path in sorted(folder.glob("*.npy"), key=sources.natural_key):
         if path.name == "labels.npy":
             continue
         images = read_npy(path, mapped=True)

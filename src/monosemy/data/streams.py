@@ -10,26 +10,19 @@ import pyarrow as pa
 import torch
 
 from monosemy.core.cache import fingerprint
-from monosemy.data import file_streams, row_stream, sources, tables
+from monosemy.data import file_streams, hub, row_stream, sources
 from monosemy.data.memory_map import memory_map
-from monosemy.errors import InputError, needs_extra, reason
+from monosemy.errors import InputError, reason
 from monosemy.seeding import torch_rng
 
 
 def stream_of_hub(source: str, column: str | None) -> row_stream.RowStream:
     """Stream the train split (or the only one) of a data set by its name; nothing is downloaded ahead."""
-    splits = tables.hub_splits(source, streaming=True)
+    splits = hub.hub_splits(source, streaming=True)
     names = list(splits)
     if "train" not in names and len(names) > 1:
         raise InputError(f"{source} has the splits {', '.join(names)}, but no train; load the one you mean in Python.")
     return stream_of_dataset(splits["train" if "train" in names else names[0]], column)
-
-
-def saved_dataset(folder: Path) -> Any:
-    """Load a data set that ``datasets.Dataset.save_to_disk`` wrote."""
-    with needs_extra("hub", f"Reading {folder}, a saved Hugging Face data set,"):
-        from datasets import load_from_disk
-    return load_from_disk(str(folder))
 
 
 def stream_of_dataset(dataset: Any, column: str | None) -> row_stream.RowStream:
@@ -210,7 +203,7 @@ def _open_named(name: str | Path, column: str | None) -> row_stream.RowStream:
     if source.kind in ("hub", "dataset"):
         if source.kind == "hub":
             return stream_of_hub(source.name, column)
-        return stream_of_dataset(saved_dataset(source.paths[0]), column)
+        return stream_of_dataset(hub.saved_dataset(source.paths[0]), column)
     suffixes = sorted({path.suffix.lower() for path in source.paths})
     if suffixes == [".parquet"]:
         return file_streams.ParquetStream(source.paths, column, source.name)

@@ -11,7 +11,7 @@ from joblib import parallel_config
 
 from monosemy.core.config import validated
 from monosemy.core.executors import ExecutorConfig
-from monosemy.data.load import from_arrays
+from monosemy.data.in_memory import from_arrays
 from monosemy.encoders.config import PretrainConfig
 from monosemy.encoders.contrastive import make_encoder
 from monosemy.encoders.image import save_encoder

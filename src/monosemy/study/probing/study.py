@@ -9,7 +9,8 @@ import pandas as pd
 
 from monosemy.core import config, console, executors
 from monosemy.data import dataset, digits
-from monosemy.data.load import from_arrays, load_data
+from monosemy.data.in_memory import from_arrays
+from monosemy.data.load import load_data
 from monosemy.encoders.config import STUDY_PRETRAINING
 from monosemy.errors import InputError, needs_extra
 from monosemy.features.registry import FEATURE_SETS
