@@ -65,7 +65,9 @@ def test_usual_names() -> None:
     assert choose_column(["features", "activations"], "embedding", None, "x.npz") == "activations"
     assert choose_column(["a", "y"], "label", "a", "x.csv") == "a"
     assert choose_column(["a"], "label", None, "x.csv", or_only=True) == "a"
-    with pytest.raises(InputError, match=r"x.csv has no column for the label .* its columns are 'a'; .* --label-column"):
+    with pytest.raises(
+        InputError, match=r"x.csv has no column for the label .* its columns are 'a'; .* --label-column"
+    ):
         choose_column(["a"], "label", None, "x.csv")
     with pytest.raises(InputError, match=r"x.npz has no array 'b' for the embedding; its arrays are 'a'"):
         choose_column(["a"], "embedding", "b", "x.npz", noun="array")

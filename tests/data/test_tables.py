@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, strategies as st
 from made_files import image_parquet, load, noise_images, write
 
+from monosemy.data.columns import InputColumns, column, input_columns, inputs_of, rows_of_table
 from monosemy.data.config import DataConfig
 from monosemy.data.dataset import label_texts
 from monosemy.data.load import read_rows
-from monosemy.data.columns import InputColumns, column, input_columns, inputs_of, rows_of_table
 from monosemy.data.tables import Table, read_table, read_tables
 from monosemy.errors import InputError
 
@@ -118,7 +118,9 @@ def test_columns_by_role(refuses) -> None:
     assert column(table, "other", "label") == "other"
     with refuses("f.csv", "'topic'", "label", "'sentence', 'intent', 'other'"):
         column(table, "topic", "label")
-    with refuses("f.csv", "noisy label", "looked for noisy_label", "'sentence', 'intent', 'other'", "--noisy-label-column"):
+    with refuses(
+        "f.csv", "noisy label", "looked for noisy_label", "'sentence', 'intent', 'other'", "--noisy-label-column"
+    ):
         column(table, None, "noisy label")
 
 
