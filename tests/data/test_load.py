@@ -204,7 +204,7 @@ def test_class_folders_with_and_without_split_folders(tmp_path: Path, png, split
     if splits:
         assert (len(data.train), len(data.validation), len(data.test)) == (24, 4, 12)
     else:
-        assert "No split column" in data.notices[0]
+        assert "No split column" in " ".join(data.notices)
 
 
 def test_the_package_brings_its_own_data() -> None:
@@ -346,7 +346,7 @@ def test_bad_image_folders(tmp_path: Path, png, refuses) -> None:
     with refuses("class 1/1.PNG", tmp_path):
         load(tmp_path)
     (tmp_path / "stray.png").write_bytes(png((1, 1, 1)))
-    with refuses(tmp_path, "outside class folders"):
+    with refuses(tmp_path, "1 without a label (Image stray.png"):
         load(tmp_path)
 
 
@@ -366,7 +366,9 @@ def test_clinc150(shared_data: Path) -> None:
     assert (data.kind, data.n_classes) == ("texts", 150)
     assert (len(data.train), len(data.validation), len(data.test)) == (15_000, 3_000, 4_500)
     assert "oos" not in data.class_names
-    assert len(data.notices) == 1
+    assert data.notices[0] == "Left out: rows of the splits oos-test (1000), oos-train (100), oos-val (100)."
+    assert data.report.copies["across"]["test in train"]["equal"] == 2
+    assert any("test rows are copies of train rows (2 equal, " in notice for notice in data.notices)
     for split, count in (("oos-train", 100), ("oos-val", 100), ("oos-test", 1000)):
         assert f"{split} ({count})" in data.notices[0]
     assert set(np.bincount(data.test.labels)) == {30}

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, overload
 import numpy as np
 
 from monosemy.data import config, memory_map, pixels, sources
+from monosemy.data.findings import DataReport
 from monosemy.errors import InputError, shown
 from monosemy.seeding import numpy_rng
 
@@ -132,7 +133,9 @@ class LabelledData:
     """Observed noisy labels of the train and the validation rows, where the user has a second column of labels."""
     shifts: dict[str, Split] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
-    """Messages to the user: what was left out or decided on reading."""
+    """Messages to the user: what was left out, decided or found on reading."""
+    report: DataReport | None = None
+    """What was found in the data; None where it was not looked at."""
     whites: pixels.Whites = field(default_factory=pixels.Whites)
     """White levels of images that had more than 8 bits; shifted sets are read with the same."""
 
@@ -342,19 +345,52 @@ def encode_labels(labels: Sequence[object], class_names: Sequence[str]) -> np.ty
 
 
 def stratified_split(
-    labels: np.typing.NDArray[np.integer], fraction: float, rng: np.random.Generator
+    labels: np.typing.NDArray[np.integer],
+    fraction: float,
+    rng: np.random.Generator,
+    groups: np.typing.NDArray[np.integer] | None = None,
 ) -> tuple[np.typing.NDArray[np.int64], np.typing.NDArray[np.int64]]:
     """Return the rows (remaining, split off) with ``fraction`` of every class split off, rounded; both rise.
 
-    A class of two or more rows gives at least one and keeps at least one. Scikit-learn's ``StratifiedShuffleSplit``
-    refuses classes of one row, does not promise a row of each class on both sides, and draws other rows.
+    A class of two or more groups gives at least one and keeps at least one. Scikit-learn's ``StratifiedShuffleSplit``
+    refuses classes of one row and does not promise a row of each class on both sides, its ``StratifiedGroupKFold``
+    knows fractions of one over an integer only, and both draw other rows.
+
+    Args:
+        groups: (N,), the group of each row; its rows stay together and count for the class that most of them have. By
+            default each row is a group.
     """
-    split_off = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        n = int(np.clip(round(fraction * len(rows)), min(1, len(rows) - 1), max(len(rows) - 1, 0)))
-        split_off[rng.permutation(rows)[:n]] = True
-    return np.flatnonzero(~split_off), np.flatnonzero(split_off)
+    groups = np.arange(len(labels)) if groups is None else groups
+    _, firsts, members = np.unique(groups, return_index=True, return_inverse=True)
+    sizes = np.bincount(members, minlength=len(firsts))
+    classes, codes = np.unique(labels, return_inverse=True)
+    counted, counts = np.unique(members * max(1, len(classes)) + codes, return_counts=True)
+    order = np.lexsort((counted, -counts))  # the most frequent class of each group comes first, then the smallest
+    _, most = np.unique(counted[order] // max(1, len(classes)), return_index=True)
+    class_of = counted[order][most] % max(1, len(classes))
+    split_off = np.zeros(len(firsts), dtype=bool)
+    for label in range(len(classes)):
+        own = np.flatnonzero(class_of == label)
+        own = own[np.argsort(firsts[own])]
+        n_rows = int(sizes[own].sum())
+        wanted = int(np.clip(round(fraction * n_rows), min(1, n_rows - 1), max(n_rows - 1, 0)))
+        split_off[_drawn_groups(rng.permutation(own), sizes, wanted)] = True
+    chosen = split_off[members]
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def _drawn_groups(
+    groups: np.typing.NDArray[np.integer], sizes: np.typing.NDArray[np.integer], n_rows: int
+) -> list[int]:
+    """Return those of the groups, in their order, that fit into a number of rows; one of several fits always."""
+    drawn, left = [], n_rows
+    for group in groups:
+        if sizes[group] <= left:
+            drawn.append(int(group))
+            left -= int(sizes[group])
+    if not drawn and len(groups) > 1 and n_rows:
+        drawn = [int(groups[np.argmin(sizes[groups])])]
+    return drawn
 
 
 _Dictionaries = list[dict[str, Any]]

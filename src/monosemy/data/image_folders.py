@@ -348,18 +348,3 @@ def _check_vanished(listing: Listing, layout: Layout, folder: Path) -> list[str]
                 f"{_by_ending(counts)}; {_remedy(counts)}, or name the other classes in a list, data.classes."
             )
     return [f"Ignored: folders without images ({names(map(_text, empty))})."]
-
-
-def check_class_sizes(rows: dataset.Rows) -> None:
-    """Raise for a class folder with one image in a folder that has no splits: it cannot be split into train and test.
-
-    Rows of other sources are not checked.
-    """
-    if not isinstance(rows.inputs, FileImages) or rows.splits is not None:
-        return
-    classes, counts = np.unique(rows.needed_labels(), return_counts=True)
-    if counts.min() < 2:
-        raise InputError(
-            f"The class folder {rows.inputs.folder / str(classes[counts.argmin()])} has one image, which cannot be "
-            f"split into train and test; add images, or leave the class out by a list in data.classes."
-        )

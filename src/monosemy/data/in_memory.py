@@ -1,10 +1,12 @@
 """Labelled data from values that the user already has in memory."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from monosemy.data.classes import check_classes
 from monosemy.data.config import OnBadRow
 from monosemy.data.containers import as_inputs, as_labels, check_aligned
 from monosemy.data.dataset import (
@@ -18,6 +20,7 @@ from monosemy.data.dataset import (
     ordered_classes,
     stratified_split,
 )
+from monosemy.data.inspection import report_on_splits
 from monosemy.data.quality import usable_rows
 from monosemy.data.splits import check_shift_kind, shifted_split
 from monosemy.errors import InputError
@@ -57,6 +60,7 @@ def from_arrays(
                 f"The {part} part holds {_description(x)}, not {_description(inputs['train'])} like train; make them "
                 f"equal."
             )
+    check_classes([label for rows in read.values() for label in rows.needed_labels()], name)
     class_names = ordered_classes(read["train"].needed_labels())
     if len(class_names) < 2:
         raise InputError(f"{name} has the one class {class_names[0]!r} in train; a classifier needs at least two.")
@@ -80,7 +84,7 @@ def from_arrays(
         extra[shift] = shifted_split(
             shift, Split(shift_inputs, encode_labels(rows.needed_labels(), class_names)), splits["test"], name
         )
-    return LabelledData(
+    data = LabelledData(
         name=name,
         kind=read["train"].kind,
         train=splits["train"],
@@ -90,6 +94,8 @@ def from_arrays(
         shifts=extra,
         notices=tuple(notices),
     )
+    report = report_on_splits(data, drawn=() if X_validation is not None else ("validation",), notices=notices)
+    return replace(data, report=report, notices=report.messages())
 
 
 def _array_rows(what: str, x: object, y: object, on_bad_row: OnBadRow) -> Rows:

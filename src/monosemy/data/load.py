@@ -12,10 +12,12 @@ from monosemy.core.console import Progress
 from monosemy.data import cifar, columns, digits, hub, sources, tables
 from monosemy.data.arrays import read_npy, rows_of_array_files
 from monosemy.data.config import DIGIT_PAIRS, DataConfig
+from monosemy.data.copies import find_copies
 from monosemy.data.dataset import Images, LabelledData, Rows, Split, encode_labels, named, ordered_classes
-from monosemy.data.image_folders import check_class_sizes, rows_of_folder
+from monosemy.data.image_folders import rows_of_folder
+from monosemy.data.inspection import groups_to_keep, report_on, report_on_splits
 from monosemy.data.labels import read_labels, read_noisy_labels
-from monosemy.data.quality import usable_rows
+from monosemy.data.quality import missing_values, usable_rows
 from monosemy.data.splits import (
     assign,
     check_shift_kind,
@@ -45,11 +47,18 @@ def load_data(config: DataConfig, seed: int = 0, on_progress: Progress | None = 
     vocabulary = None
     if config.source == DIGIT_PAIRS:
         data = digits.digit_pairs(validation_fraction=config.validation_fraction, seed=seed)
+        data = replace(data, report=report_on_splits(data))
     else:
-        rows = read_rows(config.source, config)
-        check_class_sizes(rows)
+        everything = all_rows(config.source, config)
+        rows = usable_rows(everything, config.on_bad_row, config.source)
         name, vocabulary = source_name(config.source), rows.vocabulary
-        data = labelled_data(name, rows, assign(rows, config, seed, name), config, on_progress)
+        copies = find_copies(rows.inputs, on_progress)
+        assigned = assign(rows, config, seed, name, groups_to_keep(rows, copies))
+        report = report_on(name, rows, assigned, copies)
+        if len(rows) < len(everything):
+            missing = {fault: int(there.sum()) for fault, there in missing_values(everything).items()}
+            report = replace(report, n_rows=len(everything), missing=missing)
+        data = labelled_data(name, rows, assigned, report, config, on_progress)
     return _with_shifts(data, config, vocabulary, on_progress)
 
 
@@ -63,7 +72,14 @@ def read_rows(name: str, config: DataConfig, labelled: bool = True) -> Rows:
         InputError: the source cannot be read, or has rows that cannot be used: see
             :func:`monosemy.data.quality.usable_rows`.
     """
-    rows = _all_rows(name, config, labelled)
+    return usable_rows(all_rows(name, config, labelled), config.on_bad_row, name, labelled)
+
+
+def all_rows(name: str, config: DataConfig, labelled: bool = True) -> Rows:
+    """Read the rows of a source as they are: what is missing is empty or NaN."""
+    rows = _rows_of(name, config, labelled)
+    if config.group_column is not None and rows.groups is None:
+        raise InputError(f"data.group_column={config.group_column!r} requires a table, not {name}; leave it out.")
     if config.noisy_labels is not None and labelled:
         parts = source_splits(rows, name, [])
         development = np.sort(np.concatenate([parts["train"], parts.get("validation", parts["train"][:0])]))
@@ -72,10 +88,10 @@ def read_rows(name: str, config: DataConfig, labelled: bool = True) -> Rows:
             config.noisy_labels, config.noisy_label_column, rows, development, config.missing_labels, messages
         )
         rows = replace(rows, noisy_labels=noisy, messages=(*rows.messages, *messages))
-    return usable_rows(rows, config.on_bad_row, name, labelled)
+    return rows
 
 
-def _all_rows(name: str, config: DataConfig, labelled: bool) -> Rows:
+def _rows_of(name: str, config: DataConfig, labelled: bool) -> Rows:
     source = sources.classify(name)
     if config.classes is not None and source.kind != "images":
         raise InputError(f"data.classes={config.classes} requires a folder of class folders, not {name}; leave it out.")

@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from monosemy.data import config, dataset, sources
+from monosemy.data.findings import Finding
 from monosemy.errors import InputError
 
 _NAMED = 5
 """Rows of each kind that a message names."""
 _ROWS_AT_ONCE = 2**16
+_NUMBERS_AT_ONCE = 2**22
 
 
 def usable_rows(rows: dataset.Rows, on_bad_row: config.OnBadRow, name: str, labelled: bool = True) -> dataset.Rows:
@@ -87,6 +89,60 @@ def _missing_inputs(inputs: dataset.Inputs | dataset.EncodedImages) -> np.typing
         block = inputs[start : start + _ROWS_AT_ONCE]
         missing[start : start + len(block)] = ~np.isfinite(block).reshape(len(block), -1).all(axis=1)
     return missing
+
+
+_DOMINATES = 30
+"""Ratio of a column's spread, or distance from 0, to the usual spread from which the column is named."""
+
+
+def scale_findings(rows: np.typing.NDArray[np.floating]) -> list[Finding]:
+    """Return what the scales of the columns (N, D) mean: constant columns, and a few that hide the others."""
+    means, spreads = np.empty(rows.shape[1]), np.empty(rows.shape[1])
+    step = max(1, _NUMBERS_AT_ONCE // max(1, len(rows)))
+    for start in range(0, rows.shape[1], step):
+        block = rows[:, start : start + step].astype(np.float64)
+        means[start : start + step], spreads[start : start + step] = block.mean(axis=0), block.std(axis=0)
+    constant = spreads <= 1e-7 * np.abs(means)
+    found = []
+    if constant.any():
+        n = int(constant.sum())
+        found.append(
+            Finding(
+                "scale",
+                f"{n:,} of {rows.shape[1]:,} columns {'are' if n > 1 else 'is'} constant ({_columns(constant)}), so "
+                f"they carry nothing.",
+                "note" if n < rows.shape[1] else "error",
+            )
+        )
+    usual = float(np.median(spreads[~constant])) if not constant.all() else 0.0
+    wide = spreads > _DOMINATES * usual
+    if wide.any() and wide.sum() <= rows.shape[1] / 10 + 1 and usual:
+        most = int(spreads.argmax())
+        found.append(
+            Finding(
+                "scale",
+                f"{int(wide.sum()):,} of {rows.shape[1]:,} columns have a far larger scale than the others "
+                f"({_columns(wide)}; column {most} has the standard deviation {spreads[most]:.3g}, the usual one is "
+                f"{usual:.3g}) and hide them; divide each column by its standard deviation.",
+            )
+        )
+    offset = (np.abs(means) > _DOMINATES * np.maximum(spreads, usual)) & (~constant | (np.abs(means) > 0)) & bool(usual)
+    if offset.any():
+        most = int(np.abs(means).argmax())
+        found.append(
+            Finding(
+                "scale",
+                f"{int(offset.sum()):,} of {rows.shape[1]:,} columns lie far from 0 ({_columns(offset)}; column {most} "
+                f"has the mean {means[most]:.3g}, the usual standard deviation is {usual:.3g}); subtract the means.",
+            )
+        )
+    return found
+
+
+def _columns(there: np.typing.NDArray[np.bool_]) -> str:
+    numbers = np.flatnonzero(there)
+    more = f" and {len(numbers) - _NAMED:,} more" if len(numbers) > _NAMED else ""
+    return f"column{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:_NAMED]))}{more}"
 
 
 def _named(there: np.typing.NDArray[np.bool_], rows: dataset.Rows) -> str:

@@ -1,16 +1,19 @@
 """From rows to train, validation and test with integer labels; images are decoded once the splits are known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from monosemy.core.console import Progress
-from monosemy.data import dataset, images, pixels, sources
+from monosemy.data import classes, dataset, images, pixels, sources
 from monosemy.data.config import DataConfig
+from monosemy.data.findings import DataReport, notes
 from monosemy.errors import InputError
 from monosemy.seeding import numpy_rng
+
+Numbers = np.typing.NDArray[np.int64]
 
 
 @dataclass
@@ -25,36 +28,75 @@ class Assigned:
     """Observed noisy labels of all rows; -1 outside train and validation."""
     class_names: tuple[str, ...]
     notices: list[str] = field(default_factory=list)
+    drawn: tuple[str, ...] = ()
+    """Splits that were drawn."""
 
 
-def assign(rows: dataset.Rows, config: DataConfig, seed: int, name: str) -> Assigned:
-    """Split what is not split yet, class by class, and encode the labels; the classes are those of train."""
+def assign(rows: dataset.Rows, config: DataConfig, seed: int, name: str, groups: Numbers | None = None) -> Assigned:
+    """Split what is not split yet, class by class, and encode the labels; the classes are those of train.
+
+    Args:
+        groups: (N,), the group of each row, which stays in one split where that is drawn. Where too few different rows
+            are left and the user named no groups, rows are drawn one by one instead.
+
+    Raises:
+        InputError: a study cannot run on the rows: one class, labels that are no classes, or too few rows.
+    """
+    assigned = _assigned(rows, config, seed, name, groups)
+    if _fault(assigned, name) is not None and groups is not None and rows.groups is None:
+        assigned = _assigned(rows, config, seed, name, None)
+        assigned.notices.append("Copies were not kept in one split, since too few different rows would be left.")
+    fault = _fault(assigned, name)
+    if fault is not None:
+        raise InputError(fault)
+    if rows.noisy_labels is not None:
+        assigned.noisy_labels = _encode_noisy(rows.noisy_labels, assigned.parts, rows, assigned.class_names, name)
+    return assigned
+
+
+def _assigned(rows: dataset.Rows, config: DataConfig, seed: int, name: str, groups: Numbers | None) -> Assigned:
+    """Return the rows in their splits, with what :func:`assign` checks still unchecked."""
     rng = numpy_rng("splits", seed)
     notices: list[str] = []
     texts = rows.needed_labels()
     parts = source_splits(rows, name, notices)
+    drawn = tuple(part for part in ("validation", "test") if part not in parts)
+    classes.check_classes([texts[i] for members in parts.values() for i in members], name)
+    groups = np.arange(len(texts)) if groups is None else groups
     if "test" not in parts:
         # The classes in alphabetical order: so the draws do not depend on what else is known of them.
         _, codes = np.unique([texts[i] for i in parts["train"]], return_inverse=True)
-        rest, test = dataset.stratified_split(codes, config.test_fraction, rng)
+        rest, test = dataset.stratified_split(codes, config.test_fraction, rng, groups[parts["train"]])
         source = "No test split" if rows.splits is not None else "No split column"
         unit = "train rows became it" if rows.splits is not None else "rows became the test set"
         notices.append(f"{source}: {len(test)} of {len(codes)} {unit}, class by class.")
         parts |= {"train": parts["train"][rest], "test": parts["train"][test]}
     class_names = dataset.ordered_classes((texts[i] for i in parts["train"]), rows.vocabulary)
-    if len(class_names) < 2:
-        raise InputError(f"{name} has the one class {class_names[0]!r} in train; a classifier needs at least two.")
     labels = dataset.encode_labels(texts, class_names)
     if "validation" not in parts:
-        rest, split_off = dataset.stratified_split(labels[parts["train"]], config.validation_fraction, rng)
-        parts |= {"train": parts["train"][rest], "validation": parts["train"][split_off]}
+        members = parts["train"]
+        rest, split_off = dataset.stratified_split(labels[members], config.validation_fraction, rng, groups[members])
+        parts |= {"train": members[rest], "validation": members[split_off]}
     for part, members in parts.items():
         known = labels[members] >= 0
         if not known.all():
             notices.append(f"Left out: {int((~known).sum())} {part} rows whose label does not occur in train.")
             parts[part] = members[known]
-    noisy = None if rows.noisy_labels is None else _encode_noisy(rows.noisy_labels, parts, rows, class_names, name)
-    return Assigned(parts, labels, noisy, class_names, notices)
+    return Assigned(parts, labels, None, class_names, notices, drawn)
+
+
+def _fault(assigned: Assigned, name: str) -> str | None:
+    """Return why no study can run on rows in their splits; None where one can."""
+    if len(assigned.class_names) < 2:
+        return f"{name} has the one class {assigned.class_names[0]!r} in train; a classifier needs at least two."
+    for part in assigned.drawn:
+        if not len(assigned.parts[part]):
+            n_rows = sum(map(len, assigned.parts.values()))
+            return (
+                f"{name} has {n_rows:,} rows of {len(assigned.class_names):,} classes, too few for a {part} split; "
+                f"give at least three rows of each class."
+            )
+    return None
 
 
 def source_splits(rows: dataset.Rows, name: str, notices: list[str]) -> dict[str, np.typing.NDArray[np.int64]]:
@@ -107,11 +149,17 @@ def _encode_noisy(
 
 
 def labelled_data(
-    name: str, rows: dataset.Rows, assigned: Assigned, config: DataConfig, on_progress: Progress | None
+    name: str,
+    rows: dataset.Rows,
+    assigned: Assigned,
+    report: DataReport,
+    config: DataConfig,
+    on_progress: Progress | None,
 ) -> dataset.LabelledData:
     """Return the data set of rows that have their splits; images are decoded now."""
     inputs, parts, notices, whites = inputs_by_part(rows.inputs, assigned.parts, config, on_progress)
     splits = {part: dataset.Split(inputs[part], assigned.labels[members]) for part, members in parts.items()}
+    report = replace(report, findings=(*report.findings, *notes("reading", notices)))
     noisy = assigned.noisy_labels
     return dataset.LabelledData(
         name=name,
@@ -121,7 +169,8 @@ def labelled_data(
         test=splits["test"],
         class_names=assigned.class_names,
         noisy_labels=None if noisy is None else (noisy[parts["train"]], noisy[parts["validation"]]),
-        notices=(*rows.messages, *assigned.notices, *notices),
+        notices=report.messages(),
+        report=report,
         whites=whites,
     )
 
