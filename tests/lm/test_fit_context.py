@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from tiny_models import CHAT_TEMPLATE, tiny_tokenizer
 
+from monosemy.errors import InputError
 from monosemy.lm.tokenization import fit_context
 
 TOKENIZER = tiny_tokenizer(chat_template=CHAT_TEMPLATE)  # one token a byte, and <s> before all
@@ -41,6 +42,25 @@ def test_a_chat_loses_its_oldest_turns() -> None:
     fitted = fit_context(rows, TOKENIZER, 62, "truncate")
     assert fitted.rows == [rows[0] | {"prompt": [turns[0], turns[3]]}]
     assert fitted.n_truncated == 1
+
+
+@pytest.mark.parametrize("answers", [("completion",), ("chosen", "rejected")])
+def test_a_chat_that_fills_the_context_stays(answers: tuple[str, ...]) -> None:
+    prompt = [{"role": "system", "content": "S"}, {"role": "user", "content": "why"}]
+    rows = [{"prompt": prompt} | {name: [{"role": "assistant", "content": name}] for name in answers}]
+    # A chat is tokenized as its template writes it; the tokenizer adds no <s> before it.
+    longest = max(
+        len(TOKENIZER.apply_chat_template([*prompt, *rows[0][name]], tokenize=True)["input_ids"]) for name in answers
+    )
+    assert fit_context(rows, TOKENIZER, longest).rows == rows
+    with pytest.raises(InputError, match="None of 1 rows"):
+        fit_context(rows, TOKENIZER, longest - 1)
+
+
+def test_an_end_of_text_that_stands_there_is_not_counted_again() -> None:
+    ended = {"prompt": "abc", "completion": f"de{TOKENIZER.eos_token}"}
+    assert fit_context([ended], TOKENIZER, 7).rows == [ended]  # <s> abc de </s>
+    assert fit_context([ended | {"completion": "de"}], TOKENIZER, 7).n_dropped == 0
 
 
 def test_nothing_fits(says) -> None:

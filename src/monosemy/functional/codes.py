@@ -115,9 +115,15 @@ def from_dense(dense: torch.Tensor) -> SparseCodes:
 
 
 def to_csr(codes: SparseCodes) -> sp.csr_array:
-    """Return the codes as a SciPy CSR array (N, n_latents), explicit zeros dropped, indices sorted."""
+    """Return the codes as a SciPy CSR array (N, n_latents), explicit zeros dropped, indices sorted.
+
+    Indices have 32 bits where they suffice, as SciPy makes them: liblinear, saga, SGD and forests of scikit-learn refuse
+    wider ones.
+    """
+    narrow = sp.get_index_dtype(maxval=max(len(codes.values), codes.n_latents))
+    indices, starts = (values.cpu().numpy().astype(narrow) for values in (codes.indices, codes.starts))
     csr = sp.csr_array(
-        (codes.values.detach().cpu().numpy(), codes.indices.cpu().numpy(), codes.starts.cpu().numpy()),
+        (codes.values.detach().cpu().numpy(), indices, starts),
         shape=(codes.n_samples, codes.n_latents),
         copy=True,  # what follows works in place, and the codes are the caller's
     )

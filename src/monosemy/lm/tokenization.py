@@ -157,9 +157,10 @@ class FittedRows:
 
 
 def fit_context(rows: Sequence[Row], tokenizer: Any, n_tokens: int, on_long: config.OnLong = "drop") -> FittedRows:
-    """Select the rows whose prompt and longest answer fit into ``n_tokens``, with special tokens and an end-of-text.
+    """Select the rows whose prompt and longest answer fit into ``n_tokens``, with all tokens that trainers add.
 
-    A row with a longer prompt is dropped, or its prompt loses its beginning (a chat: its oldest turns after the
+    A chat template brings its own special tokens. Behind a plain answer trainers put the end-of-text, unless it stands
+    there. A row with a longer prompt is dropped, or its prompt loses its beginning (a chat: its oldest turns after the
     system's). Rows without a prompt (`text`, `messages`) stay unchanged: trainers truncate or pack them.
 
     Raises:
@@ -168,14 +169,19 @@ def fit_context(rows: Sequence[Row], tokenizer: Any, n_tokens: int, on_long: con
     if not rows or "prompt" not in rows[0]:
         return FittedRows(list(rows), 0, 0)
 
-    def lengths(answer: str | None) -> list[int]:
-        texts = [prompt_text(tokenizer, row["prompt"], None if answer is None else row[answer]) for row in rows]
-        return [len(ids) for ids in tokenize(tokenizer, texts)]
+    def lengths(answer: str) -> list[int]:
+        counts = []
+        for row in rows:
+            text, plain = prompt_text(tokenizer, row["prompt"], row[answer]), isinstance(row["prompt"], str)
+            ended = not plain or bool(tokenizer.eos_token and text.endswith(tokenizer.eos_token))
+            counts.append(len(tokenize(tokenizer, [text], special=plain)[0]) + (not ended))
+        return counts
 
     with_answers = [lengths(name) for name in _ANSWERS if name in rows[0]]
+    prompts = [len(ids) for ids in tokenize_prompts(tokenizer, [row["prompt"] for row in rows])]
     fitted, n_truncated = [], 0
-    for row, prompt, *wholes in zip(rows, lengths(None), *with_answers, strict=True):
-        whole = max(wholes) + 1  # one more token ends the text
+    for row, prompt, *wholes in zip(rows, prompts, *with_answers, strict=True):
+        whole = max(wholes)
         if whole <= n_tokens:
             fitted.append(row)
         elif on_long == "truncate":
@@ -208,7 +214,6 @@ def _truncated(prompt: Text, tokenizer: Any, room: int) -> Text | None:
     turns = [message for message in prompt if message["role"] != "system"]
     while len(turns) > 1:
         turns = turns[1:]
-        text = prompt_text(tokenizer, [*system, *turns])
-        if turns[0]["role"] == "user" and len(tokenize(tokenizer, [text])[0]) <= room:
+        if turns[0]["role"] == "user" and len(tokenize_prompts(tokenizer, [[*system, *turns]])[0]) <= room:
             return [*system, *turns]
     return None

@@ -152,7 +152,9 @@ class Trainer:
                 f"positive activation to learn from; choose 'resample' or 'none'."
             )
         self.parameters = list(model.parameters())
-        self.optimizer = torch.optim.Adam(self.parameters, lr=config.lr, fused=True)
+        # The loss is relative to the mean square of x: an offset of the data makes its gradients as small as Adam's
+        # usual epsilon (1e-8), which would then shorten the steps.
+        self.optimizer = torch.optim.Adam(self.parameters, lr=config.lr, eps=1e-16, fused=True)
         self.silent_for = torch.zeros(model.n_latents, dtype=torch.int64, device=model.encoder.device)
         self.done = 0
         self._since_resampling = 0
