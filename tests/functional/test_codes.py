@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
+from sklearn.svm import LinearSVC
 from some_codes import some_codes
 
 from monosemy.errors import InputError
@@ -131,3 +132,9 @@ def test_csr_leaves_the_codes_as_they_are() -> None:
 def test_codes_leave_no_trace_of_the_graph_in_csr() -> None:
     pre = torch.randn(4, 6, requires_grad=True)
     assert to_csr(top_k(pre, 2)).shape == (4, 6)
+
+
+def test_indices_are_narrow_where_they_suffice() -> None:
+    csr = to_csr(from_dense(torch.eye(3)))
+    assert csr.indices.dtype == csr.indptr.dtype == np.int32
+    LinearSVC().fit(csr, [0, 1, 1])  # liblinear refuses wider ones

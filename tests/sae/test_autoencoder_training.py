@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from monosemy.functional.autoencoder import Terms, explained_variance, pre_activ
 from monosemy.functional.codes import to_dense
 from monosemy.functional.monoscore import batch_mono_score
 from monosemy.sae.activations import ACTIVATIONS
+from monosemy.sae.estimators import SparseAutoencoder
 from monosemy.sae.module import Autoencoder, initialise
 from monosemy.sae.training import Trainer, TrainingConfig, dense_step, is_sparse, sparse_step, train
 
@@ -328,3 +330,18 @@ def test_a_trainer_survives_pickling() -> None:
     twin = pickle.loads(pickle.dumps(trainer))
     assert twin.epoch(twin.model.scaled(z)) == trainer.epoch(model.scaled(z))
     assert torch.equal(twin.model.encoder, model.encoder)
+
+
+def test_a_constant_in_one_column_costs_no_explained_variance() -> None:
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(24, 16))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    z = (rng.uniform(0.5, 1.5, (800, 24)) * (rng.random((800, 24)) < 0.1)) @ directions
+    scores = []
+    for offset in (0.0, 3000.0):
+        shifted = z + offset * (np.arange(16) == 5)
+        sae = SparseAutoencoder(48, 4, n_epochs=40, batch_size=100, random_state=0).fit(shifted.astype(np.float32))
+        error = shifted - sae.inverse_transform(sae.transform(shifted.astype(np.float32)))
+        scores.append(1 - np.square(error).sum() / np.square(z - z.mean(axis=0)).sum())
+    assert scores[0] > 0.5
+    assert scores[1] > scores[0] - 0.03, "the decoder's bias takes the constant up"

@@ -117,8 +117,8 @@ def from_dense(dense: torch.Tensor) -> SparseCodes:
 def to_csr(codes: SparseCodes) -> sp.csr_array:
     """Return the codes as a SciPy CSR array (N, n_latents), explicit zeros dropped, indices sorted.
 
-    Indices have 32 bits where they suffice, as SciPy makes them: liblinear, saga, SGD and forests of scikit-learn refuse
-    wider ones.
+    Indices have 32 bits where they suffice, as SciPy makes them: liblinear, saga, SGD and forests of scikit-learn
+    refuse wider ones.
     """
     narrow = sp.get_index_dtype(maxval=max(len(codes.values), codes.n_latents))
     indices, starts = (values.cpu().numpy().astype(narrow) for values in (codes.indices, codes.starts))
