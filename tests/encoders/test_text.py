@@ -47,9 +47,25 @@ def test_texts_are_encoded_once(model: FakeModel) -> None:
     second = TextEncoder("fake/model").encode(TEXTS)
     assert len(model.batches) == 1
     np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(TextEncoder("fake/model").encode(TEXTS[::-1]), first[::-1])
+    assert len(model.batches) == 1
+    TextEncoder("fake/model").encode((*TEXTS[1:], "new"))
+    assert model.batches[1:] == [["new"]], "a row more costs a row"
     TextEncoder("other/model").encode(TEXTS)
-    TextEncoder("fake/model").encode(TEXTS[::-1])
     assert len(model.batches) == 3
+
+
+def test_texts_beyond_the_limit_are_counted(model: FakeModel) -> None:
+    encoder = TextEncoder("fake/model")
+    assert encoder.truncated(TEXTS) == (0, None)
+    assert encoder.truncated(TEXTS).messages(5) == ()
+    model.max_seq_length = 12
+    # Two special tokens and one for each character; the first text fills the limit.
+    model.tokenizer = lambda texts, **_: {"input_ids": [[0, *map(ord, text), 1] for text in texts]}
+    cut = encoder.truncated(("x" * 10, "x" * 11, "\N{GRINNING FACE}" * 9, "short"))
+    assert cut == (1, 12)
+    (message,) = cut.messages(4)
+    assert "1 of 4 texts are longer than the 12 tokens" in message
 
 
 def test_a_local_model_is_known_by_its_files(model: FakeModel, tmp_path: Path) -> None:

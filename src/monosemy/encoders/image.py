@@ -60,12 +60,20 @@ def to_unit(images: torch.Tensor) -> torch.Tensor:
 
 
 def unit_batches(
-    images: np.typing.NDArray[Any], device: torch.device, batch_size: int | None = None
+    images: np.typing.NDArray[Any],
+    device: torch.device,
+    batch_size: int | None = None,
+    rows: np.typing.NDArray[np.int64] | None = None,
 ) -> Iterator[torch.Tensor]:
-    """Yield pixels in [0, 1] on a device, by default of 1,024 images, or of as many as have 16 million values."""
+    """Yield pixels in [0, 1] on a device, by default of 1,024 images, or of as many as have 16 million values.
+
+    Args:
+        rows: the images with these positions alone.
+    """
     size = batch_size or max(1, min(1024, 2**24 // max(1, int(np.prod(images.shape[1:])))))
-    for start in range(0, len(images), size):
-        batch = torch.from_numpy(np.require(images[start : start + size], requirements=["C", "W"]))
+    for start in range(0, len(images) if rows is None else len(rows), size):
+        chosen = images[start : start + size] if rows is None else images[rows[start : start + size]]
+        batch = torch.from_numpy(np.require(chosen, requirements=["C", "W"]))
         yield to_unit(batch.to(device))
 
 
@@ -76,20 +84,22 @@ def embed(
     layer: Layer = "features",
     batch_size: int | None = None,
     on_images: Callable[[int, int], None] | None = None,
+    rows: np.typing.NDArray[np.int64] | None = None,
 ) -> np.typing.NDArray[np.float32]:
     """Return features (N, M) of images (N, C, H, W), bytes or floats in [0, 1], in batches of a fixed size.
 
     Args:
         batch_size: default 1,024, or fewer of large images.
         on_images: called with (images done, in all).
+        rows: the images with these positions alone.
     """
     forward = encoder if layer == "features" else encoder.represent
     pieces, done = [], 0
-    for batch in unit_batches(images, encoder.pixel_mean.device, batch_size):
+    for batch in unit_batches(images, encoder.pixel_mean.device, batch_size, rows):
         pieces.append(forward(batch).float().cpu().numpy())
         done += len(batch)
         if on_images is not None:
-            on_images(done, len(images))
+            on_images(done, len(images) if rows is None else len(rows))
     return np.concatenate(pieces)
 
 

