@@ -57,15 +57,14 @@ def test_texts_are_encoded_once(model: FakeModel) -> None:
 
 def test_texts_beyond_the_limit_are_counted(model: FakeModel) -> None:
     encoder = TextEncoder("fake/model")
-    assert encoder.truncated(TEXTS) == (0, None)
-    assert encoder.truncated(TEXTS).messages(5) == ()
+    assert encoder.truncation(TEXTS) is None, "a model that names no limit"
     model.max_seq_length = 12
     # Two special tokens and one for each character; the first text fills the limit.
     model.tokenizer = lambda texts, **_: {"input_ids": [[0, *map(ord, text), 1] for text in texts]}
-    cut = encoder.truncated(("x" * 10, "x" * 11, "\N{GRINNING FACE}" * 9, "short"))
-    assert cut == (1, 12)
-    (message,) = cut.messages(4)
-    assert "1 of 4 texts are longer than the 12 tokens" in message
+    assert encoder.truncation(("x" * 10, "short")) is None
+    found = encoder.truncation(("x" * 10, "x" * 11, "\N{GRINNING FACE}" * 9, "short"))
+    assert found is not None
+    assert "1 of 4 texts are longer than the 12 tokens that the encoder fake/model reads (longest: 13)" in found.message
 
 
 def test_a_local_model_is_known_by_its_files(model: FakeModel, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, overload
 import numpy as np
 
 from monosemy.data import config, memory_map, pixels, sources
-from monosemy.data.findings import DataReport
+from monosemy.data.findings import DataReport, Finding
 from monosemy.errors import InputError, shown
 from monosemy.seeding import numpy_rng
 
@@ -178,6 +178,13 @@ class LabelledData:
     def splits(self) -> dict[str, Split]:
         """Return all splits by name, shifted test sets included."""
         return {"train": self.train, "validation": self.validation, "test": self.test, **self.shifts}
+
+    def with_finding(self, finding: Finding | None) -> "LabelledData":
+        """Return the data with a further finding among its messages and in its report."""
+        if finding is None:
+            return self
+        report = self.report and replace(self.report, findings=(*self.report.findings, finding))
+        return replace(self, notices=(*self.notices, finding.message), report=report)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from monosemy.core import cache, console
 from monosemy.core.row_cache import RowCache
+from monosemy.data.findings import Finding
 from monosemy.errors import InputError, needs_extra, reason
 from monosemy.seeding import numpy_rng
 
@@ -17,23 +18,6 @@ _CHUNK = 1024
 _SPECIAL_TOKENS = 8
 """More than any tokenizer puts around a text."""
 _EMBEDDINGS = cache.Stage("text-embeddings", 2, ("torch", "transformers", "sentence-transformers"), __name__)
-
-
-class Truncated(NamedTuple):
-    """Texts that an encoder does not read to their end."""
-
-    n: int
-    limit: int | None
-    """Tokens that it reads; None where it does not say."""
-
-    def messages(self, n_texts: int) -> tuple[str, ...]:
-        """Return a sentence where any text is cut."""
-        if not self.n:
-            return ()
-        return (
-            f"Truncated: {self.n:,} of {n_texts:,} texts are longer than the {self.limit} tokens that the encoder "
-            f"reads; what comes after is not used.",
-        )
 
 
 class TextEncoder:
@@ -84,16 +68,23 @@ class TextEncoder:
         assert result is not None
         return result
 
-    def truncated(self, texts: Sequence[str]) -> Truncated:
-        """Return how many texts are longer than the encoder reads: it leaves out what comes after its limit."""
+    def truncation(self, texts: Sequence[str]) -> Finding | None:
+        """Return what to say of texts that are longer than the encoder reads, where there are any."""
         limit = getattr(self._model, "max_seq_length", None)
         tokenizer = getattr(self._model, "tokenizer", None)
         if limit is None or tokenizer is None:
-            return Truncated(0, None)
+            return None
         # A token has at least one byte, and a few special ones come on top.
-        long = [text for text in texts if len(text.encode("utf-8", "replace")) + _SPECIAL_TOKENS > limit]
-        tokens = tokenizer(long, truncation=False, verbose=False)["input_ids"] if long else []
-        return Truncated(sum(len(ids) > limit for ids in tokens), int(limit))
+        candidates = [text for text in texts if len(text.encode("utf-8", "replace")) + _SPECIAL_TOKENS > limit]
+        tokens = tokenizer(candidates, truncation=False, verbose=False)["input_ids"] if candidates else []
+        lengths = [len(ids) for ids in tokens if len(ids) > limit]
+        if not lengths:
+            return None
+        return Finding(
+            "truncation",
+            f"Truncated: {len(lengths):,} of {len(texts):,} texts are longer than the {limit} tokens that the encoder "
+            f"{self.name} reads (longest: {max(lengths):,}); what comes after is not used.",
+        )
 
 
 def _resolve(name: str) -> str:

@@ -15,6 +15,7 @@ from monosemy.core import console, executors
 from monosemy.core.cache import Stage, Store, cache, fingerprint
 from monosemy.core.row_cache import RowCache
 from monosemy.data.dataset import Images, Inputs, Kind, LabelledData
+from monosemy.data.findings import Finding
 from monosemy.encoders import image, text
 from monosemy.encoders.config import ENCODER_FILE, PretrainConfig
 from monosemy.encoders.contrastive import pretrain
@@ -151,6 +152,12 @@ class EncoderBank:
             self._embedded(base, seed).missing(np.asarray(split.inputs))
             for split in (data.train, data.validation, data.test)
         )
+
+    def truncation(self) -> Finding | None:
+        """Return what to say of texts that the encoder does not read to their end."""
+        if self._text is None:
+            return None
+        return self._text.truncation([text for split in self._data.splits().values() for text in split.inputs])
 
     def encode(self, base: probing.Base, seed: int, inputs: Inputs) -> np.typing.NDArray[np.float32]:
         """Embeddings (N, D) of inputs."""

@@ -84,7 +84,7 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, Job]):
                 import cleanlab  # noqa: F401
         conditions(plan, data)
         make_cells(plan, data)
-        return data
+        return data.with_finding(bank.truncation())
 
     def jobs(self, plan: probing.ProbingPlan, data: dataset.LabelledData) -> list[Job]:
         """Return a block for each feature set and the seeds that share its codes."""
