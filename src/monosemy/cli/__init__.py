@@ -23,6 +23,7 @@ COMMANDS = {
     "pretrain": (_TRAINING, "Pretrain an image encoder: SimCLR or non-negative contrastive learning."),
     "finetune": (_TRAINING, "Finetune image networks, or language models by LoRA and MonoLoRA, and compare."),
     "align": (_TRAINING, "Train a language model on preferences by DPO and DecPO, and compare."),
+    "embed": (_TRAINING, "Embed texts or images by an encoder, with their labels, into one file."),
     "activations": (_TRAINING, "Write the activations of a layer to disk, for training autoencoders."),
     "sae": (_TRAINING, "Train, evaluate and export sparse autoencoders."),
     "measure": (_MEASURES, "Measure how monosemantic features are."),
