@@ -328,8 +328,8 @@ def damaged(kind: str, folder: Path) -> Any:
         ("ragged parquet", "a list of 1 numbers in row 1, but of 2 before"),
         ("missing in parquet", r"has rows without numbers \(first: row 1\)"),
         ("nan in parquet", r"has rows with NaN or infinity \(first: row 1\)"),
-        ("two columns", "has 2 columns with lists of numbers among x, y, z; name the one"),
-        ("texts", "has no columns with lists of numbers among text"),
+        ("two columns", "has 2 columns with lists of numbers among 'x', 'y', 'z'; name the one"),
+        ("texts", "holds texts, not embeddings or activations; embed them"),
         ("no rows in parquet", "has no rows"),
         ("width 0", r"shape \(4, 0\) and the type float64; give numbers \(N, D\) with a row and a column"),
         ("no rows", r"shape \(0, 4\)"),
@@ -400,7 +400,7 @@ def test_a_column_by_name(tmp_path: Path) -> None:
         open_stream(tmp_path)
     pq.write_table(pa.table({"x": ROWS.tolist(), "y": (2 * ROWS).tolist()}), tmp_path / "rows.parquet")
     np.testing.assert_array_equal(read(open_stream(tmp_path / "rows.parquet", "y"), 7), 2 * ROWS)
-    with pytest.raises(InputError, match="has no column 'z'; its columns are x, y"):
+    with pytest.raises(InputError, match="has no column 'z'; its columns are 'x', 'y'"):
         open_stream(tmp_path / "rows.parquet", "z")
 
 

@@ -10,7 +10,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from monosemy.classifiers.engine import ProbeConfig, train_probes
+from monosemy.data.containers import for_sklearn
+from monosemy.data.dataset import is_missing
 from monosemy.data.memory_map import check_finite, memory_map, row_blocks, take_rows
+from monosemy.data.sources import check_missing
 from monosemy.errors import InputError
 from monosemy.functional.consistency import Codes
 
@@ -60,11 +63,16 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     def _checked(self, X: Any, y: Any = None) -> tuple[Any, Any]:
         """Check features and, for a fit, labels as scikit-learn does; a memory map without loading it."""
+        X = for_sklearn(X, "X")
+        y = None if y is None else _plain_labels(y)
         if memory_map(X) is None or X.ndim != 2 or X.dtype.kind not in "fiu":
+            rules: dict[str, Any] = {"dtype": np.float32, "accept_sparse": "csr", "ensure_all_finite": False}
             if y is None:
-                return validate_data(self, X, dtype=np.float32, accept_sparse="csr", reset=False), None
-            checked: tuple[Any, Any] = validate_data(self, X, y, dtype=np.float32, accept_sparse="csr")
-            return checked
+                X = validate_data(self, X, reset=False, **rules)
+            else:
+                X, y = validate_data(self, X, y, **rules)
+            check_finite(X, "X")
+            return X, y
         validate_data(self, X, reset=y is not None, skip_check_array=True)
         for block in row_blocks(X):
             check_finite(take_rows(X, block), "X", block)
@@ -97,6 +105,19 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _plain_labels(y: Any) -> Any:
+    """Return labels as an array, bytes as texts; scikit-learn reports what else is wrong with them.
+
+    Raises:
+        InputError: a label is missing.
+    """
+    values = np.asarray(for_sklearn(y, "y"))
+    if values.ndim != 1 or values.dtype.kind not in "OSf":
+        return values
+    check_missing(np.array([is_missing(value) for value in values], dtype=bool), "without a label", "y")
+    return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
 
 
 def exact_probe(

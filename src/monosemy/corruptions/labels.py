@@ -59,6 +59,21 @@ def check_symmetric_rate(rate: np.typing.ArrayLike, n_classes: int) -> np.typing
     return rates
 
 
+def _positions(labels: Labels) -> Labels:
+    """Return labels as an array, whatever list of whole numbers they are in.
+
+    Raises:
+        InputError: they are not whole numbers, one for each row.
+    """
+    positions = np.asarray(labels)
+    if positions.ndim != 1 or positions.dtype.kind not in "iu":
+        raise InputError(
+            f"labels has the shape {positions.shape} and the type {positions.dtype}; give the positions of classes "
+            f"(N,), such as np.unique(labels, return_inverse=True)[1]."
+        )
+    return positions.astype(np.int64)
+
+
 def symmetric_noise(labels: Labels, rate: float, n_classes: int, rng: np.random.Generator) -> Labels:
     """Replace exactly round(rate * N) labels, each by a uniformly random OTHER class.
 
@@ -68,6 +83,7 @@ def symmetric_noise(labels: Labels, rate: float, n_classes: int, rng: np.random.
     made explicit.
     """
     check_symmetric_rate(rate, n_classes)
+    labels = _positions(labels)
     noisy = labels.copy()
     rows = rng.permutation(len(labels))[: round(rate * len(labels))]
     noisy[rows] = (noisy[rows] + rng.integers(1, n_classes, len(rows))) % n_classes
@@ -87,6 +103,7 @@ def pair_noise(labels: Labels, rate: float, n_classes: int, rng: np.random.Gener
             f"label_noise={rate:g} of the kind pair is not below 0.5, where the confusing class is as frequent as the "
             f"true one; choose a lower rate."
         )
+    labels = _positions(labels)
     noisy = labels.copy()
     rows = rng.permutation(len(labels))[: round(rate * len(labels))]
     noisy[rows] = (noisy[rows] + 1) % n_classes
@@ -119,6 +136,7 @@ def matrix_noise(labels: Labels, matrix: np.typing.NDArray[np.floating], rng: np
         matrix: (C, C), row c the distribution of the noisy label of class c.
     """
     check_transition_matrix(matrix, len(matrix))
+    labels = _positions(labels)
     noisy = labels.copy()
     for c in range(len(matrix)):
         rows = rng.permutation(np.flatnonzero(labels == c))
@@ -137,6 +155,7 @@ def few_labels(labels: Labels, fraction: float, rng: np.random.Generator) -> np.
     """
     if not 0 < fraction <= 1:
         raise InputError(f"The fraction of labels {fraction:g} is outside (0, 1]; give the fraction to keep.")
+    labels = np.asarray(labels)
     keep = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))

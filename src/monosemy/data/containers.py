@@ -14,6 +14,8 @@ import torch
 
 from monosemy.data import dataset, sources
 from monosemy.errors import InputError, names, shown
+from monosemy.functional.codes import SparseCodes, to_csr
+from monosemy.functional.consistency import Codes
 
 _EXPECTED = "texts, nor embeddings (N, D), nor images (N, C, H, W)"
 
@@ -116,6 +118,30 @@ def _first_odd(values: Any) -> str:
     return f"row 0 has {lengths[0]} values, row {odd} has {lengths[odd]}"
 
 
+def as_codes(values: Any, where: str = "The codes") -> Codes:
+    """Return codes (N, M) as an array, or as a CSR array where they are sparse; memory maps are not loaded."""
+    if isinstance(values, SparseCodes):
+        numbers = values.values.detach().cpu()
+        return to_csr(values._replace(values=numbers if numbers.dtype == torch.float64 else numbers.float()))
+    if not sp.issparse(values):
+        return values if isinstance(values, np.ndarray) else as_array(values, where)
+    codes = sp.csr_array(values)
+    if not codes.has_canonical_format:
+        codes = codes.copy()
+        codes.sum_duplicates()
+    return codes
+
+
+def for_sklearn(values: Any, where: str) -> Any:
+    """Return values in a form that scikit-learn takes: tensors as arrays; tables keep the names of their columns."""
+    if isinstance(values, torch.Tensor):
+        return array_of_tensor(values, where)
+    is_list = isinstance(values, list | tuple)
+    if (is_list and any(isinstance(value, torch.Tensor) for value in values)) or _library(values) == "datasets":
+        return as_array(values, where)
+    return values.to_pandas() if _library(values) == "pyarrow" else values
+
+
 def as_matrix(values: Any, where: str = "The input") -> np.typing.NDArray[np.float32]:
     """Return embeddings as (N, D) float32.
 
@@ -164,7 +190,7 @@ def plain_values(values: Any, where: str = "The input") -> Any:
         return (
             np.ma.filled(values.astype(np.float64), np.nan) if values.dtype.kind in "fiu" else np.ma.filled(values, "")
         )
-    library = type(values).__module__.split(".")[0]
+    library = _library(values)
     if library == "polars":
         values = values.to_pandas()
     elif library == "pyarrow":
@@ -172,6 +198,11 @@ def plain_values(values: Any, where: str = "The input") -> Any:
     elif library == "datasets":
         values = values.to_pandas() if hasattr(values, "to_pandas") else list(values[:])
     return _column_or_matrix(values, where) if isinstance(values, pd.DataFrame) else values
+
+
+def _library(values: Any) -> str:
+    """Return the name of the library that a value's type is of."""
+    return type(values).__module__.split(".")[0]
 
 
 def _column_or_matrix(frame: pd.DataFrame, where: str) -> Any:

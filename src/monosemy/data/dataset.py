@@ -288,15 +288,16 @@ def label_texts(
                 f"{n_kept:,} labels {name!r} were kept as a class; list it in data.missing_labels if it means none."
             )
     pointed = [text for text in texts if "." in text]
-    if pointed and all(_WHOLE.fullmatch(text) for text in texts if text):
+    if pointed and all(_WHOLE.fullmatch(text) and Decimal(text) % 1 == 0 for text in texts if text):
         messages.append(f"{len(pointed):,} labels such as {shown(pointed[0])} are whole numbers and were read as such.")
-        texts = [str(int(text.split(".")[0])) if "." in text else text for text in texts]
+        texts = [str(int(Decimal(text))) if "." in text else text for text in texts]
     return texts
 
 
 _DOUBTFUL = ("NA", "na", "n/a", "?", "-")
 """Texts that some tables write for a missing label and others for a class."""
-_WHOLE = re.compile(r"[+-]?\d{1,100}(\.0*)?")
+_WHOLE = re.compile(r"[+-]?([0-9]{1,100}(\.0*)?|[0-9]\.[0-9]{1,20}[eE][+-][0-9]{2})")
+"""Texts that may be whole numbers; the second form is that of ``np.savetxt``."""
 
 
 def is_missing(value: object) -> bool:

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from monosemy.core import cache, files
 from monosemy.data import row_stream, safety, sources
 from monosemy.data.arrays import read_arrays, read_npy
-from monosemy.errors import InputError
+from monosemy.errors import InputError, names as shown_names
 from monosemy.seeding import torch_rng
 
 _SAFE_TYPES = {
@@ -150,20 +150,22 @@ def _bytes_of(values: np.typing.NDArray[Any]) -> memoryview:
 
 
 def table_of_array_file(path: Path, name: str | None) -> Table:
-    """Open the matrix of an .npy, .safetensors or .npz file; nothing is unpickled, and only .npz is loaded whole.
+    """Open the matrix of an .npy, .safetensors, .npz or .pt file; only the last two are loaded whole.
 
     Args:
         name: the array or tensor; None for one with a usual name, or the only one.
     """
     if path.suffix.lower() == ".safetensors":
         return _safetensors_table(path, name)
-    if path.suffix.lower() == ".npz":
+    if path.suffix.lower() in (".npz", ".pt"):
         arrays = read_arrays(path)
         return MemoryTable(
             arrays[sources.choose_column(arrays, "embedding", name, str(path), noun="array", or_only=True)], str(path)
         )
     values = read_npy(path, mapped=True)
-    if not isinstance(values, np.memmap) or values.ndim != 2 or 0 in values.shape or not _is_plain(values):
+    if not isinstance(values, np.memmap):  # of a type that NumPy lacks
+        return MemoryTable(values, str(path))
+    if values.ndim != 2 or 0 in values.shape or not _is_plain(values):
         raise InputError(
             f"{path} holds an array of shape {values.shape} and type {values.dtype}; give numbers (N, D) with a row "
             f"and a column."
@@ -365,6 +367,12 @@ class ParquetStream(row_stream.ChunkedStream):
         return cache.fingerprint(tuple(parts), self._column, self._seed)
 
 
+def has_lists(path: Path) -> bool:
+    """Return whether a parquet file has a column with lists of numbers."""
+    with files.readable(path, "parquet"):
+        return any(_is_list(field.type) for field in pq.read_schema(path))
+
+
 def rows_column(schema: Any, wanted: str | None, where: str) -> str:
     """Return the column of rows: the named one, the first with a usual name, or the only one with lists of numbers."""
     names = list(schema.names)
@@ -375,10 +383,10 @@ def rows_column(schema: Any, wanted: str | None, where: str) -> str:
     if name is None:
         raise InputError(
             f"{where} has {len(lists) or 'no'} column{'s' * (len(lists) != 1)} with lists of numbers among "
-            f"{', '.join(names)}; name the one that holds the rows."
+            f"{shown_names(names)}; name the one that holds the rows."
         )
     if name not in names:
-        raise InputError(f"{where} has no column {name!r}; its columns are {', '.join(names)}.")
+        raise InputError(f"{where} has no column {name!r}; its columns are {shown_names(names)}.")
     if names.count(name) > 1:
         raise InputError(f"{where} has the column {name!r} twice; rename one.")
     return name

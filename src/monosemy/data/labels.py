@@ -4,6 +4,7 @@ import csv
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -144,6 +145,18 @@ def encoded_labels(
     sources.check_missing(np.array([not text for text in texts], dtype=bool), "without a label", where)
     names = dataset.ordered_classes(texts, vocabulary)
     return dataset.encode_labels(texts, names), names
+
+
+def class_positions(labels: Any, n_rows: int) -> tuple[np.typing.NDArray[np.int64], tuple[str, ...]]:
+    """Return labels of any kind as positions in the sorted names of their classes, (N,), and these names.
+
+    Raises:
+        InputError: there are more or fewer than rows, or a row has none.
+    """
+    texts = dataset.label_texts(as_labels(labels))
+    if len(texts) != n_rows:
+        raise InputError(f"There are {n_rows} rows but {len(texts)} labels; give one label for each row.")
+    return encoded_labels(texts, "The list of labels")
 
 
 def stored_labels(

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
-import torch
 
 from monosemy.core.cache import Stage, cache
 from monosemy.data.sources import check_missing
 from monosemy.errors import InputError
-from monosemy.functional.codes import SparseCodes, to_csr
 from monosemy.functional.consistency import Codes
 
 MAX_IN_MEMORY = 2 * 2**30
@@ -120,27 +117,6 @@ def _header(file, shape: tuple[int, ...], dtype: np.dtype) -> int:  # type: igno
 
 _ROWS_AT_ONCE = 32 * 2**20
 """Bytes of float64 that are processed at a time."""
-
-
-def as_codes(values: Any) -> Codes:
-    """Return a NumPy array or a CSR array of a tensor, :class:`SparseCodes`, or another SciPy matrix."""
-    if isinstance(values, SparseCodes):
-        return to_csr(values._replace(values=_numpy_ready(values.values)))
-    if isinstance(values, torch.Tensor):
-        return np.asarray(_numpy_ready(values).numpy())
-    if not sp.issparse(values):
-        return np.asarray(values)
-    codes = sp.csr_array(values)
-    if not codes.has_canonical_format:
-        codes = codes.copy()
-        codes.sum_duplicates()
-    return codes
-
-
-def _numpy_ready(values: torch.Tensor) -> torch.Tensor:
-    """Return a tensor on the CPU, in a type that NumPy and SciPy support."""
-    values = values.detach().cpu()
-    return values if values.dtype == torch.float64 else values.float()
 
 
 def take_rows(codes: Codes, block: slice | np.typing.NDArray[np.integer]) -> Codes:

@@ -10,7 +10,8 @@ import pyarrow as pa
 import torch
 
 from monosemy.core.cache import fingerprint
-from monosemy.data import file_streams, hub, row_stream, sources
+from monosemy.data import containers, file_streams, hub, load, row_stream, sources
+from monosemy.data.config import DataConfig
 from monosemy.data.memory_map import memory_map
 from monosemy.errors import InputError, reason
 from monosemy.seeding import torch_rng
@@ -161,9 +162,10 @@ def open_stream(source: Any, column: str | None = None, *, length: int | None = 
     """Open a stream of the rows of a source; see :func:`monosemy.data.shuffled` for random order.
 
     Args:
-        source: an array, tensor or memory map (N, D); a path of .npy, .npz, .safetensors or .parquet, of a folder of
-            such files, or a pattern; the name of a Hugging Face data set; a ``datasets.Dataset`` or
-            ``IterableDataset``; an iterable of arrays, or a function that returns one.
+        source: an array, tensor, memory map or data frame (N, D); a path of .npy, .npz, .safetensors, .pt or a table,
+            of a folder of such files, or a pattern; the name of a Hugging Face data set; a ``datasets.Dataset`` or
+            ``IterableDataset``; an iterable of arrays, or a function that returns one. Tables other than parquet with
+            a column of lists, .npz and .pt are loaded whole.
         column: the column of parquet and data sets, the array of .npz, the tensor of safetensors; None for the first
             of `embeddings`, `embedding`, `activations`, `X`, `features`, or the only one.
         length: rows that an iterable gives, where that is known.
@@ -178,8 +180,12 @@ def open_stream(source: Any, column: str | None = None, *, length: int | None = 
     if isinstance(source, np.ndarray | torch.Tensor):
         table: file_streams.Table = _mapped_file(source) or file_streams.MemoryTable(source)
         return file_streams.TableStream([table], table.name)
-    if type(source).__module__.split(".")[0] == "datasets":
+    library = type(source).__module__.split(".")[0]
+    if library == "datasets":
         return stream_of_dataset(source, column)
+    if library in ("pandas", "polars", "pyarrow", "scipy"):
+        table = file_streams.MemoryTable(containers.as_matrix(source, "The source"))
+        return file_streams.TableStream([table], table.name)
     if isinstance(source, Iterable) or callable(source):
         return row_stream.IterableStream(source, length)
     raise InputError(f"A source of type {type(source).__name__} holds no rows; give an array, a path or an iterable.")
@@ -205,8 +211,10 @@ def _open_named(name: str | Path, column: str | None) -> row_stream.RowStream:
             return stream_of_hub(source.name, column)
         return stream_of_dataset(hub.saved_dataset(source.paths[0]), column)
     suffixes = sorted({path.suffix.lower() for path in source.paths})
-    if suffixes == [".parquet"]:
+    if suffixes == [".parquet"] and file_streams.has_lists(source.paths[0]):
         return file_streams.ParquetStream(source.paths, column, source.name)
+    if source.kind == "table":
+        return _loaded(source, column)
     if source.kind != "array":
         raise source.unsupported(_EXPECTED)
     if len(suffixes) > 1:
@@ -215,6 +223,17 @@ def _open_named(name: str | Path, column: str | None) -> row_stream.RowStream:
         raise InputError(f"column={column!r} has no meaning for {name}, whose files hold one array; leave it out.")
     return file_streams.TableStream(
         [file_streams.table_of_array_file(path, column) for path in source.paths], source.name
+    )
+
+
+def _loaded(source: sources.Source, column: str | None) -> row_stream.RowStream:
+    """Stream the embeddings of a table that is loaded whole: a CSV, or a parquet file with a column a dimension."""
+    config = DataConfig(source=source.name, input_column=column)
+    rows = load.read_rows(source.name, config, labelled=False)
+    if rows.kind != "embeddings":
+        raise InputError(f"{source.name} holds {rows.kind}, not embeddings or activations; embed them first.")
+    return file_streams.TableStream(
+        [file_streams.MemoryTable(containers.as_matrix(rows.inputs), source.name)], source.name
     )
 
 

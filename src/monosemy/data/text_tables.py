@@ -85,7 +85,7 @@ def find_layout(file: TextFile) -> Layout:
         whole = len(text) < _SAMPLE
     hint = _HINT.match(text)
     text = text[hint.end() :] if hint else text
-    usual = "\t" if file.path.name.lower().endswith((".tsv", ".tsv.gz")) else ","
+    usual = "\t" if file.path.name.lower().endswith((".tsv", ".tsv.gz", ".tab")) else ","
     delimiter = hint.group(1) if hint else find_delimiter(text, usual, whole)
     messages = []
     if delimiter != usual:
@@ -120,6 +120,8 @@ def find_delimiter(text: str, usual: str, whole: bool = True) -> str:
         widths = [len(record) for record in _records(text, delimiter, whole)]
         if widths and widths[0] > 1:
             agreeing[delimiter] = sum(width == widths[0] for width in widths) / len(widths)
+    if agreeing.get(";") == 1.0 and _are_decimals(_records(text, ";", whole)):
+        return ";"
     for least in (1.0, _AGREEING):
         for delimiter, fraction in agreeing.items():
             if fraction >= least:
@@ -139,6 +141,12 @@ def _records(text: str, delimiter: str, whole: bool) -> list[list[str]]:
     except csv.Error:  # a field of more than 128 KiB, which an unpaired quotation mark makes
         return []
     return records if whole or len(records) <= 1 else records[: min(len(records) - 1, _MAX_RECORDS)]
+
+
+def _are_decimals(records: Sequence[Sequence[str]]) -> bool:
+    """Return whether each field with a comma is a number, so that commas stand before decimals."""
+    fields = [field for record in records for field in record if "," in field]
+    return bool(fields) and all(map(is_number, fields))
 
 
 def _is_numbers_by_spaces(text: str) -> bool:

@@ -8,7 +8,9 @@ import numpy as np
 
 from monosemy.core import cache, console
 from monosemy.core.row_cache import RowCache
+from monosemy.data.containers import as_texts
 from monosemy.data.findings import Finding
+from monosemy.data.sources import check_missing
 from monosemy.errors import InputError, needs_extra, reason
 from monosemy.seeding import numpy_rng
 
@@ -37,8 +39,16 @@ class TextEncoder:
             self._loaded = _load(self._path)
         return self._loaded
 
-    def encode(self, texts: tuple[str, ...], on_texts: console.OnCount | None = None) -> np.typing.NDArray[np.float32]:
-        """Return embeddings (N, D) of N texts."""
+    def encode(self, texts: Sequence[str], on_texts: console.OnCount | None = None) -> np.typing.NDArray[np.float32]:
+        """Return embeddings (N, D) of N texts: a list, an array, or a column of another library.
+
+        Raises:
+            InputError: a text is missing or blank.
+        """
+        if not isinstance(texts, tuple):
+            texts = as_texts(texts, "The list of texts")
+        missing = np.fromiter((not text.strip() for text in texts), dtype=bool, count=len(texts))
+        check_missing(missing, "with an empty text", "The list of texts")
         n_missing, done = self._cache.missing(texts), 0
 
         def compute(rows: np.typing.NDArray[np.int64]) -> np.typing.NDArray[np.float32]:

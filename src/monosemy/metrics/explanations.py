@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from monosemy.data.memory_map import as_codes, row_blocks, take_rows
+from monosemy.data.containers import as_codes
+from monosemy.data.labels import class_positions
+from monosemy.data.memory_map import row_blocks, take_rows
 from monosemy.errors import InputError
 from monosemy.functional.activity import activation_histogram
 from monosemy.functional.consistency import Array, Codes
@@ -60,13 +62,12 @@ class Explanations(NamedTuple):
         return f"Explanations of {len(active):,} dimensions, {int(active.sum()):,} active\n{format_metrics(means)}"
 
 
-def explain(
-    codes: Any, labels: np.typing.NDArray[np.int64] | None = None, n_classes: int = 0, reference_embeddings: Any = None
-) -> Explanations:
+def explain(codes: Any, labels: Any = None, n_classes: int = 0, reference_embeddings: Any = None) -> Explanations:
     """Explain the dimensions of codes (N, M): dense, CSR, ``SparseCodes`` or a memory map.
 
     Args:
-        labels: (N,) in [0, n_classes); without them the results on classes are empty.
+        labels: (N,) in [0, n_classes), or labels of any kind where n_classes is 0; without them the results on classes
+            are empty.
         reference_embeddings: (N, D), from which MonoScore takes its similarities. Without them it compares the rows of
             the codes themselves, for up to ``MAX_DIMENSIONS`` dimensions.
 
@@ -74,6 +75,9 @@ def explain(
         InputError: numbers of rows differ, or a row has NaN or infinity.
     """
     codes = as_codes(codes)
+    if labels is not None and not n_classes:
+        labels, class_names = class_positions(labels, codes.shape[0])
+        n_classes = len(class_names)
     similar = codes if reference_embeddings is None else as_codes(reference_embeddings)
     if similar.shape[0] != codes.shape[0]:
         raise InputError(

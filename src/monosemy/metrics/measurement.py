@@ -14,7 +14,9 @@ import scipy.sparse as sp
 from monosemy.classifiers.engine import ProbeConfig, predict, train_probes
 from monosemy.core import console
 from monosemy.corruptions.labels import check_symmetric_rate, informative_limit
-from monosemy.data.memory_map import as_codes, check_finite, row_blocks, take_rows
+from monosemy.data.containers import as_codes
+from monosemy.data.labels import class_positions
+from monosemy.data.memory_map import check_finite, row_blocks, take_rows
 from monosemy.errors import InputError
 from monosemy.functional.consistency import Codes
 from monosemy.functional.geometry import effective_rank
@@ -68,7 +70,7 @@ class Measurement:
 
 def measure(
     embeddings: Any,
-    labels: np.typing.NDArray[np.int64] | None = None,
+    labels: Any = None,
     class_names: Sequence[str] = (),
     *,
     reference_embeddings: Any = None,
@@ -81,7 +83,8 @@ def measure(
     """Return all metrics of embeddings or codes (N, M): dense, CSR, ``SparseCodes`` or a memory map.
 
     Args:
-        labels: (N,) positions in ``class_names``; without them metrics that compare classes are left out.
+        labels: (N,) positions in ``class_names``, or labels of any kind where these are not given; without labels
+            metrics that compare classes are left out.
         reference_embeddings: (N, D), the embeddings that codes were made from. MonoScore takes its similarities from
             them, and with labels a linear probe on them is compared with one on the codes. Without them MonoScore
             compares the rows themselves, for up to ``MAX_DIMENSIONS`` dimensions.
@@ -93,13 +96,15 @@ def measure(
     Raises:
         InputError: one class only, a rate at which labels carry no information, shapes that do not fit, or NaN.
     """
+    codes = as_codes(embeddings)
+    if labels is not None and not class_names:
+        labels, class_names = class_positions(labels, codes.shape[0])
     n_classes = 0 if labels is None else len(class_names)
     if labels is not None and n_classes < 2:
         raise InputError(f"{source} has {n_classes} class, but metrics compare classes; give rows of at least two.")
     if reconstruction is not None and reference_embeddings is None:
         raise InputError("reconstruction needs the embeddings that it approximates; give reference_embeddings as well.")
     noises = _label_noises(separability, label_noise, n_classes, source)
-    codes = as_codes(embeddings)
     reference = None if reference_embeddings is None else as_codes(reference_embeddings)
     decoded = None if reconstruction is None else as_codes(reconstruction)
     _check_shapes(codes, reference, decoded, source)

@@ -12,7 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 
-from monosemy.data.memory_map import as_codes, check_finite, row_blocks, take_rows
+from monosemy.data.containers import as_array, as_codes
+from monosemy.data.memory_map import check_finite, row_blocks, take_rows
 from monosemy.errors import InputError
 from monosemy.functional import consistency, geometry
 from monosemy.seeding import numpy_rng
@@ -92,7 +93,9 @@ def decoder_stability(decoder: Directions, other: Directions, threshold: float =
         InputError: the widths differ, a row has length 0, or the threshold is outside its range.
     """
     _check_threshold(threshold)
-    one, two = geometry.unit_rows(np.asarray(decoder), "decoder"), geometry.unit_rows(np.asarray(other), "other")
+    one, two = (
+        geometry.unit_rows(as_array(value, name), name) for value, name in ((decoder, "decoder"), (other, "other"))
+    )
     if one.shape[1] != two.shape[1]:
         raise InputError(
             f"other has directions of {two.shape[1]} numbers but decoder of {one.shape[1]}; give dictionaries of one "

@@ -12,7 +12,8 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 
-from monosemy.data.memory_map import as_codes, check_finite, row_blocks, take_rows
+from monosemy.data.containers import as_codes
+from monosemy.data.memory_map import check_finite, row_blocks, take_rows
 from monosemy.errors import InputError
 from monosemy.functional import activity, autoencoder, consistency, geometry, monoscore
 

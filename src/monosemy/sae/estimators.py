@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from monosemy.core import console, distributed
+from monosemy.data.containers import for_sklearn
 from monosemy.errors import InputError
 from monosemy.functional.autoencoder import explained_variance
 from monosemy.functional.codes import SparseCodes, stack_codes, to_csr, to_dense
@@ -54,6 +55,9 @@ class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _checked(self, X: np.typing.ArrayLike, *, first: bool) -> torch.Tensor:
         """Return a copy of the inputs as a tensor, (N, D) float32."""
+        X = for_sklearn(X, "X")
+        if sp.issparse(X):
+            raise InputError("X is a sparse matrix; give a dense one (.toarray()).")
         checked = validate_data(self, X, dtype=np.float32, order="C", copy=True, reset=first, ensure_all_finite=False)
         bad = np.flatnonzero(~np.isfinite(checked).all(axis=1))
         if len(bad):
