@@ -3,10 +3,12 @@
 import csv
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from monosemy.core.files import readable
 from monosemy.data import arrays, columns, config, dataset, parquet, sources, tables, text_tables
@@ -60,7 +62,13 @@ def _table_of_labels(path: Path, n_rows: int | None) -> tables.Table:
     """Read a table, whose first line is data where the number of rows shows it and no usual name is in it."""
     table = tables.read_table(path)
     is_short = n_rows == len(table.frame) + 1 and not sources.usual_columns(table.columns, "label")
-    return tables.read_table(path, has_header=False) if is_short and path.name.endswith(_TEXT_SUFFIXES) else table
+    if not is_short or not path.name.lower().endswith(_TEXT_SUFFIXES):
+        return table
+    table = tables.read_table(path, has_header=False)
+    numbers = [name for name in table.columns if tables.is_numbering(table.frame[name])]
+    if len(numbers) != 1 or len(table.columns) != 2:
+        return table
+    return replace(table, frame=table.frame.drop(columns=numbers), row_names=pd.to_numeric(table.frame[numbers[0]]))
 
 
 def _label_array(path: Path) -> np.typing.NDArray[np.generic]:

@@ -95,7 +95,7 @@ def _without_unnamed(table: Table) -> Table:
     frame = table.frame
     unnamed = [name for name in map(str, frame) if _UNNAMED.fullmatch(name)]
     empty = [name for name in unnamed if not frame[name].astype(str).str.strip().any()]
-    numbers = [str(name) for name in frame.columns[:1] if str(name) in unnamed and _is_numbering(frame[name])]
+    numbers = [str(name) for name in frame.columns[:1] if str(name) in unnamed and is_numbering(frame[name])]
     if len(numbers) + len(empty) == frame.shape[1]:
         return table
     where = Path(table.where).name
@@ -107,7 +107,8 @@ def _without_unnamed(table: Table) -> Table:
     return replace(table, frame=frame.drop(columns=[*numbers, *empty]), row_names=row_names)
 
 
-def _is_numbering(values: pd.Series) -> bool:
+def is_numbering(values: pd.Series) -> bool:
+    """Return whether a column holds a different whole number in each row."""
     texts = [str(value).strip() for value in values]
     return len(set(texts)) == len(texts) and all(text.isdecimal() and len(text) < _MAX_DIGITS for text in texts)
 
@@ -216,20 +217,22 @@ def _labelled_files(
     label_column: str | None,
     messages: list[str],
 ) -> list[int]:
-    """Return the files to read: those of train, and the others that have the labels of train."""
+    """Return the files to read: those of train, the others that have its labels, and no other tables beside them."""
     everything = list(range(len(tables)))
     if splits is None:
         return everything
     train = [i for i in everything if sources.SPLIT_ROLES.get(splits[i].lower()) == "train"]
     first = tables[train[0] if train else 0].columns
     label = sources.near_columns(first, (label_column,)) if label_column else sources.usual_columns(first, "label")
-    left_out = [i for i in everything if i not in train and train and label and label[0] not in tables[i].columns]
-    if left_out:
-        messages.append(
-            f"{names(paths[i].name for i in left_out)} have no column {shown(label[0])} and were not read."
-            if len(left_out) > 1
-            else f"{names([paths[left_out[0]].name])} has no column {shown(label[0])} and was not read."
-        )
+    inputs = [name for role in ("embedding", "image", "text") for name in sources.usual_columns(first, role)]
+    left_out = []
+    for i in everything if train else []:
+        has_role = splits[i].lower() in sources.SPLIT_ROLES
+        needed = [*label[:1], *([] if has_role else inputs[:1])]
+        lacking = [name for name in needed if name not in tables[i].columns]
+        if i not in train and lacking:
+            messages.append(f"{names([paths[i].name])} has no column {shown(lacking[0])} and was not read.")
+            left_out.append(i)
     return [i for i in everything if i not in left_out]
 
 

@@ -19,6 +19,7 @@ from monosemy.errors import InputError, reason, shown
 
 _CLOSING = re.compile(r'(?:[^"]|"")*+"(?!")')
 """The rest of a field in quotation marks; doubled marks are a part of it."""
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _SAMPLE = 2**18
 """Characters at the beginning from which delimiter and header are found."""
 _MAX_RECORDS = 200
@@ -196,6 +197,8 @@ class _Marks:
     delimiter: str
     width: int = 0
     """Fields of the header."""
+    is_quoted: bool = False
+    """Whether all names in the header have marks: then the writer quotes, and what marks join belongs together."""
     is_open: bool = False
     """Whether a field goes on in the next line."""
     n_needed: int = 0
@@ -213,7 +216,9 @@ class _Marks:
         self.record += starts
         n_plain = line.count(self.delimiter) + 1
         n_fields, odd = self._parse(line) if self.is_open or '"' in line else (n_plain, False)
-        self.width = self.width or n_fields
+        if not self.width:
+            self.width = n_fields
+            self.is_quoted = all(_QUOTED.fullmatch(name) for name in line.split(self.delimiter))
         self._whole_lines = n_plain == self.width and (starts or self._whole_lines)
         if self.is_open:
             return
@@ -230,7 +235,7 @@ class _Marks:
             self._count(self._whole_lines)
 
     def _count(self, is_odd: bool) -> None:
-        if is_odd:
+        if is_odd and not self.is_quoted:
             self.odd.append(self.record)
         else:
             self.n_needed += 1
