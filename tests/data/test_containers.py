@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from monosemy import LinearProbe, SparseAutoencoder, explain, measure
-from monosemy.corruptions import few_labels, symmetric_noise
+from monosemy.corruptions.labels import few_labels, symmetric_noise
 from monosemy.data.arrays import read_arrays
 from monosemy.data.codes import load_codes
 from monosemy.data.config import DataConfig
@@ -81,7 +81,7 @@ def test_embeddings_of_every_kind(kind: str) -> None:
         np.testing.assert_allclose(found, wanted, atol=1e-5)
         probe = LinearProbe(epochs=2).fit(values(X), NAMES)
         assert (probe.predict(values(X)) == LinearProbe(epochs=2).fit(X, NAMES).predict(X)).all()
-    assert measure(values(X), NAMES).metrics == measure(X, NAMES).metrics
+    assert measure(values(X), NAMES).metrics == pytest.approx(measure(X, NAMES).metrics, nan_ok=True)
     np.testing.assert_array_equal(explain(values(X), NAMES).classes, explain(X, NAMES).classes)
     if "list" not in kind and kind not in ("tuples", "hugging face", "objects", "nullable"):
         np.testing.assert_array_equal(open_stream(values(X)).open().read(60), X)
@@ -123,7 +123,7 @@ NUMBERS = {
     "bfloat16": lambda y: torch.from_numpy(y).bfloat16(),
     "nullable": lambda y: pd.Series(y, dtype="Int64"),
     "polars": polars,
-    "decimals": lambda y: pa.array(y).cast(pa.decimal128(10, 2)),
+    "decimals": lambda y: pa.array(y).cast(pa.decimal128(21, 2)),
     "objects": lambda y: y.astype(object),
     "texts": lambda y: y.astype(str),
     "texts of floats": lambda y: y.astype(float).astype(str),
@@ -212,7 +212,7 @@ def test_missing_numbers_are_reported_on_every_path(value: float | None, refuses
 def test_a_missing_row_among_lists(refuses) -> None:
     values: list[Any] = X.tolist()
     values[4] = None
-    with refuses("1 of 60 rows with NaN", "row 4"):
+    with refuses("1 with NaN", "row 4"):
         from_arrays(values, NAMES, X, NAMES)
 
 

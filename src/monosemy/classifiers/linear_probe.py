@@ -113,7 +113,10 @@ def _plain_labels(y: Any) -> Any:
     Raises:
         InputError: a label is missing.
     """
-    values = np.asarray(for_sklearn(y, "y"))
+    plain = for_sklearn(y, "y")
+    if isinstance(plain, list | tuple) and any(map(is_missing, plain)):  # NumPy would make texts of them
+        plain = np.array(plain, dtype=object)
+    values = np.asarray(plain)
     if values.ndim != 1 or values.dtype.kind not in "OSf":
         return values
     check_missing(np.array([is_missing(value) for value in values], dtype=bool), "without a label", "y")

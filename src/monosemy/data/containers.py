@@ -124,7 +124,7 @@ def as_codes(values: Any, where: str = "The codes") -> Codes:
         numbers = values.values.detach().cpu()
         return to_csr(values._replace(values=numbers if numbers.dtype == torch.float64 else numbers.float()))
     if not sp.issparse(values):
-        return values if isinstance(values, np.ndarray) else as_array(values, where)
+        return values if type(values) in (np.ndarray, np.memmap) else as_array(values, where)
     codes = sp.csr_array(values)
     if not codes.has_canonical_format:
         codes = codes.copy()
