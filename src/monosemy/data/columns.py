@@ -343,7 +343,8 @@ def _parsed_lists(table: Table, values: pd.Series) -> pd.Series:
         blank = isinstance(value, str) and not _plain_number(value)
         if (numbers is None and not blank) or (isinstance(value, str) and "..." in value):
             raise InputError(
-                f"{table.where} has {shown(str(value)[:20])} in {table.describe(row)} of the column {shown(values.name)}, "
+                f"{table.where} has {shown(str(value)[:20])} in the column {shown(values.name)}, "
+                f"{table.describe(row)}, "
                 f"which should be a whole list of numbers; save embeddings as parquet or .npz."
             )
         parsed.append(numbers)
