@@ -3,10 +3,13 @@
 A command prints for people, or JSON for other programs and nothing else beside it.
 """
 
+import codecs
+import io
 import json
 import math
 import os
 import signal
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -45,6 +48,40 @@ class Progress(Protocol):
 
 def no_progress(what: str, done: int, total: int, note: str = "") -> None:
     """Ignore all progress."""
+
+
+_PLAIN = {
+    "\u2212": "-", "\u2013": "-", "\u2014": "-", "\u2026": "...", "\u2018": "'", "\u2019": "'", "\u201c": '"',
+    "\u201d": '"', "\xb1": "+/-", "\xd7": "x", "\u221a": "sqrt", "\u2191": "up", "\u2193": "down", "\u2264": "<=",
+    "\u2265": ">=", "\xa0": " ", "\u202f": " ", "\u2022": "*",
+}  # fmt: skip
+"""What is printed for characters of ours where the encoding of a stream lacks them."""
+
+
+def print_every_text() -> None:
+    """Make the output and the error stream take every text, whatever the system's encoding.
+
+    - UTF-8 stays what it is.
+    - A terminal of another encoding, such as cp1252, shows similar characters, or escapes such as `\\u624b`, for those
+      that it lacks.
+    - A pipe or file of another encoding becomes UTF-8, which LaTeX, Markdown and CSV are; ASCII with such replacements
+      where the user chose an encoding by ``PYTHONIOENCODING``.
+    """
+    codecs.register_error("monosemy", _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, io.TextIOWrapper):  # a caller has replaced it by something else
+            continue
+        encoding: str | None = None
+        if not stream.encoding.lower().startswith("utf") and not stream.isatty():
+            encoding = "ascii" if os.environ.get("PYTHONIOENCODING") else "utf-8"
+        stream.reconfigure(encoding=encoding, errors="monosemy")
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in text), error.end
 
 
 def make_console(quiet: bool = False, as_json: bool = False) -> Console:
@@ -119,8 +156,11 @@ def _short(number: float) -> str:
 
 
 def json_text(answer: Any) -> str:
-    """Return JSON of nested dicts, lists, tables, arrays, dataclasses and numbers; NaN and infinity become null."""
-    return json.dumps(to_plain(answer), indent=2, ensure_ascii=False, allow_nan=False)
+    """Return JSON of nested dicts, lists, tables, arrays, dataclasses and numbers; NaN and infinity become null.
+
+    It is ASCII, since programs read it whatever the encoding of a pipe.
+    """
+    return json.dumps(to_plain(answer), indent=2, allow_nan=False)
 
 
 def outcome_json(
