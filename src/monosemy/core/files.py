@@ -75,6 +75,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def valid_text(name: str) -> str:
+    """Return a name of a file as text that UTF-8 can store: bytes that were none in it become escapes, `\\xe9`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text through :func:`atomic_path`."""
     with atomic_path(path) as temporary:

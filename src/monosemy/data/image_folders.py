@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from monosemy.core.files import valid_text
 from monosemy.data import dataset, pixels, sources
 from monosemy.errors import InputError, names
 
@@ -166,7 +167,7 @@ class Layout:
 
     def label(self, parts: Parts) -> str:
         """Return the class of an image; "" outside class folders."""
-        return parts[self.label_at] if len(parts) > self.label_at + 1 else ""
+        return valid_text(parts[self.label_at]) if len(parts) > self.label_at + 1 else ""
 
 
 def _role(name: str) -> str | None:
@@ -242,7 +243,7 @@ class FileImages:
         return len(self.paths)
 
     def describe(self, row: int) -> str:
-        return f"Image {self.paths[row].relative_to(self.folder).as_posix()} of the folder {self.folder}"
+        return valid_text(f"Image {self.paths[row].relative_to(self.folder).as_posix()} of the folder {self.folder}")
 
     def stamps(self, rows: np.typing.NDArray[np.int64]) -> tuple[str, ...]:
         return tuple(dataset.stamp(self.paths[row]) for row in rows)

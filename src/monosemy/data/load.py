@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from monosemy.core.console import Progress
+from monosemy.core.files import valid_text
 from monosemy.data import cifar, columns, digits, hub, sources, tables
 from monosemy.data.arrays import read_npy, rows_of_array_files
 from monosemy.data.config import DIGIT_PAIRS, DataConfig
@@ -173,7 +174,7 @@ def read_texts(name: str, column: str | None = None, role: sources.Role = "text"
 def source_name(source: str) -> str:
     """Return a short name of a source: the last part of its path, without a pattern's wildcards."""
     plain = Path(re.sub(r"[*?\[\]]+", "", source))
-    return plain.name if plain.name.split(".")[0].strip("_-") else plain.parent.name or "data"
+    return valid_text(plain.name if plain.name.split(".")[0].strip("_-") else plain.parent.name or "data")
 
 
 def _with_shifts(
