@@ -32,6 +32,10 @@ class InputError(ValueError):
         )
 
 
+class MonosemyWarning(UserWarning):
+    """A message of this package that stops nothing; the command line prints it as one line."""
+
+
 class ResourceError(RuntimeError):
     """An exhausted resource: a full disk, not enough memory, a lost worker.
 

@@ -77,3 +77,17 @@ def test_messages_on_names_that_are_no_text(tmp_path: Path) -> None:
     assert done.returncode == 2, done.stderr
     assert b"1 of 9 images that cannot be read" in done.stderr
     assert b"im\\\\xff" in done.stderr or b"im\\xff" in done.stderr
+
+
+def test_a_shift_named_in_japanese(study: Path, tmp_path: Path) -> None:
+    """Figures use a font that has the letters, else one line says that there is none."""
+    source = study.parent / "größe.npz"
+    options = ("--features", "dense,relu", "--scenario", "shift", "--n-seeds", 1, "--executor", "in-process")
+    done = run(
+        "study", "--data", source, *options, "--set", f"data.shifts={{手書き: {source}}}", "--out", tmp_path / "run"
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.decode().splitlines() if line.strip()]
+    assert lines in ([], [line for line in lines if line.startswith("Warning: No font of this system has all letters")])
+    assert len(lines) <= 1
+    assert "手書き" in done.stdout.decode("utf-8")

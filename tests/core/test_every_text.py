@@ -3,12 +3,14 @@
 import io
 import json
 import sys
+import warnings
 
 import pytest
 from hypothesis import given, strategies as st
 
-from monosemy.core.console import json_text, print_every_text
+from monosemy.core.console import json_text, make_console, print_every_text, show_own_warnings
 from monosemy.core.files import valid_text
+from monosemy.errors import MonosemyWarning
 
 TEXT = "gain −1.5 ± 0.3 — “手書き” café 😀 \udce9"
 
@@ -81,3 +83,28 @@ def test_names_of_files_become_valid_text(raw: bytes) -> None:
 
 def test_bytes_that_are_no_text_stay_visible() -> None:
     assert valid_text(b"caf\xe9 \xe7\x8c\xab".decode("utf-8", "surrogateescape")) == "caf\\xe9 猫"
+
+
+def test_warnings_of_this_package_are_lines_and_those_of_others_are_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with warnings.catch_warnings():
+        monkeypatch.setattr(sys, "warnoptions", [])
+        show_own_warnings()
+        for _ in range(3):
+            warnings.warn("All inputs are equal.", MonosemyWarning, stacklevel=1)
+            warnings.warn("Glyph 25163 missing from font(s).", UserWarning, stacklevel=1)
+            warnings.warn("Precision loss occurred.", RuntimeWarning, stacklevel=1)
+        assert capsys.readouterr().err == "Warning: All inputs are equal.\n"
+        make_console(quiet=True)
+        warnings.warn("All inputs are unequal.", MonosemyWarning, stacklevel=1)
+        assert capsys.readouterr().err == ""
+
+
+def test_python_s_options_bring_warnings_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    with warnings.catch_warnings():
+        monkeypatch.setattr(sys, "warnoptions", ["default"])
+        before = warnings.filters[:]
+        show_own_warnings()
+        make_console(quiet=True)
+        assert warnings.filters == before

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from monosemy import __version__
-from monosemy.core.console import Stopped, print_every_text, stopped_by_signals
+from monosemy.core.console import Stopped, print_every_text, show_own_warnings, stopped_by_signals
 from monosemy.errors import InputError, MissingExtraError, as_resource_error, as_unwritable
 
 _STUDIES = "Studies: what do monosemantic features add?"
@@ -104,6 +104,7 @@ def _options(
 def main() -> None:
     """Run the command line; bad input, exhausted resources and signals end in one sentence, with 2, 1, 128 + signal."""
     print_every_text()
+    show_own_warnings()
     try:
         with stopped_by_signals():
             app(prog_name="monosemy")

@@ -10,6 +10,7 @@ import math
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -30,6 +31,8 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 from rich.text import Text
+
+from monosemy.errors import MonosemyWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,8 +87,29 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
     return "".join(_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in text), error.end
 
 
+def show_own_warnings() -> None:
+    """Print warnings of this package as one line each, once, and none of other libraries, whose raw form helps nobody.
+
+    Python's own options bring them back: ``-W default`` or ``PYTHONWARNINGS=default``.
+    """
+    if sys.warnoptions:
+        return
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("once", MonosemyWarning)
+    warnings.showwarning = _print_warning
+
+
+def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"Warning: {message}", file=sys.stderr)
+
+
 def make_console(quiet: bool = False, as_json: bool = False) -> Console:
-    """Return the console for people, which is silent for `--quiet` and beside JSON, as are the progress bars then."""
+    """Return the console for people, which is silent for `--quiet` and beside JSON, as are the progress bars then.
+
+    With `--quiet` there are no warnings either.
+    """
+    if quiet and not sys.warnoptions:
+        warnings.simplefilter("ignore")
     return Console(quiet=quiet or as_json)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, MonosemyWarning, reason
 from monosemy.functional.codes import SparseCodes, csr_tensor
 
 SPARSE_FROM = {"cpu": 10, "cuda": 200}
@@ -63,6 +63,7 @@ def _triton_works(device: torch.device) -> bool:
     except Exception as error:  # the compilers raise many types; each means that the kernels are unavailable
         warnings.warn(
             f"Triton does not compute on {device} ({reason(error)}); sparse codes use torch's own operators there.",
+            MonosemyWarning,
             stacklevel=2,
         )
         return False

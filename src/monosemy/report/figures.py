@@ -3,7 +3,9 @@
 import io
 import math
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +22,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from monosemy.core.files import atomic_path
 from monosemy.errors import InputError
 from monosemy.report import tables
+from monosemy.report.fonts import HOUSE_FONT, fit_fonts
 from monosemy.report.style import LABEL_SIZE, LONGEST_NAME, Point, annotate, label_ends, short, style_of
 from monosemy.report.tables import Cell, Section, StudyFigure
 from monosemy.results.result import StudyResult
@@ -39,7 +42,7 @@ _RC: dict[Any, Any] = {
     "axes.titleweight": "bold",
     "axes.titlepad": 22,
     "figure.facecolor": "white",
-    "font.family": "DejaVu Sans",
+    "font.family": HOUSE_FONT,
     "font.size": 10,
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.8,
@@ -55,7 +58,17 @@ _RC: dict[Any, Any] = {
     "ytick.major.size": 0,
 }
 FigureKind = Literal["png", "svg", "pdf"]
-HOUSE_STYLE = matplotlib.rc_context(_RC)
+
+
+@contextmanager
+def _house_style() -> Iterator[None]:
+    with matplotlib.rc_context(_RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # said once by monosemy.report.fonts
+        yield
+
+
+HOUSE_STYLE = _house_style()
+"""Decorator of all functions that draw."""
 PAGE, COLUMN = 5.5, 3.5
 """Widths in inches: the text of a page of NeurIPS or ICLR, and one of two columns, which also suits a phone."""
 _AXIS_LABELS = {
@@ -279,6 +292,7 @@ def drawn(figure: Figure, kind: FigureKind, dpi: int = 150) -> bytes:
         "png": {"dpi": dpi}, "svg": {"metadata": {"Date": None}}, "pdf": {"metadata": {"CreationDate": None}},
     }  # fmt: skip
     buffer = io.BytesIO()
+    fit_fonts(figure)
     figure.savefig(buffer, format=kind, **options[kind])
     return buffer.getvalue()
 

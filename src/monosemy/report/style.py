@@ -12,6 +12,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 from sklearn.isotonic import isotonic_regression
 
+from monosemy.report.fonts import fit_fonts
 from monosemy.results.result import family_of_variant, role_of
 
 # Okabe and Ito's palette, safe for the colour-blind.
@@ -95,6 +96,7 @@ def short(name: str, longest: int = LONGEST_NAME) -> str:
 def label_ends(figure: Figure, axes: Axes, ends: Iterable[tuple[str, float, float]], longest: int) -> None:
     """Write names at the right end of their lines, shortened if too long and moved apart where they would overlap."""
     ends = sorted(ends, key=lambda end: end[2])
+    fit_fonts(figure)
     figure.draw_without_rendering()  # settles the height of the axes
     low, high = axes.get_ylim()
     height = axes.get_window_extent().height / figure.dpi * 72
@@ -116,6 +118,7 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
 
 def annotate(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
     """Write names beside their points, each on the side where it covers least of points, error bars and other names."""
+    fit_fonts(figure)
     figure.draw_without_rendering()  # settles the axes
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = [Bbox([(p.x[1], p.y[0]), (p.x[2], p.y[0])]) for p in points]
@@ -128,6 +131,7 @@ def annotate(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
             fontsize=LABEL_SIZE, color=style.text_colour, fontweight="bold" if style.strong else "normal",
             arrowprops=_LEADER,
         )  # fmt: skip
+        fit_fonts(text)
 
         def covered(side: tuple[int, int], text: Annotation = text) -> int:
             _move(text, side)

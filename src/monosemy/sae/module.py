@@ -9,7 +9,7 @@ from typing import Self, get_args
 import torch
 
 from monosemy.core.files import read_model_file, write_model_file
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, MonosemyWarning, reason
 from monosemy.functional.autoencoder import Weights, decode, geometric_median, pre_activations
 from monosemy.functional.codes import SparseCodes
 from monosemy.sae import activations, config
@@ -123,7 +123,9 @@ def initialise(model: Autoencoder, z: torch.Tensor, rng: torch.Generator, center
     mean = z.mean(dim=0)
     variance = (z - mean).pow(2).sum(dim=1).mean() / z.shape[1]
     if variance == 0:
-        warnings.warn("All inputs are equal; the autoencoder can only learn their one value.", stacklevel=2)
+        warnings.warn(
+            "All inputs are equal; the autoencoder can only learn their one value.", MonosemyWarning, stacklevel=2
+        )
     model.scale.copy_(variance.sqrt() if variance > 0 else torch.ones(()))
     rows = torch.randn(model.decoder.shape, generator=rng).to(model.decoder)
     model.decoder.copy_(torch.nn.functional.normalize(rows, dim=1))
