@@ -13,12 +13,12 @@ MOST_OPTIONS, MOST_LINES = 15, 100
 NAMES = {
     "--ablations", "--activation", "--all", "--backbone", "--batch-size", "--classes", "--codes", "--column", "--csv",
     "--data", "--device", "--down", "--dtype", "--embeddings", "--encoder", "--epochs", "--executor", "--features",
-    "--image-size", "--input-column", "--input-noise", "--json", "--judge", "--k", "--label-column", "--label-noise",
-    "--labels", "--latex", "--layer", "--layers", "--lr", "--markdown", "--max-tokens", "--method", "--methods",
-    "--n-dimensions", "--n-features", "--n-latents", "--n-samples", "--n-seeds", "--out", "--pairs", "--plan",
-    "--preset", "--quiet", "--reconstruction", "--scenario", "--seed", "--separability", "--set", "--sparsity",
-    "--stale", "--steps", "--sweep", "--threshold", "--to", "--tokens", "--up", "--variants", "--weights",
-    "--workers",
+    "--group-column", "--image-size", "--input-column", "--input-noise", "--json", "--judge", "--k", "--label-column",
+    "--label-noise", "--labels", "--latex", "--layer", "--layers", "--lr", "--markdown", "--max-tokens", "--method",
+    "--methods", "--n-dimensions", "--n-features", "--n-latents", "--n-samples", "--n-seeds", "--noisy-labels",
+    "--on-bad-row", "--out", "--pairs", "--plan", "--preset", "--quiet", "--reconstruction", "--scenario", "--seed",
+    "--separability", "--set", "--sparsity", "--split-column", "--stale", "--steps", "--sweep", "--threshold", "--to",
+    "--tokens", "--up", "--variants", "--weights", "--workers",
 }  # fmt: skip
 """Names of all options; a new one is added here when no known name has its meaning."""
 SAME_HELP = ("--device", "--executor", "--json", "--plan", "--quiet", "--set", "--workers")
@@ -26,7 +26,7 @@ SAME_HELP = ("--device", "--executor", "--json", "--plan", "--quiet", "--set", "
 
 def options(words: str) -> dict[str, str]:
     """The help texts of the options of a command."""
-    parameters = [item for item in COMMANDS[words].params if item.param_type_name == "option"]
+    parameters = [item for item in COMMANDS[words].params if item.param_type_name == "option" and not item.hidden]
     return {item.opts[0]: item.help for item in parameters if item.opts[0] != "--help"}
 
 

@@ -38,7 +38,7 @@ def test_labels_of_a_file_of_their_own(tmp_path: Path, refuses) -> None:
     with refuses(tmp_path / "a.npy", "3 embeddings but 2 labels"):
         load(tmp_path / "a.npy", labels=tmp_path / "l.csv")
     pd.DataFrame({"label": ["dog", "", "dog"]}).to_csv(tmp_path / "l.csv", index=False)
-    with refuses("1 of 3 rows without a label"):
+    with refuses("1 of 3 rows", "1 without a label (row 1)"):
         load(tmp_path / "a.npy", labels=tmp_path / "l.csv")
 
 

@@ -19,6 +19,7 @@ _CACHE = "Housekeeping"
 
 COMMANDS = {
     "study": (_STUDIES, "Compare feature sets under label noise, few labels, corruptions and distribution shift."),
+    "check": (_STUDIES, "Look at your data before a study: classes, splits, missing values, copies."),
     "report": (_STUDIES, "Write the report of finished studies again, or the table of a paper."),
     "pretrain": (_TRAINING, "Pretrain an image encoder: SimCLR or non-negative contrastive learning."),
     "finetune": (_TRAINING, "Finetune image networks, or language models by LoRA and MonoLoRA, and compare."),

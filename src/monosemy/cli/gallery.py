@@ -65,6 +65,7 @@ def gallery(
     from monosemy.data.codes import load_codes
     from monosemy.data.load import source_name
     from monosemy.metrics.explanations import explain
+    from monosemy.report.data import print_summary
     from monosemy.report.gallery import Gallery, GallerySet, write_gallery
     from monosemy.report.html import GALLERY
 
@@ -80,6 +81,8 @@ def gallery(
         "label_column": label_column if data is None else None,
     }  # fmt: skip
     loaded = load_codes(validated(DataConfig, source, "The command"))
+    if loaded.report is not None:
+        print_summary(loaded.report, console)
     rows = None if data is None else _rows(data, input_column, label_column, codes, loaded.codes.shape[0])
     if loaded.labels is None and rows is not None and rows.labels is not None:
         loaded = _with_labels(loaded, rows, data)

@@ -10,7 +10,7 @@ from annotated_types import Len
 from monosemy.cli.options import Json, Out, Quiet, with_settings
 from monosemy.core.config import Config, validated
 from monosemy.core.console import make_console, print_line, progress
-from monosemy.data.config import DataConfig
+from monosemy.data.config import DataConfig, OnBadRow
 from monosemy.errors import InputError
 
 app = typer.Typer(add_completion=False)
@@ -28,6 +28,8 @@ class MeasureConfig(Config):
     """Array or column of the embeddings or codes; by default recognised by its name."""
     label_column: str | None = None
     """Array or column of the labels; by default recognised by its name."""
+    on_bad_row: OnBadRow = "stop"
+    """Stop at rows without a label or with NaN, or leave them out and report them."""
     separability: bool = False
     """Measure J and d of dimensions, class pairs and classes too."""
     label_noise: Annotated[tuple[float, ...], Len(1)] | None = None
@@ -48,6 +50,7 @@ class MeasureConfig(Config):
             "--label-column": "label_column",
             "--embeddings": "embeddings",
             "--reconstruction": "reconstruction",
+            "--on-bad-row": "on_bad_row",
         },
         "Separability": {"--separability": "separability", "--label-noise": "label_noise"},
     },
@@ -71,14 +74,20 @@ def command(settings: dict[str, Any], out: Out = None, quiet: Quiet = False, jso
     from monosemy.core.files import atomic_path
     from monosemy.data.codes import load_codes
     from monosemy.metrics.measurement import measure
+    from monosemy.report.data import print_summary
     from monosemy.report.measurement import measurement_json, print_measurement
 
     console = make_console(quiet, json)
-    loaded = load_codes(DataConfig(**config.model_dump(include={"source", "labels", "input_column", "label_column"})))
+    reading = config.model_dump(include={"source", "labels", "input_column", "label_column", "on_bad_row"})
+    loaded = load_codes(DataConfig(**reading))
     reference, decoded = (
         None if path is None else load_codes(DataConfig(source=str(path))).codes
         for path in (config.embeddings, config.reconstruction)
     )
+    if loaded.kept is not None:
+        reference, decoded = (None if rows is None else rows[loaded.kept] for rows in (reference, decoded))
+    if loaded.report is not None:
+        print_summary(loaded.report, console)
     with progress(console) as on_progress:
         measurement = measure(
             loaded.codes, loaded.labels, loaded.class_names, reference_embeddings=reference, reconstruction=decoded,

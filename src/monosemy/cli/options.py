@@ -20,6 +20,8 @@ from monosemy.errors import InputError
 Options = Mapping[str, Mapping[str, str]]
 """Groups of a command's help: the names of its options, each with the dotted name of its field."""
 RUN = "Running"
+HIDDEN = ""
+"""The group of options that the help leaves out: those that messages name where they are needed."""
 Complete = Callable[[str], list[str]]
 
 
@@ -109,13 +111,14 @@ def _option(model: type[BaseModel], name: str, field: str, group: str, default: 
     kind = config.type_name(model, field)
     if kind == "TRUE|FALSE":
         names = name if config.default_at(model, field) is False else f"{name}/--no-{name.lstrip('-')}"
-        option = typer.Option(names, help=_help(model, field, default), rich_help_panel=group)
+        option = typer.Option(names, help=_help(model, field, default), rich_help_panel=group, hidden=group == HIDDEN)
         return _parameter(_identifier(name), Annotated[bool | None, option], None)
     option = typer.Option(
         name,
         help=_help(model, field, default),
         metavar=kind,
         rich_help_panel=group,
+        hidden=group == HIDDEN,
         autocompletion=completion_of(words, several=kind == "LIST") if words else None,
     )
     return _parameter(_identifier(name), Annotated[str | None, option], None)

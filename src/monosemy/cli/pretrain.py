@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from monosemy.cli.options import Device, Json, Out, Quiet, with_settings
+from monosemy.cli.options import HIDDEN, Device, Json, Out, Quiet, with_settings
 from monosemy.core.config import merged, validated
 from monosemy.core.console import json_text, make_console, print_line, print_table, progress
 from monosemy.data.config import DIGIT_PAIRS
@@ -39,6 +39,7 @@ _SMALL_SIDE = 64
             "--lr": "optimizer.lr",
             "--seed": "seed",
         },
+        HIDDEN: {"--on-bad-row": "data.on_bad_row"},
     },
     defaults=False,
 )

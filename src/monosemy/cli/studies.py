@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from monosemy.cli.options import Device, Executor, Json, Options, Out, Quiet, Workers, with_settings
+from monosemy.cli.options import HIDDEN, Device, Executor, Json, Options, Out, Quiet, Workers, with_settings
 from monosemy.core.config import Plan, validated
 from monosemy.core.console import make_console, progress
 from monosemy.study import dpo, finetuning, lora, probing
@@ -67,8 +67,9 @@ def run_command(
     # Imported here: `--help` needs none of them.
     from monosemy.core.distributed import joined_processes, resolve_device
     from monosemy.core.executors import executor_settings
+    from monosemy.report.data import print_summary
     from monosemy.report.terminal import print_result, result_json
-    from monosemy.study.engine import run_study
+    from monosemy.study.engine import data_report, run_study
     from monosemy.study.registry import study_kind
 
     runs_on, plan = executor_settings(executor, workers), validated(plan_type, settings, "The command")
@@ -77,6 +78,8 @@ def run_command(
         console = make_console(quiet or not processes.is_main, json)
         with progress(console) as on_progress:
             data = kind.load(plan, on_progress)
+            if (found := data_report(data)) is not None:
+                print_summary(found, console)
             folder = out or Path("runs") / kind.folder_name(plan, data)
             result = run_study(
                 kind, plan, data, folder, on_progress=on_progress, executor=runs_on,
@@ -103,6 +106,7 @@ def run_command(
             "--label-noise": "label_noise.levels",
             "--n-seeds": "n_seeds",
         },
+        HIDDEN: {"--on-bad-row": "data.on_bad_row"},
     },
 )
 def study() -> None:
@@ -135,6 +139,7 @@ def _group() -> None:
             "--n-seeds": "n_seeds",
             "--epochs": "training.epochs",
         },
+        HIDDEN: {"--on-bad-row": "data.on_bad_row"},
     },
     {"encoder": "encoders"},
     device=True,
@@ -163,6 +168,7 @@ def images() -> None:
             "--lr": "learning_rates",
             "--epochs": "training.epochs",
         },
+        HIDDEN: {"--on-bad-row": "data.on_bad_row"},
     },
     {"model": "model"},
     device=True,

@@ -5,7 +5,7 @@ import shutil
 import struct
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,11 @@ from monosemy.data import dataset, load, sources
 from monosemy.data.arrays import read_arrays, read_npy
 from monosemy.data.config import DataConfig
 from monosemy.data.containers import as_labels
+from monosemy.data.findings import DataReport
+from monosemy.data.inspection import report_on_labels
 from monosemy.data.labels import encoded_labels, read_labels
+from monosemy.data.memory_map import finite_rows, row_blocks
+from monosemy.data.quality import kept_rows
 from monosemy.errors import InputError, reason, shown
 from monosemy.functional.consistency import Codes
 
@@ -40,8 +44,15 @@ class LoadedCodes:
     labels: np.typing.NDArray[np.int64] | None
     """(N,), positions in ``class_names``; None where the source has no labels."""
     class_names: tuple[str, ...] = ()
-    messages: tuple[str, ...] = ()
-    """Messages of the reader to the user."""
+    report: DataReport | None = None
+    """What was found in the labels; None where the source has none."""
+    kept: np.typing.NDArray[np.int64] | None = None
+    """Positions of the rows in the source where some were left out."""
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """Messages of the reader to the user."""
+        return () if self.report is None else self.report.messages()
 
 
 def load_codes(config: DataConfig) -> LoadedCodes:
@@ -56,7 +67,7 @@ def load_codes(config: DataConfig) -> LoadedCodes:
     path = source.paths[0] if source.kind == "array" and len(source.paths) == 1 else None
     path = path if path is not None and (path.suffix.lower() == ".npy" or _is_csr(path)) else None
     codes: Codes
-    labels, vocabulary, messages = None, None, list[str]()
+    labels, vocabulary, messages, describe = None, None, list[str](), _row_name
     if path is not None and path.suffix.lower() == ".npy":
         codes = _mapped(path)
     elif path is not None:
@@ -65,7 +76,7 @@ def load_codes(config: DataConfig) -> LoadedCodes:
         if usual := sources.usual_columns(arrays, "label"):
             labels = dataset.label_texts(as_labels(arrays[usual[0]]), config.missing_labels, messages)
     else:
-        rows = None if source.kind == "digit pairs" else load.read_rows(config.source, config, labelled=False)
+        rows = None if source.kind == "digit pairs" else load.all_rows(config.source, config, labelled=False)
         if rows is None or rows.kind != "embeddings":
             raise InputError(
                 f"{config.source} holds {'images' if rows is None else rows.kind}, not embeddings or codes; embed them "
@@ -73,19 +84,45 @@ def load_codes(config: DataConfig) -> LoadedCodes:
             )
         assert isinstance(rows.inputs, np.ndarray)
         codes, labels, vocabulary, messages = rows.inputs, rows.labels, rows.vocabulary, [*rows.messages]
+        describe = rows.describe
     if 0 in codes.shape:
         raise InputError(
             f"{config.source} has embeddings of shape {codes.shape}; give at least one row and one dimension."
         )
     if config.labels is not None and path is not None:
         labels = read_labels(config.labels, config.missing_labels, messages, n_rows=codes.shape[0])
-    if labels is None:
-        return LoadedCodes(codes, None, messages=tuple(messages))
-    if len(labels) != codes.shape[0]:
+    if labels is not None and len(labels) != codes.shape[0]:
         raise InputError(
             f"{config.source} has {codes.shape[0]} embeddings but {len(labels)} labels; give one label for each."
         )
-    return LoadedCodes(codes, *encoded_labels(labels, config.source, vocabulary), tuple(messages))
+    kept, more = _kept_rows(codes, labels, config, describe)
+    if kept is not None:
+        codes, labels = codes[kept], None if labels is None else [labels[i] for i in kept]
+    report = report_on_labels(load.source_name(config.source), codes.shape[0], labels, (*messages, *more))
+    if labels is None:
+        return LoadedCodes(codes, None, report=report, kept=kept)
+    return LoadedCodes(codes, *encoded_labels(labels, config.source, vocabulary), report, kept)
+
+
+def _row_name(row: int) -> str:
+    return f"row {row}"
+
+
+def _kept_rows(
+    codes: Codes, labels: list[str] | None, config: DataConfig, describe: Callable[[int], str]
+) -> tuple[np.typing.NDArray[np.int64] | None, tuple[str, ...]]:
+    """Return the rows with numbers and a label, and a message about the others; None where all have them.
+
+    The numbers are read only where a label is missing or rows may be left out: what reads them later checks them too.
+    """
+    unlabelled = np.array([not label for label in labels or ()], dtype=bool)
+    faults = {}
+    if unlabelled.any() or config.on_bad_row == "skip":
+        infinite = np.concatenate([~finite_rows(codes[block]) for block in row_blocks(codes)])
+        faults = {"with NaN or infinity": infinite} if infinite.any() else {}
+    if unlabelled.any():
+        faults["without a label"] = unlabelled
+    return kept_rows(faults, codes.shape[0], describe, config.on_bad_row, config.source)
 
 
 def _mapped(path: Path) -> np.typing.NDArray[np.floating]:

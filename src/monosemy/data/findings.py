@@ -68,10 +68,13 @@ class DataReport:
             largest, smallest = max(self.classes.values()), min(self.classes.values())
             sizes = f"{largest:,} rows each" if largest == smallest else f"{smallest:,} to {largest:,} rows each"
             classes = f"; {len(self.classes):,} classes of {sizes}"
-        splits = ", ".join(
+        return f"{self.source}: {rows}{classes}" + (f"; {self.split_sizes()}" if self.splits else "")
+
+    def split_sizes(self) -> str:
+        """Return the sizes of the splits in one line."""
+        return ", ".join(
             f"{name} {size:,}{' (drawn)' if name in self.drawn else ''}" for name, size in self.splits.items()
         )
-        return f"{self.source}: {rows}{classes}" + (f"; {splits}" if splits else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values."""

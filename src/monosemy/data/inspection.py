@@ -1,5 +1,6 @@
 """What is worth saying about rows in their splits: classes, copies, groups and scales, as one report."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -95,6 +96,19 @@ def report_on_splits(
     rows = dataset.Rows(data.kind, inputs, [data.class_names[label] for label in labels])
     assigned = Assigned(parts, labels, None, data.class_names, list(notices), drawn)
     return replace(report_on(data.name, rows, assigned, found), n_rows=n_rows)
+
+
+def report_on_labels(name: str, n_rows: int, labels: Sequence[str] | None, messages: Sequence[str] = ()) -> DataReport:
+    """Return the report on rows of numbers that are measured as they are, by their labels where they have any."""
+    sizes = Counter(labels or ())
+    return DataReport(
+        source=name,
+        kind="rows",
+        n_rows=n_rows,
+        n_used=n_rows,
+        classes={label: sizes[label] for label in dataset.ordered_classes(sizes)},
+        findings=(*notes("reading", messages), *classes.label_findings(labels or ())),
+    )
 
 
 def input_findings(inputs: dataset.Inputs | dataset.EncodedImages, train: Numbers) -> list[Finding]:

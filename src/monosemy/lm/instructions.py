@@ -33,7 +33,9 @@ def load_instructions(config: InstructionConfig, seed: int = 0) -> texts.TextDat
     table = texts.source_table(config.source)
     chosen = config.format or _recognised(table, config)
     if chosen == "classification":
-        data = texts.load_classification(config.source, seed, test_fraction=config.test_fraction or 0.1)
+        data = texts.load_classification(
+            config.source, seed, test_fraction=config.test_fraction or 0.1, on_bad_row=config.on_bad_row
+        )
         return texts.prompt_splits(data, config.label_words, config.template, seed=seed, max_rows=config.max_rows)
     texts.check_columns(table, _needed(chosen, config), chosen, get_args(InstructionFormat))
 

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from monosemy.core import cache, config, console, environment, executors, files
 from monosemy.core.distributed import SINGLE_PROCESS, Processes
 from monosemy.data.dataset import LabelledData
+from monosemy.data.findings import DataReport
 from monosemy.errors import InputError, as_resource_error, as_unwritable
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import summarise
@@ -138,8 +139,9 @@ class StudyKind(ABC, Generic[PlanT, DataT, JobT]):
         """Return the answer of a study in words; ``result.verdict`` is still empty."""
 
     def messages(self, data: DataT) -> tuple[str, ...]:
-        """Return what was noticed in the data."""
-        return tuple(getattr(data, "notices", ()))
+        """Return the sizes of the data, and what was noticed in it."""
+        found = data_report(data)
+        return (*(() if found is None else (found.headline(),)), *getattr(data, "notices", ()))
 
     def finish(self, result: StudyResult, context: StudyContext[PlanT, DataT]) -> None:
         """Write further files into the folder, and remove what only jobs need."""
@@ -167,6 +169,12 @@ class LabelledStudy(StudyKind[PlanT, LabelledData, JobT]):
     def key(self, plan: PlanT, data: LabelledData) -> str:
         """Return a fingerprint of the inputs and labels."""
         return data_fingerprint(data)
+
+
+def data_report(data: Any) -> DataReport | None:
+    """Return what was found in the data of a study; None for data that has no labels."""
+    found = getattr(data, "report", None)
+    return found if isinstance(found, DataReport) else None
 
 
 def run_study(

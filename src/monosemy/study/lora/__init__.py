@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt, Len, Lt
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from monosemy.core.config import Config, merged
+from monosemy.data.config import OnBadRow
 from monosemy.lm.config import AdapterConfig, Dtype, InstructionFormat, JudgeConfig, Task, parse_judge
 from monosemy.lm.prompts import PromptTemplate
 from monosemy.results.result import Role, register_family
@@ -85,6 +86,8 @@ class LoraSource(Config):
     """Column of the texts."""
     label_column: str | None = None
     """Column of the labels."""
+    on_bad_row: OnBadRow = "stop"
+    """Stop at labelled texts without a label or a text, or leave them out and report them."""
     prompt_column: str = "prompt"
     """Column of the prompts."""
     completion_column: str = "completion"

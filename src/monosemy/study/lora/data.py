@@ -8,6 +8,7 @@ import numpy as np
 
 from monosemy.core.cache import fingerprint
 from monosemy.data.dataset import LabelledData, Split, subsample
+from monosemy.data.findings import DataReport
 from monosemy.errors import InputError
 from monosemy.lm import prompts, tokenization
 from monosemy.lm.config import InstructionConfig, Task
@@ -33,6 +34,11 @@ class LoraData:
     held_out: tuple[str, ...] = ()
     """Texts for perplexity."""
     notices: tuple[str, ...] = ()
+
+    @property
+    def report(self) -> DataReport | None:
+        """What was found in labelled data."""
+        return None if self.labelled is None else self.labelled.report
 
     def key(self) -> str:
         """Tells this data from any other."""
@@ -77,7 +83,7 @@ def load_lora_data(config: lora.LoraSource, seed: int = 0) -> LoraData:
                 if not part:
                     raise InputError(f"The {name} split of {found.name} is empty; give more rows.")
             return LoraData(found.name, "generation", instructions=rows, notices=found.notices)
-    reading = config.model_dump(include={"label_column", "test_fraction", "validation_fraction"})
+    reading = config.model_dump(include={"label_column", "on_bad_row", "test_fraction", "validation_fraction"})
     data = load_classification(config.source, seed, input_column=config.text_column, **reading)
     data = replace(data, **_limited(data.splits(), config, seed))
     task: Task = config.task or "classification"
