@@ -65,7 +65,7 @@ def test_splits_go_by_many_names(tmp_path: Path, names: tuple[str, str, str]) ->
 
 def test_other_splits_are_left_out_with_a_notice(tmp_path: Path) -> None:
     data = load(write(texts(split=["train"] * 20 + ["extra"] * 8 + ["test"] * 12), tmp_path / "t.csv"))
-    assert data.notices == ("Left out: rows of the splits extra (8).",)
+    assert data.notices == ("Left out: rows of the splits 'extra' (8).",)
     assert len(data.train) + len(data.validation) == 20
 
 
@@ -366,11 +366,11 @@ def test_clinc150(shared_data: Path) -> None:
     assert (data.kind, data.n_classes) == ("texts", 150)
     assert (len(data.train), len(data.validation), len(data.test)) == (15_000, 3_000, 4_500)
     assert "oos" not in data.class_names
-    assert data.notices[0] == "Left out: rows of the splits oos-test (1000), oos-train (100), oos-val (100)."
+    assert data.notices[0] == "Left out: rows of the splits 'oos-test' (1000), 'oos-train' (100), 'oos-val' (100)."
     assert data.report.copies["across"]["test in train"]["equal"] == 2
     assert any("test rows are copies of train rows (2 equal, " in notice for notice in data.notices)
     for split, count in (("oos-train", 100), ("oos-val", 100), ("oos-test", 1000)):
-        assert f"{split} ({count})" in data.notices[0]
+        assert f"'{split}' ({count})" in data.notices[0]
     assert set(np.bincount(data.test.labels)) == {30}
 
 

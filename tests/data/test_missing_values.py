@@ -153,7 +153,7 @@ def test_all_damaged_images_are_named_at_once(tmp_path: Path, refuses) -> None:
 
 def test_labels_of_splits_that_are_left_out_may_be_missing(tmp_path: Path) -> None:
     path = write(texts(label=[*LABELS[:36], *[None] * 4], split=[*SPLITS[:36], *["unlabeled"] * 4]), tmp_path / "t.csv")
-    assert load(path).notices == ("Left out: rows of the splits unlabeled (4).",)
+    assert load(path).notices == ("Left out: rows of the splits 'unlabeled' (4).",)
 
 
 def test_given_noisy_labels_of_skipped_rows_stay_with_their_rows(tmp_path: Path) -> None:

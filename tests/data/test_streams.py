@@ -344,7 +344,7 @@ def damaged(kind: str, folder: Path) -> Any:
         ("no rows in a folder", "is a folder of images that holds nothing; give a .parquet"),
         ("a number", "type int holds no rows"),
         ("ragged list", "unequal length or type after row 0"),
-        ("splits", "has the splits train; give one of them"),
+        ("splits", "has the splits 'train'; give one of them"),
     ],
 )
 def test_what_is_no_row_is_said(kind: str, message: str, tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_a_data_set_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(datasets, "load_dataset", lambda name, streaming, splits=splits: splits)
         np.testing.assert_array_equal(read(open_stream("owner/rows"), 8), ROWS)
     monkeypatch.setattr(datasets, "load_dataset", lambda name, streaming: {"a": split, "b": split})
-    with pytest.raises(InputError, match="has the splits a, b, but no train"):
+    with pytest.raises(InputError, match="has the splits 'a', 'b', but no train"):
         open_stream("owner/rows")
 
     def missing(name: str, streaming: bool) -> Any:

@@ -52,7 +52,7 @@ def test_label_words(sst: str, tmp_path: Path, says) -> None:
     other.write_text(Path(sst).read_text())
     assert label_words(load_classification(str(other))) == ("0", "1"), "only SST-2 is known by its name"
     for words in (("one",), ("same", "same"), ("a", " ")):
-        with says(", ".join(words), "2 classes"):
+        with says(", ".join(map(repr, words)), "2 classes"):
             label_words(data, words)
 
 

@@ -184,8 +184,8 @@ def test_datasets_have_the_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "settings", "named"),
     [
-        ([{"a": 1}], {}, ["columns a", "prompt, completion"]),
-        (PAIRS, {"format": "dolly"}, ["instruction", "dolly", "prompt, completion"]),
+        ([{"a": 1}], {}, ["columns 'a'", "prompt, completion"]),
+        (PAIRS, {"format": "dolly"}, ["instruction", "dolly", "'prompt', 'completion'"]),
         ([{"messages": "hello"}], {}, ["Row 1", "messages", "list"]),
         ([{"messages": [{"role": "robot", "content": "x"}]}], {}, ["Row 1", "'robot'", "assistant"]),
         ([{"messages": [{"role": "user", "content": 3}]}], {}, ["Row 1", "int"]),

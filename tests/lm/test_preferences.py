@@ -138,8 +138,8 @@ def test_implicit_prompts_end_where_trl_ends_them(
 @pytest.mark.parametrize(
     ("rows", "settings", "named"),
     [
-        ([{"a": "b"}], {}, ["columns a", "paradetox: toxic, neutral"]),
-        ([{"chosen": "a", "rejected": "b"}], {"format": "paradetox"}, ["'toxic'", "chosen, rejected"]),
+        ([{"a": "b"}], {}, ["columns 'a'", "paradetox: toxic, neutral"]),
+        ([{"chosen": "a", "rejected": "b"}], {"format": "paradetox"}, ["'toxic'", "'chosen', 'rejected'"]),
         ([{"chosen": "ab", "rejected": [{"role": "user", "content": "a"}]}], {}, ["Row 1", "one form"]),
         ([triple("p", "a", "a")], {}, ["No rows are left"]),
     ],

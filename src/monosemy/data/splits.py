@@ -10,10 +10,13 @@ from monosemy.core.console import Progress
 from monosemy.data import classes, dataset, images, pixels, sources
 from monosemy.data.config import DataConfig
 from monosemy.data.findings import DataReport, notes
-from monosemy.errors import InputError
+from monosemy.errors import InputError, names, shown
 from monosemy.seeding import numpy_rng
 
 Numbers = np.typing.NDArray[np.int64]
+
+_NAMED = 5
+"""Splits that a message names."""
 
 
 @dataclass
@@ -105,11 +108,12 @@ def source_splits(rows: dataset.Rows, name: str, notices: list[str]) -> dict[str
         return {"train": np.arange(len(rows.inputs))}
     parts, ignored = rows_by_split(rows.splits)
     if ignored:
-        counts = ", ".join(f"{split} ({count})" for split, count in ignored.items())
-        notices.append(f"Left out: rows of the splits {counts}.")
+        counts = ", ".join(f"{shown(split)} ({count})" for split, count in list(ignored.items())[:_NAMED])
+        more = f" and {len(ignored) - _NAMED:,} more" if len(ignored) > _NAMED else ""
+        notices.append(f"Left out: rows of the splits {counts}{more}.")
     if "train" not in parts:
         raise InputError(
-            f"{name} has no train rows (its splits are {', '.join(dict.fromkeys(rows.splits))}); name the split train."
+            f"{name} has no train rows (its splits are {names(dict.fromkeys(rows.splits))}); name the split train."
         )
     return parts
 

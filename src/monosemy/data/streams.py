@@ -13,23 +13,22 @@ from monosemy.core.cache import fingerprint
 from monosemy.data import containers, file_streams, hub, load, row_stream, sources
 from monosemy.data.config import DataConfig
 from monosemy.data.memory_map import memory_map
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, names, reason
 from monosemy.seeding import torch_rng
 
 
 def stream_of_hub(source: str, column: str | None) -> row_stream.RowStream:
     """Stream the train split (or the only one) of a data set by its name; nothing is downloaded ahead."""
     splits = hub.hub_splits(source, streaming=True)
-    names = list(splits)
-    if "train" not in names and len(names) > 1:
-        raise InputError(f"{source} has the splits {', '.join(names)}, but no train; load the one you mean in Python.")
-    return stream_of_dataset(splits["train" if "train" in names else names[0]], column)
+    if "train" not in splits and len(splits) > 1:
+        raise InputError(f"{source} has the splits {names(splits)}, but no train; load the one you mean in Python.")
+    return stream_of_dataset(splits["train" if "train" in splits else next(iter(splits))], column)
 
 
 def stream_of_dataset(dataset: Any, column: str | None) -> row_stream.RowStream:
     """Stream a column of a ``datasets.Dataset`` or ``IterableDataset``."""
     if isinstance(dataset, dict):
-        raise InputError(f"The data set has the splits {', '.join(dataset)}; give one of them.")
+        raise InputError(f"The data set has the splits {names(dataset)}; give one of them.")
     name = f"the data set {getattr(dataset.info, 'dataset_name', None) or ''}".strip()
     if hasattr(dataset, "__len__"):
         return file_streams.TableStream([DatasetTable(dataset, column, name)], name)
@@ -78,7 +77,7 @@ class HubStream(row_stream.ChunkedStream):
         first = self._first()
         self._column = column or file_streams.rows_column(_schema_of(first), None, name)
         if self._column not in first:
-            raise InputError(f"{name} has no column {self._column!r}; its columns are {', '.join(first)}.")
+            raise InputError(f"{name} has no column {self._column!r}; its columns are {names(first)}.")
         row = _column_matrix([first[self._column]], name, 0)
         self.width, self._first_row = row.shape[1], row
         # The library does not store the content of its shuffle buffers: after them a position is found by counting.

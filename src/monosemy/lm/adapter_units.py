@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from monosemy.errors import InputError, needs_extra
+from monosemy.errors import InputError, names, needs_extra
 from monosemy.functional import lora, losses
 from monosemy.lm import monolora, tokenization
 from monosemy.metrics import dimensions, streaming
@@ -103,7 +103,7 @@ def run_with_units(model: torch.nn.Module, batch: Batch, on_layer: OnLayer, adap
 def token_rows(batch: Batch) -> TokenRows:
     """Return the tokens of a batch, without padding."""
     if "input_ids" not in batch:
-        raise InputError(f"A batch holds {', '.join(batch) or 'nothing'}, but no input_ids; give tokenized texts.")
+        raise InputError(f"A batch holds {names(batch) or 'nothing'}, but no input_ids; give tokenized texts.")
     tokens = batch["input_ids"].cpu()
     mask = batch.get("attention_mask")
     samples, positions = (torch.ones_like(tokens) if mask is None else mask.cpu()).nonzero(as_tuple=True)

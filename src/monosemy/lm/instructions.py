@@ -5,7 +5,7 @@ from functools import partial
 from typing import get_args
 
 from monosemy.data import load, sources, tables
-from monosemy.errors import InputError
+from monosemy.errors import InputError, names
 from monosemy.lm import prompts, texts
 from monosemy.lm.config import InstructionConfig, InstructionFormat
 
@@ -63,7 +63,7 @@ def _recognised(table: tables.Table, config: InstructionConfig) -> InstructionFo
             return name
     known = "; ".join(f"{name}: {', '.join(_needed(name, config))}" for name in _COLUMNS)
     raise InputError(
-        f"{table.where} has the columns {', '.join(table.columns)}, which are of no known format ({known}; "
+        f"{table.where} has the columns {names(table.columns)}, which are of no known format ({known}; "
         f"classification: text or sentence, label); rename them or name the columns of prompt and completion."
     )
 

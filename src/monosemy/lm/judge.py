@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 import torch
 
+from monosemy import errors
 from monosemy.core import cache, console
 from monosemy.errors import InputError
 from monosemy.lm import models, tokenization, toxicity
@@ -220,7 +221,7 @@ class ClassifierJudge(_ModelJudge):
         if missing or not numbers:
             raise InputError(
                 f"The judge {self.model} has no label {missing[0] if missing else 'that means unsafe'!r}; name one of "
-                f"its labels {', '.join(names.values())}."
+                f"its labels {errors.names(names.values())}."
             )
         return numbers
 

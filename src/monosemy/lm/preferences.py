@@ -6,7 +6,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from monosemy.data.tables import Table
-from monosemy.errors import InputError
+from monosemy.errors import InputError, names
 from monosemy.lm import prompts, texts
 from monosemy.lm.config import PreferenceConfig, PreferenceFormat
 
@@ -67,7 +67,7 @@ def _recognised(table: Table) -> PreferenceFormat:
         return "hh-rlhf" if marked and "prompt" not in columns else "trl"
     known = "; ".join(f"{name}: {', '.join(needed)}" for name, (needed, _) in _FORMATS.items())
     raise InputError(
-        f"{table.where} has the columns {', '.join(table.columns)}, which belong to no known preference format "
+        f"{table.where} has the columns {names(table.columns)}, which belong to no known preference format "
         f"({known}); rename them to prompt, chosen, rejected."
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from monosemy.data import dataset, load, sources, tables
 from monosemy.data.config import DataConfig
-from monosemy.errors import InputError, needs_extra
+from monosemy.errors import InputError, names, needs_extra
 from monosemy.lm.config import InstructionConfig, PreferenceConfig
 from monosemy.lm.prompts import PromptTemplate, Row, Text, content_text, pair_row
 
@@ -78,7 +78,7 @@ def check_columns(table: tables.Table, columns: Sequence[str], format_name: str,
         if column not in table.columns:
             raise InputError(
                 f"{table.where} has no column {column!r}, which the format {format_name} needs; its columns are "
-                f"{', '.join(table.columns)}; choose another format of {', '.join(formats)}."
+                f"{names(table.columns)}; choose another format of {', '.join(formats)}."
             )
 
 
@@ -251,8 +251,8 @@ def label_words(data: dataset.LabelledData, words: Sequence[str] | None = None) 
         return _SST_WORDS if known else data.class_names
     if len(words) != data.n_classes or len(set(words)) != len(words) or not all(word.strip() for word in words):
         raise InputError(
-            f"The label words {', '.join(words)} do not name the {data.n_classes} classes of {data.name} "
-            f"({', '.join(data.class_names[:5])}{', ...' if data.n_classes > 5 else ''}) apart; give one word for each."
+            f"The label words {names(words)} do not name the {data.n_classes} classes of {data.name} "
+            f"({names(data.class_names)}) apart; give one word for each."
         )
     return tuple(words)
 

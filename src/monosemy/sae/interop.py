@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from monosemy.core.files import write_text
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, names, reason
 from monosemy.functional.autoencoder import Weights
 from monosemy.sae import activations, module
 
@@ -37,7 +37,7 @@ class Tensors:
         tensor = self.tensors.get(name)
         if tensor is None:
             raise InputError(
-                f"{self.where} has no tensor {name!r} (it has {', '.join(self.tensors) or 'none'}); check that its "
+                f"{self.where} has no tensor {name!r} (it has {names(self.tensors) or 'none'}); check that its "
                 f"configuration belongs to it."
             )
         sizes = tuple(tensor.shape)

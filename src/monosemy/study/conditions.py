@@ -10,7 +10,7 @@ import numpy as np
 
 from monosemy.corruptions import common, inputs, labels as noise
 from monosemy.data import arrays, dataset
-from monosemy.errors import InputError, reason
+from monosemy.errors import InputError, names, reason
 from monosemy.seeding import numpy_rng
 from monosemy.study.folder import Row
 from monosemy.study.scenarios import LabelPlan, ScenarioPlan
@@ -196,7 +196,7 @@ def _input_cells(plan: ScenarioPlan, data: dataset.LabelledData) -> list[Cell]:
         shifts = [_shift_cell(name) for name in data.shifts]
         if len({(cell.scenario, cell.level) for cell in shifts}) < len(shifts):
             raise InputError(
-                f"The shifted sets {', '.join(data.shifts)} have a name and level twice, as X and X@1 do; rename one."
+                f"The shifted sets {names(data.shifts)} have a name and level twice, as X and X@1 do; rename one."
             )
         cells += shifts
     return cells

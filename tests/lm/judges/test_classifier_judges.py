@@ -74,9 +74,9 @@ def test_judges_are_cached_by_all_that_changes_them(tmp_path: Path, monkeypatch:
 
 def test_models_that_are_no_judges(tmp_path: Path, says) -> None:
     folder = save_classifier(tmp_path / "c", ("fine", "odd"))
-    with says("'rude'", "fine, odd"):
+    with says("'rude'", "'fine', 'odd'"):
         ClassifierJudge(folder, "rude", device="cpu").score(PROMPTS, ANSWERS)
-    with says("that means unsafe", "fine, odd"):
+    with says("that means unsafe", "'fine', 'odd'"):
         ClassifierJudge(folder, device="cpu").score(PROMPTS, ANSWERS)
     with says("2 labels", "14 independent"):
         BeaverTailsJudge(folder, device="cpu").score(PROMPTS, ANSWERS)
