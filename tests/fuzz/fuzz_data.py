@@ -112,6 +112,38 @@ def write_csv(folder: Path) -> None:
     _frame().to_csv(folder / "t.csv", index=False)
 
 
+def _tsv(folder: Path) -> None:
+    frame = _frame().assign(text=[f'"text" {i}\tof two\nlines' if i % 3 else f"text {i}" for i in range(N)])
+    frame.to_csv(folder / "t.tsv", index=False, sep="\t")
+
+
+def _wide_csv(folder: Path) -> None:
+    frame = pd.DataFrame(EMBEDDINGS, columns=["dim_0", "dim_1", "dim_2"]).assign(label=LABELS)
+    frame.to_csv(folder / "t.csv", sep=";", decimal=",")
+
+
+def _excel(folder: Path) -> None:
+    _frame().head(16).drop(columns="split").to_excel(folder / "t.xlsx", index=False)
+
+
+def _tensors(folder: Path) -> None:
+    import torch
+
+    torch.save(
+        {"embeddings": torch.from_numpy(EMBEDDINGS).bfloat16(), "labels": torch.from_numpy(NUMBERS)}, folder / "e.pt"
+    )
+
+
+def _folder_of_tables(folder: Path) -> None:
+    for split in ("train", "test"):
+        _frame().drop(columns=["split", "index"]).to_csv(folder / f"{split}.csv", index=False)
+
+
+def _label_lines(folder: Path) -> None:
+    _npy(folder)
+    (folder / "labels.txt").write_text("\n".join(LABELS))
+
+
 def _csv_gz(folder: Path) -> None:
     (folder / "t.csv.gz").write_bytes(gzip.compress(_frame().to_csv(index=False).encode(), mtime=0))
 
@@ -197,6 +229,20 @@ def _given(folder: Path) -> None:
     pd.DataFrame({"index": range(N), "noisy_label": LABELS}).to_parquet(folder / "given.parquet", index=False)
 
 
+def _given_csv(folder: Path) -> None:
+    write_csv(folder)
+    pd.DataFrame({"index": range(N), "noisy_label": LABELS}).to_csv(folder / "given.csv", index=False)
+
+
+def _parquet_types(folder: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = [f"text {i}".encode() for i in range(N)]
+    table = pa.table({"text": pa.array(texts).dictionary_encode(), "label": [label.encode() for label in LABELS]})
+    pq.write_table(table, folder / "t.parquet")
+
+
 def _classes(folder: Path) -> None:
     _class_folders(folder)
     (folder / "classes.txt").write_text("a first\nb second\n")
@@ -218,6 +264,8 @@ def _read_corruptions(folder: Path) -> Any:
     return _corruptions("c", folder / "c", data, None)
 
 
+EXCEL_TARGETS: dict[str, Target] = {"excel": Target(_excel, load("t.xlsx"))}
+"""What needs the extra excel."""
 DATA_TARGETS: dict[str, Target] = {
     "npy codes": Target(_npy_labels, codes("e.npy", labels="labels.npy")),
     "npy embeddings": Target(_npy_labels, load("e.npy", labels="labels.npy")),
@@ -227,11 +275,15 @@ DATA_TARGETS: dict[str, Target] = {
     "csr npz": Target(_csr, codes("e.npz")),
     "csr safetensors": Target(_csr_safetensors, codes("e.safetensors")),
     "csv": Target(write_csv, load("t.csv")),
+    "tsv": Target(_tsv, load("t.tsv")),
+    "wide csv": Target(_wide_csv, load("t.csv")),
+    "folder of tables": Target(_folder_of_tables, load("")),
     "csv.gz": Target(_csv_gz, load("t.csv.gz")),
     "jsonl": Target(_jsonl, load("t.jsonl")),
     "jsonl.gz": Target(_jsonl_gz, load("t.jsonl.gz")),
     "json": Target(_json, load("t.json")),
     "parquet texts": Target(_parquet, load("t.parquet")),
+    "parquet of bytes": Target(_parquet_types, load("t.parquet")),
     "parquet embeddings": Target(_parquet_embeddings, load("t.parquet")),
     "parquet images": Target(_parquet_images, load("t.parquet")),
     "class folders": Target(_class_folders, load("")),
@@ -240,9 +292,14 @@ DATA_TARGETS: dict[str, Target] = {
     "cifar pickles, protocol 5": Target(lambda folder: _cifar(folder, 5), load("")),
     "cifar binary": Target(_cifar_binary, load("")),
     "corruption folder": Target(_corruption_folder, _read_corruptions),
+    "tensors": Target(_tensors, load("e.pt")),
+    "labels txt": Target(_label_lines, load("e.npy", labels="labels.txt"), (".txt",)),
+    "given labels csv": Target(_given_csv, load("t.csv", noisy_labels="given.csv"), ("given.csv",)),
     "labels csv": Target(_label_file(".csv"), codes("e.npy", labels="labels.csv"), (".csv",)),
     "labels parquet": Target(_label_file(".parquet"), codes("e.npy", labels="labels.parquet"), (".parquet",)),
     "given labels": Target(_given, load("t.csv", noisy_labels="given.parquet"), ("given.parquet",)),
+    "stream wide csv": Target(_wide_csv, stream("t.csv")),
+    "stream tensors": Target(_tensors, stream("e.pt", labels=True)),
     "stream npy": Target(_npy, stream("e.npy")),
     "stream npz": Target(_npz, stream("e.npz", labels=True)),
     "stream safetensors": Target(_safetensors, stream("e.safetensors", labels=True)),

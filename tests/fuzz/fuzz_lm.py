@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fuzz_data import SPLITS, N, Target, write_csv
+from fuzz_data import EMBEDDINGS, SPLITS, N, Target, load, stream, write_csv
 from fuzz_models import plan
 
 
@@ -53,6 +53,19 @@ def _instructions(folder: Path) -> None:
 def _dialogues(folder: Path) -> None:
     said = [[{"role": "user", "content": f"q {i}"}, {"role": "assistant", "content": f"a {i}"}] for i in range(N)]
     (folder / "t.jsonl").write_text("\n".join(json.dumps({"messages": messages}) for messages in said))
+
+
+def _saved(folder: Path) -> None:
+    from datasets import Dataset
+
+    rows = {"text": [f"text {i}" for i in range(N)], "label": [i % 4 for i in range(N)]}
+    Dataset.from_dict(rows).save_to_disk(str(folder / "saved"))
+
+
+def _saved_rows(folder: Path) -> None:
+    from datasets import Dataset
+
+    Dataset.from_dict({"embedding": EMBEDDINGS.tolist()}).save_to_disk(str(folder / "saved"))
 
 
 def _read_instructions(folder: Path) -> Any:
@@ -144,6 +157,8 @@ def _read_adapter(folder: Path) -> Any:
 
 
 LM_TARGETS: dict[str, Target] = {
+    "saved data set": Target(_saved, load("saved")),
+    "stream of a saved data set": Target(_saved_rows, stream("saved")),
     "adapter plan": Target(_adapter_plan, plan(_adapter_model)),
     "alignment plan": Target(_align_plan, plan(_align_model)),
     "instructions": Target(_instructions, _read_instructions),

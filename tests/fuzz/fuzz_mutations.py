@@ -16,6 +16,7 @@ MUTATIONS: dict[str, Callable[[bytes], Bytes]] = {
     ".jsonl.gz": gz_files(json_lines),
     ".csv": text_files,
     ".csv.gz": gz_files(text_files),
+    ".tsv": text_files,
     ".txt": text_files,
     ".yaml": yaml_files,
 }

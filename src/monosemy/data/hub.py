@@ -31,12 +31,19 @@ def hub_splits(source: str, streaming: bool = False) -> Any:
 
 
 def saved_dataset(folder: Path) -> Any:
-    """Load a data set, or a dictionary of its splits, that ``save_to_disk`` wrote."""
+    """Load a data set, or a dictionary of its splits, that ``save_to_disk`` wrote.
+
+    Raises:
+        InputError: a file is damaged; the library would read memory that is not the file's, and end the process.
+    """
     with needs_extra("hub", f"Reading {folder}, a saved Hugging Face data set,"):
         from datasets import load_from_disk
     index = folder / ("dataset_dict.json" if (folder / "dataset_dict.json").is_file() else "state.json")
     with readable(index, "a saved Hugging Face data set"):
-        return load_from_disk(str(folder))
+        loaded = load_from_disk(str(folder))
+        for part in loaded.values() if isinstance(loaded, dict) else [loaded]:
+            part.data.table.validate(full=True)
+        return loaded
 
 
 def table_of_hub(source: str) -> Table:

@@ -138,9 +138,7 @@ def _read_json(path: Path, encoding: str | None) -> Table:
         if not is_lines:
             with file.open_text() as opened:
                 return _table_of_object(json.load(opened), path, [*file.messages])
-    frame = pd.read_json(
-        path, orient="records", lines=is_lines, dtype=False, encoding=file.encoding, convert_dates=False
-    )
+    frame = pd.read_json(path, orient="records", lines=is_lines, dtype=False, encoding=file.encoding)
     return Table(frame, str(path), messages=[*file.messages])
 
 
