@@ -97,7 +97,7 @@ def measure(
         InputError: one class only, a rate at which labels carry no information, shapes that do not fit, or NaN.
     """
     codes = as_codes(embeddings)
-    if labels is not None and not class_names:
+    if labels is not None and len(class_names) == 0:
         labels, class_names = class_positions(labels, codes.shape[0])
     n_classes = 0 if labels is None else len(class_names)
     if labels is not None and n_classes < 2:
