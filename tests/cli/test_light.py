@@ -49,6 +49,25 @@ def test_help_imports_none_of_the_numerical_libraries(words: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr == "[]\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "study --data nosuch.csv", "measure nosuch.npz", "embed nosuch.csv --out x.npz", "sae train nosuch.npy",
+        "finetune images --data nosuch.csv", "study --set data.source=nosuch.csv",
+    ],
+)  # fmt: skip
+def test_a_missing_file_is_refused_before_the_slow_imports(words: str) -> None:
+    code = (
+        f"import sys\nsys.argv = ['monosemy', *{words.split()}]\nfrom monosemy.cli import main\n"
+        f"try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 2\n"
+        f"print([name for name in ('torch', 'pandas', 'sklearn', 'pyarrow') if name in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
+    assert "nosuch." in ended.stderr
+    assert "does not exist" in " ".join(ended.stderr.split())
+
+
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_settings_are_strict_and_have_help_texts(model: type[BaseModel]) -> None:
     assert issubclass(model, Config)

@@ -81,8 +81,9 @@ def with_settings(
             settings: Any = {} if file is None else read_yaml(file, "plan")
             if not isinstance(settings, dict):
                 raise InputError(f"The plan {file} holds no settings by name; give a plan.yaml.")
-            settings = merged(merged(settings, nested(chosen)), overrides(model, assignments))
-            function(settings, **values)
+            named = merged(nested(chosen), overrides(model, assignments))
+            check_sources(named)
+            function(merged(settings, named), **values)
 
         parameters += [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in shared]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -90,6 +91,17 @@ def with_settings(
         return command
 
     return decorate
+
+
+def check_sources(settings: Mapping[str, Any]) -> None:
+    """Raise for a source that does not exist, before a command imports what takes seconds."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            check_sources(value)
+        elif name == "source" and isinstance(value, str):
+            from monosemy.data.sources import classify
+
+            classify(value)
 
 
 def _identifier(name: str) -> str:

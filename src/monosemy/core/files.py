@@ -11,14 +11,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from monosemy.errors import InputError, disk_is_full, reason
+
+if TYPE_CHECKING:
+    import torch
+
+    Tensors = dict[str, torch.Tensor]
 
 _HALF_WRITTEN = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")
 """Names that :func:`atomic_path` gives: `.results.parquet.k3v_90ab.parquet`."""
@@ -135,10 +138,14 @@ class FolderLock:
 _KEY = "monosemy"
 
 
-def write_model_file(path: Path, file_format: str, metadata: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def write_model_file(
+    path: Path, file_format: str, metadata: dict[str, Any], tensors: "dict[str, torch.Tensor]"
+) -> None:
     """Write tensors with metadata and the name of the format, whole or not at all."""
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
+        from safetensors.torch import save_file  # torch takes seconds to import, and most files need none
+
         save_file(whole, temporary, metadata={_KEY: json.dumps({"format": file_format} | metadata)})
 
 
@@ -151,7 +158,9 @@ def read_metadata(path: Path, file_format: str) -> dict[str, Any]:
     return read_model_file(path, file_format, tensors=False)[0]
 
 
-def read_model_file(path: Path, file_format: str, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_model_file(
+    path: Path, file_format: str, tensors: bool = True
+) -> tuple[dict[str, Any], "dict[str, torch.Tensor]"]:
     """Return metadata and tensors of a file of :func:`write_model_file`.
 
     Raises:
