@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from monosemy.core.config import Plan
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Role = Literal["baseline", "monosemantic", "control"]
 
@@ -68,23 +69,29 @@ class Verdict:
         return "\n".join([*self.sentences, *(f"Warning: {warning}" for warning in self.warnings)])
 
 
+def _no_rows() -> "pd.DataFrame":
+    import pandas as pd  # plans name variants of this chapter, and reading a plan needs no tables
+
+    return pd.DataFrame()
+
+
 @dataclass(frozen=True)
 class StudyResult:
     """A finished study."""
 
     plan: Any
     """The plan, complete."""
-    results: pd.DataFrame
+    results: "pd.DataFrame"
     """Tidy: dataset, encoder, features, scenario, level, seed, metric, value."""
-    summary: pd.DataFrame
+    summary: "pd.DataFrame"
     """Means with intervals, and paired differences to the baseline with intervals and p-values."""
     verdict: Verdict
     messages: tuple[str, ...] = ()
     """What was noticed in the data: dropped rows, shortened texts."""
-    costs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    costs: "pd.DataFrame" = field(default_factory=_no_rows)
     """One row a job: seconds and memory; they do not repeat as the numbers do."""
     folder: Path | None = None
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    tables: "Mapping[str, pd.DataFrame]" = field(default_factory=dict)
     """Further tables of the kind of study, such as learning curves."""
 
     @property
