@@ -46,6 +46,20 @@ def test_a_file_of_their_own_goes_first(tmp_path: Path) -> None:
         assert found(tmp_path / "x.npz", tmp_path / name) == WANTED
 
 
+def test_labels_of_other_tables_and_files_without_a_header(tmp_path: Path) -> None:
+    frame = pd.DataFrame(X, columns=["dim_0", "dim_1"]).assign(Label=Y)
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    assert found(tmp_path / "x.csv") == WANTED
+    (tmp_path / "y.txt").write_text("10\n2\n2\n10\n")
+    assert found(tmp_path / "x.csv", tmp_path / "y.txt") == WANTED
+    (tmp_path / "y.txt").write_text("3\n10\n2\n2\n10\n")
+    messages: list[str] = []
+    result = stored_labels("x", tmp_path / "y.txt", None, None, n_rows=4, messages=messages)
+    assert result is not None
+    assert (result[0].tolist(), result[1]) == WANTED
+    assert messages == ["The first line of y.txt, '3', was read as its header."]
+
+
 def test_no_labels(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
     np.savez(tmp_path / "x.npz", embeddings=X)

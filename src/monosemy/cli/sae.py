@@ -172,7 +172,11 @@ def evaluate(
     loaded = load_models(models)
     stream = open_stream(data, input_column)
     evaluation.check_widths(loaded, stream)  # before labels are read
-    class_labels, names = stored_labels(data, labels, input_column, label_column) or (None, ())
+    messages: list[str] = []
+    found = stored_labels(data, labels, input_column, label_column, n_rows=stream.length, messages=messages)
+    class_labels, names = found or (None, ())
+    for message in messages:
+        print_line(console, message)
     with progress(console) as on_progress:
         result = evaluation.evaluate(loaded, stream, class_labels, names, partial(on_progress, "Rows"))
     if out is not None:

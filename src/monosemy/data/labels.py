@@ -168,21 +168,29 @@ def class_positions(labels: Any, n_rows: int) -> tuple[np.typing.NDArray[np.int6
 
 
 def stored_labels(
-    source: str, file: Path | None, input_column: str | None, label_column: str | None
+    source: str,
+    file: Path | None,
+    input_column: str | None,
+    label_column: str | None,
+    *,
+    n_rows: int | None = None,
+    messages: list[str] | None = None,
 ) -> tuple[np.typing.NDArray[np.int64], tuple[str, ...]] | None:
     """Return the classes of the rows of a source, (N,), and their names; None where there are no labels.
 
     Args:
-        source: where the rows come from: labels are looked for in a single .npz, .safetensors or .parquet file.
+        source: where the rows come from: labels are looked for in a single file of arrays or a single table.
         file: a file with the labels, in the order of the rows; it has precedence over the source.
         input_column: array or column of the rows, where the user named it: ``y_test`` are the labels of ``X_test``.
         label_column: array or column of the labels, where the user named it.
+        n_rows: the number of rows, where it is known; it tells whether the first line of a file is a header.
+        messages: list that gets messages for the user.
 
     Raises:
         InputError: a file cannot be read, lacks the named column, or has rows without a label.
     """
     if file is not None:
-        return encoded_labels(read_labels(file), str(file))
+        return encoded_labels(read_labels(file, messages=messages, n_rows=n_rows), str(file))
     candidates = sources.USUAL_NAMES["label"]
     if label_column is not None:
         candidates = (label_column,)
@@ -203,6 +211,10 @@ def _labels_of_source(source: sources.Source, candidates: tuple[str, ...]) -> li
     if path.suffix.lower() == ".parquet":
         column_values = parquet.read_parquet_column(path, candidates)
         return None if column_values is None else dataset.label_texts(column_values)
+    if source.kind == "table":
+        table = tables.read_table(path)
+        near = sources.near_columns(table.columns, candidates)
+        return dataset.label_texts(table.frame[columns.column(table, near[0], "label")]) if near else None
     if path.suffix.lower() not in (".npz", ".safetensors", ".pt"):
         return None
     near = sources.near_columns(arrays.array_names(path), candidates)
