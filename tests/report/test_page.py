@@ -82,9 +82,9 @@ def test_the_numbers_are_those_of_the_summary(tmp_path: Path) -> None:
 def test_only_significant_gains_are_bold(tmp_path: Path) -> None:
     result = make_result(scenarios=("label-noise",))
     rows = result.summary["features"] != "dense"
-    result.summary.loc[rows, "p_holm"] = 0.2
+    result.summary.loc[rows, "outcome"] = "undecided"
     assert 'class="significant"' not in write_report(result, tmp_path).read_text(encoding="utf-8")
-    result.summary.loc[result.summary.index[-1], "p_holm"] = 0.04
+    result.summary.loc[result.summary.index[-1], "outcome"] = "worse"
     assert write_report(result, tmp_path).read_text(encoding="utf-8").count('class="significant"') == 1
 
 

@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_study import make_result
 
@@ -12,9 +13,8 @@ NAN = float("nan")
 
 
 def cell(accuracy: float = 0.5, half: float = 0.1, gain: float = 0.0, p_holm: float = 0.5) -> Cell:
-    return Cell(
-        "sae", "clean", 0.0, 3, accuracy, accuracy - half, accuracy + half, gain, gain - half, gain + half, 0.1, p_holm
-    )
+    accuracies, gains = (accuracy, accuracy - half, accuracy + half), (gain, gain - half, gain + half)
+    return Cell("sae", "clean", 0.0, 3, 150, *accuracies, *gains, 0.1, p_holm, "undecided")
 
 
 def test_the_clean_cell_begins_every_scale_of_levels() -> None:
@@ -92,7 +92,6 @@ def test_numbers_in_words() -> None:
     assert tables.accuracy_text(cell(0.545, NAN)) == "54.5"
     assert tables.gain_interval_text(cell(gain=0.05, half=0.1)) == "-5.0 to +15.0"
     assert tables.gain_interval_text(cell(gain=0.05, half=NAN)) == "–"
-    assert [tables.p_text(p) for p in (0.0, 0.0004, 0.0123, 1.0, NAN)] == ["< 0.001", "< 0.001", "0.012", "1.000", "–"]
 
 
 @pytest.mark.parametrize(
@@ -105,3 +104,12 @@ def test_numbers_in_words() -> None:
 )  # fmt: skip
 def test_levels_in_words(scenario: str, level: float, text: str) -> None:
     assert tables.level_text(scenario, level) == text
+
+
+def test_numbers_of_test_rows_in_words() -> None:
+    for counts, text in (
+        ([0, 0], ""),
+        ([4500, 4500], ", 4,500 test rows"),
+        ([0, 90, 150, 120], ", 90 to 150 test rows"),
+    ):
+        assert tables.test_rows_text(pd.DataFrame({"n_test": counts})) == text

@@ -42,7 +42,8 @@ def test_everything_is_said() -> None:
     text = printed(make_result())
     for said in (
         "Label noise: accuracy, %", "Label noise at 60 %: gain over dense, points", "Few labels at 10 %",
-        "Input noise at 0.25", "Given labels: gain", "Shift: sketch: accuracy", "17.3 % wrong", "95 % interval",
+        "Input noise at 0.25", "Given labels: gain", "Shift: sketch: accuracy", "17.3 % wrong", "interval", "outcome",
+            "better",
         "Holm p", "Features", "97.0 %", "1024", "sae beats dense.", "The warning of the study.", "Dropped 3 rows.",
         "dense+cleanlab",
     ):  # fmt: skip

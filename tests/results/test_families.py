@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import monosemy.study.probing.study  # noqa: F401 - makes the roles of the feature sets known
 from monosemy.results.intervals import holm
 from monosemy.results.statistics import family_of, is_mean, single_kinds, summarise, with_means
 

@@ -39,9 +39,14 @@ class Rewards(PairLikelihoods):
         return self.chosen - self.rejected
 
     @property
+    def hits(self) -> np.typing.NDArray[np.floating]:
+        """Return 1 for pairs whose chosen answer has the higher reward, 1/2 for equal rewards, else 0."""
+        return (np.sign(self.margins) + 1) / 2
+
+    @property
     def accuracy(self) -> float:
-        """Return the fraction of pairs whose chosen answer has the higher reward; equal rewards count half."""
-        return float(np.mean((np.sign(self.margins) + 1) / 2))
+        """Return the mean of the hits."""
+        return float(np.mean(self.hits))
 
 
 def pair_likelihoods(
@@ -126,6 +131,8 @@ class Alignment:
     """Layer metrics of the prompts' last tokens, layer by layer; empty for unknown architectures."""
     prompts: list[str]
     answers: list[str]
+    of_pairs: dict[str, np.typing.NDArray[np.floating]]
+    """What margin and accuracy are the means of, pair by pair."""
 
 
 def measure_alignment(
@@ -172,7 +179,8 @@ def measure_alignment(
     texts = [tokenization.prompt_text(loaded.tokenizer, prompt) for prompt in prompts.values()]
     known = architectures.model_type(loaded.model) in architectures.ARCHITECTURES
     layer_metrics = prompt_metrics(loaded, texts, max_tokens=loaded.context) if known else []
-    return Alignment(values, layer_metrics, asked, answers)
+    of_pairs = {"margin": rewards.margins, "accuracy": rewards.hits}
+    return Alignment(values, layer_metrics, asked, answers, of_pairs)
 
 
 def sample_texts(

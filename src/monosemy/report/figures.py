@@ -26,7 +26,7 @@ from monosemy.report.fonts import HOUSE_FONT, fit_fonts
 from monosemy.report.style import LABEL_SIZE, LONGEST_NAME, Point, annotate, label_ends, short, style_of
 from monosemy.report.tables import Cell, Section, StudyFigure
 from monosemy.results.result import StudyResult
-from monosemy.results.wording import SIGNIFICANT, kind_in_words
+from monosemy.results.wording import kind_in_words
 
 _RC: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -165,7 +165,7 @@ def kinds_figure(summary: pd.DataFrame, scenario: str) -> Figure:
             if cell is not None:
                 axes.text(
                     x + 0.5, y + 0.5, tables.points(cell.gain, signed=True).replace("-", "−"), ha="center",
-                    va="center", fontweight="bold" if cell.p_holm < SIGNIFICANT else "normal",
+                    va="center", fontweight="bold" if cell.clear else "normal",
                 )  # fmt: skip
     axes.set_xlim(-1, len(names))
     axes.set_ylim(len(rows), 0)
@@ -178,7 +178,7 @@ def kinds_figure(summary: pd.DataFrame, scenario: str) -> Figure:
     axes.spines[:].set_visible(False)
     title = f"{tables.scenario_title(scenario)} and kind by kind".replace(", mean over kinds", ": mean")
     figure.suptitle(short(title, 44), x=0.01, ha="left", color="#111111", fontsize=11.5, fontweight="bold")
-    said = f"{tables.level_text(scenario, level)}: {baseline} in %, gains over it in points; bold: Holm p < 0.05"
+    said = f"{tables.level_text(scenario, level)}: {baseline} in %, gains over it in points; bold: better or worse"
     axes.set_xlabel(said, fontsize=9, color="#666666", loc="right")
     return figure
 

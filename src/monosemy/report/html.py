@@ -19,8 +19,8 @@ from monosemy.core.files import write_text
 from monosemy.report import figures, tables
 from monosemy.report.style import ON_DARK, short, style_of
 from monosemy.report.tables import Cell, StudyFigure
+from monosemy.results.intervals import p_text
 from monosemy.results.result import StudyResult, title_of
-from monosemy.results.wording import SIGNIFICANT
 
 _SYMBOLS = {
     "o": "circle", "D": "diamond", "s": "square", "^": "triangle-up", "v": "triangle-down", "P": "cross", "X": "x",
@@ -113,7 +113,8 @@ def _said(measure: figures.Measure, cell: Cell) -> str:
     if math.isnan(cell.gain):
         return "0 by definition"
     return (
-        f"{tables.points(cell.gain, signed=True)} ({tables.gain_interval_text(cell)}), p {tables.p_text(cell.p_holm)}"
+        f"{tables.points(cell.gain, signed=True)} ({tables.gain_interval_text(cell)}), {cell.outcome}, "
+        f"p {p_text(cell.p_holm)}"
     )
 
 
@@ -302,6 +303,7 @@ def _scenario(summary: pd.DataFrame, scenario: str, number: int, pictures: list[
         "anchor": f"scenario-{number}",
         "number": number,
         "title": tables.scenario_title(scenario),
+        "test_rows": tables.test_rows_text(table),
         "figures": [image(item) for item in pictures if item.scenario == scenario and item.kind != "monosemanticity"],
         "levels": [tables.level_text(scenario, level) for level in levels],
         "accuracies": accuracies,
@@ -311,13 +313,14 @@ def _scenario(summary: pd.DataFrame, scenario: str, number: int, pictures: list[
 
 def _gain(cell: tables.Cell | None) -> dict[str, Any]:
     if cell is None:
-        return {"gain": tables.NOTHING, "interval": "", "p": "", "significant": False}
+        return {"gain": tables.NOTHING, "interval": "", "p": "", "outcome": "", "significant": False}
     interval = tables.gain_interval_text(cell)
     return {
         "gain": _minus(tables.points(cell.gain, signed=True)),
         "interval": "" if interval == tables.NOTHING else _minus(interval),
-        "p": tables.p_text(cell.p_holm),
-        "significant": cell.p_holm < SIGNIFICANT,
+        "p": p_text(cell.p_holm),
+        "outcome": cell.outcome,
+        "significant": cell.clear,
     }
 
 

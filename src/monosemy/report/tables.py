@@ -70,6 +70,8 @@ class Cell(NamedTuple):
     scenario: str
     level: float
     seeds: int
+    n_test: int
+    """Test rows; 0 if unknown."""
     accuracy: float
     accuracy_low: float
     accuracy_high: float
@@ -78,6 +80,12 @@ class Cell(NamedTuple):
     gain_high: float
     p: float
     p_holm: float
+    outcome: str
+
+    @property
+    def clear(self) -> bool:
+        """Whether the gain is better or worse by the rule of all studies."""
+        return self.outcome in ("better", "worse")
 
 
 def cells(table: pd.DataFrame) -> Iterator[Cell]:
@@ -142,6 +150,13 @@ def levels(table: pd.DataFrame) -> list[float]:
 def hardest(table: pd.DataFrame) -> pd.DataFrame:
     """The rows at the last level of a scenario's table."""
     return table[table["level"] == table["level"].iloc[-1]]
+
+
+def test_rows_text(table: pd.DataFrame) -> str:
+    """Return the number of test rows of a scenario's table, as the end of a title; empty where it is unknown."""
+    counts = sorted({int(count) for count in table["n_test"]} - {0})
+    numbers = " to ".join(f"{count:,}" for count in dict.fromkeys([*counts[:1], *counts[-1:]]))
+    return f", {numbers} test rows" if counts else ""
 
 
 def challengers(table: pd.DataFrame) -> pd.DataFrame:
@@ -264,16 +279,10 @@ def accuracy_text(cell: Cell) -> str:
 
 
 def gain_interval_text(cell: Cell) -> str:
-    """The 95 % interval of the gain in points."""
+    """The interval of the gain in points."""
     if math.isnan(cell.gain_low):
         return NOTHING
     return f"{points(cell.gain_low, signed=True)} to {points(cell.gain_high, signed=True)}"
-
-
-def p_text(p: float) -> str:
-    if math.isnan(p):
-        return NOTHING
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def cost_text(part: str, value: float) -> str:

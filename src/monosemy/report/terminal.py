@@ -11,6 +11,7 @@ from rich.text import Text
 
 from monosemy.core.console import outcome_json
 from monosemy.report import tables
+from monosemy.results.intervals import p_text
 from monosemy.results.result import StudyResult, role_of
 
 _MOST_LEVELS = 6
@@ -78,7 +79,8 @@ def print_accuracies(table: pd.DataFrame, scenario: str, console: Console) -> No
     fitting = max(1, min(_MOST_LEVELS, (console.width - name_width) // column_width))
     for start in range(0, len(levels), fitting):
         part = levels[start : start + fitting]
-        title = f"{tables.scenario_title(scenario)}: accuracy, %" + (" (continued)" if start else "")
+        title = f"{tables.scenario_title(scenario)}: accuracy, %{tables.test_rows_text(table)}"
+        title += " (continued)" if start else ""
         rows = [(name, [texts.get((name, level), tables.NOTHING) for level in part]) for name in names]
         print_table(title, [heads[level] for level in part], rows, console)
 
@@ -92,11 +94,11 @@ def print_gains(table: pd.DataFrame, scenario: str, console: Console, over: str)
     rows = []
     for cell in tables.cells(last):
         gain, interval = tables.points(cell.gain, signed=True), tables.gain_interval_text(cell)
-        rows.append((cell.features, [gain, interval, tables.p_text(cell.p_holm)]))
+        rows.append((cell.features, [gain, interval, p_text(cell.p_holm), cell.outcome]))
     levelled = tables.clean_level(scenario) is not None
     where = f" at {tables.level_text(scenario, tables.levels(last)[0])}" if levelled else ""
     title = f"{tables.scenario_title(scenario)}{where}: gain over {over}, points"
-    print_table(title, ["gain", "95 % interval", "Holm p"], rows, console)
+    print_table(title, ["gain", "interval", "Holm p", "outcome"], rows, console)
 
 
 def print_table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], console: Console) -> None:

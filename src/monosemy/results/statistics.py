@@ -1,17 +1,28 @@
-"""Statistics over seeds: means, intervals, paired tests (SciPy) and Holm's correction (statsmodels).
+"""Summaries of tidy tables: means and paired gains in every cell, judged by the one rule of all studies.
 
 Families of scenarios are kinds of corruption that are tested one by one and quoted by their mean.
+
+Beside the value of a metric, a row of a job may carry the values of the single test rows (:func:`packed`): hits as
+bits, other numbers as float32. They are kept in a table of their own, and tell how much of a gain is due to the choice
+of the test rows.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from monosemy.results.intervals import CONFIDENCE, holm
+from monosemy.results.intervals import MARGIN, Estimate, judge, over_seeds, over_seeds_and_rows
+from monosemy.results.result import role_of
 
 MEAN = "mean"
+TEST_ROWS = "test_rows"
+"""Name of the table that holds the values of test rows."""
+_COUNT, _VALUES = "n_test", "row_values"
+GAIN = ("gain", "gain_low", "gain_high", "p", "p_holm", "outcome")
+"""Columns of :func:`judged_gains`."""
 
 
 def family_of(scenario: str) -> str | None:
@@ -39,11 +50,39 @@ def single_kinds(scenarios: Iterable[str]) -> set[str]:
     return {scenario for scenario in present if family_of(scenario) in averaged and not is_mean(scenario)}
 
 
+def packed(values: np.typing.NDArray[Any]) -> dict[str, Any]:
+    """Return the values of the single test rows (N,), bool for hits, in the form that a row of a job carries."""
+    bits = values.dtype == np.bool_
+    data = np.packbits(values) if bits else np.asarray(values, dtype="<f4")
+    return {_COUNT: len(values), _VALUES: data.tobytes()}
+
+
+def unpacked(count: int, data: bytes) -> np.typing.NDArray[Any]:
+    """Return the values of :func:`packed`: hits as uint8, other numbers as float32.
+
+    Raises:
+        ValueError: the number of values and their bytes disagree.
+    """
+    if len(data) == 4 * count:
+        return np.frombuffer(data, dtype="<f4")
+    if len(data) == -(-count // 8):
+        return np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=count)
+    raise ValueError(f"{len(data)} bytes do not hold the values of {count} test rows")
+
+
+def split_test_rows(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Return a table without the values of test rows, and these as a table of their own; None where there are none."""
+    if _VALUES not in table:
+        return table, None
+    known = table[table[_VALUES].notna()].drop(columns="value").astype({_COUNT: "int64"})
+    return table.drop(columns=[_COUNT, _VALUES]), known.reset_index(drop=True)
+
+
 def with_means(results: pd.DataFrame) -> pd.DataFrame:
     """Return the results of a study with the mean accuracy over the kinds of each family as one more scenario.
 
     A row for each feature set, level and seed in which every kind of the family was tested. Families of one kind get
-    none, and neither do those in which a kind is called "mean".
+    none, and neither do those in which a kind is called "mean". The value of a test row is the mean over the kinds too.
     """
     accuracy = results[results["metric"] == "accuracy"]
     families = accuracy["scenario"].map(family_of)
@@ -52,95 +91,148 @@ def with_means(results: pd.DataFrame) -> pd.DataFrame:
         kinds = rows["scenario"].nunique()
         if kinds < 2 or family + MEAN in set(rows["scenario"]):
             continue
-        place = [column for column in results.columns if column not in ("scenario", "value")]
-        grouped = rows.groupby(place, sort=False)["value"].agg(["mean", "size"]).reset_index()
-        whole = grouped[grouped["size"] == kinds]
-        means = whole.assign(scenario=family + MEAN, value=whole["mean"])
-        added.append(means[list(results.columns)])
+        place = [column for column in results.columns if column not in ("scenario", "value", _COUNT, _VALUES)]
+        means = [
+            dict(zip(place, key, strict=True)) | {"scenario": family + MEAN, "value": cell["value"].mean()}
+            | _mean_values(cell)
+            for key, cell in rows.groupby(place, sort=False)
+            if len(cell) == kinds
+        ]  # fmt: skip
+        added.append(pd.DataFrame(means, columns=list(results.columns)))
     return pd.concat(added, ignore_index=True)
 
 
+def _mean_values(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the mean of the values of test rows, where all have as many."""
+    if _VALUES not in rows or rows[_VALUES].isna().any() or rows[_COUNT].nunique() > 1:
+        return {}
+    values = [unpacked(int(n), data) for n, data in zip(rows[_COUNT], rows[_VALUES], strict=True)]
+    return packed(np.mean(values, axis=0))
+
+
 def mean_interval(values: np.typing.NDArray[np.floating]) -> tuple[float, float, float]:
-    """Return the mean and its two-sided 95 % Student-t interval.
+    """Return the mean of one value a seed and its 95 % interval; NaN bounds as for :func:`over_seeds`."""
+    estimate = over_seeds(values)
+    return estimate.mean, *estimate.interval()
 
-    NaN bounds for fewer than two values, and where all are equal: a quantity that does not depend on the seed (clean
-    accuracy of deterministic features of a frozen encoder) was measured once, not repeatedly.
+
+Cell = tuple[str, float, str]
+"""Scenario, level and variant."""
+_Value = TypeVar("_Value")
+
+
+class Scores:
+    """A metric of every variant in every cell, seed by seed, with the values of its test rows where they are known."""
+
+    def __init__(self, results: pd.DataFrame, test_rows: pd.DataFrame | None = None, metric: str = "accuracy") -> None:
+        """Take a tidy table with features, scenario, level, seed, metric, value."""
+        chosen = results[results["metric"] == metric]
+        self.names = list(dict.fromkeys(chosen["features"]))
+        self.cells = list(dict.fromkeys(zip(chosen["scenario"], chosen["level"], strict=True)))
+        self._values = _by_seed(chosen, chosen["value"])
+        self._rows: dict[Cell, dict[int, tuple[int, bytes]]] = {}
+        if test_rows is not None:
+            known = test_rows[test_rows["metric"] == metric]
+            self._rows = _by_seed(known, zip(known[_COUNT], known[_VALUES], strict=True))
+
+    def mean(self, name: str, scenario: str, level: float) -> Estimate | None:
+        """Return the mean of a variant in a cell; None where it has no value."""
+        return self._estimate((scenario, level), name, None)
+
+    def gain(self, name: str, other: str, scenario: str, level: float) -> Estimate | None:
+        """Return the mean paired difference name - other in a cell; None where no seed has both."""
+        return self._estimate((scenario, level), name, other)
+
+    def _estimate(self, cell: tuple[str, float], name: str, other: str | None) -> Estimate | None:
+        names = [name] if other is None else [name, other]
+        values = [self._values.get((*cell, each), {}) for each in names]
+        seeds = sorted(seed for seed in values[0] if all(seed in of_name for of_name in values))
+        if not seeds:
+            return None
+        table = np.array([[of_name[seed] for of_name in values] for seed in seeds], dtype=np.float64)
+        differences = table[:, 0] - (table[:, 1] if other is not None else 0)
+        rows = [self._rows.get((*cell, each), {}) for each in names]
+        if any(seed not in of_name for of_name in rows for seed in seeds):
+            return over_seeds(differences)
+        known = [[unpacked(*of_name[seed]) for of_name in rows] for seed in seeds]
+        if len({len(each) for of_seed in known for each in of_seed}) > 1:
+            return over_seeds(differences)
+        hits = all(each.dtype == np.uint8 for of_seed in known for each in of_seed)
+        of_rows = np.array([pair[0] - (pair[1].astype(np.float32) if other is not None else 0) for pair in known])
+        # The values of the table are exact, those of the rows may be float32.
+        return replace(over_seeds_and_rows(of_rows, unit=float(hits)), mean=float(np.mean(differences)))
+
+
+def _by_seed(table: pd.DataFrame, values: Iterable[_Value]) -> dict[Cell, dict[int, _Value]]:
+    """Return the values of rows by scenario, level and variant, and then by seed; NaN is left out.
+
+    Raises:
+        ValueError: a row is there twice.
     """
-    mean = float(np.mean(values))
-    if len(values) < 2 or np.ptp(values) == 0:
-        return mean, float("nan"), float("nan")
-    half = float(stats.sem(values) * stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
-    return mean, mean - half, mean + half
+    found: dict[Cell, dict[int, _Value]] = {}
+    keys = (table[key] for key in ("scenario", "level", "features", "seed"))
+    for scenario, level, name, seed, value in zip(*keys, values, strict=True):
+        of_cell = found.setdefault((scenario, level, name), {})
+        if seed in of_cell:
+            raise ValueError(f"{name} is there twice in {scenario}, level {level:g}, seed {seed}")
+        if value == value:
+            of_cell[seed] = value
+    return found
 
 
-def paired_p_value(difference: np.typing.NDArray[np.floating]) -> float:
-    """Return the two-sided p-value of the paired t-test that the mean difference is 0.
-
-    NaN for fewer than two values, and where all are equal, as for :func:`mean_interval`.
-    """
-    if len(difference) < 2 or np.ptp(difference) == 0:
-        return float("nan")
-    return float(stats.ttest_1samp(difference, 0.0).pvalue)
+def is_claim(name: str) -> bool:
+    """Return whether gains of a variant are claims of a study: all but those of controls and oracles."""
+    return role_of(name) not in ("control", "oracle")
 
 
-def summarise(results: pd.DataFrame, baseline: str = "dense") -> pd.DataFrame:
+def summarise(results: pd.DataFrame, baseline: str = "dense", test_rows: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return a row per feature set, scenario and level: accuracy, and its paired difference to the baseline.
 
     Args:
         results: tidy table with features, scenario, level, seed, metric, value.
+        test_rows: the values of single test rows, of :func:`split_test_rows`.
 
-    Returns: columns features, scenario, level, seeds, accuracy, accuracy_low, accuracy_high, gain, gain_low,
-        gain_high, p, p_holm. p_holm is corrected over all rows of the table but the baseline's, the single kinds of a
-        family of corruptions apart: they are many, and their mean stands for them among the rest.
+    Returns: columns features, scenario, level, seeds, n_test (0 if unknown), accuracy, accuracy_low, accuracy_high, and
+        gain, gain_low, gain_high, p, p_holm, outcome of :func:`~monosemy.results.intervals.judge`. Claims are the gains
+        of all variants but controls; the single kinds of a family of corruptions are corrected apart, because they are
+        many and their mean stands for them among the rest.
     """
-    accuracy = results[results["metric"] == "accuracy"]
-    wide = accuracy.pivot(index=["scenario", "level", "seed"], columns="features", values="value")
-    order = list(dict.fromkeys(accuracy["features"]))
-    rows = [
-        [name, *place, *compared]
-        for place in dict.fromkeys(zip(accuracy["scenario"], accuracy["level"], strict=True))
-        for name, compared in against_baseline(wide.loc[place], order, baseline)
-    ]
-    means = ("seeds", "accuracy", "accuracy_low", "accuracy_high")
-    summary = pd.DataFrame(rows, columns=["features", "scenario", "level", *means, *GAIN])
-    return with_holm(summary, summary["scenario"].isin(single_kinds(summary["scenario"])))
+    scores = Scores(results, test_rows)
+    rows, gains = [], []
+    for scenario, level in scores.cells:
+        for name in scores.names:
+            mean = scores.mean(name, scenario, level)
+            if mean is None:
+                continue
+            low, high = np.clip(mean.interval(), 0, 1)  # NaN stays
+            rows.append([name, scenario, level, mean.seeds, mean.rows, mean.mean, low, high])
+            gains.append(None if name == baseline else scores.gain(name, baseline, scenario, level))
+    columns = ["features", "scenario", "level", "seeds", "n_test", "accuracy", "accuracy_low", "accuracy_high"]
+    summary = pd.DataFrame(rows, columns=columns)
+    single = single_kinds(summary["scenario"])
+    families = [scenario in single for scenario in summary["scenario"]]
+    claims = [is_claim(name) for name in summary["features"]]
+    return pd.concat([summary, judged_gains(gains, families, claims)], axis=1)
 
 
-GAIN = ("gain", "gain_low", "gain_high", "p")
-"""Columns of :func:`paired_difference` in a summary."""
-
-
-def against_baseline(wide: pd.DataFrame, names: list[str], baseline: str) -> Iterator[tuple[str, list[float]]]:
-    """Yield each variant with its seeds, mean and interval, and its paired difference to the baseline.
+def judged_gains(
+    gains: Sequence[Estimate | None],
+    families: Sequence[Any],
+    claims: Sequence[bool],
+    margins: Mapping[Any, float | None] | None = None,
+) -> pd.DataFrame:
+    """Return a row per gain with the columns ``GAIN``; NaN and an empty outcome where there is none.
 
     Args:
-        wide: a row a seed, a column a variant.
-        names: variants in the order of the summary; those without values are left out.
+        families: Holm's correction is within each.
+        claims: which gains are claims.
+        margins: half width of equivalence in each family; one point where it is not named.
     """
-    for name in names:
-        values = wide[name].dropna().to_numpy() if name in wide else np.empty(0)
-        if len(values):
-            gain = [float("nan")] * 4 if name == baseline else paired_difference(wide, name, baseline)
-            yield name, [len(values), *mean_interval(values), *gain]
-
-
-def paired_difference(wide: pd.DataFrame, name: str, other: str) -> tuple[float, float, float, float]:
-    """Return the mean of name - other over the seeds that have both, its interval, and the p-value of a paired test."""
-    difference = (wide[name] - wide[other]).dropna().to_numpy()
-    return *mean_interval(difference), paired_p_value(difference)
-
-
-def with_holm(summary: pd.DataFrame, families: pd.Series) -> pd.DataFrame:
-    """Return a summary with the column p_holm, its p-values corrected within each family."""
-    grouped = summary["p"].astype(float).groupby(families, sort=False)
-    return summary.assign(p_holm=grouped.transform(lambda p: holm(p.to_numpy())))
-
-
-def paired_gain(
-    results: pd.DataFrame, name: str, other: str, scenario: str, level: float
-) -> tuple[float, float, float]:
-    """Return the mean paired accuracy difference name - other in a cell, with its 95 % interval."""
-    cell = results[
-        (results["metric"] == "accuracy") & (results["scenario"] == scenario) & (results["level"] == level)
-    ].pivot(index="seed", columns="features", values="value")
-    return paired_difference(cell, name, other)[:3]
+    rows: list[list[Any]] = [[np.nan] * 5 + [""] for _ in gains]
+    for family in dict.fromkeys(families):
+        here = {n: gain for n, gain in enumerate(gains) if gain is not None and families[n] == family}
+        margin = (margins or {}).get(family, MARGIN)
+        judged = judge(list(here.values()), [claims[n] for n in here], margin)
+        for (n, gain), found in zip(here.items(), judged, strict=True):
+            rows[n] = [gain.mean, found.low, found.high, found.p, found.p_holm, found.outcome]
+    return pd.DataFrame(rows, columns=list(GAIN))

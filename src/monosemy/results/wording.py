@@ -5,11 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from monosemy.results.intervals import FEWEST_SEEDS, Outcome, judge
 from monosemy.results.result import StudyResult
-from monosemy.results.statistics import family_of, is_mean, paired_gain
-
-SIGNIFICANT = 0.05
-"""Of Holm's corrected p-values."""
+from monosemy.results.statistics import TEST_ROWS, Scores, family_of, is_mean
 
 SCENARIO_WORDS = {
     "label-noise": "{percent:.3g} % label noise",
@@ -50,27 +48,19 @@ def kind_in_words(scenario: str) -> str:
     return scenario.removeprefix(family_of(scenario) or "").replace("_", " ")
 
 
-def outcomes(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Return the rows of a summary by how they compare with the baseline; outcomes without rows are left out.
-
-    A row is better or worse only if Holm's corrected p-value is below 5 %.
-    """
-    clear = rows["p_holm"] < SIGNIFICANT
-    parts = (
-        ("better", rows[clear & (rows["gain"] > 0)]),
-        ("worse", rows[clear & (rows["gain"] < 0)]),
-        ("no clear difference", rows[~clear & rows["p_holm"].notna()]),
-        ("not testable", rows[rows["p_holm"].isna()]),
-    )
-    return [(word, part) for word, part in parts if len(part)]
-
-
-VERBS = {
+OUTCOMES: tuple[Outcome, ...] = ("better", "worse", "equivalent", "undecided")
+VERBS: dict[Outcome, str] = {
     "better": "improves on",
     "worse": "is worse than",
-    "no clear difference": "makes no clear difference to",
-    "not testable": "cannot be tested against",
+    "equivalent": "is equivalent within a point to",
+    "undecided": "is neither clearly better nor worse than",
 }
+
+
+def outcomes(rows: pd.DataFrame) -> list[tuple[Outcome, pd.DataFrame]]:
+    """Return the rows of a summary by their outcome; outcomes without rows are left out."""
+    parts = [(outcome, rows[rows["outcome"] == outcome]) for outcome in OUTCOMES]
+    return [(outcome, part) for outcome, part in parts if len(part)]
 
 
 def compared_by_outcome(rows: pd.DataFrame, name: str, baseline: str) -> str:
@@ -90,19 +80,26 @@ def few_seeds(n_seeds: int) -> list[str]:
     """Return a warning where there are too few seeds for intervals to mean much."""
     if n_seeds >= 5:
         return []
-    return [f"Only {n_seeds} seed{'s' * (n_seeds > 1)}: intervals need at least 5 to mean much."]
+    seeds = f"Only {n_seeds} seed{'s' * (n_seeds > 1)}"
+    if n_seeds < FEWEST_SEEDS:
+        return [f"{seeds}: no difference is called better or worse with fewer than {FEWEST_SEEDS}; 5 are better still."]
+    return [f"{seeds}: intervals need at least 5 to mean much."]
 
 
 def difference(cell: pd.Series, baseline: str) -> str:
     """Return how a cell of a summary compares with the baseline: a verb and the gain with its interval."""
     gain = with_interval(cell["gain"], cell["gain_low"], cell["gain_high"])
-    if np.isnan(cell["p_holm"]):
-        why = "one seed cannot tell more" if cell["seeds"] < 2 else "it does not vary with the seed"
-        return f"differs by {in_points(cell['gain'])} from {baseline} ({why})"
-    if not cell["p_holm"] < SIGNIFICANT:
-        # The p-value is corrected for all comparisons, the interval is not: without the first the second misleads.
-        return f"makes no clear difference to {baseline}: {gain}, Holm p {cell['p_holm']:.2f}"
-    return f"{'improves on' if cell['gain'] > 0 else 'is worse than'} {baseline}: {gain}"
+    if cell["outcome"] == "undecided":
+        if cell["seeds"] < FEWEST_SEEDS:
+            return f"differs by {gain} from {baseline} ({few(cell['seeds'])})"
+        if np.isnan(cell["gain_low"]):
+            return f"differs by {gain} from {baseline} (it does not vary with the seed)"
+    return f"{VERBS[cell['outcome']]} {baseline}: {gain}"
+
+
+def few(n_seeds: int) -> str:
+    """Return why a small number of seeds decides nothing."""
+    return "one seed cannot tell more" if n_seeds == 1 else f"{n_seeds} seeds cannot tell more"
 
 
 def compared(
@@ -129,17 +126,21 @@ def compared(
         return f"{sentence}."
     if not controls:
         return f"{sentence}; no control was run."
-    margins = {control: paired_gain(result.results, name, control, scenario, level) for control in controls}
-    closest = min(margins, key=lambda control: margins[control][0])
+    scores = Scores(result.results, result.tables.get(TEST_ROWS))
+    gains = {control: scores.gain(name, control, scenario, level) for control in controls}
+    known = {control: gain for control, gain in gains.items() if gain is not None}
+    margins = dict(zip(known, judge(list(known.values()), [False] * len(known)), strict=True))
+    closest = min(known, key=lambda control: known[control].mean)
     doubt = ""
-    if cell["p_holm"] < SIGNIFICANT and cell["gain"] > 0:
-        if any(high < 0 for _, _, high in margins.values()):
+    if cell["outcome"] == "better":
+        if any(margin.outcome == "worse" for margin in margins.values()):
             doubt = ", which is better, so monosemanticity is not the reason"
-        elif not all(low > 0 for _, low, _ in margins.values()):
-            doubt = ", which is no clear difference"
-    return f"{sentence}; {with_interval(*margins[closest])} to the closest control, {closest}{doubt}."
+        elif not all(margin.outcome == "better" for margin in margins.values()):
+            doubt = ", which is not clearly worse"
+    margin = with_interval(known[closest].mean, margins[closest].low, margins[closest].high)
+    return f"{sentence}; {margin} to the closest control, {closest}{doubt}."
 
 
 def with_interval(difference: float, low: float, high: float) -> str:
-    """Return a difference in points with its 95 % interval, if it has one."""
+    """Return a difference in points with its interval, if it has one."""
     return in_points(difference) + ("" if np.isnan(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]")

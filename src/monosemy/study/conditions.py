@@ -4,13 +4,14 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from monosemy.corruptions import common, inputs, labels as noise
 from monosemy.data import arrays, dataset
 from monosemy.errors import InputError, names, reason
+from monosemy.results.statistics import packed
 from monosemy.seeding import numpy_rng
 from monosemy.study.folder import Row
 from monosemy.study.scenarios import LabelPlan, ScenarioPlan
@@ -227,10 +228,26 @@ class CellJob:
         return f"{self.features}-{self.cell.scenario}-{self.cell.level:g}-{self.seed}"
 
 
-def cell_rows(features: str, cell: Cell, seed: int, metrics: Mapping[str, float]) -> list[Row]:
-    """Return a row for each metric of a variant in a cell."""
+def cell_rows(
+    features: str,
+    cell: Cell,
+    seed: int,
+    metrics: Mapping[str, float],
+    test_rows: Mapping[str, np.typing.NDArray[Any]] | None = None,
+) -> list[Row]:
+    """Return a row for each metric of a variant in a cell.
+
+    Args:
+        test_rows: values of the single test rows by metric, whose mean the metric is; bool for hits.
+    """
     place = {"features": features, "scenario": cell.scenario, "level": cell.level, "seed": seed}
-    return [place | {"metric": metric, "value": value} for metric, value in metrics.items()]
+    carried = {metric: packed(values) for metric, values in (test_rows or {}).items()}
+    return [place | {"metric": metric, "value": value} | carried.get(metric, {}) for metric, value in metrics.items()]
+
+
+def accuracy_rows(features: str, cell: Cell, seed: int, hits: np.typing.NDArray[np.bool_]) -> list[Row]:
+    """Return the accuracy of a variant in a cell, with its hits and misses on the single test rows (N,)."""
+    return cell_rows(features, cell, seed, {"accuracy": float(hits.mean())}, {"accuracy": hits})
 
 
 def _shift_cell(name: str) -> Cell:

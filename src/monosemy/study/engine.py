@@ -22,7 +22,7 @@ from monosemy.data.dataset import LabelledData
 from monosemy.data.findings import DataReport
 from monosemy.errors import InputError, as_resource_error, as_unwritable
 from monosemy.results.result import StudyResult, Verdict
-from monosemy.results.statistics import summarise
+from monosemy.results.statistics import TEST_ROWS, split_test_rows, summarise
 from monosemy.study.folder import COSTS, Meter, PeakMemory, Row, Spent, StudyFolder, costs_table, data_fingerprint
 
 RESULTS = "results.parquet"
@@ -130,9 +130,13 @@ class StudyKind(ABC, Generic[PlanT, DataT, JobT]):
     def tabulate(self, rows: list[Row], plan: PlanT, data: DataT) -> dict[str, pd.DataFrame]:
         """Return the tidy tables of all rows by name, ``results`` among them."""
 
-    def summarise(self, results: pd.DataFrame) -> pd.DataFrame:
-        """Return means with intervals and paired differences to the baseline."""
-        return summarise(results, self.baseline)
+    def summarise(self, results: pd.DataFrame, test_rows: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Return means with intervals and judged differences to the baseline.
+
+        Args:
+            test_rows: the values of single test rows, where jobs gave them.
+        """
+        return summarise(results, self.baseline, test_rows)
 
     @abstractmethod
     def verdict(self, result: StudyResult) -> Verdict:
@@ -224,8 +228,11 @@ def run_study(
         context = StudyContext(plan, data, place, device, is_main=processes.is_main, on_progress=on_progress)
         rows, costs = _run_all(kind, context, store, executor, processes)
         tables = kind.tabulate(rows, plan, data)
-        results = tables.pop("results")
-        summary, said = kind.summarise(results), kind.messages(data)
+        results, test_rows = split_test_rows(tables.pop("results"))
+        tables = {name: split_test_rows(table)[0] for name, table in tables.items()}
+        if test_rows is not None:
+            tables[TEST_ROWS] = test_rows
+        summary, said = kind.summarise(results, test_rows), kind.messages(data)
         result = judged(kind, StudyResult(plan, results, summary, Verdict(()), said, costs, folder, tables))
         if store is not None and folder is not None:
             _write(result, folder)

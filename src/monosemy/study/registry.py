@@ -14,6 +14,7 @@ from monosemy.core.config import Plan, read_yaml, validated
 from monosemy.data.safety import check_parquet
 from monosemy.errors import InputError, reason, shown
 from monosemy.results.result import StudyResult, Verdict
+from monosemy.results.statistics import TEST_ROWS
 from monosemy.study.engine import MESSAGES, RESULTS, StudyKind, judged
 from monosemy.study.folder import COSTS, costs_table, read_costs
 
@@ -77,7 +78,7 @@ def read_study(folder: Path, faults: list[str] | None = None) -> StudyResult:
     _check_columns(results, path)
     try:
         tables = {file.stem: _read_table(file) for file in sorted(folder.glob("*.parquet")) if file.name != RESULTS}
-        summary = kind.summarise(results)
+        summary = kind.summarise(results, tables.get(TEST_ROWS))
         result = judged(kind, StudyResult(plan, results, summary, Verdict(()), folder=folder, tables=tables))
     except InputError:
         raise

@@ -242,7 +242,7 @@ class SeparabilityStudy(_TheoryStudy[SeparabilityPlan, SeparabilityJob]):
         frame.insert(1, "encoder", "closed forms and simulations")
         return {"results": frame}
 
-    def summarise(self, results: pd.DataFrame) -> pd.DataFrame:
+    def summarise(self, results: pd.DataFrame, test_rows: pd.DataFrame | None = None) -> pd.DataFrame:
         """Return means with intervals over seeds: a row for each source, classes, sparsity, score, noise and metric."""
         keys = ["source", "classes", "sparsity", "features", "metric", "level"]
         rows = [

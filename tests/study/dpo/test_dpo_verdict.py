@@ -67,7 +67,7 @@ def test_prices_are_named_where_they_are_clear() -> None:
 def test_one_seed_claims_nothing() -> None:
     result = made({"margin": 0.5}, seeds=1, models=("a",))
     text = str(result.verdict)
-    assert "as far as one seed can tell" in text
+    assert "changes (one seed cannot tell more) the reward margin" in text
     assert "Only 1 seed:" in text
     assert "nan" not in text
     cells = [cell for section in DpoStudy().sections(result) for table in section.tables

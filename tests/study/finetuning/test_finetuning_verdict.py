@@ -40,7 +40,7 @@ def made(gains: dict[str, float], seeds: int = 5, names: tuple[str, ...] = NAMES
 
 @pytest.mark.parametrize(
     ("gain", "words"),
-    [(0.05, "improves on ce: +"), (-0.05, "is worse than ce: -"), (0.0, "makes no clear difference to ce: ")],
+    [(0.05, "improves on ce: +"), (-0.05, "is worse than ce: -"), (0.0, "is equivalent within a point to ce: ")],
 )
 def test_nce_is_compared_with_plain_training(gain: float, words: str) -> None:
     sentences = made({"nce": gain}).verdict.sentences

@@ -50,7 +50,7 @@ def judged_again(plan: LoraPlan, results: pd.DataFrame, folder: Path) -> StudyRe
     [
         (0.05, "improves on lora: +5.0"),
         (-0.05, "is worse than lora: -5.0"),
-        (0.0, "makes no clear difference to lora: "),
+        (0.0, "is equivalent within a point to lora: "),
     ],
 )
 def test_better_and_worse_are_said_alike(tmp_path: Path, gain: float, word: str) -> None:
@@ -71,7 +71,7 @@ def test_a_clear_loss_at_a_milder_level_is_said(tmp_path: Path) -> None:
     said = judged_again(clean.plan, results, tmp_path).verdict.sentences
     noisy = [one for one in said if one.startswith("Under")]
     assert [one.split(" label noise")[0] for one in noisy] == ["Under 40 %", "Under 20 %"]
-    assert "makes no clear difference to lora" in noisy[0]
+    assert "is equivalent within a point to lora" in noisy[0]
     assert "is worse than lora: -5" in noisy[1]
 
 

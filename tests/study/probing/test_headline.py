@@ -52,7 +52,7 @@ def test_many_conditions_are_counted_and_the_kinds_behind_a_mean_are_not() -> No
     cells[("few-labels", 0.1)] = {"dense": 0.5, "relu": 0.5, "sae": 0.8}
     first, second = headline(cells)
     assert first.startswith("Under 10 % of the labels, sae improves on dense")
-    assert "in the 3 other noisy conditions: 1 better, 1 worse, 1 not clearly different" in second
+    assert "in the 3 other noisy conditions: 1 better, 1 worse, 1 equivalent" in second
 
 
 def test_a_better_control_is_named_before_anything_else() -> None:
@@ -61,8 +61,8 @@ def test_a_better_control_is_named_before_anything_else() -> None:
     assert "; -10.3 points [" in first
 
 
-def test_a_loss_and_no_difference_are_said_with_the_control_too() -> None:
-    for mean, word in ((0.1, "is worse than dense"), (0.3, "makes no clear difference to dense")):
+def test_a_loss_and_equivalence_are_said_with_the_control_too() -> None:
+    for mean, word in ((0.1, "is worse than dense"), (0.3, "is equivalent within a point to dense")):
         cells = {("clean", 0.0): ONE, ("label-noise", 0.9): {"dense": 0.3, "relu": 0.3, "sae": mean}}
         first, _ = headline(cells)
         assert word in first
@@ -82,5 +82,5 @@ def test_no_control_no_noise_and_nothing_to_judge() -> None:
 
 def test_a_control_that_is_ahead_by_chance_is_no_loss_to_it() -> None:
     first, _ = headline({("clean", 0.0): ONE, ("label-noise", 0.9): {"dense": 0.3, "relu": 0.601, "sae": 0.6}})
-    assert "which is no clear difference" in first
+    assert "which is not clearly worse" in first
     assert "relu" in first

@@ -23,6 +23,7 @@ from monosemy.lm.models import LoadedModel, load_causal_model
 from monosemy.lm.prompts import Row as Pair
 from monosemy.lm.texts import TextData
 from monosemy.results.result import StudyResult
+from monosemy.results.statistics import packed
 from monosemy.seeding import derive_seed
 from monosemy.study import dpo, engine
 from monosemy.study.dpo.verdict import dpo_sections, dpo_verdict, summarise_alignment
@@ -198,8 +199,9 @@ class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
             _save(loaded, context.folder / "models" / f"{base.name}-{job.features}")
         place = {"encoder": base.name, "features": job.features, "seed": job.seed}
         weight = 0.0 if job.variant.objective is None else job.variant.objective.weight
+        carried = {metric: packed(values) for metric, values in measured.of_pairs.items()}
         rows: list[Row] = [
-            place | {"scenario": "pairs", "level": weight, "metric": metric, "value": value}
+            place | {"scenario": "pairs", "level": weight, "metric": metric, "value": value} | carried.get(metric, {})
             for metric, value in measured.values.items()
         ]
         rows += [
@@ -220,7 +222,8 @@ class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
     def tabulate(self, rows: list[Row], plan: dpo.DpoPlan, data: PreferenceData) -> dict[str, pd.DataFrame]:
         """Return the tidy table; scenario `pairs` has the metrics of a model, `layer` those of each layer."""
         columns = ["dataset", "encoder", "features", "scenario", "level", "seed", "metric", "value"]
-        return {"results": pd.DataFrame(rows).assign(dataset=data.name)[columns]}
+        frame = pd.DataFrame(rows).assign(dataset=data.name)
+        return {"results": frame[[*columns, *frame.columns.difference(columns)]]}
 
     def finish(self, result: StudyResult, context: Context) -> None:
         """Remove the checkpoints."""

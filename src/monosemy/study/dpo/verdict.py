@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from monosemy.report.figures import HOUSE_STYLE
-from monosemy.report.tables import NOTHING, Section, StudyFigure, Table, p_text
+from monosemy.report.tables import NOTHING, Section, StudyFigure, Table
 from monosemy.results import statistics, wording
+from monosemy.results.intervals import FEWEST_SEEDS, MARGIN, Estimate, Outcome, p_text
 from monosemy.results.result import StudyResult, Verdict, register_family
 from monosemy.study.dpo import BASE, BASELINE, variants
 
@@ -203,10 +204,10 @@ def _tables(model: str, rows: pd.DataFrame) -> list[Table]:
         for name in [name for name in names if name not in (BASE, BASELINE)]:
             row = _row(rows, name, metric)
             interval = _interval(row["gain_low"], row["gain_high"]).strip() or NOTHING
-            lines.append((name, (f"{row['gain']:+.3g}", interval, p_text(float(row["p_holm"])))))
+            lines.append((name, (f"{row['gain']:+.3g}", interval, p_text(float(row["p_holm"])), _direction(row))))
         if lines:
             heading = f"{model}: difference to dpo, {title}"
-            tables.append(Table(heading, ("mean", "95 % interval", "Holm p"), tuple(lines)))
+            tables.append(Table(heading, ("mean", "interval", "Holm p", "outcome"), tuple(lines)))
     return tables
 
 
@@ -214,28 +215,40 @@ def _text(metric: str, value: float) -> str:
     return f"{100 * value:.1f}" if metric in _PERCENT else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def summarise_alignment(results: pd.DataFrame) -> pd.DataFrame:
+def summarise_alignment(results: pd.DataFrame, test_rows: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row a model, variant and metric: its mean, and the paired difference to DPO of the same seed.
 
     Args:
         results: tidy table with encoder, features, scenario, level, seed, metric, value; of scenario `pairs` alone.
+        test_rows: margins and hits of the single test pairs.
 
-    Returns: columns model, variant, weight, metric, seeds, mean, low, high, gain, gain_low, gain_high, p, p_holm. A
-        gain is the variant less DPO, whether more is better or not. p_holm is corrected within each metric, over all
-        variants and models.
+    Returns: columns model, variant, weight, metric, seeds, n_test (0 if unknown), mean, low, high, and the columns of
+        :func:`~monosemy.results.statistics.judged_gains`. A gain is the variant less DPO, whether more is better or
+        not. Claims are those of DecPO, corrected within each metric, over all weights and models.
     """
     measured = results[results["scenario"] == "pairs"]
     weights = measured.groupby(["features"], sort=False)["level"].first()
-    order = list(dict.fromkeys(measured["features"]))
+    # Levels are weights: variants differ in them, and are compared nevertheless.
+    measured = measured.assign(level=0.0)
+    known = None if test_rows is None else test_rows.assign(level=0.0)
     rows: list[list[Any]] = []
+    gains: list[Estimate | None] = []
     for model, metric in dict.fromkeys(zip(measured["encoder"], measured["metric"], strict=True)):
-        cell = measured[(measured["encoder"] == model) & (measured["metric"] == metric)]
-        wide = cell.pivot(index="seed", columns="features", values="value")
-        compared = statistics.against_baseline(wide, order, BASELINE)
-        rows += [[model, name, weights[name], metric, *numbers] for name, numbers in compared]
-    means = ("seeds", "mean", "low", "high")
-    summary = pd.DataFrame(rows, columns=["model", "variant", "weight", "metric", *means, *statistics.GAIN])
-    return statistics.with_holm(summary, summary["metric"])
+        mine = None if known is None else known[known["encoder"] == model]
+        scores = statistics.Scores(measured[measured["encoder"] == model], mine, metric)
+        for name in scores.names:
+            mean = scores.mean(name, "pairs", 0.0)
+            if mean is None:
+                continue
+            rows.append([model, name, weights[name], metric, mean.seeds, mean.rows, mean.mean, *mean.interval()])
+            gains.append(None if name == BASELINE else scores.gain(name, BASELINE, "pairs", 0.0))
+    summary = pd.DataFrame(
+        rows, columns=["model", "variant", "weight", "metric", "seeds", "n_test", "mean", "low", "high"]
+    )
+    families = list(summary["metric"])
+    margins = {metric: MARGIN if metric in _PERCENT else None for metric in families}
+    claims = [name.startswith("decpo-") for name in summary["variant"]]
+    return pd.concat([summary, statistics.judged_gains(gains, families, claims, margins)], axis=1)
 
 
 def _row(rows: pd.DataFrame, variant: str, metric: str) -> pd.Series:
@@ -243,16 +256,28 @@ def _row(rows: pd.DataFrame, variant: str, metric: str) -> pd.Series:
 
 
 def _clear(row: pd.Series) -> bool:
-    return bool(row["p_holm"] < wording.SIGNIFICANT)
+    return row["outcome"] in ("better", "worse")
 
 
-def _verb(row: pd.Series, n_seeds: int) -> str:
+_VERBS: dict[Outcome, str] = {
+    "better": "raises",
+    "worse": "lowers",
+    "equivalent": "makes less than a point of difference to",
+    "undecided": "makes no clear difference to",
+}
+
+
+def _direction(row: pd.Series) -> str:
+    """Return the outcome in words that do not say whether more is better."""
+    directions = {"better": "higher", "worse": "lower"}
+    return directions.get(row["outcome"], row["outcome"])
+
+
+def _verb(row: pd.Series) -> str:
     """Return the verb for a difference to DPO."""
-    if n_seeds == 1:
-        return "changes, as far as one seed can tell,"
-    if not _clear(row):
-        return "makes no clear difference to"
-    return "raises" if row["gain"] > 0 else "lowers"
+    if row["seeds"] < FEWEST_SEEDS:
+        return f"changes ({wording.few(row['seeds'])})"
+    return _VERBS[row["outcome"]]
 
 
 def _interval(low: float, high: float) -> str:
@@ -271,7 +296,7 @@ def _learned(rows: pd.DataFrame) -> str:
     parts = f"{100 * dpo['mean']:.1f} %"
     if not np.isnan(dpo["low"]):
         parts += f" [{100 * dpo['low']:.1f}, {100 * dpo['high']:.1f}]"
-    constant = np.isnan(base["p"]) and dpo["seeds"] > 1  # every seed gains the same
+    constant = np.isnan(base["gain_low"]) and dpo["seeds"] >= FEWEST_SEEDS  # every seed gains the same
     if base["gain"] < 0 and (_clear(base) or constant):
         return f"DPO learns to tell the answers of test pairs apart: accuracy {parts}."
     return (
@@ -283,8 +308,8 @@ def _dpo_alone(rows: pd.DataFrame) -> str:
     row = _row(rows, BASE, "feature_decorrelation")
     change = f"{-row['gain']:+.3g}{_interval(-row['gain_high'], -row['gain_low'])}"
     start = f"(before {row['mean']:.3g})"
-    if np.isnan(row["p_holm"]):
-        return f"DPO alone changes the layer's feature decorrelation by {change} {start}; one seed cannot tell more."
+    if row["seeds"] < FEWEST_SEEDS:
+        return f"DPO alone changes the layer's feature decorrelation by {change} {start}; {wording.few(row['seeds'])}."
     if not _clear(row):
         return f"DPO alone makes no clear difference to the layer's feature decorrelation: {change} {start}."
     return f"DPO alone {'raises' if row['gain'] < 0 else 'lowers'} the layer's feature decorrelation: {change} {start}."
@@ -302,7 +327,7 @@ def _margins(rows: pd.DataFrame, result: StudyResult) -> list[str]:
     groups: dict[str, list[str]] = {}
     for name in names:
         row = _row(rows, name, "margin")
-        groups.setdefault(_verb(row, result.plan.n_seeds), []).append(f"{row['weight']:g} ({_difference(row)})")
+        groups.setdefault(_verb(row), []).append(f"{row['weight']:g} ({_difference(row)})")
     start = f"{_row(rows, BASELINE, 'margin')['mean']:.3g}"
     sentences = [
         f"DecPO {verb} the reward margin, of DPO {start}, at weight {', '.join(parts)}."
@@ -333,7 +358,7 @@ def _changes(rows: pd.DataFrame, result: StudyResult) -> list[str]:
         parts = [f"{row['weight']:g} ({_difference(row)})" for row in changed if _clear(row)]
         if parts:
             sentences.append(f"DecPO changes {what} against DPO at weight {', '.join(parts)}.")
-        elif metric == "feature_decorrelation" and names and result.plan.n_seeds > 1:
+        elif metric == "feature_decorrelation" and names and result.plan.n_seeds >= FEWEST_SEEDS:
             sentences.append(f"At no weight does DecPO clearly change {what} against DPO.")
     return sentences
 

@@ -179,8 +179,8 @@ class FinetuningStudy(engine.LabelledStudy[finetuning.FinetunePlan, conditions.C
             row | {"epoch": epoch}
             for name in job.features.split("+")
             if name in context.plan.variants
-            for epoch, metrics in enumerate(curve, start=1)
-            for row in conditions.cell_rows(name, job.cell, job.seed, metrics)
+            for epoch, (metrics, hits) in enumerate(curve, start=1)
+            for row in conditions.cell_rows(name, job.cell, job.seed, metrics, {"accuracy": hits})
         ]
 
     def tabulate(
@@ -191,8 +191,12 @@ class FinetuningStudy(engine.LabelledStudy[finetuning.FinetunePlan, conditions.C
         return {"results": _chosen_epochs(curves), "curves": curves}
 
 
-def _learning_curve(job: conditions.CellJob, context: Context) -> list[dict[str, float]]:
-    """Accuracies after each epoch, on train and validation with their noisy labels, and on test."""
+_Epoch = tuple[dict[str, float], np.typing.NDArray[np.bool_]]
+"""Accuracies after an epoch, and the hits on the test rows."""
+
+
+def _learning_curve(job: conditions.CellJob, context: Context) -> list[_Epoch]:
+    """Accuracies after each epoch, on train and validation with their noisy labels, and on test with its hits."""
     plan, data = context.plan, context.data
     train_labels, validation_labels = conditions.training_labels(job.cell.training, context.shared, data, job.seed)
     used, held_out = np.flatnonzero(train_labels >= 0), np.flatnonzero(validation_labels >= 0)
@@ -203,14 +207,15 @@ def _learning_curve(job: conditions.CellJob, context: Context) -> list[dict[str,
         "validation_accuracy": (dataset.take(data.validation.inputs, held_out), validation_labels[held_out]),
         "accuracy": (data.test.inputs, data.test.labels),
     }
-    curve: list[dict[str, float]] = []
+    curve: list[_Epoch] = []
 
     def on_epoch(classifier: Classifier) -> None:
         metrics = {}
         for metric, (inputs, targets) in sets.items():
             assert isinstance(inputs, np.ndarray)
-            metrics[metric] = float((classifier.predict(inputs) == targets).mean())
-        curve.append(metrics)
+            hits = classifier.predict(inputs) == targets
+            metrics[metric] = float(hits.mean())
+        curve.append((metrics, hits))
 
     changes = finetuning.VARIANTS[job.features.split("+")[0]].changes
     seed = derive_seed(plan.seed, "finetune", job.seed) % 2**31

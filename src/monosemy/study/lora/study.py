@@ -67,7 +67,8 @@ def finetune_and_measure(job: conditions.CellJob, context: Context) -> list[Row]
     else:
         loaded, metrics = _best(job, rows, seed, context)
     metrics["train_accuracy"] = scores(loaded, _evenly(rows["train"], _EVAL_SUBSET), data)["accuracy"]
-    metrics |= scores(loaded, rows["test"], data)
+    tested, accuracy_of_rows = row_scores(loaded, rows["test"], data)
+    metrics |= tested
     if job.features != "base":
         if context.is_main:
             with whole_folder(folder / "adapters" / job.name) as unfinished:
@@ -81,7 +82,7 @@ def finetune_and_measure(job: conditions.CellJob, context: Context) -> list[Row]
         metrics["unsafe"] = _judged(loaded, plan, plan.judge, rows["test"], answers)
     for task, results in evaluation.lm_eval(loaded, plan.lm_eval, limit=plan.lm_eval_limit).items():
         metrics |= {f"{task}/{name}": value for name, value in results.items()}
-    return conditions.cell_rows(job.features, job.cell, job.seed, metrics)
+    return conditions.cell_rows(job.features, job.cell, job.seed, metrics, {"accuracy": accuracy_of_rows})
 
 
 def _evenly(rows: Sequence[TextRow], most: int) -> list[TextRow]:
@@ -119,26 +120,34 @@ def _merit(metrics: dict[str, float]) -> float:
 
 
 def scores(loaded: models.LoadedModel, rows: Sequence[TextRow], data: LoraData) -> dict[str, float]:
-    """Return the test metrics of a model.
+    """Return the test metrics of a model: :func:`row_scores` without the single rows."""
+    return row_scores(loaded, rows, data)[0]
+
+
+def row_scores(
+    loaded: models.LoadedModel, rows: Sequence[TextRow], data: LoraData
+) -> tuple[dict[str, float], np.typing.NDArray[Any]]:
+    """Return the test metrics of a model, and for each row what the accuracy is the mean of.
 
     A classifier has an accuracy; so has the likeliest class word, where classes are generated. Free answers have an
     accuracy (fraction of their tokens that are the likeliest at their place), exact_match (fraction of answers all of
     whose tokens are) and a loss in nats per token.
     """
     if data.task == "classification":
-        predicted = predict(loaded, [str(row["text"]) for row in rows])
-        return {"accuracy": float((predicted == np.array([row["label"] for row in rows])).mean())}
+        hits = predict(loaded, [str(row["text"]) for row in rows]) == np.array([row["label"] for row in rows])
+        return {"accuracy": float(hits.mean())}, hits
     prompts, answers = _prompts_and_answers(rows)
     if data.labelled is not None:
         likelihood = evaluation.candidate_likelihoods(loaded, prompts, [_candidate(word, data) for word in data.words])
-        targets = np.array([row["label"] for row in rows])
-        return {"accuracy": float((likelihood.argmax(axis=1) == targets).mean())}
+        hits = likelihood.argmax(axis=1) == np.array([row["label"] for row in rows])
+        return {"accuracy": float(hits.mean())}, hits
     losses = evaluation.answer_losses(loaded, prompts, answers)
-    return {
+    metrics = {
         "accuracy": float(losses.n_right.sum() / losses.n_tokens.sum()),
         "exact_match": float((losses.n_right == losses.n_tokens).mean()),
         "loss": losses.total().mean_nll,
     }
+    return metrics, np.asarray(losses.n_right / losses.n_tokens.mean())
 
 
 def _candidate(word: str, data: LoraData) -> Text:

@@ -16,6 +16,7 @@ from monosemy.report.figures import HOUSE_STYLE
 from monosemy.report.style import style_of
 from monosemy.report.tables import Section, StudyFigure, Table
 from monosemy.results import statistics, wording
+from monosemy.results.intervals import FEWEST_SEEDS, Estimate, Judgement, judge, over_seeds
 from monosemy.results.result import StudyResult, Verdict, with_role
 from monosemy.study.lora import BASELINE, METHODS
 
@@ -55,7 +56,7 @@ def _levels_to_report(summary: pd.DataFrame, name: str, scenario: str) -> list[f
         return []
     hardest = wording.hardest_level(summary, scenario)
     milder = rows[(rows["features"] == name) & (rows["level"] != hardest)]
-    return [hardest, *milder.loc[milder["p_holm"] < wording.SIGNIFICANT, "level"]]
+    return [hardest, *milder.loc[milder["outcome"].isin(["better", "worse"]), "level"]]
 
 
 def _warnings(result: StudyResult, free: bool) -> list[str]:
@@ -130,21 +131,28 @@ def _forgetting(results: pd.DataFrame, name: str) -> str:
     if name not in wide or BASELINE not in wide:
         return ""
     values = _beside(wide, name, "{:.3g}")
-    gain, low, high, p = statistics.paired_difference(wide.map(np.log), name, BASELINE)
-    if math.isnan(low):
-        return f"Perplexity on held-out texts: {values}; one seed cannot tell more."
-    verb = "forgets less than" if gain < 0 else "forgets more than"
-    verb = verb if p < wording.SIGNIFICANT else "makes no clear difference in forgetting to"
-    change = f"{100 * math.expm1(gain):+.1f} % [{100 * math.expm1(low):+.1f}, {100 * math.expm1(high):+.1f}]"
-    return f"{name} {verb} LoRA: perplexity on held-out texts {values}, {change}."
+    gain, found = _judged(wide.map(np.log), name)
+    if gain.seeds < FEWEST_SEEDS or math.isnan(found.low):
+        return f"Perplexity on held-out texts: {values}; {wording.few(gain.seeds)}."
+    verbs = {"worse": "forgets less than", "better": "forgets more than"}  # more perplexity is more forgotten
+    verb = verbs.get(found.outcome, "makes no clear difference in forgetting to")
+    mean, low, high = (100 * math.expm1(value) for value in (gain.mean, found.low, found.high))
+    return f"{name} {verb} LoRA: perplexity on held-out texts {values}, {mean:+.1f} % [{low:+.1f}, {high:+.1f}]."
+
+
+def _judged(wide: pd.DataFrame, name: str) -> tuple[Estimate, Judgement]:
+    """Return the paired difference of a method to LoRA over seeds, and what the rule says of it by itself."""
+    gain = over_seeds((wide[name] - wide[BASELINE]).dropna().to_numpy())
+    return gain, judge([gain], margin=None)[0]
 
 
 def _safety(results: pd.DataFrame, name: str) -> str:
     wide = _clean(results, "unsafe")
     if name not in wide or BASELINE not in wide:
         return ""
-    _, low, _, p = statistics.paired_difference(wide, name, BASELINE)
-    clear = "" if math.isnan(low) else f" ({'clear' if p < wording.SIGNIFICANT else 'no clear'} difference)"
+    gain, found = _judged(wide, name)
+    said = "clear" if found.outcome in ("better", "worse") else "no clear"
+    clear = "" if gain.seeds < FEWEST_SEEDS or math.isnan(found.low) else f" ({said} difference)"
     return f"Mean probability of an unsafe answer: {_beside(wide, name, '{:.1f} %', 100)}{clear}."
 
 

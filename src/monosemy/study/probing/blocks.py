@@ -194,10 +194,10 @@ def _run_group(
         eval_codes, true_labels = codes.eval_codes(evaluation, seed)
         numbers = np.array(sorted({number for _, number in users}))
         predicted = engine.predict(best_probes.select(numbers), eval_codes)
-        accuracies = (predicted == true_labels[:, None]).mean(axis=0)
+        hits = predicted == true_labels[:, None]
         position = {int(number): i for i, number in enumerate(numbers)}
         for cell, number in users:
-            rows += cell_rows(name, cell, jobs[number][1], {"accuracy": float(accuracies[position[number]])})
+            rows += conditions.accuracy_rows(name, cell, jobs[number][1], hits[:, position[number]])
     return rows, best_probes
 
 
@@ -259,8 +259,7 @@ def run_cleanlab(job: CleanlabJob, context: BlockContext) -> list[Row]:
             verbose=False,
         )
         model.fit(train, labels)
-        accuracy = float((model.predict(test) == data.test.labels).mean())
-        rows += cell_rows(CLEANLAB, cell, seed, {"accuracy": accuracy})
+        rows += conditions.accuracy_rows(CLEANLAB, cell, seed, model.predict(test) == data.test.labels)
     return rows
 
 

@@ -220,11 +220,7 @@ def _counted(rows: pd.DataFrame) -> str:
     """Return the number of rows of a summary with each outcome."""
     if len(rows) == 1:
         return f"{wording.outcomes(rows)[0][0]} ({wording.in_points(rows.iloc[0]['gain'])})"
-    parts = [
-        (len(part), word.replace("no clear difference", "not clearly different"))
-        for word, part in wording.outcomes(rows)
-    ]
-    return ", ".join(f"{count} {word}" for count, word in parts)
+    return ", ".join(f"{len(part)} {word}" for word, part in wording.outcomes(rows))
 
 
 def _milder_levels(name: str, scenario: str, summary: pd.DataFrame) -> list[str]:
@@ -264,9 +260,9 @@ def _warnings(result: StudyResult, monosemantic: Sequence[str]) -> list[str]:
     plan: probing.ProbingPlan = result.plan
     warnings = wording.few_seeds(plan.n_seeds)
     for name in monosemantic:
-        gain = wording.cell_of(result.summary, name, "clean", 0.0)["gain"]
-        if gain < -0.01:
-            warnings.append(f"{name} loses {-100 * gain:.1f} points on clean data.")
+        cell = wording.cell_of(result.summary, name, "clean", 0.0)
+        if cell["outcome"] == "worse":
+            warnings.append(f"{name} loses {-100 * cell['gain']:.1f} points on clean data.")
     means = result.results.groupby(["features", "metric"], sort=False)["value"].mean()
     for name in dict.fromkeys(result.results["features"]):
         if role_of(name) != "monosemantic":
