@@ -55,7 +55,7 @@ def test_summary_pairs_by_seed() -> None:
     assert math.isnan(summary.loc["dense", "gain"])
     assert summary.loc["sae", "p"] == pytest.approx(stats.ttest_rel([0.6, 0.65, 0.9], [0.5, 0.6, 0.7]).pvalue)
     assert summary.loc["sae", "outcome"] == "undecided"
-    assert summary.loc["dense", "outcome"] == ""
+    assert summary.loc["dense", "outcome"] == "baseline"
     assert summary["n_test"].tolist() == [0, 0]
 
 
@@ -89,6 +89,14 @@ def test_the_same_gain_of_whole_rows_in_every_seed_is_not_tested(
 def test_a_row_that_is_there_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="sae is there twice in clean, level 0, seed 1"):
         summarise(pd.concat([_results(), _results().iloc[[4]]]))
+
+
+def test_without_a_seed_in_common_nothing_is_decided() -> None:
+    table = _results({"dense": [0.5, 0.6, math.nan], "sae": [math.nan, math.nan, 0.9]})
+    summary = summarise(table).set_index("features")
+    assert summary["seeds"].tolist() == [2, 1]
+    assert math.isnan(summary.loc["sae", "gain"])
+    assert summary.loc["sae", "outcome"] == "undecided"
 
 
 def test_seeds_without_a_value_do_not_count() -> None:
@@ -158,7 +166,6 @@ def test_the_error_is_that_over_seeds_and_rows(seeds: int) -> None:
     assert summary.loc["sae", "accuracy_low"] == pytest.approx(accuracy.interval()[0])
     assert summary.loc["sae", "outcome"] == ("better" if seeds > 1 else "undecided")
     against = Scores(results, test_rows).gain("sae", "relu", "clean", 0.0)
-    assert against is not None
     expected = over_seeds_and_rows(hits["sae"].astype(float) - hits["relu"], unit=1)
     assert astuple(against) == pytest.approx(astuple(expected))
 

@@ -21,6 +21,8 @@ MEAN = "mean"
 TEST_ROWS = "test_rows"
 """Name of the table that holds the values of test rows."""
 _COUNT, _VALUES = "n_test", "row_values"
+BASELINE = "baseline"
+"""Outcome of the variant that gains are measured against."""
 GAIN = ("gain", "gain_low", "gain_high", "p", "p_holm", "outcome")
 """Columns of :func:`judged_gains`."""
 
@@ -135,20 +137,20 @@ class Scores:
             known = test_rows[test_rows["metric"] == metric]
             self._rows = _by_seed(known, zip(known[_COUNT], known[_VALUES], strict=True))
 
-    def mean(self, name: str, scenario: str, level: float) -> Estimate | None:
-        """Return the mean of a variant in a cell; None where it has no value."""
+    def mean(self, name: str, scenario: str, level: float) -> Estimate:
+        """Return the mean of a variant in a cell; of no seeds where it has no value."""
         return self._estimate((scenario, level), name, None)
 
-    def gain(self, name: str, other: str, scenario: str, level: float) -> Estimate | None:
-        """Return the mean paired difference name - other in a cell; None where no seed has both."""
+    def gain(self, name: str, other: str, scenario: str, level: float) -> Estimate:
+        """Return the mean paired difference name - other in a cell; of no seeds where none has both."""
         return self._estimate((scenario, level), name, other)
 
-    def _estimate(self, cell: tuple[str, float], name: str, other: str | None) -> Estimate | None:
+    def _estimate(self, cell: tuple[str, float], name: str, other: str | None) -> Estimate:
         names = [name] if other is None else [name, other]
         values = [self._values.get((*cell, each), {}) for each in names]
         seeds = sorted(seed for seed in values[0] if all(seed in of_name for of_name in values))
         if not seeds:
-            return None
+            return Estimate(np.nan, np.nan, np.nan, 0)
         table = np.array([[of_name[seed] for of_name in values] for seed in seeds], dtype=np.float64)
         differences = table[:, 0] - (table[:, 1] if other is not None else 0)
         rows = [self._rows.get((*cell, each), {}) for each in names]
@@ -202,7 +204,7 @@ def summarise(results: pd.DataFrame, baseline: str = "dense", test_rows: pd.Data
     for scenario, level in scores.cells:
         for name in scores.names:
             mean = scores.mean(name, scenario, level)
-            if mean is None:
+            if not mean.seeds:
                 continue
             low, high = np.clip(mean.interval(), 0, 1)  # NaN stays
             rows.append([name, scenario, level, mean.seeds, mean.rows, mean.mean, low, high])
@@ -221,14 +223,14 @@ def judged_gains(
     claims: Sequence[bool],
     margins: Mapping[Any, float | None] | None = None,
 ) -> pd.DataFrame:
-    """Return a row per gain with the columns ``GAIN``; NaN and an empty outcome where there is none.
+    """Return a row per gain with the columns ``GAIN``; NaN and the outcome `baseline` for None.
 
     Args:
         families: Holm's correction is within each.
         claims: which gains are claims.
         margins: half width of equivalence in each family; one point where it is not named.
     """
-    rows: list[list[Any]] = [[np.nan] * 5 + [""] for _ in gains]
+    rows: list[list[Any]] = [[np.nan] * 5 + [BASELINE] for _ in gains]
     for family in dict.fromkeys(families):
         here = {n: gain for n, gain in enumerate(gains) if gain is not None and families[n] == family}
         margin = (margins or {}).get(family, MARGIN)

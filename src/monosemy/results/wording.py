@@ -124,11 +124,11 @@ def compared(
     sentence = f"{where}, {name}{aside} {difference(cell, baseline)}"
     if controls is None:
         return f"{sentence}."
-    if not controls:
-        return f"{sentence}; no control was run."
     scores = Scores(result.results, result.tables.get(TEST_ROWS))
     gains = {control: scores.gain(name, control, scenario, level) for control in controls}
-    known = {control: gain for control, gain in gains.items() if gain is not None}
+    known = {control: gain for control, gain in gains.items() if gain.seeds}
+    if not known:
+        return f"{sentence}; no control was run."
     margins = dict(zip(known, judge(list(known.values()), [False] * len(known)), strict=True))
     closest = min(known, key=lambda control: known[control].mean)
     doubt = ""

@@ -238,7 +238,7 @@ def summarise_alignment(results: pd.DataFrame, test_rows: pd.DataFrame | None = 
         scores = statistics.Scores(measured[measured["encoder"] == model], mine, metric)
         for name in scores.names:
             mean = scores.mean(name, "pairs", 0.0)
-            if mean is None:
+            if not mean.seeds:
                 continue
             rows.append([model, name, weights[name], metric, mean.seeds, mean.rows, mean.mean, *mean.interval()])
             gains.append(None if name == BASELINE else scores.gain(name, BASELINE, "pairs", 0.0))
