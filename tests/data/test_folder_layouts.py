@@ -392,3 +392,11 @@ def test_notes_on_images_are_kept_with_mapped_ones(tmp_path: Path, monkeypatch: 
     assert any("1 of 8 images that cannot be read" in notice for notice in results[1])
     black = decode_parts(images, {"all": np.arange(8)}, None, "skip", background="black")
     assert np.unique(black.parts["all"].images[5]).tolist() == [0, 100]
+
+
+def test_a_class_must_not_vanish_by_leaving_images_out(tmp_path: Path, refuses) -> None:
+    class_folders(tmp_path, {"a": 6, "b": 6, "c": 6})
+    for path in (tmp_path / "b").iterdir():
+        path.write_bytes(b"broken")
+    with refuses("no train image that can be used of the classes 'b'"):
+        load(tmp_path, on_bad_row="skip")

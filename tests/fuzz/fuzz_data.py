@@ -195,6 +195,25 @@ def _class_folders(folder: Path) -> None:
             (folder / name / f"{number}.{ending}").write_bytes(picture(kind, number))
 
 
+def _odd_pictures(folder: Path) -> None:
+    """Every depth, colour model and kind of metadata that is converted."""
+    noise = Image.open(io.BytesIO(picture()))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    deep = Image.fromarray(RNG.integers(0, 4096, (8, 8)).astype(np.uint16))
+    images: list[tuple[Image.Image, str, dict[str, Any]]] = [
+        (deep, "png", {}), (deep, "tif", {"compression": "tiff_lzw"}), (deep, "png", {"transparency": 7}),
+        (Image.fromarray(RNG.random((8, 8)).astype(np.float32)), "tif", {}), (noise.convert("RGBA"), "png", {}),
+        (noise.convert("P"), "gif", {"save_all": True, "append_images": [noise.convert("L")]}),
+        (noise.convert("CMYK"), "jpg", {"exif": exif}), (noise, "tif", {"exif": exif}), (noise, "webp", {"exif": exif}),
+        (noise.convert("1"), "png", {}), (noise.quantize(4), "png", {"transparency": 0}), (noise, "jp2", {}),
+    ]  # fmt: skip
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        for number, (image, ending, options) in enumerate(images):
+            image.save(folder / name / f"{number}.{ending}", **options)
+
+
 def _cifar(folder: Path, protocol: int) -> None:
     pixels = RNG.integers(0, 256, (4, 3072)).astype(np.uint8)
     for part in ("train", "test"):
@@ -287,6 +306,7 @@ DATA_TARGETS: dict[str, Target] = {
     "parquet embeddings": Target(_parquet_embeddings, load("t.parquet")),
     "parquet images": Target(_parquet_images, load("t.parquet")),
     "class folders": Target(_class_folders, load("")),
+    "odd pictures": Target(_odd_pictures, load("")),
     "class list": Target(_classes, load("", classes="classes.txt"), (".txt",)),
     "cifar pickles, protocol 2": Target(lambda folder: _cifar(folder, 2), load("")),
     "cifar pickles, protocol 5": Target(lambda folder: _cifar(folder, 5), load("")),

@@ -108,6 +108,8 @@ def decode_parts(
             except _UnequalSizes:
                 job = replace(job, size=_DEFAULT_SIZE, same_size=False)
             except pixels.UnknownWhiteError:
+                if job.conversion is not conversion:  # the files change while they are read
+                    raise InputError("The images change while they are read; run this again.") from None
                 job = replace(job, conversion=replace(conversion, whites=levels.chosen()))
     if size is None and not job.same_size:
         result.notices.append(

@@ -162,6 +162,12 @@ def labelled_data(
 ) -> dataset.LabelledData:
     """Return the data set of rows that have their splits; images are decoded now."""
     inputs, parts, notices, whites = inputs_by_part(rows.inputs, assigned.parts, config, on_progress)
+    lost = np.setdiff1d(assigned.labels[assigned.parts["train"]], assigned.labels[parts["train"]])
+    if len(lost):
+        raise InputError(
+            f"{name} has no train image that can be used of the classes "
+            f"{names(assigned.class_names[number] for number in lost)}; repair their images, or leave the classes out."
+        )
     splits = {part: dataset.Split(inputs[part], assigned.labels[members]) for part, members in parts.items()}
     report = replace(report, findings=(*report.findings, *notes("reading", notices)))
     noisy = assigned.noisy_labels
