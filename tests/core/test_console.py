@@ -1,4 +1,4 @@
-"""Progress in a real terminal of 80 columns, its silence elsewhere, and JSON of any result."""
+"""Progress in a real terminal of 80 columns, a line now and then elsewhere, and JSON of any result."""
 
 import fcntl
 import json
@@ -67,9 +67,23 @@ def test_quiet_is_quiet_in_a_terminal_too() -> None:
     assert in_terminal(SCRIPT.format(quiet=True)) == []
 
 
-def test_nothing_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_line_now_and_then_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("monosemy.core.console.time.monotonic", lambda: now)
     with progress(Console()) as tell:
-        tell("Rows", 1, 2)
+        for seconds, done in ((0, 100), (10, 200), (29, 390), (31, 410), (40, 500), (62, 720)):
+            now = 100.0 + seconds
+            tell("Encoding texts", done, 1_410, "block 1")
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == [
+        "Encoding texts: 410/1.4k, 10/s, about 0:01:40 left block 1",
+        "Encoding texts: 720/1.4k, 10/s, about 0:01:09 left block 1",
+    ]
+    with progress(Console(quiet=True)) as tell:
+        now += 100
+        tell("Encoding texts", 1, 2)
     assert capfd.readouterr() == ("", "")
 
 

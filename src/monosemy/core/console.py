@@ -10,10 +10,12 @@ import math
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,6 +39,8 @@ from monosemy.errors import MonosemyWarning
 if TYPE_CHECKING:
     import pandas as pd
 
+_LINE_EVERY = 30.0
+"""Seconds between lines of progress outside a terminal."""
 OnCount = Callable[[int, int], None]
 """Progress of one kind of work: called with (done, total)."""
 OnLoss = Callable[[int, int, float], None]
@@ -139,14 +143,41 @@ class _Count(ProgressColumn):
         return Text(f"{_short(task.completed)}/{_short(task.total or 0)}{rate}", style="progress.download")
 
 
+class _Lines:
+    """Progress for log files: a line with rate and time left, at most every 30 seconds."""
+
+    def __init__(self, stream: Console) -> None:
+        self._stream = stream
+        self._printed = time.monotonic()
+        self._starts: dict[str, tuple[float, int]] = {}
+        """Time and count of the first call for each caption."""
+
+    def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        started, first = self._starts.setdefault(what, (now, done))
+        if now - self._printed < _LINE_EVERY:
+            return
+        self._printed = now
+        line = f"{what}: {_short(done)}/{_short(total)}"
+        if done > first and now > started:
+            rate = (done - first) / (now - started)
+            left = timedelta(seconds=round((total - done) / rate))
+            line += f", {_short(rate)}/s, about {left} left"
+        print_line(self._stream, f"{line} {note}".rstrip())
+
+
 @contextmanager
 def progress(console: Console) -> Iterator[Progress]:
-    """Yield a :class:`Progress` with a bar for each caption; silent if the console is, or outside a terminal.
+    """Yield a :class:`Progress` with a bar for each caption; outside a terminal a line every 30 seconds.
 
-    A bar that started while another one was running is a part of that work and disappears when it is complete; the
-    others stay. In 80 columns the bar, then long captions and notes are shortened: count, rate and time left stay.
+    It is silent if the console is. A bar that started while another one was running is a part of that work and
+    disappears when it is complete; the others stay. In 80 columns the bar, then long captions and notes are shortened:
+    count, rate and time left stay.
     """
     stream = Console(stderr=True, quiet=console.quiet)
+    if not stream.is_terminal:
+        yield no_progress if console.quiet else _Lines(stream)
+        return
     bars = ProgressBars(
         TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=20)),
         BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4)),
@@ -155,7 +186,7 @@ def progress(console: Console) -> Iterator[Progress]:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=Column(no_wrap=True)),
         console=stream,
         expand=True,
-        disable=not stream.is_terminal,
+        disable=console.quiet,
     )
     tasks: dict[str, tuple[TaskID, bool]] = {}
 
