@@ -42,7 +42,7 @@ class Neighbours(NamedTuple):
 
 
 class Vote(NamedTuple):
-    """How neighbours vote."""
+    """The rule by which neighbours vote."""
 
     k: int
     power: float = 0.0

@@ -22,7 +22,7 @@ _MOST_KEPT = 0.1
 
 @dataclass(frozen=True)
 class Copies:
-    """Which rows are copies of each other."""
+    """The rows that are copies of each other."""
 
     exact: Numbers
     """(N,), the number of the first row that equals this one."""
@@ -39,7 +39,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class CopyCounts:
-    """How many rows are copies, by the splits that they are in."""
+    """Numbers of copies, by the splits that they are in."""
 
     exact: int
     """Rows that equal an earlier one."""

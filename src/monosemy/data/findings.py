@@ -25,7 +25,7 @@ def notes(topic: Topic, messages: Iterable[str]) -> list[Finding]:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What was found in a data set before anything is computed on it."""
+    """The findings on a data set, made before anything is computed on it."""
 
     source: str
     kind: str

@@ -58,7 +58,7 @@ class DecodedParts:
 
 @dataclass
 class _Record:
-    """What happened to the images of a part."""
+    """The fate of the images of a part."""
 
     faults: dict[str, list[int]] = field(default_factory=dict)
     """Rows of images that cannot be used, by the reason."""
@@ -208,7 +208,7 @@ def _open(item: dataset.Encoded) -> ImageFile.ImageFile:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of one image."""
+    """The result of reading one image."""
 
     image: np.typing.NDArray[np.uint8] | None
     """(3, H, W); None if it cannot be used."""

@@ -37,7 +37,7 @@ class LoraData:
 
     @property
     def report(self) -> DataReport | None:
-        """What was found in labelled data."""
+        """The findings on labelled data."""
         return None if self.labelled is None else self.labelled.report
 
     def key(self) -> str:
