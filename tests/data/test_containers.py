@@ -153,6 +153,8 @@ COLUMNS = {
     "polars": polars,
     "arrow": pa.array,
     "hugging face": hugging_face,
+    "generator": iter,
+    "index": pd.Index,
 }
 
 

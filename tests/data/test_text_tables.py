@@ -237,6 +237,20 @@ def test_a_matrix_that_numpy_wrote(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[found[:, 0].argsort()], matrix.astype(np.float32)[matrix[:, 0].argsort()])
 
 
+def test_a_header_that_numpy_wrote(tmp_path: Path) -> None:
+    matrix = np.random.default_rng(0).normal(size=(20, 2))
+    rows = np.column_stack([matrix, np.arange(20) % 2])
+    np.savetxt(tmp_path / "t.csv", rows, delimiter=",", header="dim_0,dim_1,label")
+    data = load(tmp_path / "t.csv")
+    assert (data.class_names, data.train.inputs.shape[1]) == (("0", "1"), 2)
+
+
+def test_unicode_text_of_excel(tmp_path: Path) -> None:
+    rows = "".join(f"caf\u00e9 {i}\t{LABELS[i]}\r\n" for i in range(20))
+    (tmp_path / "t.csv").write_bytes(("text\tlabel\r\n" + rows).encode("utf-16"))
+    assert load(tmp_path / "t.csv").class_names == ("a", "b")
+
+
 def test_a_name_that_stands_twice(tmp_path: Path, refuses) -> None:
     (tmp_path / "t.csv").write_text("text,label,label\nx,1,2\ny,2,1\n")
     with refuses("t.csv", "'label' twice"):

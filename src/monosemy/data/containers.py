@@ -4,7 +4,7 @@ All public functions that take texts, embeddings or labels convert them here, so
 same ones are refused, on every path.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -192,11 +192,13 @@ def plain_values(values: Any, where: str = "The input") -> Any:
         )
     library = _library(values)
     if library == "polars":
-        values = values.to_pandas()
+        values = (values.collect() if hasattr(values, "collect") else values).to_pandas()
     elif library == "pyarrow":
         values = values.to_pandas() if hasattr(values, "to_pandas") else values.to_pylist()
     elif library == "datasets":
         values = values.to_pandas() if hasattr(values, "to_pandas") else list(values[:])
+    elif isinstance(values, Iterator):
+        values = list(values)  # it can be read once only
     return _column_or_matrix(values, where) if isinstance(values, pd.DataFrame) else values
 
 

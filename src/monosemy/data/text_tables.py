@@ -76,6 +76,8 @@ def read_text_table(
     if not isinstance(frame.index, pd.RangeIndex):  # pandas took surplus first fields as an index
         raise InputError(f"{path} has rows with more fields than its header; quote the fields that hold a separator.")
     frame.columns = frame.columns.map(str)
+    if layout.has_header:  # np.savetxt writes its header as a comment
+        frame = frame.rename(columns={name: name.removeprefix("# ") for name in frame.columns[:1]})
     return frame, replace(layout, messages=(*file.messages, *layout.messages))
 
 
