@@ -1,5 +1,6 @@
 from .classifiers.linear_probe import LinearProbe as LinearProbe
 from .corruptions.labels import symmetric_noise as symmetric_noise
+from .data.check import check_data as check_data
 from .data.digits import digit_pairs as digit_pairs
 from .data.load import load_data as load_data
 from .encoders.contrastive import pretrain as pretrain

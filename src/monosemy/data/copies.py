@@ -3,13 +3,14 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from monosemy.core.console import Progress, no_progress
+from monosemy.core.console import OnCount, Progress, no_progress
 from monosemy.data import dataset, images, pixels
 from monosemy.errors import InputError
 
@@ -128,10 +129,12 @@ _FEWEST_PIECES = 16
 _BANDS, _IN_BAND = 8, 4
 """Groups of MinHash values that must be equal in one; 99.7 % of pairs that share 85 % are found."""
 _SHARED = 0.85
-_MOST_CHARACTERS = 2**23
+_MOST_CHARACTERS = 2**24
 """Characters of all texts that are compared part by part; of long texts their beginnings."""
 _FEWEST_CHARACTERS = 200
+_CHARACTERS_AT_ONCE = 2**15
 _MOST_PAIRS = 2**17
+_FACTORS = np.random.default_rng(0).integers(0, 2**31, (_BANDS, _IN_BAND), dtype=np.uint32) | np.uint32(1)
 
 
 def normal_text(text: str) -> str:
@@ -141,21 +144,24 @@ def normal_text(text: str) -> str:
 
 def _text_copies(texts: tuple[str, ...], on_progress: Progress) -> Copies:
     exact = _first_of(texts)
-    on_progress(_CAPTION, 1, 4)
-    words = tuple(normal_text(text) for text in texts)
+    words = []
+    for start in range(0, len(texts), _ROWS_AT_ONCE):
+        words += [normal_text(text) for text in texts[start : start + _ROWS_AT_ONCE]]
+        on_progress(_CAPTION, 2 * len(words), 3 * len(texts))
     normal = _first_of(words)
-    on_progress(_CAPTION, 2, 4)
     rows = np.unique(normal)
     longest = max(_FEWEST_CHARACTERS, _MOST_CHARACTERS // max(1, len(rows)))
-    pairs, unseen = _similar_texts([words[i][:longest] for i in rows], on_progress)
+    pairs, unseen = _similar_texts(
+        [words[i][:longest] for i in rows], lambda done, n: on_progress(_CAPTION, 2 * n + done, 3 * n)
+    )
     n_cut = sum(len(words[i]) > longest for i in rows)
     if n_cut:
         unseen = unseen or f"the first {longest:,} characters of {n_cut:,} longer texts were compared"
-    on_progress(_CAPTION, 4, 4)
+    on_progress(_CAPTION, 3 * len(texts), 3 * len(texts))
     return Copies(exact, _linked(normal, rows, pairs), unseen)
 
 
-def _first_of(texts: tuple[str, ...]) -> Numbers:
+def _first_of(texts: Sequence[str]) -> Numbers:
     first: dict[str, int] = {}
     return np.fromiter((first.setdefault(text, i) for i, text in enumerate(texts)), dtype=np.int64, count=len(texts))
 
@@ -177,45 +183,62 @@ def _linked(groups: Numbers, rows: Numbers, pairs: Numbers) -> Numbers:
     return result
 
 
-def _similar_texts(texts: list[str], on_progress: Progress) -> tuple[Numbers, str]:
+def _similar_texts(texts: list[str], on_texts: OnCount) -> tuple[Numbers, str]:
     """Return pairs of distinct texts that share most of their parts (MinHash, then exactly), and what was left out."""
-    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
-    ends = np.cumsum([len(text) for text in texts])
-    starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
-    n_pieces = ends - starts - _PIECE + 1
-    rows = np.flatnonzero(n_pieces >= _FEWEST_PIECES)
+    rows = np.flatnonzero([len(text) - _PIECE + 1 >= _FEWEST_PIECES for text in texts])
     if len(rows) < 2:
         return np.empty((0, 2), dtype=np.int64), ""
-    hashes = np.zeros(len(codes) - _PIECE + 1, dtype=np.uint64)
-    for place in range(_PIECE):
-        hashes = (hashes ^ codes[place : place + len(hashes)]) * np.uint64(0x9E3779B97F4A7C15)
-        hashes ^= hashes >> np.uint64(29)
-    inside = np.stack([starts[rows], starts[rows] + n_pieces[rows]], axis=1).reshape(-1)
-    inside = np.minimum(inside, len(hashes))
-    candidates: list[Numbers] = []
-    rng = np.random.default_rng(0)
-    for _ in range(_BANDS):
-        key = np.zeros(len(rows), dtype=np.uint64)
-        for factor in rng.integers(1, 2**63, _IN_BAND, dtype=np.uint64) * np.uint64(2) + np.uint64(1):
-            mixed = hashes * factor
-            mixed ^= mixed >> np.uint64(32)
-            mixed *= factor
-            least = np.minimum.reduceat(np.append(mixed, mixed[-1:]), inside)[::2]
-            key = (key ^ least) * np.uint64(0xD6E8FEB86659FD93)
-        candidates.append(_neighbours(key, rows))
-    on_progress(_CAPTION, 3, 4)
-    pairs = np.unique(np.concatenate(candidates), axis=0)
+    keys, blocks = np.empty((_BANDS, len(rows)), dtype=np.uint32), _blocks([len(texts[i]) for i in rows])
+    for block in blocks:
+        keys[:, block] = _band_keys([texts[i] for i in rows[block]])
+        on_texts(block.stop, len(rows))
+    pairs = np.unique(np.concatenate([_neighbours(key, rows) for key in keys]), axis=0)
     unseen = ""
     if len(pairs) > _MOST_PAIRS:
         unseen = f"{len(pairs) - _MOST_PAIRS:,} pairs of similar texts were not compared"
         pairs = pairs[:_MOST_PAIRS]
-    parts = {int(i): np.unique(hashes[starts[rows[i]] : starts[rows[i]] + n_pieces[rows[i]]]) for i in np.unique(pairs)}
-    numbers = [_NUMBERS.findall(texts[i]) for i in rows]
-    alike = [numbers[a] == numbers[b] and _overlap(parts[a], parts[b]) >= _SHARED for a, b in pairs.tolist()]
+    hashes = {i: np.unique(_piece_hashes(texts[rows[i]])) for i in np.unique(pairs).tolist()}
+    numbers = {i: _NUMBERS.findall(texts[rows[i]]) for i in hashes}
+    alike = [numbers[a] == numbers[b] and _overlap(hashes[a], hashes[b]) >= _SHARED for a, b in pairs.tolist()]
     return rows[pairs[np.array(alike, dtype=bool)]], unseen
 
 
-def _overlap(a: np.typing.NDArray[np.uint64], b: np.typing.NDArray[np.uint64]) -> float:
+def _blocks(lengths: list[int]) -> list[slice]:
+    """Return consecutive texts of so many characters together that their hashes stay in the processor's cache."""
+    numbers = np.cumsum(lengths) // _CHARACTERS_AT_ONCE
+    edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(lengths)]
+    return [slice(start, end) for start, end in pairwise(edges)]
+
+
+def _piece_hashes(text: str) -> np.typing.NDArray[np.uint32]:
+    """Return a hash of each part of a text, or of texts one after the other."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    hashes = np.zeros(len(codes) - _PIECE + 1, dtype=np.uint32)
+    for place in range(_PIECE):
+        hashes = (hashes ^ codes[place : place + len(hashes)]) * np.uint32(0x9E3779B1)
+        hashes ^= hashes >> np.uint32(15)
+    return hashes
+
+
+def _band_keys(texts: list[str]) -> np.typing.NDArray[np.uint32]:
+    """Return a key for each band and text: equal where all MinHash values of the band are."""
+    hashes = _piece_hashes("".join(texts))
+    ends = np.cumsum([len(text) for text in texts])
+    starts = np.concatenate([[0], ends[:-1]])
+    # From the first part of a text to its last; the parts that reach into the next text are left out.
+    inside = np.stack([starts, ends - _PIECE + 1], axis=1).reshape(-1)[:-1]
+    keys = np.zeros((_BANDS, len(texts)), dtype=np.uint32)
+    for key, factors in zip(keys, _FACTORS, strict=True):
+        for factor in factors:
+            mixed = hashes * factor
+            mixed ^= mixed >> np.uint32(16)
+            mixed *= np.uint32(0x85EBCA6B)
+            key[:] = (key ^ np.minimum.reduceat(mixed, inside)[::2]) * np.uint32(0xC2B2AE35)
+            key ^= key >> np.uint32(13)
+    return keys
+
+
+def _overlap(a: np.typing.NDArray[np.uint32], b: np.typing.NDArray[np.uint32]) -> float:
     shared = len(np.intersect1d(a, b, assume_unique=True))
     return shared / (len(a) + len(b) - shared)
 

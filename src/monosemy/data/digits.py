@@ -6,7 +6,6 @@ recognise. Train and test pairs consist of different handwritten digits.
 """
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from monosemy.data import config, dataset
 from monosemy.seeding import numpy_rng
@@ -30,6 +29,8 @@ def digit_pairs(
         test_digits: fraction of the 1,797 handwritten digits that is reserved for test pairs.
         seed: seed of the split and of the pairing.
     """
+    from sklearn.datasets import load_digits  # takes a second to import, and other data needs none
+
     digits = load_digits()
     images = digits.images.astype(np.float32) / 16.0
     rng = numpy_rng(NAME, seed)

@@ -5,14 +5,16 @@ import mmap
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from monosemy.core.cache import Stage, cache
 from monosemy.data.sources import check_missing
 from monosemy.errors import InputError
-from monosemy.functional.consistency import Codes
+
+if TYPE_CHECKING:
+    from monosemy.functional.consistency import Codes  # imports scipy.stats, which takes seconds
 
 MAX_IN_MEMORY = 2 * 2**30
 """Bytes of pixels; a larger set of images is kept in a file and mapped."""
@@ -119,7 +121,7 @@ _ROWS_AT_ONCE = 32 * 2**20
 """Bytes of float64 that are processed at a time."""
 
 
-def take_rows(codes: Codes, block: slice | np.typing.NDArray[np.integer]) -> Codes:
+def take_rows(codes: "Codes", block: slice | np.typing.NDArray[np.integer]) -> "Codes":
     """Return some rows in float32 or float64."""
     rows = codes[block]
     return rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float32)
@@ -144,7 +146,7 @@ def forget_pages(values: Any) -> None:
         pages.madvise(mmap.MADV_DONTNEED)
 
 
-def row_blocks(*parts: Codes) -> Iterator[slice]:
+def row_blocks(*parts: "Codes") -> Iterator[slice]:
     """Yield slices of consecutive rows of matrices with N rows, so few that float64 copies of them stay small.
 
     The pages of memory maps are released after each block. Nothing is yielded for N = 0.
@@ -158,7 +160,7 @@ def row_blocks(*parts: Codes) -> Iterator[slice]:
             forget_pages(part)
 
 
-def check_finite(codes: Codes, name: str, block: slice | None = None) -> None:
+def check_finite(codes: "Codes", name: str, block: slice | None = None) -> None:
     """Raise where codes (N, M) hold NaN or infinity.
 
     Args:
@@ -168,7 +170,7 @@ def check_finite(codes: Codes, name: str, block: slice | None = None) -> None:
     check_missing(~finite_rows(codes), "with NaN or infinity", name, numbers)
 
 
-def finite_rows(codes: Codes) -> np.typing.NDArray[np.bool_]:
+def finite_rows(codes: "Codes") -> np.typing.NDArray[np.bool_]:
     """Return which rows of codes (N, M) hold neither NaN nor infinity, (N,)."""
     numbers: np.typing.NDArray[Any] = codes if isinstance(codes, np.ndarray) else codes.data
     finite = np.ones(codes.shape[0], dtype=bool)
