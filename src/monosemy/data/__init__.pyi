@@ -1,5 +1,4 @@
 from .config import DataConfig as DataConfig
 from .dataset import LabelledData as LabelledData
-from .findings import DataReport as DataReport, Finding as Finding
 from .in_memory import from_arrays as from_arrays
 from .streams import open_stream as open_stream, shuffled as shuffled
