@@ -237,6 +237,22 @@ def test_a_matrix_that_numpy_wrote(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[found[:, 0].argsort()], matrix.astype(np.float32)[matrix[:, 0].argsort()])
 
 
+@pytest.mark.parametrize(
+    ("name", "line", "value"),
+    [("spam.tsv", "{label}\tmessage {i}\n", "'a'"), ("news.csv", '"{label}","title {i}","text, {i}"\n', "'a'")],
+)
+def test_a_missing_header_is_suspected(tmp_path: Path, name: str, line: str, value: str, refuses) -> None:
+    (tmp_path / name).write_text("".join(line.format(label=LABELS[i], i=i) for i in range(20)))
+    with refuses(name, f"write a header if the first line is a row ({value} also stands below it)"):
+        load(tmp_path / name)
+
+
+def test_pointers_of_git_lfs(tmp_path: Path, refuses) -> None:
+    (tmp_path / "t.csv").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n")
+    with refuses("t.csv", "git lfs pull"):
+        load(tmp_path / "t.csv")
+
+
 def test_a_header_that_numpy_wrote(tmp_path: Path) -> None:
     matrix = np.random.default_rng(0).normal(size=(20, 2))
     rows = np.column_stack([matrix, np.arange(20) % 2])

@@ -159,7 +159,7 @@ def test_complex_numbers_are_no_dimensions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["t.json", "t.jsonl", "t.ndjson"])
-@pytest.mark.parametrize("form", ["lines", "list", "columns", "data", "indented"])
+@pytest.mark.parametrize("form", ["lines", "list", "columns", "data", "indented", "split", "table"])
 def test_every_form_of_json(tmp_path: Path, name: str, form: str) -> None:
     rows = [{"text": text, "label": label} for text, label in zip(TEXTS, LABELS, strict=True)]
     if form != "lines" and name != "t.json":
@@ -169,13 +169,15 @@ def test_every_form_of_json(tmp_path: Path, name: str, form: str) -> None:
         "list": json.dumps(rows),
         "columns": json.dumps({"text": TEXTS, "label": LABELS}),
         "data": json.dumps({"version": "1.0", "data": rows}),
+        "split": pd.DataFrame(rows).to_json(orient="split"),
+        "table": pd.DataFrame(rows).to_json(orient="table"),
         "indented": json.dumps(rows, indent=2),
     }[form]
     (tmp_path / name).write_text(text)
     read = read_rows(str(tmp_path / name), DataConfig())
     assert (read.inputs, read.labels) == (tuple(TEXTS), LABELS)
     assert [m for m in read.messages if "data" in m] == (
-        ["The rows of t.json are its list 'data'."] if form == "data" else []
+        ["The rows of t.json are its list 'data'."] if form in ("data", "table") else []
     )
 
 

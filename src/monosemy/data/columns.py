@@ -137,8 +137,16 @@ def input_columns(table: Table, config: DataConfig) -> InputColumns:
     known = ", ".join(name for role in _KINDS.values() for name in sources.USUAL_NAMES[role])
     raise InputError(
         f"{table.where} has no input column (looked for {known}); its columns are {names(table.columns)}; name yours "
-        f"with --input-column."
+        f"with --input-column{_header_hint(table)}."
     )
+
+
+def _header_hint(table: Table) -> str:
+    """Return advice where a name of a column is also one of its values: then the first line may be a row."""
+    for name in table.frame:
+        if pd.api.types.is_string_dtype(table.frame[name]) and (table.frame[name] == name).any():
+            return f", or write a header if the first line is a row ({shown(str(name))} also stands below it)"
+    return ""
 
 
 def _named_input(table: Table, wanted: str) -> InputColumns:

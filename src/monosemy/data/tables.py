@@ -152,6 +152,8 @@ def _is_json(text: str) -> bool:
 
 def _table_of_object(content: dict[str, Any], path: Path, messages: list[str]) -> Table:
     """Return the rows that a JSON object holds: a list of them, a list for each split, or a list for each column."""
+    if set(content) == {"columns", "index", "data"}:  # as pandas writes with orient="split"
+        return Table(pd.DataFrame(content["data"], columns=content["columns"]), str(path), messages=messages)
     lists = {
         name: value
         for name, value in content.items()

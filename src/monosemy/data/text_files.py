@@ -66,6 +66,8 @@ def text_file(path: Path, encoding: str | None = None) -> TextFile:
     """
     with open_binary(path) as file:
         head = file.read(_HEAD)
+    if head.startswith(b"version https://git-lfs"):
+        raise InputError(f"{path} is a pointer of Git LFS, not the file itself; run git lfs pull.")
     known = encoding or _by_head(head)
     for name in (known,) if known else ("utf-8", _FALLBACK):
         try:
