@@ -5,14 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monosemy.classifiers.engine import (
-    DenseInputs,
-    MappedInputs,
-    ProbeConfig,
-    largest_eigenvalue,
-    predict,
-    train_probes,
-)
+from monosemy.classifiers.engine import ProbeConfig, largest_eigenvalue, predict, train_probes
+from monosemy.classifiers.inputs import DenseInputs, MappedInputs
 from monosemy.classifiers.linear_probe import LinearProbe
 from monosemy.data.memory_map import forget_pages, memory_map, row_blocks
 from monosemy.errors import InputError
@@ -67,7 +61,7 @@ def test_inputs_are_those_of_an_array(mapped: np.memmap) -> None:
 
 
 def test_a_sample_stands_for_the_curvature_of_all(mapped: np.memmap, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monosemy.classifiers.engine._SAMPLED", 300 * 12)
+    monkeypatch.setattr("monosemy.classifiers.inputs._SAMPLED", 300 * 12)
     sampled = MappedInputs(np.asarray(mapped))
     assert sampled.n_sampled == 300
     assert largest_eigenvalue(sampled, 12) == pytest.approx(largest_eigenvalue(DenseInputs(X), 12), rel=0.2)

@@ -4,18 +4,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from monosemy.classifiers.engine import (
-    ProbeConfig,
-    Probes,
-    inputs_of,
-    largest_eigenvalue,
-    predict,
-    probes_at_once,
-    train_probes,
-)
+from monosemy.classifiers.engine import ProbeConfig, Probes, largest_eigenvalue, predict, probes_at_once, train_probes
+from monosemy.classifiers.inputs import inputs_of
 from monosemy.classifiers.linear_probe import exact_probe
 
 N, D, C = 240, 6, 3

@@ -1,172 +1,24 @@
-"""All linear probes of a feature set in one matrix product per step, on dense, memory-mapped and sparse features."""
+"""All linear classifiers of a feature set in one matrix product per step.
+
+Features are dense, memory-mapped or sparse. The classifiers share the minibatches; each has its own labels, loss,
+weight decay and step size.
+"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from scipy.sparse.linalg import LinearOperator, svds
 
-from monosemy.data.memory_map import forget_pages, memory_map, row_blocks
-from monosemy.functional import codes, consistency
-
-MOMENTUM = 0.9
-_SAMPLED = 2**24
-"""Numbers of a memory map that its curvature is estimated from: 64 MiB, an error of about one part in a hundred."""
-_AT_ONCE = 512
-"""Rows from all over a map that are read before its pages are given back: with each the system maps 64 kB around it."""
-
-Vector = np.typing.NDArray[np.floating]
-
-
-class Inputs(Protocol):
-    """Centred and scaled features; ``x @ W`` and ``x^T @ P`` of a minibatch, dense or sparse."""
-
-    n: int
-    center: torch.Tensor
-    scale: float
-    n_sampled: int
-    """Rows that ``matvec`` and ``rmatvec`` apply to: all, or a sample."""
-
-    def matvec(self, vector: Vector) -> Vector: ...
-
-    def rmatvec(self, vector: Vector) -> Vector: ...
-
-    def batch(self, rows: torch.Tensor) -> "Batch": ...
-
-
-class Batch(Protocol):
-    def times(self, weight: torch.Tensor, out: torch.Tensor) -> None: ...
-
-    def add_transposed_product(self, momentum: torch.Tensor, right: torch.Tensor) -> None:
-        """Set momentum <- 0.9 momentum + x^T right / B, in place."""
-        ...
-
-
-class DenseInputs:
-    def __init__(self, features: np.typing.NDArray[np.floating]) -> None:
-        x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
-        self.center = x.mean(dim=0, dtype=torch.float64).float()
-        x = x - self.center
-        self.scale = positive(float(x.square().sum(dim=1, dtype=torch.float64).mean().sqrt()))
-        self.x = x.div_(self.scale)
-        self.n = self.n_sampled = len(x)
-
-    def matvec(self, vector: Vector) -> Vector:
-        return self.x.numpy() @ vector.astype(np.float32)
-
-    def rmatvec(self, vector: Vector) -> Vector:
-        return self.x.numpy().T @ vector.astype(np.float32)
-
-    def batch(self, rows: torch.Tensor) -> "_DenseBatch":
-        return _DenseBatch(self.x[rows])
-
-
-class _DenseBatch:
-    def __init__(self, x: torch.Tensor) -> None:
-        self.x = x
-
-    def times(self, weight: torch.Tensor, out: torch.Tensor) -> None:
-        torch.mm(self.x, weight, out=out)
-
-    def add_transposed_product(self, momentum: torch.Tensor, right: torch.Tensor) -> None:
-        momentum.addmm_(self.x.T, right, beta=MOMENTUM, alpha=1 / len(right))
-
-
-class MappedInputs:
-    """Rows of a memory map, read when their batch comes; in memory are one batch and a sample.
-
-    Mean and length are of all rows. The curvature, which sets the step size alone, is that of rows evenly spaced.
-    """
-
-    def __init__(self, features: np.typing.NDArray[np.floating]) -> None:
-        self.n = len(features)
-        self._features = features
-        total, energy = np.zeros(features.shape[1]), 0.0
-        for block in row_blocks(features):
-            rows = np.asarray(features[block], dtype=np.float64)
-            total += rows.sum(axis=0)
-            energy += float(np.square(rows).sum())
-        mean = total / self.n
-        self.center = torch.from_numpy(mean.astype(np.float32))
-        self.scale = positive(math.sqrt(max(energy / self.n - float(mean @ mean), 0.0)))
-        step = -(-self.n * features.shape[1] // _SAMPLED)
-        self.sample = self._scaled(np.arange(0, self.n, step)).numpy()
-        self.n_sampled = len(self.sample)
-
-    def _scaled(self, rows: np.typing.NDArray[np.integer]) -> torch.Tensor:
-        x = np.empty((len(rows), self._features.shape[1]), dtype=np.float32)
-        for start in range(0, len(rows), _AT_ONCE):
-            x[start : start + _AT_ONCE] = self._features[rows[start : start + _AT_ONCE]]
-            forget_pages(self._features)
-        return torch.from_numpy(x).sub_(self.center).div_(self.scale)
-
-    def matvec(self, vector: Vector) -> Vector:
-        return self.sample @ vector.astype(np.float32)
-
-    def rmatvec(self, vector: Vector) -> Vector:
-        return self.sample.T @ vector.astype(np.float32)
-
-    def batch(self, rows: torch.Tensor) -> "_DenseBatch":
-        return _DenseBatch(self._scaled(rows.numpy()))
-
-
-class SparseInputs:
-    """The centre is kept apart, as a rank-one term: subtracting it would make the codes dense."""
-
-    def __init__(self, features: sp.csr_array) -> None:
-        x = sp.csr_array(features, dtype=np.float32)
-        mean = np.asarray(x.mean(axis=0, dtype=np.float64)).ravel()
-        self.center = torch.from_numpy(mean.astype(np.float32))
-        energy = float(x.multiply(x).sum(dtype=np.float64)) / x.shape[0] - float(mean @ mean)
-        self.scale = positive(math.sqrt(max(energy, 0.0)))
-        self.x = sp.csr_array((x.data / np.float32(self.scale), x.indices, x.indptr), shape=x.shape)
-        self.n = self.n_sampled = int(x.shape[0])
-
-    def matvec(self, vector: Vector) -> Vector:
-        return self.x @ vector - self.center.numpy() @ vector / self.scale
-
-    def rmatvec(self, vector: Vector) -> Vector:
-        # svds also asks by columns, (n, 1)
-        return self.x.T @ vector.ravel() - self.center.numpy() * (vector.sum() / self.scale)
-
-    def batch(self, rows: torch.Tensor) -> "_SparseBatch":
-        return _SparseBatch(sp.csr_array(self.x[rows.numpy()]), self.center / self.scale)
-
-
-class _SparseBatch:
-    def __init__(self, x: sp.csr_array, center: torch.Tensor) -> None:
-        self.x = as_tensor(x)
-        self.transposed = as_tensor(sp.csr_array(x.T))
-        self.center = center
-
-    def times(self, weight: torch.Tensor, out: torch.Tensor) -> None:
-        out.copy_((self.center @ weight).neg_().expand_as(out))
-        torch.addmm(out, self.x, weight, out=out)
-
-    def add_transposed_product(self, momentum: torch.Tensor, right: torch.Tensor) -> None:
-        torch.addmm(momentum, self.transposed, right, beta=MOMENTUM, alpha=1 / len(right), out=momentum)
-        momentum.addr_(self.center, right.sum(dim=0), alpha=-1 / len(right))
-
-
-def as_tensor(x: sp.csr_array) -> torch.Tensor:
-    shape = (int(x.shape[0]), int(x.shape[1]))
-    return codes.csr_tensor(torch.from_numpy(x.indptr), torch.from_numpy(x.indices), torch.from_numpy(x.data), shape)
-
-
-def positive(value: float) -> float:
-    return value if value > 0 else 1.0
-
-
-def inputs_of(features: consistency.Codes) -> Inputs:
-    """Return features in the form of the engine: CSR stays sparse, memory maps stay on the disk."""
-    if sp.issparse(features):
-        return SparseInputs(features)
-    values = np.asarray(features)
-    return DenseInputs(values) if memory_map(values) is None else MappedInputs(values)
-
+from monosemy.classifiers import losses as equations
+from monosemy.classifiers.inputs import MOMENTUM, Inputs, as_tensor, inputs_of, positive
+from monosemy.classifiers.losses import ELR_MOMENTUM, Loss
+from monosemy.data.memory_map import forget_pages
+from monosemy.functional.consistency import Codes
 
 _FEW_CLASSES = 32
 _MEMORY_BUDGET = 64 * 2**20
@@ -174,7 +26,7 @@ _MEMORY_BUDGET = 64 * 2**20
 
 
 class Probes(NamedTuple):
-    """P softmax regressions on D features with C classes."""
+    """P linear classifiers on D features with C classes."""
 
     weight: torch.Tensor
     """(D, P * C), for features as they come."""
@@ -192,7 +44,7 @@ class Probes(NamedTuple):
     def select(self, probes: np.typing.NDArray[np.integer]) -> "Probes":
         """Return the probes with these numbers, in that order."""
         n_features, n_probes, n_classes = self.shape
-        chosen = torch.from_numpy(np.asarray(probes, dtype=np.int64))
+        chosen = torch.from_numpy(np.asarray(probes, dtype=np.int64)).to(self.weight.device)
         weight = self.weight.view(n_features, n_probes, n_classes)[:, chosen].reshape(n_features, -1)
         return Probes(weight, self.bias[chosen])
 
@@ -208,6 +60,28 @@ class ProbeConfig:
     cosine to 0."""
     min_steps: int = 0
     """Small data gets more epochs until this many steps are made."""
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Held-out rows with labels as noisy as those of train, by which each probe stops early."""
+
+    features: Codes
+    labels: np.typing.NDArray[np.integer]
+    """(N, P); -1 leaves a row out."""
+    checks: int = 10
+    """Looks at these rows in a training, evenly spaced; the last is at its end."""
+
+
+class Fitted(NamedTuple):
+    """Probes at their best step by validation, and what validation said of them."""
+
+    probes: Probes
+    accuracy: np.typing.NDArray[np.float64]
+    """(P,), on the validation rows with their noisy labels."""
+    log_likelihood: np.typing.NDArray[np.float64]
+    """(P,), mean over the validation rows, of their noisy labels under the loss's own model of the noise."""
 
 
 def largest_eigenvalue(inputs: Inputs, n_features: int) -> float:
@@ -227,62 +101,69 @@ def largest_eigenvalue(inputs: Inputs, n_features: int) -> float:
     return positive(float(largest) ** 2 / inputs.n_sampled)
 
 
-def _curvature(
-    inputs: Inputs,
-    n_features: int,
-    batch_size: int,
-    fraction_used: np.typing.NDArray[np.floating],
-    weight_decay: np.typing.NDArray[np.floating],
-) -> np.typing.NDArray[np.float32]:
-    """Return the divisor of the peak step (P,): largest eigenvalue + 2 / (B fraction) + weight decay.
-
-    The first term is the curvature of the mean loss (features have mean square length 1), the second that of the used
-    samples of a minibatch of B, which are few and vary in directions of their own: without it the step is too large for
-    features with a flat spectrum, such as whitened ones, and for few labels.
-    """
-    used_a_batch = min(batch_size, inputs.n) * fraction_used
-    return (largest_eigenvalue(inputs, n_features) + 2 / used_a_batch + np.asarray(weight_decay)).astype(np.float32)
-
-
 def train_probes(
-    features: consistency.Codes,
+    features: Codes,
     labels: np.typing.NDArray[np.integer],
     n_classes: int,
     weight_decay: np.typing.NDArray[np.floating],
     config: ProbeConfig,
     seed: int,
 ) -> Probes:
-    """Minimise, for every probe p, mean_i CE(W_p x_i + b_p, y_ip) + weight_decay_p / 2 |W_p|^2.
+    """Train softmax regressions by cross-entropy to the last step: :func:`fit_probes` without its further arguments."""
+    return fit_probes(features, labels, n_classes, weight_decay, config, seed).probes
+
+
+def fit_probes(
+    features: Codes,
+    labels: np.typing.NDArray[np.integer],
+    n_classes: int,
+    weight_decay: np.typing.NDArray[np.floating],
+    config: ProbeConfig,
+    seed: int,
+    losses: Sequence[Loss] | None = None,
+    validation: Validation | None = None,
+    sample_weight: np.typing.NDArray[np.floating] | None = None,
+) -> Fitted:
+    """Minimise, for every probe p, mean_i loss_p(W_p x_i + b_p, y_ip) + weight_decay_p / 2 |W_p|^2.
 
     x is the feature minus its mean, over the root mean square length of all; the bias is not decayed. SGD with
     momentum 0.9 on minibatches that all probes share. The result is rewritten for features as they come.
+
+    A loss whose gradient is that of cross-entropy times a weight gets a step size over the mean weight of recent
+    samples, which follows the curvature: GCE starts with C^-q of cross-entropy's gradient.
 
     Args:
         features: (N, D), dense, CSR or a memory map, of which one batch is read at a time.
         labels: (N, P), integers of any type in [0, n_classes); -1 leaves the sample out of that probe.
         weight_decay: (P,), >= 0.
         seed: of the order of the samples.
+        losses: (P,); cross-entropy for all where None.
+        validation: rows by which each probe keeps the best of its checked steps: by the likelihood of their labels
+            for forward correction, by accuracy otherwise; of equals the last. None keeps the last step of all.
+        sample_weight: (N,), >= 0.
     """
-    inputs = inputs_of(features)
+    inputs = inputs_of(features, config.device)
     n_features, n_probes = features.shape[1], labels.shape[1]
     if labels.shape[0] != inputs.n or len(weight_decay) != n_probes:
         raise ValueError(f"features, labels and weight_decay disagree: {inputs.n}, {labels.shape}, {len(weight_decay)}")
     fraction_used: np.typing.NDArray[np.float64] = np.array([(column >= 0).mean() for column in labels.T])
     if not fraction_used.all():
         raise ValueError(f"probe {int(fraction_used.argmin())} has no labelled row; give every probe at least one")
-    weight = torch.zeros(n_features, n_probes * n_classes)
-    bias = _descend(
-        inputs,
-        torch.from_numpy(np.ascontiguousarray(labels)),
-        torch.from_numpy(fraction_used.astype(np.float32)),
-        weight,
-        torch.from_numpy(np.asarray(weight_decay, dtype=np.float32)),
-        config.lr / torch.from_numpy(_curvature(inputs, n_features, config.batch_size, fraction_used, weight_decay)),
-        config,
-        torch.Generator().manual_seed(seed),
+    problem = _Problem(
+        inputs=inputs,
+        labels=torch.from_numpy(np.ascontiguousarray(labels)),
+        n_classes=n_classes,
+        losses=tuple(losses or [Loss()] * n_probes),
+        weight_decay=torch.from_numpy(np.asarray(weight_decay, dtype=np.float32)).to(config.device),
+        fraction_used=torch.from_numpy(fraction_used.astype(np.float32)).to(config.device),
+        sample_weight=None
+        if sample_weight is None
+        else torch.from_numpy((sample_weight / np.mean(sample_weight)).astype(np.float32)),
+        curvature=largest_eigenvalue(inputs, n_features),
     )
-    weight.div_(inputs.scale)
-    return Probes(weight, bias - (inputs.center @ weight).view_as(bias))
+    best = _Best(problem, validation)
+    _descend(problem, config, torch.Generator().manual_seed(seed), best)
+    return best.fitted()
 
 
 def probes_at_once(n_features: int, n_classes: int, batch_size: int) -> int:
@@ -291,77 +172,259 @@ def probes_at_once(n_features: int, n_classes: int, batch_size: int) -> int:
     return max(1, _MEMORY_BUDGET // bytes_a_probe)
 
 
-def _descend(
-    inputs: Inputs,
-    labels: torch.Tensor,
-    fraction_used: torch.Tensor,
-    weight: torch.Tensor,
-    weight_decay: torch.Tensor,
-    step_size: torch.Tensor,
-    config: ProbeConfig,
-    rng: torch.Generator,
-) -> torch.Tensor:
-    """Train ``weight`` in place by SGD with momentum, with a peak step size for each probe, and return the bias.
+@dataclass(frozen=True)
+class _Problem:
+    """The objectives of P probes on the same features."""
 
-    Columns of ``weight`` are (probe, class), or (class, probe) where classes are few: torch's softmax is vectorised
+    inputs: Inputs
+    labels: torch.Tensor
+    """(N, P), on the CPU."""
+    n_classes: int
+    losses: tuple[Loss, ...]
+    weight_decay: torch.Tensor
+    fraction_used: torch.Tensor
+    sample_weight: torch.Tensor | None
+    curvature: float
+
+    def features_as_they_come(self, weight: torch.Tensor, bias: torch.Tensor) -> Probes:
+        """Return a copy of probes on scaled features, (D, P, C) and (P, C), for features as they come."""
+        weight = weight.reshape(weight.shape[0], -1) / self.inputs.scale
+        return Probes(weight, bias - (self.inputs.center @ weight).view_as(bias))
+
+
+class _Best:
+    """The best probes so far by validation; without it, the last."""
+
+    def __init__(self, problem: _Problem, validation: Validation | None) -> None:
+        self.problem, self.validation = problem, validation
+        self.checks = 1 if validation is None else validation.checks
+        n_probes = len(problem.losses)
+        self.by_likelihood = np.array([loss.name == "forward" for loss in problem.losses])
+        self.accuracy, self.log_likelihood = np.full(n_probes, np.nan), np.full(n_probes, np.nan)
+        self.score = np.full(n_probes, -np.inf)
+        self.probes: Probes | None = None
+
+    def look(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """Keep the probes, (D, P, C) and (P, C), that are at least as good as before."""
+        now = self.problem.features_as_they_come(weight, bias)
+        if self.validation is None:
+            self.probes = now
+            return
+        accuracy, log_likelihood = validation_scores(
+            now, self.problem.losses, self.validation.features, self.validation.labels
+        )
+        score = np.where(self.by_likelihood, log_likelihood, accuracy)
+        better = score >= self.score
+        if self.probes is None:
+            self.probes = now
+        else:
+            chosen = torch.from_numpy(np.flatnonzero(better)).to(weight.device)
+            n_features, n_probes, n_classes = now.shape
+            self.probes.weight.view(n_features, n_probes, n_classes)[:, chosen] = now.weight.view(
+                n_features, n_probes, n_classes
+            )[:, chosen]
+            self.probes.bias[chosen] = now.bias[chosen]
+        for values, new in ((self.score, score), (self.accuracy, accuracy), (self.log_likelihood, log_likelihood)):
+            values[better] = new[better]
+
+    def fitted(self) -> Fitted:
+        assert self.probes is not None
+        return Fitted(Probes(self.probes.weight.cpu(), self.probes.bias.cpu()), self.accuracy, self.log_likelihood)
+
+
+class _Gradients:
+    """The gradient of every probe's loss with respect to its logits, from the softmax of a minibatch.
+
+    Arrays of a minibatch are (B, P, C), or (B, C, P) where classes are few.
+    """
+
+    def __init__(self, problem: _Problem, class_axis: int) -> None:
+        self.problem, self.class_axis = problem, class_axis
+        device, losses = problem.weight_decay.device, problem.losses
+        self.everything_used = bool((problem.fraction_used == 1).all()) and problem.sample_weight is None
+        self.of: dict[str, torch.Tensor] = {}
+        """Numbers of the probes of each loss; forward correction by a matrix is a loss of its own here."""
+        names = ["matrix" if loss.transition is not None else loss.name for loss in losses]
+        for name in dict.fromkeys(names):
+            self.of[name] = torch.tensor([i for i, other in enumerate(names) if other == name], device=device)
+        self.parameter = torch.tensor([loss.parameter for loss in losses], dtype=torch.float32, device=device)
+        self.weighted = bool({"gce", "sce", "forward"} & set(self.of))
+        self.mean_weight = torch.ones(len(losses), device=device)
+        """Of recent samples, for each probe."""
+        if "matrix" in self.of:
+            matrices = np.stack([loss.transition for loss in losses if loss.transition is not None])
+            self.transition = torch.from_numpy(matrices.astype(np.float32)).to(device)
+        if "elr" in self.of:
+            n_rows = problem.inputs.n
+            self.targets = torch.zeros(n_rows, len(self.of["elr"]), problem.n_classes, device=device)
+        self.target = torch.full((len(losses),), -1.0, device=device)
+        if "label-smoothing" in self.of:
+            self.target += torch.where(self._is("label-smoothing"), self.parameter, 0.0)
+        self.first = True
+
+    def _is(self, name: str) -> torch.Tensor:
+        return torch.zeros(len(self.problem.losses), dtype=torch.bool, device=self.parameter.device).index_fill_(
+            0, self.of[name], True
+        )
+
+    def __call__(self, p: torch.Tensor, rows: torch.Tensor) -> None:
+        """Turn the softmax ``p`` of the rows into the gradients, in place."""
+        problem, axis = self.problem, self.class_axis
+        targets = problem.labels[rows].long().to(p.device)
+        places = targets.clamp(min=0).unsqueeze(axis)
+        weight = self._weights(p.gather(axis, places).squeeze(axis)) if self.weighted else None
+        extra = {name: self._extra(name, p, targets, rows) for name in ("matrix", "elr") if name in self.of}
+        p.scatter_add_(axis, places, self.target.expand_as(targets).unsqueeze(axis))
+        if "label-smoothing" in self.of:
+            uniform = torch.where(self._is("label-smoothing"), self.parameter, 0.0) / problem.n_classes
+            p.sub_(uniform.unsqueeze(axis - 1))
+        for name, value in extra.items():
+            value = value.movedim(2, axis)
+            if name == "matrix":
+                p.index_copy_(3 - axis, self.of[name], value)
+            else:
+                p.index_add_(3 - axis, self.of[name], value)
+        factor = weight
+        if not self.everything_used:
+            # The expected, not the actual, fraction of used samples in a batch: unbiased, and never zero.
+            used = (targets >= 0) / problem.fraction_used
+            if problem.sample_weight is not None:
+                used = used * problem.sample_weight[rows].to(p.device).unsqueeze(1)
+            factor = used if factor is None else factor * used
+        if factor is not None:
+            p.mul_(factor.unsqueeze(axis))
+        if weight is not None:
+            now = weight.mean(dim=0) if self.everything_used else (weight * (targets >= 0)).mean(dim=0)
+            now = now if self.everything_used else now / problem.fraction_used
+            self.mean_weight = now if self.first else self.mean_weight.mul_(MOMENTUM).add_(now, alpha=1 - MOMENTUM)
+            self.mean_weight.clamp_(min=1e-6)
+            self.first = False
+
+    def _weights(self, p_y: torch.Tensor) -> torch.Tensor:
+        """Return the factor (B, P) between each gradient and that of cross-entropy."""
+        weight = torch.ones_like(p_y)
+        for name in ("gce", "sce", "forward"):
+            if name in self.of:
+                probes = self.of[name]
+                ours, parameter = p_y[:, probes], self.parameter[probes]
+                if name == "gce":
+                    weight[:, probes] = equations.gce_weight(ours, parameter)
+                elif name == "sce":
+                    weight[:, probes] = equations.sce_weight(ours)
+                else:
+                    weight[:, probes] = equations.symmetric_forward_weight(ours, parameter, self.problem.n_classes)
+        return weight
+
+    def _extra(self, name: str, p: torch.Tensor, targets: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Return the gradient (B, P', C) of forward correction by matrices, or the one that ELR adds."""
+        probes = self.of[name]
+        ours = p.movedim(self.class_axis, 2)[:, probes]
+        if name == "matrix":
+            labels = targets[:, probes].clamp(min=0)
+            return equations.forward_gradient(ours, self.transition.mT[torch.arange(len(probes)), labels])
+        here = rows.to(p.device)
+        average = self.targets[here].mul_(ELR_MOMENTUM).add_(ours, alpha=1 - ELR_MOMENTUM)
+        self.targets[here] = average
+        return equations.elr_gradient(ours, average, self.parameter[probes].view(-1, 1))
+
+
+def _descend(problem: _Problem, config: ProbeConfig, rng: torch.Generator, best: _Best) -> None:
+    """Train by SGD with momentum, with a peak step size for each probe; look at validation now and then.
+
+    Columns of the weights are (probe, class), or (class, probe) where classes are few: torch's softmax is vectorised
     along the last axis, or along the axes behind it, and ten classes fill no vector.
     """
+    inputs, n_classes, n_probes = problem.inputs, problem.n_classes, len(problem.losses)
+    device, n_features = config.device, problem.inputs.center.shape[0]
     batch_size = min(config.batch_size, inputs.n)
-    n_probes = labels.shape[1]
-    n_classes = weight.shape[1] // n_probes
     class_major = n_classes < _FEW_CLASSES
     columns = (n_classes, n_probes) if class_major else (n_probes, n_classes)
     class_axis = 1 if class_major else 2
-    bias = torch.zeros(columns)
+    gradients = _Gradients(problem, class_axis)
+    weight = torch.zeros(n_features, n_probes * n_classes, device=device)
+    bias = torch.zeros(columns, device=device)
     momentum, bias_momentum = torch.zeros_like(weight), torch.zeros_like(bias)
-    decay_of_column, step_of_column = (
-        values.unsqueeze(class_axis - 1).expand(columns).reshape(-1) for values in (weight_decay, step_size)
-    )
-    everything_used = bool((fraction_used == 1).all())
-    probe, stride = torch.arange(n_probes), n_probes if class_major else 1
-    first_column = probe if class_major else probe * n_classes
-    logits = torch.empty(batch_size, n_probes * n_classes)
+
+    def by_column(values: torch.Tensor) -> torch.Tensor:
+        return values.unsqueeze(class_axis - 1).expand(columns)
+
+    decay = by_column(problem.weight_decay).reshape(-1)
+    # The curvature of the mean loss (features have mean square length 1), and that of the used samples of a minibatch,
+    # which are few and vary in directions of their own: without it the step is too large for features with a flat
+    # spectrum, such as whitened ones, and for few labels.
+    curvature = problem.curvature + 2 / (batch_size * problem.fraction_used)
     n_batches = inputs.n // batch_size
     epochs = max(config.epochs, -(-config.min_steps // n_batches))
     steps, step = epochs * n_batches, 0
+    logits = torch.empty(batch_size, n_probes * n_classes, device=device)
     for _ in range(epochs):
         order = torch.randperm(inputs.n, generator=rng)[: n_batches * batch_size]
         for rows in order.view(n_batches, batch_size):
             x = inputs.batch(rows)
             x.times(weight, logits)
             residual = torch.softmax(logits.view(batch_size, *columns).add_(bias), dim=class_axis)
-            flat = residual.view(batch_size, -1)
-            targets = labels[rows].long()
-            target_columns = targets.clamp(min=0) * stride + first_column
-            flat.scatter_add_(1, target_columns, flat.new_full((1, 1), -1.0).expand_as(target_columns))
-            if not everything_used:
-                # The expected, not the actual, fraction of used samples in a batch: unbiased, and never zero.
-                residual.mul_(((targets >= 0) / fraction_used).unsqueeze(class_axis))
-            x.add_transposed_product(momentum, flat)
-            momentum.addcmul_(weight, decay_of_column)
+            gradients(residual, rows)
+            x.add_transposed_product(momentum, residual.view(batch_size, -1))
+            momentum.addcmul_(weight, decay)
             bias_momentum.mul_(MOMENTUM).add_(residual.sum(dim=0), alpha=1 / batch_size)
             now = min(1.0, (step + 1) / max(1.0, 0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
-            weight.addcmul_(momentum, step_of_column, value=-now)
-            bias.sub_(bias_momentum, alpha=config.lr * now)  # a constant feature of mean square 1: curvature 1
+            step_size = config.lr / (curvature * gradients.mean_weight + problem.weight_decay)
+            weight.addcmul_(momentum, by_column(step_size).reshape(-1), value=-now)
+            # A constant feature of mean square 1: curvature 1.
+            bias.addcmul_(bias_momentum, by_column(config.lr / gradients.mean_weight), value=-now)
             step += 1
-    if class_major:
-        weight.copy_(weight.view(-1, *columns).transpose(1, 2).reshape(weight.shape))
-        bias = bias.T.contiguous()
-    return bias
+            if step * best.checks // steps > (step - 1) * best.checks // steps:
+                view = weight.view(n_features, *columns)
+                best.look(view.transpose(1, 2) if class_major else view, bias.T if class_major else bias)
 
 
-def predict(probes: Probes, features: consistency.Codes, chunk: int = 512) -> np.typing.NDArray[np.int64]:
-    """Return classes (N, P) by the largest logit, ``chunk`` rows at a time."""
+def _logits(probes: Probes, rows: Codes) -> torch.Tensor:
+    """Return the logits (N, P, C) of some rows."""
     _, n_probes, n_classes = probes.shape
-    result = np.empty((features.shape[0], n_probes), dtype=np.int64)
     weight = probes.weight
+    if isinstance(rows, np.ndarray):
+        logits = torch.from_numpy(np.require(rows, np.float32, ["C", "W"])).to(weight.device) @ weight
+        forget_pages(rows)
+    else:
+        logits = as_tensor(sp.csr_array(rows, dtype=np.float32)).to(weight.device) @ weight
+    return logits.view(-1, n_probes, n_classes).add_(probes.bias)
+
+
+def predict(probes: Probes, features: Codes, chunk: int = 512) -> np.typing.NDArray[np.int64]:
+    """Return classes (N, P) by the largest logit, ``chunk`` rows at a time."""
+    result = np.empty((features.shape[0], probes.shape[1]), dtype=np.int64)
     for start in range(0, features.shape[0], chunk):
-        rows = features[start : start + chunk]
-        if isinstance(rows, np.ndarray):
-            logits = torch.from_numpy(np.require(rows, np.float32, ["C", "W"])) @ weight
-            forget_pages(rows)
-        else:
-            logits = as_tensor(sp.csr_array(rows, dtype=np.float32)) @ weight
-        logits = logits.view(-1, n_probes, n_classes).add_(probes.bias)
-        result[start : start + chunk] = logits.argmax(dim=-1).numpy()
+        result[start : start + chunk] = _logits(probes, features[start : start + chunk]).argmax(dim=-1).cpu().numpy()
     return result
+
+
+def validation_scores(
+    probes: Probes, losses: Sequence[Loss], features: Codes, labels: np.typing.NDArray[np.integer], chunk: int = 512
+) -> tuple[np.typing.NDArray[np.float64], np.typing.NDArray[np.float64]]:
+    """Return accuracy (P,) on given labels, and their mean log-likelihood (P,) under each loss's model of the noise.
+
+    The model of forward correction is (p T)_y; that of other losses is p_y itself.
+
+    Args:
+        labels: (N, P); -1 leaves a row out.
+    """
+    _, n_probes, n_classes = probes.shape
+    rate = torch.tensor([loss.parameter if loss.name == "forward" else 0.0 for loss in losses])
+    other = (rate / (n_classes - 1)).to(probes.weight.device)
+    kept = 1 - rate.to(probes.weight.device) - other
+    hits, likelihood, count = np.zeros(n_probes), np.zeros(n_probes), np.zeros(n_probes)
+    for start in range(0, features.shape[0], chunk):
+        given = torch.from_numpy(np.ascontiguousarray(labels[start : start + chunk])).long().to(probes.weight.device)
+        used, places = given >= 0, given.clamp(min=0)
+        logits = _logits(probes, features[start : start + chunk])
+        hits += ((logits.argmax(dim=-1) == given) & used).sum(dim=0).cpu().numpy()
+        p = torch.softmax(logits, dim=-1)
+        p_given = kept * p.gather(2, places.unsqueeze(2)).squeeze(2) + other
+        for number, loss in enumerate(losses):
+            if loss.transition is not None:
+                matrix = torch.from_numpy(loss.transition.astype(np.float32)).to(p.device)
+                p_given[:, number] = (p[:, number] * matrix.T[places[:, number]]).sum(dim=-1)
+        likelihood += (p_given.clamp(min=1e-12).log() * used).sum(dim=0).double().cpu().numpy()
+        count += used.sum(dim=0).cpu().numpy()
+    count = np.maximum(count, 1)
+    return hits / count, likelihood / count
