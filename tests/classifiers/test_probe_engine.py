@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from scipy.special import log_softmax
 
 from monosemy.classifiers.engine import ProbeConfig, Probes, largest_eigenvalue, predict, probes_at_once, train_probes
