@@ -81,7 +81,7 @@ def gallery(
         "label_column": label_column if data is None else None,
     }  # fmt: skip
     loaded = load_codes(validated(DataConfig, source, "The command"))
-    if loaded.report is not None:
+    if loaded.report is not None and (loaded.report.classes or loaded.report.findings):
         print_summary(loaded.report, console)
     rows = None if data is None else _rows(data, input_column, label_column, codes, loaded.codes.shape[0])
     if loaded.labels is None and rows is not None and rows.labels is not None:

@@ -86,7 +86,7 @@ def command(settings: dict[str, Any], out: Out = None, quiet: Quiet = False, jso
     )
     if loaded.kept is not None:
         reference, decoded = (None if rows is None else rows[loaded.kept] for rows in (reference, decoded))
-    if loaded.report is not None:
+    if loaded.report is not None and (loaded.report.classes or loaded.report.findings):
         print_summary(loaded.report, console)
     with progress(console) as on_progress:
         measurement = measure(
