@@ -277,7 +277,7 @@ def test_files_beside_the_codes(
     assert "Without labels" in capsys.readouterr().out
 
 
-def test_without_separability_only_metrics_are_printed(
+def test_only_metrics_are_printed_by_default(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, *save(tmp_path, "npz", data)) == 0
