@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from test_every_command import COMMANDS, run
@@ -78,9 +79,14 @@ def test_help_imports_no_numerical_library(words: str) -> None:
     ],
 )
 def test_wrong_settings_end_in_one_sentence(
-    words: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(monkeypatch, "sae", "train", "rows.npy", *words) == 2
+    (tmp_path / "rows.npy").touch()
+    assert run(monkeypatch, "sae", "train", tmp_path / "rows.npy", *words) == 2
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.count("\n") == 1
