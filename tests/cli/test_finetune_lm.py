@@ -100,8 +100,7 @@ def test_a_language_model_is_measured_before_and_after(
     monkeypatch.setenv("COLUMNS", "80")
     pairs = [{"toxic": f"you damn {i} idiot fool", "neutral": [f"dear friend {i}"]} for i in range(40)]
     judge = f"toxicity:{written(tmp_path / 'pairs.jsonl', pairs)}"
-    for place in ("study", "adapter"):
-        monkeypatch.setattr(f"monosemy.study.lora.{place}.make_judge", lambda _: _Shouting())
+    monkeypatch.setattr("monosemy.study.lora.study.make_judge", lambda _: _Shouting())
     (tmp_path / "held.txt").write_text("once upon a time\nthere was a fox\n")
     (tmp_path / "prompts.txt").write_text("one\ntwo\nthree\n")
     out = tmp_path / "out"
