@@ -110,7 +110,7 @@ def test_a_language_model_is_measured_before_and_after(
     limits = ("--methods", "base,lora,monolora-output")
     assert monosemy("finetune", "lm", llama, "--data", dolly, *QUICK, *words, *limits, "--out", out) == 0
     said = " ".join(capsys.readouterr().out.split())
-    for part in ("perplexity on held-out texts before", "unsafe answer: before", "Consistency of monolora-output"):
+    for part in ("perplexity on held-out texts: before", "unsafe answer: before", "Consistency of monolora-output"):
         assert part.lower() in said.lower(), part
     results = pd.read_parquet(out / "results.parquet")
     base = results[results["features"] == "base"]
