@@ -49,6 +49,21 @@ class Probes(NamedTuple):
         return Probes(weight, self.bias[chosen])
 
 
+def joined(parts: Sequence[Probes]) -> Probes:
+    """Return probes on the same features as one."""
+    n_features, _, n_classes = parts[0].shape
+    weight = torch.cat([part.weight.view(n_features, -1, n_classes) for part in parts], dim=1)
+    return Probes(weight.reshape(n_features, -1), torch.cat([part.bias for part in parts]))
+
+
+def only(probes: Probes, kept: np.typing.NDArray[np.bool_]) -> Probes:
+    """Return probes of which all but some are zeros, kept (P,)."""
+    n_features, n_probes, n_classes = probes.shape
+    factor = torch.from_numpy(kept.astype(np.float32)).unsqueeze(1)
+    weight = probes.weight.view(n_features, n_probes, n_classes) * factor
+    return Probes(weight.reshape(n_features, -1), probes.bias * factor)
+
+
 @dataclass(frozen=True)
 class ProbeConfig:
     """Training of the probes, the same for every feature set."""
@@ -82,6 +97,10 @@ class Fitted(NamedTuple):
     """(P,), on the validation rows with their noisy labels."""
     log_likelihood: np.typing.NDArray[np.float64]
     """(P,), mean over the validation rows, of their noisy labels under the loss's own model of the noise."""
+
+    def select(self, probes: np.typing.NDArray[np.integer]) -> "Fitted":
+        """Return the probes with these numbers, in that order."""
+        return Fitted(self.probes.select(probes), self.accuracy[probes], self.log_likelihood[probes])
 
 
 def largest_eigenvalue(inputs: Inputs, n_features: int) -> float:
@@ -123,6 +142,7 @@ def fit_probes(
     losses: Sequence[Loss] | None = None,
     validation: Validation | None = None,
     sample_weight: np.typing.NDArray[np.floating] | None = None,
+    start: Probes | None = None,
 ) -> Fitted:
     """Minimise, for every probe p, mean_i loss_p(W_p x_i + b_p, y_ip) + weight_decay_p / 2 |W_p|^2.
 
@@ -141,6 +161,7 @@ def fit_probes(
         validation: rows by which each probe keeps the best of its checked steps: by the likelihood of their labels
             for forward correction, by accuracy otherwise; of equals the last. None keeps the last step of all.
         sample_weight: (N,), >= 0.
+        start: P probes that the descent starts from; zeros by default.
     """
     inputs = inputs_of(features, config.device)
     n_features, n_probes = features.shape[1], labels.shape[1]
@@ -162,7 +183,7 @@ def fit_probes(
         curvature=largest_eigenvalue(inputs, n_features),
     )
     best = _Best(problem, validation)
-    _descend(problem, config, torch.Generator().manual_seed(seed), best)
+    _descend(problem, config, torch.Generator().manual_seed(seed), best, start)
     return best.fitted()
 
 
@@ -190,6 +211,12 @@ class _Problem:
         """Return a copy of probes on scaled features, (D, P, C) and (P, C), for features as they come."""
         weight = weight.reshape(weight.shape[0], -1) / self.inputs.scale
         return Probes(weight, bias - (self.inputs.center @ weight).view_as(bias))
+
+    def scaled(self, probes: Probes) -> Probes:
+        """Return probes on features as they come for the scaled features of the engine."""
+        weight = probes.weight.to(self.weight_decay.device)
+        bias = probes.bias.to(self.weight_decay.device) + (self.inputs.center @ weight).view_as(probes.bias)
+        return Probes(weight * self.inputs.scale, bias)
 
 
 class _Best:
@@ -328,7 +355,9 @@ class _Gradients:
         return equations.elr_gradient(ours, average, self.parameter[probes].view(-1, 1))
 
 
-def _descend(problem: _Problem, config: ProbeConfig, rng: torch.Generator, best: _Best) -> None:
+def _descend(
+    problem: _Problem, config: ProbeConfig, rng: torch.Generator, best: _Best, start: Probes | None = None
+) -> None:
     """Train by SGD with momentum, with a peak step size for each probe; look at validation now and then.
 
     Columns of the weights are (probe, class), or (class, probe) where classes are few: torch's softmax is vectorised
@@ -343,6 +372,14 @@ def _descend(problem: _Problem, config: ProbeConfig, rng: torch.Generator, best:
     gradients = _Gradients(problem, class_axis)
     weight = torch.zeros(n_features, n_probes * n_classes, device=device)
     bias = torch.zeros(columns, device=device)
+    if start is not None:
+        scaled = problem.scaled(start)
+        if class_major:
+            weight.view(n_features, *columns).copy_(scaled.weight.view(n_features, n_probes, n_classes).transpose(1, 2))
+            bias.copy_(scaled.bias.T)
+        else:
+            weight.copy_(scaled.weight)
+            bias.copy_(scaled.bias)
     momentum, bias_momentum = torch.zeros_like(weight), torch.zeros_like(bias)
 
     def by_column(values: torch.Tensor) -> torch.Tensor:
@@ -378,23 +415,23 @@ def _descend(problem: _Problem, config: ProbeConfig, rng: torch.Generator, best:
                 best.look(view.transpose(1, 2) if class_major else view, bias.T if class_major else bias)
 
 
-def _logits(probes: Probes, rows: Codes) -> torch.Tensor:
+def logits(probes: Probes, rows: Codes) -> torch.Tensor:
     """Return the logits (N, P, C) of some rows."""
     _, n_probes, n_classes = probes.shape
     weight = probes.weight
     if isinstance(rows, np.ndarray):
-        logits = torch.from_numpy(np.require(rows, np.float32, ["C", "W"])).to(weight.device) @ weight
+        product = torch.from_numpy(np.require(rows, np.float32, ["C", "W"])).to(weight.device) @ weight
         forget_pages(rows)
     else:
-        logits = as_tensor(sp.csr_array(rows, dtype=np.float32)).to(weight.device) @ weight
-    return logits.view(-1, n_probes, n_classes).add_(probes.bias)
+        product = as_tensor(sp.csr_array(rows, dtype=np.float32)).to(weight.device) @ weight
+    return product.view(-1, n_probes, n_classes).add_(probes.bias)
 
 
 def predict(probes: Probes, features: Codes, chunk: int = 512) -> np.typing.NDArray[np.int64]:
     """Return classes (N, P) by the largest logit, ``chunk`` rows at a time."""
     result = np.empty((features.shape[0], probes.shape[1]), dtype=np.int64)
     for start in range(0, features.shape[0], chunk):
-        result[start : start + chunk] = _logits(probes, features[start : start + chunk]).argmax(dim=-1).cpu().numpy()
+        result[start : start + chunk] = logits(probes, features[start : start + chunk]).argmax(dim=-1).cpu().numpy()
     return result
 
 
@@ -416,9 +453,9 @@ def validation_scores(
     for start in range(0, features.shape[0], chunk):
         given = torch.from_numpy(np.ascontiguousarray(labels[start : start + chunk])).long().to(probes.weight.device)
         used, places = given >= 0, given.clamp(min=0)
-        logits = _logits(probes, features[start : start + chunk])
-        hits += ((logits.argmax(dim=-1) == given) & used).sum(dim=0).cpu().numpy()
-        p = torch.softmax(logits, dim=-1)
+        found = logits(probes, features[start : start + chunk])
+        hits += ((found.argmax(dim=-1) == given) & used).sum(dim=0).cpu().numpy()
+        p = torch.softmax(found, dim=-1)
         p_given = kept * p.gather(2, places.unsqueeze(2)).squeeze(2) + other
         for number, loss in enumerate(losses):
             if loss.transition is not None:
