@@ -22,6 +22,7 @@ HEAVY = (
 LIGHT = (
     "monosemy", "monosemy.cli", "monosemy.cli.options", "monosemy.core.console", "monosemy.training.config",
     "monosemy.data.config", "monosemy.encoders.config", "monosemy.sae.config", "monosemy.lm.config",
+    "monosemy.classifiers.config",
     "monosemy.study.probing", "monosemy.study.finetuning", "monosemy.study.lora",
     "monosemy.study.dpo",
 )  # fmt: skip

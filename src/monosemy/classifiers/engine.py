@@ -321,8 +321,11 @@ class _Gradients:
         if factor is not None:
             p.mul_(factor.unsqueeze(axis))
         if weight is not None:
-            now = weight.mean(dim=0) if self.everything_used else (weight * (targets >= 0)).mean(dim=0)
-            now = now if self.everything_used else now / problem.fraction_used
+            now = weight.mean(dim=0)
+            if not self.everything_used:
+                labelled = targets >= 0
+                count = labelled.sum(dim=0)
+                now = torch.where(count > 0, (weight * labelled).sum(dim=0) / count.clamp(min=1), self.mean_weight)
             self.mean_weight = now if self.first else self.mean_weight.mul_(MOMENTUM).add_(now, alpha=1 - MOMENTUM)
             self.mean_weight.clamp_(min=1e-6)
             self.first = False

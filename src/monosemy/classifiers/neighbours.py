@@ -200,7 +200,7 @@ def vote_accuracies(
     hits: np.typing.NDArray[np.float64] = np.zeros((len(votes), labels.shape[1]))
     for block, number, shares in _counted(neighbours, labels, n_classes, votes):
         hits[number] += (_largest(shares) == true[block]).sum(axis=0)
-    counted: np.typing.NDArray[np.float64] = hits / (true >= 0).sum(axis=0)
+    counted: np.typing.NDArray[np.float64] = hits / np.maximum((true >= 0).sum(axis=0), 1)
     return counted
 
 
