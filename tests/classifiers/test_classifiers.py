@@ -371,6 +371,29 @@ def test_few_rows_of_any_labels_are_no_obstacle(n: int, width: int, n_classes: i
     assert (k <= np.maximum((labels >= 0).sum(axis=0) - 1, 1)).all()
 
 
+@pytest.mark.filterwarnings("error")
+@settings(max_examples=8, deadline=None)
+@given(st.integers(2, 50), st.integers(1, 5), st.integers(2, 5), st.booleans(), st.integers(0, 2**32 - 1))
+def test_every_classifier_survives_degenerate_problems(
+    n: int, width: int, n_classes: int, constant: bool, seed: int
+) -> None:
+    """Few rows, absent classes, features that do not vary, labels of chance, and a job without validation labels."""
+    rng = np.random.default_rng(seed)
+    features = np.ones((n, width), np.float32) if constant else rng.normal(size=(n, width)).astype(np.float32)
+    labels, given_labels = rng.integers(-1, n_classes, (n, 3)), rng.integers(-1, n_classes, (1 + n // 2, 3))
+    labels[:2], given_labels[:, 0] = [[0] * 3, [1] * 3], -1
+    problem = Problem(
+        features, labels, features[: len(given_labels)] + np.float32(0.1), given_labels, n_classes,
+        ProbeConfig(epochs=2, batch_size=16), 0, groups=np.array([0, 0, 1]),
+    )  # fmt: skip
+    matrices = np.tile(0.8 * np.eye(n_classes) + 0.2 / n_classes, (3, 1, 1))
+    for name, classifier in fit_classifiers(AVAILABLE, problem, matrices).items():
+        shares = classifier.probabilities(features, [2, 0])
+        np.testing.assert_allclose(shares.sum(axis=2), 1, atol=1e-5, err_msg=name)
+        for values in (classifier.validation_accuracy, *classifier.settings.values()):
+            assert np.isfinite(values).all(), name
+
+
 @pytest.mark.parametrize("form", ["sparse", "map"])
 def test_sparse_and_mapped_features_give_what_dense_ones_give(form: str, problem: Problem, tmp_path: Path) -> None:
     def other(x: np.ndarray, name: str) -> sp.csr_array | np.ndarray:

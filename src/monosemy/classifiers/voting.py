@@ -32,6 +32,8 @@ class Voters:
             self.part_of[jobs] = part
         self.votes: list[Vote] | None = None
         """The chosen vote of each label vector."""
+        self.accuracy: Values = np.empty(len(self.part_of))
+        """Of the chosen votes, on validation."""
         self.neighbourhoods: dict[int, torch.Tensor] = {}
         """Those of WANN for each part, (N', J'); its jobs are in the order of ``parts``."""
         self._queries: weakref.ref[Codes] | None = None
@@ -44,7 +46,6 @@ class Voters:
             return self.accuracy
         problem = self.problem
         votes = [Vote(1)] * len(self.part_of)
-        self.accuracy: Values = np.empty(len(votes))
         for jobs in problem.jobs_of_groups():
             fewest = min(len(self.parts[part][0]) for part in self.part_of[jobs])
             candidates = neighbours.candidates(fewest, problem.n_classes)
@@ -71,7 +72,7 @@ class Voters:
         given = problem.validation_labels
         accuracy: Values = np.empty(given.shape[1])
         for part, (_, jobs) in enumerate(self.parts):
-            near = self.near(problem.validation, part, self._most(part))
+            near = self.near(problem.validation, part, self._reach(part))
             shares = neighbours.wann(near, self.neighbourhoods[part], self._labels(part, jobs), problem.n_classes)
             used = given[:, jobs] >= 0
             hits = (shares.argmax(axis=2) == given[:, jobs]) & used
