@@ -1,5 +1,6 @@
 """Linear classifiers on noisy labels: the optimum of an exact solver, early stopping, and chosen hyper-parameters."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -7,10 +8,20 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from hypothesis import given, strategies as st
 from scipy.optimize import minimize
 
-from monosemy.classifiers import losses as equations
-from monosemy.classifiers.engine import Fitted, ProbeConfig, Probes, Validation, fit_probes, predict, validation_scores
+from monosemy.classifiers import losses as equations, tuning
+from monosemy.classifiers.engine import (
+    Fitted,
+    ProbeConfig,
+    Probes,
+    Validation,
+    fit_probes,
+    predict,
+    prepared,
+    validation_scores,
+)
 from monosemy.classifiers.losses import Loss, symmetric_transition
 from monosemy.classifiers.tuning import GREATEST_DECAY, LEAST_DECAY, Problem, Recipe, fit_tuned
 from monosemy.corruptions.labels import symmetric_noise
@@ -164,11 +175,28 @@ def tuned(rate: float, recipes: list[Recipe], decays: tuple[float, ...] = (1e-5,
 
 
 def test_the_likelihood_finds_the_noise_rate() -> None:
-    rates = (0.05, 0.2, 0.4, 0.6)
-    for rate in (0.2, 0.4):
+    # The grids hold no true rate; the last ends below it.
+    grid = (0.03, 0.15, 0.45, 0.8)
+    for rate, rates in ((0.1, grid), (0.3, grid), (0.5, grid), (0.35, (0.1, 0.2))):
         (found,) = tuned(rate, [Recipe("forward", "forward", rates)])
-        assert found.parameter.tolist() == [rate, rate]
+        assert found.parameter == pytest.approx([rate, rate], abs=0.051)
         assert found.fitted.probes.shape == (D, 2, C)
+
+
+@given(st.floats(0.02, 0.95), st.lists(st.floats(0.01, 0.97), min_size=3, max_size=5, unique=True))
+def test_a_noise_rate_between_others_is_more_likely_than_they(rate: float, rates: list[float]) -> None:
+    def likelihood(guess: float) -> float:
+        return rate * math.log(guess) + (1 - rate) * math.log1p(-guess)
+
+    tried = {guess: likelihood(guess) for guess in rates}
+    between = tuning._between_rates(tried)
+    for top in between:
+        assert min(abs(top - guess) for guess in rates) > tuning.RATE_ERROR
+        assert min(rates) < top < max(rates)
+    beyond = tuning._beyond_rates(tried)
+    assert not (beyond and between), "the best of them is an end, or is not"
+    for end in beyond:
+        assert (end > max(rates)) == (max(tried, key=tried.__getitem__) == max(rates))
 
 
 def test_a_grid_widens_until_its_best_is_inside_or_at_a_limit() -> None:
@@ -198,11 +226,12 @@ def test_groups_choose_for_themselves() -> None:
     problem = Problem(x, labels, v, validation, C, ProbeConfig(epochs=20, batch_size=60), 0)
     recipes = [Recipe("forward", "forward", (0.05, 0.2, 0.4)), Recipe("ce")]
     together = fit_tuned(recipes, replace(problem, groups=np.array([0, 1, 0, 1])))
-    assert together[0].parameter.tolist() == list(rates)
+    assert together[0].parameter == pytest.approx(np.array(rates), abs=0.05)
     for jobs in ([0, 2], [1, 3]):
         alone = fit_tuned(recipes, replace(problem, labels=labels[:, jobs], validation_labels=validation[:, jobs]))
         for one, all_of_them in zip(alone, together, strict=True):
             assert one.weight_decay.tolist() == all_of_them.weight_decay[jobs].tolist()
+            assert one.parameter == pytest.approx(all_of_them.parameter[jobs], abs=1e-3)
             # Products of other shapes round in another order.
             np.testing.assert_allclose(
                 one.fitted.probes.weight, all_of_them.fitted.probes.select(np.array(jobs)).weight, atol=1e-3
@@ -216,3 +245,88 @@ def test_a_descent_from_its_own_end_stays_there() -> None:
     again = fit(x, noisy, LOSSES, config=ProbeConfig(epochs=2, batch_size=N), start=end).probes
     assert torch.allclose(end.weight, again.weight, atol=2e-3)
     assert torch.allclose(end.bias, again.bias, atol=2e-3)
+
+
+@pytest.mark.parametrize("longer", [None, -1.0, 2.0])
+def test_every_job_keeps_the_probe_of_the_better_length(longer: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, _ = rows(300, 8)
+    v, w, _ = rows(200, 9)
+    rng = np.random.default_rng(11)
+    rates = (0.0, 0.6, 0.0, 0.6, 0.6)
+    labels, validation = (np.stack([symmetric_noise(part, r, C, rng) for r in rates], axis=1) for part in (y, w))
+    problem = Problem(
+        x, labels, v, validation, C, ProbeConfig(epochs=8, batch_size=30), 0, n_screened=1, groups=np.array(rates) > 0
+    )
+    train_long, made = tuning._Tuning.train_long, []
+
+    def train(self: tuning._Tuning, runs: list) -> Fitted:
+        fitted = train_long(self, runs)
+        made.append(len(runs))
+        return fitted if longer is None else fitted._replace(accuracy=np.full(len(runs), longer))
+
+    monkeypatch.setattr(tuning._Tuning, "train_long", train)
+    for found in fit_tuned([Recipe("ce"), Recipe("gce", "gce", (0.3, 0.7))], problem):
+        assert found.fitted.probes.shape == (D, 5, C)
+        if longer != 2.0:
+            hits = (predict(found.fitted.probes, v) == validation).mean(axis=0)
+            np.testing.assert_allclose(found.fitted.accuracy, hits)
+        else:
+            assert (found.fitted.accuracy == 2.0).all()
+    # Two recipes in two groups of which one job is screened; the other three jobs follow where it is the better one.
+    assert made == {None: made, -1.0: [4], 2.0: [4, 6]}[longer]
+
+
+def test_the_choice_is_about_as_good_as_the_best_of_fixed_ones() -> None:
+    rng = np.random.default_rng(12)
+    width, centres = 60, rng.normal(size=(C, 60)) * 0.35
+
+    def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
+        y = rng.integers(0, C, n)
+        return (centres[y] + rng.normal(size=(n, width))).astype(np.float32), y
+
+    (x, y), (v, w), (t, true) = draw(200), draw(2000), draw(4000)
+    labels, validation = (np.stack([symmetric_noise(part, 0.4, C, rng) for _ in range(2)], axis=1) for part in (y, w))
+    problem = Problem(x, labels, v, validation, C, ProbeConfig(epochs=60, batch_size=50), 0)
+    decays = (1e-6, 1e-3, 0.03, 1.0)
+    (chosen,) = fit_tuned([Recipe("ce")], problem)
+    fixed = [
+        fit_probes(x, labels, C, np.full(2, decay), problem.config, 0).probes for decay in decays
+    ]  # trained to the end, as without validation
+    accuracy = (predict(chosen.fitted.probes, t) == true[:, None]).mean()
+    of_fixed = [(predict(probes, t) == true[:, None]).mean() for probes in fixed]
+    assert accuracy > max(of_fixed) - 0.02
+    assert accuracy > min(of_fixed) + 0.05, "the problem tells weight decays apart"
+
+
+def test_rows_without_labels_are_left_out_of_choice_and_score() -> None:
+    x, y, _ = rows(600, 8)
+    v, w, _ = rows(300, 9)
+    few, seen = y.copy(), w.copy()
+    few[60:], seen[50:] = -1, -1
+    problem = Problem(x, few[:, None], v, seen[:, None], C, ProbeConfig(epochs=20, batch_size=60), 0)
+    recipes = [Recipe("ce"), Recipe("gce", "gce", (0.3, 0.7)), Recipe("forward", "forward", (0.03, 0.15, 0.45))]
+    for found in fit_tuned(recipes, problem):
+        predicted = predict(found.fitted.probes, v)[:, 0]
+        assert found.fitted.accuracy[0] == pytest.approx((predicted[:50] == w[:50]).mean())
+        assert (predicted == w).mean() > 0.9
+
+
+def test_prepared_features_give_the_same_probes_as_the_matrix() -> None:
+    x, _, noisy = rows(N, 1)
+    config, labels = ProbeConfig(epochs=5, batch_size=40), noisy[:, None]
+    for features in (x, sp.csr_array(x)):
+        direct = fit_probes(features, labels, C, np.array([DECAY]), config, 0)
+        again = fit_probes(prepared(features), labels, C, np.array([DECAY]), config, 0)
+        assert torch.equal(direct.probes.weight, again.probes.weight)
+        assert prepared(features).shape == x.shape
+
+
+def test_a_pace_is_a_factor_on_the_step_size() -> None:
+    x, _, noisy = rows(N, 1)
+    config, labels = ProbeConfig(epochs=5, batch_size=40), np.tile(noisy[:, None], 2)
+    losses = (Loss(), Loss("gce", 0.5))
+    faster = fit_probes(x, labels, C, np.full(2, DECAY), config, 0, losses, pace=np.array([1.0, 3.0])).probes
+    for number, lr in enumerate((0.7, 2.1)):
+        alone = fit_probes(x, labels, C, np.full(2, DECAY), replace(config, lr=lr), 0, losses).probes
+        kept = np.array([number])
+        assert torch.allclose(faster.select(kept).weight, alone.select(kept).weight, atol=1e-6)

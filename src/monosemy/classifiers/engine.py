@@ -103,6 +103,24 @@ class Fitted(NamedTuple):
         return Fitted(self.probes.select(probes), self.accuracy[probes], self.log_likelihood[probes])
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """Features in the form of the engine, for several trainings on them."""
+
+    inputs: Inputs
+    curvature: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.inputs.n, len(self.inputs.center)
+
+
+def prepared(features: Codes, device: str = "cpu") -> Prepared:
+    """Return features, their centre, scale and curvature: what a training computes of them before it starts."""
+    inputs = inputs_of(features, device)
+    return Prepared(inputs, largest_eigenvalue(inputs, features.shape[1]))
+
+
 def largest_eigenvalue(inputs: Inputs, n_features: int) -> float:
     """Return the largest eigenvalue of the covariance X^T X / N of the centred and scaled features."""
     if min(inputs.n_sampled, n_features) == 1:
@@ -121,7 +139,7 @@ def largest_eigenvalue(inputs: Inputs, n_features: int) -> float:
 
 
 def train_probes(
-    features: Codes,
+    features: Codes | Prepared,
     labels: np.typing.NDArray[np.integer],
     n_classes: int,
     weight_decay: np.typing.NDArray[np.floating],
@@ -133,7 +151,7 @@ def train_probes(
 
 
 def fit_probes(
-    features: Codes,
+    features: Codes | Prepared,
     labels: np.typing.NDArray[np.integer],
     n_classes: int,
     weight_decay: np.typing.NDArray[np.floating],
@@ -143,6 +161,7 @@ def fit_probes(
     validation: Validation | None = None,
     sample_weight: np.typing.NDArray[np.floating] | None = None,
     start: Probes | None = None,
+    pace: np.typing.NDArray[np.floating] | None = None,
 ) -> Fitted:
     """Minimise, for every probe p, mean_i loss_p(W_p x_i + b_p, y_ip) + weight_decay_p / 2 |W_p|^2.
 
@@ -153,7 +172,7 @@ def fit_probes(
     samples, which follows the curvature: GCE starts with C^-q of cross-entropy's gradient.
 
     Args:
-        features: (N, D), dense, CSR or a memory map, of which one batch is read at a time.
+        features: (N, D), dense, CSR or a memory map, of which one batch is read at a time, or :func:`prepared`.
         labels: (N, P), integers of any type in [0, n_classes); -1 leaves the sample out of that probe.
         weight_decay: (P,), >= 0.
         seed: of the order of the samples.
@@ -162,9 +181,10 @@ def fit_probes(
             for forward correction, by accuracy otherwise; of equals the last. None keeps the last step of all.
         sample_weight: (N,), >= 0.
         start: P probes that the descent starts from; zeros by default.
+        pace: (P,), factors on the peak step sizes; 1 by default.
     """
-    inputs = inputs_of(features, config.device)
-    n_features, n_probes = features.shape[1], labels.shape[1]
+    features = features if isinstance(features, Prepared) else prepared(features, config.device)
+    inputs, n_probes = features.inputs, labels.shape[1]
     if labels.shape[0] != inputs.n or len(weight_decay) != n_probes:
         raise ValueError(f"features, labels and weight_decay disagree: {inputs.n}, {labels.shape}, {len(weight_decay)}")
     fraction_used: np.typing.NDArray[np.float64] = np.array([(column >= 0).mean() for column in labels.T])
@@ -180,7 +200,10 @@ def fit_probes(
         sample_weight=None
         if sample_weight is None
         else torch.from_numpy((sample_weight / np.mean(sample_weight)).astype(np.float32)),
-        curvature=largest_eigenvalue(inputs, n_features),
+        curvature=features.curvature,
+        lr=torch.from_numpy(config.lr * np.asarray(np.ones(n_probes) if pace is None else pace, dtype=np.float32)).to(
+            config.device
+        ),
     )
     best = _Best(problem, validation)
     _descend(problem, config, torch.Generator().manual_seed(seed), best, start)
@@ -206,6 +229,8 @@ class _Problem:
     fraction_used: torch.Tensor
     sample_weight: torch.Tensor | None
     curvature: float
+    lr: torch.Tensor
+    """(P,), peak step sizes in units of 1 / curvature."""
 
     def features_as_they_come(self, weight: torch.Tensor, bias: torch.Tensor) -> Probes:
         """Return a copy of probes on scaled features, (D, P, C) and (P, C), for features as they come."""
@@ -408,10 +433,10 @@ def _descend(
             momentum.addcmul_(weight, decay)
             bias_momentum.mul_(MOMENTUM).add_(residual.sum(dim=0), alpha=1 / batch_size)
             now = min(1.0, (step + 1) / max(1.0, 0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
-            step_size = config.lr / (curvature * gradients.mean_weight + problem.weight_decay)
+            step_size = problem.lr / (curvature * gradients.mean_weight + problem.weight_decay)
             weight.addcmul_(momentum, by_column(step_size).reshape(-1), value=-now)
             # A constant feature of mean square 1: curvature 1.
-            bias.addcmul_(bias_momentum, by_column(config.lr / gradients.mean_weight), value=-now)
+            bias.addcmul_(bias_momentum, by_column(problem.lr / gradients.mean_weight), value=-now)
             step += 1
             if step * best.checks // steps > (step - 1) * best.checks // steps:
                 view = weight.view(n_features, *columns)

@@ -65,7 +65,7 @@ CLASSIFIERS: dict[str, Classifier] = {
 _RECIPES: dict[str, Recipe] = {
     "ce": Recipe("ce"),
     "gce": Recipe("gce", "gce", (0.2, 0.4, 0.7)),
-    "forward": Recipe("forward", "forward", (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9)),
+    "forward": Recipe("forward", "forward", (0.03, 0.15, 0.45, 0.8)),
     "sce": Recipe("sce", "sce"),
     "elr": Recipe("elr", "elr", (1.0, 3.0)),
     "label-smoothing": Recipe("label-smoothing", "label-smoothing", (0.1, 0.3, 0.6)),
