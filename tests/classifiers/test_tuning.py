@@ -330,3 +330,24 @@ def test_a_pace_is_a_factor_on_the_step_size() -> None:
         alone = fit_probes(x, labels, C, np.full(2, DECAY), replace(config, lr=lr), 0, losses).probes
         kept = np.array([number])
         assert torch.allclose(faster.select(kept).weight, alone.select(kept).weight, atol=1e-6)
+
+
+def test_slow_losses_take_larger_steps_in_short_trainings_and_all_make_equally_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, y, noisy = rows(200, 8)
+    config = ProbeConfig(epochs=8, batch_size=50)
+    problem = Problem(x, noisy[:, None], x, y[:, None], C, config, 0)
+    seen: dict[tuple[str, int], float] = {}
+
+    def fit_and_see(*arguments) -> Fitted:
+        for loss, pace in zip(arguments[6], arguments[10], strict=True):
+            seen[loss.name, arguments[4].epochs] = float(pace)
+        return fit_probes(*arguments)
+
+    monkeypatch.setattr(tuning, "fit_probes", fit_and_see)
+    monkeypatch.setattr(tuning, "probes_at_once", lambda *_: 2)  # several parts
+    fit_tuned([Recipe("ce"), Recipe("gce", "gce", (0.3, 0.7)), Recipe("forward", "forward", (0.1, 0.4))], problem)
+    short = {("ce", 2): 1.0, ("gce", 2): 3.0, ("forward", 2): 1.5}
+    # Two of the eight epochs were made by cross-entropy; the steps of the other six are as much larger.
+    assert seen == short | {("ce", 8): 1.0, ("gce", 6): pytest.approx(4 / 3), ("forward", 6): pytest.approx(4 / 3)}
