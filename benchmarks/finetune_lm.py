@@ -42,7 +42,7 @@ _PERCENT = ("hidden_zeros", "update_zeros", "train_accuracy", "validation_accura
 def measures(results: pd.DataFrame, scenario: str, level: float) -> str:
     """Means over seeds of everything but the score, for one cell, as Markdown."""
     cell = results[(results["scenario"] == scenario) & (results["level"] == level)]
-    wide = cell.pivot_table(index="features", columns="metric", values="value", sort=False)
+    wide = cell.pivot_table(index="variant", columns="metric", values="value", sort=False)
     names = [name for name in _WORDS if name in wide]
     lines = [f"| {scenario} {level:g} | " + " | ".join(_WORDS[name] for name in names) + " |"]
     lines.append("|---" * (len(names) + 1) + "|")

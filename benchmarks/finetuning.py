@@ -31,7 +31,7 @@ def overfitting(results: pd.DataFrame) -> str:
     wide = results[results["metric"] != "accuracy"].assign(
         cell=lambda rows: rows["scenario"] + " " + rows["level"].map("{:g}".format)
     )
-    means = wide.pivot_table(index="features", columns=["cell", "metric"], values="value", sort=False)
+    means = wide.pivot_table(index="variant", columns=["cell", "metric"], values="value", sort=False)
     lines = ["| Accuracy, % | " + " | ".join(f"{cell}, {metric}" for cell, metric in means.columns) + " |"]
     lines.append("|---" * (len(means.columns) + 1) + "|")
     lines += [

@@ -28,16 +28,16 @@ def tables(summary: pd.DataFrame) -> str:
     """Accuracy of every cell, and gains over dense, as Markdown."""
     summary = summary.assign(cell=summary["scenario"] + " " + summary["level"].map("{:g}".format))
     order = list(dict.fromkeys(summary["cell"]))
-    names = list(dict.fromkeys(summary["features"]))
+    names = list(dict.fromkeys(summary["variant"]))
     accuracy = summary.assign(text=summary.apply(percent, axis=1)).pivot(
-        index="features", columns="cell", values="text"
+        index="variant", columns="cell", values="text"
     )
     gains = summary[summary["gain"].notna()].copy()  # all but the baseline's
     gains["text"] = [
         f"{100 * g:+.1f}" if pd.isna(low) else f"{100 * g:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], p {p:.2g}"
         for g, low, high, p in gains[["gain", "gain_low", "gain_high", "p_holm"]].itertuples(index=False)
     ]
-    gain = gains.pivot(index="features", columns="cell", values="text")
+    gain = gains.pivot(index="variant", columns="cell", values="text")
     parts = []
     for title, table in (("Accuracy, %", accuracy), ("Paired gain over dense, points, Holm's p", gain)):
         rows = [name for name in names if name in table.index]
@@ -55,7 +55,7 @@ METRICS = (
 def feature_table(results: pd.DataFrame) -> str:
     """Mean feature metrics of every feature set, as Markdown."""
     features = results[results["metric"].isin(METRICS)].pivot_table(
-        index="features", columns="metric", values="value", sort=False
+        index="variant", columns="metric", values="value", sort=False
     )
     lines = ["| features | " + " | ".join(METRICS) + " |", "|---" * (len(METRICS) + 1) + "|"]
     lines += [

@@ -45,7 +45,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def values(folder: Path, variant: str) -> pd.DataFrame:
     results = pd.read_parquet(folder / "results.parquet")
-    return results[results["features"] == variant].drop(columns="features").reset_index(drop=True)
+    return results[results["variant"] == variant].drop(columns="variant").reset_index(drop=True)
 
 
 @pytest.mark.slow

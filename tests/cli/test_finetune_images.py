@@ -47,7 +47,7 @@ def test_a_comparison_prints_and_writes_what_it_found(
     assert "Train minus validation accuracy under 40 % label noise: ce" in " ".join(said.split())
     assert max(len(line) for line in said.splitlines() if str(out) not in line) <= 80
     results = pd.read_parquet(out / "results.parquet")
-    assert set(results["features"]) == set(VARIANTS)
+    assert set(results["variant"]) == set(VARIANTS)
     assert set(results["metric"]) == {"train_accuracy", "validation_accuracy", "accuracy"}
     assert set(zip(results["scenario"], results["level"], strict=True)) == {("clean", 0.0), ("label-noise", 0.4)}
     curves = pd.read_parquet(out / "curves.parquet")
@@ -113,7 +113,7 @@ def test_an_encoder_is_finetuned_as_by_hand(photos: Path, encoder: Path, tmp_pat
     wanted = (classifier.predict(data.test.inputs) == data.test.labels).mean()
     results = pd.read_parquet(out / "results.parquet")
     found = results[
-        (results["features"] == "nce") & (results["scenario"] == "few-labels") & (results["metric"] == "accuracy")
+        (results["variant"] == "nce") & (results["scenario"] == "few-labels") & (results["metric"] == "accuracy")
     ]
     assert found["value"].tolist() == [pytest.approx(wanted)]
 
@@ -157,11 +157,11 @@ def test_early_stopping_takes_the_best_epoch_on_validation_alone() -> None:
     rows = []
     for name in ("ce", "ce-early"):
         for epoch, (validation, test) in enumerate([(0.3, 0.9), (0.6, 0.4), (0.5, 0.8)], start=1):
-            place = {"features": name, "scenario": "clean", "level": 0.0, "seed": 0, "epoch": epoch}
+            place = {"variant": name, "scenario": "clean", "level": 0.0, "seed": 0, "epoch": epoch}
             rows += [place | {"metric": "validation_accuracy", "value": validation}]
             rows += [place | {"metric": "accuracy", "value": test}]
     chosen = _chosen_epochs(pd.DataFrame(rows))
-    accuracy = chosen[chosen["metric"] == "accuracy"].set_index("features")
+    accuracy = chosen[chosen["metric"] == "accuracy"].set_index("variant")
     assert accuracy["epoch"].to_dict() == {"ce": 3, "ce-early": 2}
     assert accuracy["value"].to_dict() == {"ce": 0.8, "ce-early": 0.4}
 
@@ -219,7 +219,7 @@ def test_json_is_all_that_is_printed_and_the_folder_is_reported(
     assert monosemy("finetune", "images", encoder, *words, "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["folder"] == str(out)
-    assert [row["features"] for row in answer["summary"]] == ["ce", "nce"] * 2
+    assert [row["variant"] for row in answer["summary"]] == ["ce", "nce"] * 2
     assert "\n".join([*answer["verdict"], *(f"Warning: {text}" for text in answer["warnings"])]) + "\n" == (
         (out / "verdict.txt").read_text()
     )

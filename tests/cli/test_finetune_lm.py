@@ -70,18 +70,18 @@ def test_a_classifier_prints_and_writes_what_it_found(
     assert max(len(line) for line in said.splitlines() if str(out) not in line) <= 80
     results = pd.read_parquet(out / "results.parquet")
     assert list(results.columns) == [
-        "dataset", "encoder", "features", "scenario", "level", "seed", "metric", "value",
+        "dataset", "encoder", "variant", "scenario", "level", "seed", "metric", "value",
     ]  # fmt: skip
-    assert set(results["features"]) == set(METHODS.split(","))
+    assert set(results["variant"]) == set(METHODS.split(","))
     assert set(zip(results["scenario"], results["level"], strict=True)) == {("clean", 0.0), ("label-noise", 0.4)}
     assert {"accuracy", "validation_accuracy", "train_accuracy", "lr", "validation_accuracy@0.1"} <= set(
         results["metric"]
     )
-    wide = results.pivot_table(index="features", columns="metric", values="value")
+    wide = results.pivot_table(index="variant", columns="metric", values="value")
     assert wide.loc["lora", "hidden_zeros"] == wide.loc["lora", "update_zeros"] == 0
     assert wide.loc["monolora-hidden", "hidden_zeros"] > 0.1
     assert wide.loc["monolora-output", "update_zeros"] > 0.1
-    chosen = results.pivot(index=["features", "scenario", "seed"], columns="metric", values="value")
+    chosen = results.pivot(index=["variant", "scenario", "seed"], columns="metric", values="value")
     best = chosen[["validation_accuracy@0.01", "validation_accuracy@0.1"]].max(axis=1)
     assert (chosen["validation_accuracy"] == best).all()
     assert "nan" not in (out / "verdict.txt").read_text()
@@ -113,9 +113,9 @@ def test_a_language_model_is_measured_before_and_after(
     for part in ("perplexity on held-out texts: before", "unsafe answer: before", "Consistency of monolora-output"):
         assert part.lower() in said.lower(), part
     results = pd.read_parquet(out / "results.parquet")
-    base = results[results["features"] == "base"]
+    base = results[results["variant"] == "base"]
     assert set(base["seed"]) == {0}, "an untrained model is measured once"
-    wide = results[results["seed"] == 0].pivot(index="features", columns="metric", values="value")
+    wide = results[results["seed"] == 0].pivot(index="variant", columns="metric", values="value")
     assert wide[["held_out_perplexity", "unsafe", "loss", "exact_match", "accuracy"]].notna().all(axis=None)
     assert wide.loc["lora", "held_out_perplexity"] != wide.loc["base", "held_out_perplexity"]
     assert (out / "figures" / "forgetting.png").stat().st_size > 1000
@@ -279,5 +279,5 @@ def test_the_real_text_encoder_learns_sentiment(shared_data: Path, tmp_path: Pat
     data = shared_data / "sst2.jsonl.gz"
     assert monosemy("finetune", "lm", minilm.get_model_path(), "--data", data, *words) == 0
     results = pd.read_parquet(tmp_path / "out" / "results.parquet")
-    accuracy = results[results["metric"] == "accuracy"].set_index("features")["value"]
+    accuracy = results[results["metric"] == "accuracy"].set_index("variant")["value"]
     assert (accuracy > 0.6).all(), "half of the texts are of either class"

@@ -64,7 +64,7 @@ def test_an_encoder_comes_out_and_goes_into_a_study(
     )
     assert monosemy("study", *words, *small) == 0
     results = pd.read_parquet(tmp_path / "study" / "results.parquet")
-    assert set(results["features"]) == {"dense", "ncl", "ncl-topk"}
+    assert set(results["variant"]) == {"dense", "ncl", "ncl-topk"}
 
 
 def test_going_on_after_the_time_is_over_gives_the_same_encoder(

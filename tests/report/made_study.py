@@ -44,7 +44,7 @@ def tidy(seeds: int, scenarios: tuple[str, ...] | None, extra: tuple[str, ...], 
                     "explained_variance": 0.97 if name == "sae" else float("nan"),
                 }  # fmt: skip
                 rows += [(name, "clean", 0.0, seed, metric, value) for metric, value in measured.items()]
-    table = pd.DataFrame(rows, columns=["features", "scenario", "level", "seed", "metric", "value"])
+    table = pd.DataFrame(rows, columns=["variant", "scenario", "level", "seed", "metric", "value"])
     table.insert(0, "dataset", dataset)
     table.insert(1, "encoder", "none")
     return table

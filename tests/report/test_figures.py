@@ -35,7 +35,7 @@ def names_of(figure: Figure) -> list[Annotation]:
 def test_curves_go_through_the_means_clean_point_first() -> None:
     summary = make_result().summary
     figure = accuracy_figure(summary, "label-noise")
-    sae = summary[(summary["features"] == "sae") & summary["scenario"].isin(["clean", "label-noise"])]
+    sae = summary[(summary["variant"] == "sae") & summary["scenario"].isin(["clean", "label-noise"])]
     line = next(line for line in figure.axes[0].lines if line.get_color() == style_of("sae").colour)
     np.testing.assert_allclose(np.asarray(line.get_xdata(), dtype=float), [0, 0.3, 0.6])
     np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), 100 * sae["accuracy"])
@@ -109,7 +109,7 @@ def test_what_cannot_be_shown_is_an_input_error() -> None:
     with pytest.raises(InputError, match="'fog'"):
         accuracy_figure(result.summary, "fog")
     with pytest.raises(InputError, match="beside the baseline"):
-        gain_figure(result.summary[result.summary["features"] == "dense"], "label-noise")
+        gain_figure(result.summary[result.summary["variant"] == "dense"], "label-noise")
     clean = make_result(scenarios=())
     with pytest.raises(InputError, match="clean data alone"):
         gain_against_monosemanticity_figure(clean.results, clean.summary)
@@ -117,7 +117,7 @@ def test_what_cannot_be_shown_is_an_input_error() -> None:
 
 def test_the_baseline_alone_has_accuracies_only() -> None:
     result = make_result(scenarios=("label-noise",))
-    alone = result.summary[result.summary["features"] == "dense"]
+    alone = result.summary[result.summary["variant"] == "dense"]
     assert [item.stem for item in study_figures(result.results, alone)] == ["accuracy-label-noise"]
 
 

@@ -38,7 +38,7 @@ def corrupted_study(
                     gain = -0.2 if (name, kind) == ("sae", "fog") else 0.01 * place * number * level / 5
                     value = 0.6 - 0.05 * level + gain + 0.001 * rng.random()
                     rows.append((name, f"{prefix}{kind}", level, seed, "accuracy", value))
-    columns = ["features", "scenario", "level", "seed", "metric", "value"]
+    columns = ["variant", "scenario", "level", "seed", "metric", "value"]
     results = pd.DataFrame(rows, columns=columns)
     results.insert(0, "dataset", "toy")
     results.insert(1, "encoder", "none")
@@ -89,7 +89,7 @@ def test_the_table_of_colours_holds_every_kind_and_set() -> None:
     rows = [label.get_text() for label in axes.get_yticklabels()]
     assert rows == ["mean", *(kind.replace("_", " ") for kind in KINDS)]
     shown = np.array(texts(figure)).reshape(16, 3)
-    cell = summary.set_index(["features", "scenario", "level"]).loc[("relu", "corruption:snow", 5.0)]
+    cell = summary.set_index(["variant", "scenario", "level"]).loc[("relu", "corruption:snow", 5.0)]
     assert shown[rows.index("snow"), 1] == f"{100 * cell['gain']:+.1f}"
     assert shown[rows.index("fog"), 2].startswith("−2")
     assert shown[rows.index("fog"), 0] in ("35.0", "35.1")
@@ -101,7 +101,7 @@ def test_the_table_of_colours_holds_every_kind_and_set() -> None:
 @pytest.mark.parametrize("seeds", [1, 4])
 def test_long_names_missing_cells_and_one_seed(seeds: int) -> None:
     summary = corrupted_study(extra=("a-feature-set-with-a-very-long-name-indeed",), seeds=seeds).summary
-    some = summary[~((summary["features"] == "sae") & (summary["scenario"] == "corruption:snow"))]
+    some = summary[~((summary["variant"] == "sae") & (summary["scenario"] == "corruption:snow"))]
     drawn(kinds_figure(some, "corruption:mean"), "png")
     equal = summary.assign(gain=0.0)
     drawn(kinds_figure(equal, "corruption:mean"), "png")
@@ -112,7 +112,7 @@ def test_what_has_no_kinds_is_refused() -> None:
     with pytest.raises(InputError, match="'shift:c/mean'"):
         kinds_figure(summary, "shift:c/mean")
     with pytest.raises(InputError, match="beside the baseline"):
-        kinds_figure(summary[summary["features"] == "dense"], "corruption:mean")
+        kinds_figure(summary[summary["variant"] == "dense"], "corruption:mean")
 
 
 def test_45_cells_do_not_flood_the_page_the_folder_or_the_terminal(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_the_numbers_are_those_of_the_summary(tmp_path: Path) -> None:
 
 def test_only_significant_gains_are_bold(tmp_path: Path) -> None:
     result = make_result(scenarios=("label-noise",))
-    rows = result.summary["features"] != "dense"
+    rows = result.summary["variant"] != "dense"
     result.summary.loc[rows, "outcome"] = "undecided"
     assert 'class="significant"' not in write_report(result, tmp_path).read_text(encoding="utf-8")
     result.summary.loc[result.summary.index[-1], "outcome"] = "worse"
@@ -144,7 +144,7 @@ def test_one_seed_and_few_scenarios(tmp_path: Path, scenarios: tuple[str, ...] |
 
 def test_the_baseline_alone(tmp_path: Path) -> None:
     result = make_result(scenarios=("label-noise",))
-    alone = replace(result, summary=result.summary[result.summary["features"] == "dense"])
+    alone = replace(result, summary=result.summary[result.summary["variant"] == "dense"])
     page = read(write_report(alone, tmp_path))
     assert "Gain over dense, points" not in page.text
 

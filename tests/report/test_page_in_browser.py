@@ -43,7 +43,7 @@ def test_charts_are_drawn_and_stand_for_the_pictures(report: Path, open_page) ->
 def test_the_charts_draw_the_numbers_of_the_study(report: Path, open_page) -> None:
     page = open_page(report).page
     summary = make_result(extra=("ncl",)).summary
-    rows = summary[(summary["features"] == "sae") & (summary["scenario"] == "label-noise")].sort_values("level")
+    rows = summary[(summary["variant"] == "sae") & (summary["scenario"] == "label-noise")].sort_values("level")
     drawn = page.evaluate(
         "() => document.querySelectorAll('.chart')[0].data.find(t => t.hovertemplate?.[0].startsWith('sae:'))"
     )

@@ -17,7 +17,7 @@ def test_cells_are_means_intervals_and_marks() -> None:
     table = paper_table({"one": result}, "label-noise")
     assert list(table.columns) == ["clean", "30 %", "60 %"]
     assert list(table.index) == ["dense", "relu", "sae", "dense+cleanlab"]
-    rows = result.summary.query("scenario == 'label-noise' and level == 0.6").set_index("features")
+    rows = result.summary.query("scenario == 'label-noise' and level == 0.6").set_index("variant")
     for name, row in rows.iterrows():
         text = table.loc[name, "60 %"]
         half = 50 * (row["accuracy_high"] - row["accuracy_low"])

@@ -32,7 +32,7 @@ def test_the_order_of_feature_sets_survives_the_sorting_of_levels() -> None:
     for scenario in ("label-noise", "few-labels"):
         table = tables.scenario_table(summary, scenario)
         for level in tables.levels(table):
-            names = list(table.loc[table["level"] == level, "features"])
+            names = list(table.loc[table["level"] == level, "variant"])
             assert names == ["dense", "relu", "sae", "dense+cleanlab"]
 
 
@@ -40,15 +40,15 @@ def test_a_level_that_is_clean_already_is_not_doubled() -> None:
     summary = make_result(scenarios=("label-noise",)).summary
     summary.loc[summary["level"] == 0.3, "level"] = 0.0
     table = tables.scenario_table(summary, "label-noise")
-    assert not table.duplicated(["features", "level"]).any()
+    assert not table.duplicated(["variant", "level"]).any()
     assert set(table["scenario"]) == {"label-noise"}
 
 
 def test_a_feature_set_without_the_scenario_brings_no_clean_point() -> None:
     summary = make_result().summary
-    absent = (summary["features"] == "dense+cleanlab") & (summary["scenario"] == "few-labels")
+    absent = (summary["variant"] == "dense+cleanlab") & (summary["scenario"] == "few-labels")
     table = tables.scenario_table(summary[~absent], "few-labels")
-    assert "dense+cleanlab" not in set(table["features"])
+    assert "dense+cleanlab" not in set(table["variant"])
 
 
 def test_clean_data_is_a_scenario_of_its_own_only_without_a_scale() -> None:

@@ -53,7 +53,7 @@ def test_everything_is_said() -> None:
 def test_the_numbers_are_those_of_the_summary() -> None:
     result = make_result(scenarios=("label-noise",))
     text = printed(result)
-    sae = result.summary[(result.summary["features"] == "sae") & (result.summary["level"] == 0.6)].iloc[0]
+    sae = result.summary[(result.summary["variant"] == "sae") & (result.summary["level"] == 0.6)].iloc[0]
     half = 50 * (sae["accuracy_high"] - sae["accuracy_low"])
     assert f"{100 * sae['accuracy']:.1f} ±{half:.1f}" in text
     assert f"{100 * sae['gain']:+.1f}" in text
@@ -108,12 +108,12 @@ def test_json_is_whole_and_without_nan(tmp_path: Path) -> None:
     assert answer["folder"] == str(tmp_path)
     assert len(answer["summary"]) == len(result.summary)
     first = answer["summary"][0]
-    assert first["features"] == "dense"
+    assert first["variant"] == "dense"
     assert first["accuracy"] == pytest.approx(0.90)
     assert first["seeds"] == 1
     assert first["accuracy_low"] is None
     assert first["gain"] is None
-    explained = {row["features"]: row["value"] for row in answer["metrics"] if row["metric"] == "explained_variance"}
+    explained = {row["variant"]: row["value"] for row in answer["metrics"] if row["metric"] == "explained_variance"}
     assert explained["dense"] is None
     assert explained["sae"] == pytest.approx(0.97)
 

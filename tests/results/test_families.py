@@ -10,7 +10,7 @@ from monosemy.results.statistics import family_of, is_mean, single_kinds, summar
 
 
 def table(rows: list[tuple[str, str, float, int, str, float]]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=["features", "scenario", "level", "seed", "metric", "value"])
+    frame = pd.DataFrame(rows, columns=["variant", "scenario", "level", "seed", "metric", "value"])
     frame.insert(0, "dataset", "toy")
     frame.insert(1, "encoder", "none")
     return frame
@@ -56,12 +56,12 @@ def test_the_mean_is_that_of_each_seed_and_level_and_of_accuracy_alone() -> None
     added = after.iloc[len(before) :]
     assert set(added["metric"]) == {"accuracy"}
     assert set(added["dataset"]) == {"toy"}
-    values = added.set_index(["features", "scenario", "level", "seed"])["value"]
+    values = added.set_index(["variant", "scenario", "level", "seed"])["value"]
     assert len(values) == 2 * 2 * 2 * 3
     assert values["dense", "corruption:mean", 3.0, 1] == pytest.approx(0.9 - 0.5 * 0.03)
     assert values["sae", "corruption:mean", 3.0, 2] == pytest.approx(0.9 - 0.5 * 0.03 + 0.025)
     assert values["sae", "shift:c/mean", 1.0, 0] == pytest.approx(0.9 - 3 * 0.01 + 0.03)
-    summary = summarise(after).set_index(["features", "scenario", "level"])
+    summary = summarise(after).set_index(["variant", "scenario", "level"])
     assert summary.loc[("sae", "corruption:mean", 3.0), "gain"] == pytest.approx(0.015)
 
 

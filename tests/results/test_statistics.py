@@ -42,7 +42,7 @@ def test_holm_by_hand() -> None:
 def _results(accuracies: dict[str, list[float]] | None = None) -> pd.DataFrame:
     given = accuracies or {"dense": [0.5, 0.6, 0.7], "sae": [0.6, 0.65, 0.9]}
     rows = [
-        {"features": f, "scenario": "clean", "level": 0.0, "seed": s, "metric": "accuracy", "value": v}
+        {"variant": f, "scenario": "clean", "level": 0.0, "seed": s, "metric": "accuracy", "value": v}
         for f, values in given.items()
         for s, v in enumerate(values)
     ]
@@ -50,7 +50,7 @@ def _results(accuracies: dict[str, list[float]] | None = None) -> pd.DataFrame:
 
 
 def test_summary_pairs_by_seed() -> None:
-    summary = summarise(_results()).set_index("features")
+    summary = summarise(_results()).set_index("variant")
     assert summary.loc["sae", "gain"] == pytest.approx(np.mean([0.1, 0.05, 0.2]))
     assert math.isnan(summary.loc["dense", "gain"])
     assert summary.loc["sae", "p"] == pytest.approx(stats.ttest_rel([0.6, 0.65, 0.9], [0.5, 0.6, 0.7]).pvalue)
@@ -62,7 +62,7 @@ def test_summary_pairs_by_seed() -> None:
 def test_summary_does_not_depend_on_the_order_of_seeds() -> None:
     shuffled = _results().sample(frac=1, random_state=3)
     pd.testing.assert_frame_equal(
-        summarise(_results()).set_index("features").sort_index(), summarise(shuffled).set_index("features").sort_index()
+        summarise(_results()).set_index("variant").sort_index(), summarise(shuffled).set_index("variant").sort_index()
     )
 
 
@@ -93,7 +93,7 @@ def test_a_row_that_is_there_twice_is_refused() -> None:
 
 def test_without_a_seed_in_common_nothing_is_decided() -> None:
     table = _results({"dense": [0.5, 0.6, math.nan], "sae": [math.nan, math.nan, 0.9]})
-    summary = summarise(table).set_index("features")
+    summary = summarise(table).set_index("variant")
     assert summary["seeds"].tolist() == [2, 1]
     assert math.isnan(summary.loc["sae", "gain"])
     assert summary.loc["sae", "outcome"] == "undecided"
@@ -101,7 +101,7 @@ def test_without_a_seed_in_common_nothing_is_decided() -> None:
 
 def test_seeds_without_a_value_do_not_count() -> None:
     table = _results({"dense": [0.5, 0.6, 0.7, 0.8], "sae": [0.6, 0.65, 0.9, math.nan]})
-    summary = summarise(table).set_index("features")
+    summary = summarise(table).set_index("variant")
     assert summary["seeds"].tolist() == [4, 3]
     assert summary.loc["sae", "gain"] == pytest.approx(0.35 / 3)
 
@@ -128,7 +128,7 @@ def test_bytes_that_do_not_fit_are_refused(count: int, size: int) -> None:
 def _rows(hits: dict[str, np.ndarray], scenario: str = "clean", level: float = 0.0) -> list[dict[str, object]]:
     """Rows of jobs for hits (seeds, test rows) of each feature set."""
     return [
-        {"features": name, "scenario": scenario, "level": level, "seed": seed, "metric": "accuracy",
+        {"variant": name, "scenario": scenario, "level": level, "seed": seed, "metric": "accuracy",
          "value": float(of_seed.mean())} | packed(of_seed)
         for name, of_seeds in hits.items() for seed, of_seed in enumerate(of_seeds)
     ]  # fmt: skip
@@ -144,9 +144,9 @@ def _hits(seeds: int, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def test_test_rows_become_a_table_of_their_own() -> None:
-    extra = {"features": "sae", "scenario": "clean", "level": 0.0, "seed": 0, "metric": "l0", "value": 16.0}
+    extra = {"variant": "sae", "scenario": "clean", "level": 0.0, "seed": 0, "metric": "l0", "value": 16.0}
     results, test_rows = split_test_rows(pd.DataFrame([*_rows(_hits(2, 9)), extra]))
-    assert results.columns.tolist() == ["features", "scenario", "level", "seed", "metric", "value"]
+    assert results.columns.tolist() == ["variant", "scenario", "level", "seed", "metric", "value"]
     assert len(results) == 7
     assert test_rows is not None
     assert len(test_rows) == 6
@@ -158,7 +158,7 @@ def test_test_rows_become_a_table_of_their_own() -> None:
 def test_the_error_is_that_over_seeds_and_rows(seeds: int) -> None:
     hits = _hits(seeds, 200)
     results, test_rows = split_test_rows(pd.DataFrame(_rows(hits)))
-    summary = summarise(results, test_rows=test_rows).set_index("features")
+    summary = summarise(results, test_rows=test_rows).set_index("variant")
     assert (summary["n_test"] == 200).all()
     expected = over_seeds_and_rows(hits["sae"].astype(float) - hits["dense"], unit=1)
     assert (summary.loc["sae", "gain_low"], summary.loc["sae", "gain_high"]) == pytest.approx(expected.interval())
@@ -173,7 +173,7 @@ def test_the_error_is_that_over_seeds_and_rows(seeds: int) -> None:
 def test_gains_that_do_not_vary_with_the_seed_are_judged_by_their_test_rows() -> None:
     once = {name: np.repeat(hits, 3, axis=0) for name, hits in _hits(1, 300).items()}
     results, test_rows = split_test_rows(pd.DataFrame(_rows(once)))
-    row = summarise(results, test_rows=test_rows).set_index("features").loc["sae"]
+    row = summarise(results, test_rows=test_rows).set_index("variant").loc["sae"]
     difference = once["sae"][0].astype(float) - once["dense"][0]
     assert (row["gain_high"] - row["gain_low"]) / 2 == pytest.approx(stats.sem(difference) * stats.t.ppf(0.975, 299))
     assert row["outcome"] == "better"
@@ -183,7 +183,7 @@ def test_rows_that_cannot_be_paired_leave_the_error_over_seeds() -> None:
     hits = _hits(3, 40)
     rows = _rows({"dense": hits["dense"]}) + _rows({"sae": hits["sae"][:, :30]})
     results, test_rows = split_test_rows(pd.DataFrame(rows))
-    row = summarise(results, test_rows=test_rows).set_index("features").loc["sae"]
+    row = summarise(results, test_rows=test_rows).set_index("variant").loc["sae"]
     values = [hits["sae"][seed, :30].mean() - hits["dense"][seed].mean() for seed in range(3)]
     assert row["p"] == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
 
@@ -191,7 +191,7 @@ def test_rows_that_cannot_be_paired_leave_the_error_over_seeds() -> None:
 def test_intervals_of_accuracies_stay_between_0_and_1() -> None:
     hits = {"dense": np.ones((3, 20), dtype=bool), "sae": np.zeros((3, 20), dtype=bool)}
     results, test_rows = split_test_rows(pd.DataFrame(_rows(hits)))
-    summary = summarise(results, test_rows=test_rows).set_index("features")
+    summary = summarise(results, test_rows=test_rows).set_index("variant")
     assert 0.8 < summary.loc["dense", "accuracy_low"] < 1 == summary.loc["dense", "accuracy_high"]
     assert 0 == summary.loc["sae", "accuracy_low"] < summary.loc["sae", "accuracy_high"] < 0.2
 
@@ -200,7 +200,7 @@ def test_the_mean_over_kinds_has_the_mean_of_the_test_rows() -> None:
     kinds = {f"corruption:{kind}": _hits(3, 50, seed=number) for number, kind in enumerate(("fog", "snow", "frost"))}
     rows = [row for kind, hits in kinds.items() for row in _rows(hits, kind, 1.0)]
     results, test_rows = split_test_rows(with_means(pd.DataFrame(rows)))
-    summary = summarise(results, test_rows=test_rows).set_index(["scenario", "features"])
+    summary = summarise(results, test_rows=test_rows).set_index(["scenario", "variant"])
     mean = {name: np.mean([hits[name] for hits in kinds.values()], axis=0) for name in ("sae", "dense")}
     expected = over_seeds_and_rows(mean["sae"] - mean["dense"])
     found = summary.loc["corruption:mean", "sae"]
@@ -213,12 +213,12 @@ def test_only_claims_are_corrected() -> None:
     cells = product(("dense", "relu", "sae"), (0.1, 0.3), range(4))
     rng = np.random.default_rng(0)
     rows = [
-        {"features": name, "scenario": "label-noise", "level": level, "seed": seed, "metric": "accuracy",
+        {"variant": name, "scenario": "label-noise", "level": level, "seed": seed, "metric": "accuracy",
          "value": 0.5 + 0.01 * rng.standard_normal() + 0.02 * (name != "dense")}
         for name, level, seed in cells
     ]  # fmt: skip
     summary = summarise(pd.DataFrame(rows))
-    claims = summary[summary["features"] == "sae"]
+    claims = summary[summary["variant"] == "sae"]
     np.testing.assert_allclose(claims["p_holm"], holm(claims["p"].to_numpy()))
-    controls = summary[summary["features"] == "relu"]
+    controls = summary[summary["variant"] == "relu"]
     np.testing.assert_allclose(controls["p_holm"], controls["p"])

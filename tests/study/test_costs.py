@@ -61,7 +61,7 @@ def test_a_resumed_study_knows_what_the_killed_one_took(tmp_path: Path) -> None:
     rows = rng.normal(size=(120, 4)).astype(np.float32) + 2 * np.eye(3, 4, dtype=np.float32)[labels]
     study = Study(["dense", "relu"], label_noise=[0.3], n_seeds=2)
     first = study.run(rows[:80], labels[:80], rows[80:], labels[80:], out=tmp_path)
-    assert list(first.costs["features"]) == ["dense", "relu"]
+    assert list(first.costs["variant"]) == ["dense", "relu"]
     assert (first.costs["seeds"] == 2).all()
     parts = first.costs[["fit_seconds", "probe_seconds"]].sum(axis=1)
     assert (parts < first.costs["seconds"]).all()

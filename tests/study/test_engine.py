@@ -68,10 +68,10 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[
 def test_the_tidy_table_is_in_the_order_of_the_jobs(tmp_path: Path) -> None:
     result = run(tmp_path / "out")
     assert list(result.results.columns) == [
-        "dataset", "encoder", "features", "scenario", "level", "seed", "metric", "value",
+        "dataset", "encoder", "variant", "scenario", "level", "seed", "metric", "value",
     ]  # fmt: skip
     accuracy = result.results[result.results["metric"] == "accuracy"]
-    places = list(zip(accuracy["seed"], accuracy["scenario"], accuracy["level"], accuracy["features"], strict=True))
+    places = list(zip(accuracy["seed"], accuracy["scenario"], accuracy["level"], accuracy["variant"], strict=True))
     wanted = [
         (seed, scenario, level, name)
         for seed in range(3)
@@ -88,10 +88,10 @@ def test_the_tidy_table_is_in_the_order_of_the_jobs(tmp_path: Path) -> None:
 def test_the_summary_pairs_variants_over_seeds(tmp_path: Path) -> None:
     result = run(tmp_path / "out")
     wide = result.results[result.results["metric"] == "accuracy"].pivot(
-        index=["scenario", "level", "seed"], columns="features", values="value"
+        index=["scenario", "level", "seed"], columns="variant", values="value"
     )
     difference = (wide["mono"] - wide["plain"]).loc["label-noise", 0.5]
-    row = result.summary.set_index(["features", "scenario", "level"]).loc[("mono", "label-noise", 0.5)]
+    row = result.summary.set_index(["variant", "scenario", "level"]).loc[("mono", "label-noise", 0.5)]
     assert row["gain"] == pytest.approx(difference.mean())
     assert row["gain_low"] < row["gain"] < row["gain_high"]
     assert len(result.summary) == 6
@@ -108,7 +108,7 @@ def test_the_folder_holds_words_messages_and_costs(tmp_path: Path) -> None:
     assert result.messages == ("One row was left out.",)
     assert (out / "finished.txt").read_text() == str(len(result.results))
     costs = read_costs(out / "costs.csv")
-    assert list(costs["features"]) == [*("plain", "mono") * 9, "plain"]
+    assert list(costs["variant"]) == [*("plain", "mono") * 9, "plain"]
     assert (costs["seeds"] == 1).all()
     assert (costs[["seconds", "probe_seconds"]] >= 0).all(axis=None)
     assert costs["encoder_seconds"].isna().all(), "not measured"
@@ -191,17 +191,6 @@ def test_a_killed_process_is_resumed_to_the_same_bytes(tmp_path: Path, job: str)
     assert not (out / "results.parquet").exists()
     run(out, TinyPlan())
     assert contents(out) == contents(calm)
-
-
-def test_follow_ups_see_the_rows_of_finished_jobs(tmp_path: Path) -> None:
-    results = run(tmp_path / "out").results
-    draws = results[(results["metric"] == "draw") & (results["scenario"] == "clean") & (results["features"] == "plain")]
-    (chosen,) = results.loc[results["metric"] == "chosen", "value"]
-    assert chosen == draws.set_index("seed")["value"].idxmax()
-    # The same where all rows come from the folder, and where only the follow-up is missing.
-    follow_up = next((tmp_path / "out" / "cells").glob("plain-mean-*.parquet"))
-    follow_up.unlink()
-    pd.testing.assert_frame_equal(run(tmp_path / "out").results, results, check_exact=True)
 
 
 def test_another_plan_is_refused(tmp_path: Path) -> None:
@@ -364,7 +353,7 @@ def test_a_finished_study_is_read_back(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read.summary, result.summary, check_exact=True)
     pd.testing.assert_frame_equal(read.tables["draws"], result.tables["draws"], check_exact=True)
     assert (read.verdict, read.messages, read.folder) == (result.verdict, result.messages, tmp_path / "out")
-    assert list(read.costs["features"]) == list(result.costs["features"])
+    assert list(read.costs["variant"]) == list(result.costs["variant"])
     assert "tiny study of numbers: plain, mono; 3 seeds" in repr(read)
     # The plan that was read runs again to the same bytes.
     kind: Any = study_kind("tiny")

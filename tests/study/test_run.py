@@ -37,19 +37,19 @@ def test_every_cell_of_every_feature_set_is_there(result) -> None:
     accuracy = result.results[result.results["metric"] == "accuracy"]
     # clean, label noise, few labels, shift: 4 cells, 5 feature sets, 3 seeds
     assert len(accuracy) == 4 * 5 * 3
-    assert not accuracy.duplicated(["features", "scenario", "level", "seed"]).any()
+    assert not accuracy.duplicated(["variant", "scenario", "level", "seed"]).any()
     assert accuracy["value"].between(0, 1).all()
 
 
 def test_accuracy_is_that_of_real_learning(result) -> None:
-    summary = result.summary.set_index(["features", "scenario"])["accuracy"]
+    summary = result.summary.set_index(["variant", "scenario"])["accuracy"]
     assert summary["dense", "clean"] > 0.9
     assert summary["dense", "clean"] > summary["dense", "label-noise"] > 0.5
     assert summary["dense", "clean"] > summary["dense", "few-labels"] > 0.6
 
 
 def test_every_feature_set_is_measured(result) -> None:
-    metrics = result.results.groupby(["features", "metric"])["value"].mean()
+    metrics = result.results.groupby(["variant", "metric"])["value"].mean()
     for name in ("dense", "sae"):
         assert 0 < metrics[name, "semantic_consistency"] <= 1
         assert metrics[name, "l0"] > 0
@@ -59,7 +59,7 @@ def test_every_feature_set_is_measured(result) -> None:
 
 def test_separability_is_that_of_the_clean_train_codes_mixed_by_the_noise(result, digit_arrays) -> None:
     measured = result.results[result.results["metric"].isin(FORMS)]
-    values = measured.set_index(["features", "scenario", "seed", "metric"])["value"]
+    values = measured.set_index(["variant", "scenario", "seed", "metric"])["value"]
     assert len(values) == 5 * 2 * 3 * 2  # not for few labels, nor for the shift
     train = from_arrays(*digit_arrays).train
     moments = class_moments(train.inputs, train.labels, 10)
@@ -72,8 +72,8 @@ def test_separability_is_that_of_the_clean_train_codes_mixed_by_the_noise(result
 
 def test_exact_optimum_agrees_with_the_engine(result) -> None:
     first = result.results[result.results["seed"] == 0]
-    exact = first[first["metric"] == "exact_accuracy"].set_index(["features", "scenario"])["value"]
-    ours = first[first["metric"] == "accuracy"].set_index(["features", "scenario"])["value"]
+    exact = first[first["metric"] == "exact_accuracy"].set_index(["variant", "scenario"])["value"]
+    ours = first[first["metric"] == "accuracy"].set_index(["variant", "scenario"])["value"]
     assert len(exact) == 2 * 5
     assert (exact - ours[exact.index]).abs().max() < 0.05
     assert (exact - ours[exact.index]).abs().mean() < 0.015
@@ -85,7 +85,7 @@ def test_the_folder_is_complete(result) -> None:
     stored = pd.read_parquet(result.folder / "results.parquet")
     pd.testing.assert_frame_equal(stored, result.results)
     assert list(stored.columns) == [
-        "dataset", "encoder", "features", "scenario", "level", "seed", "metric", "value",
+        "dataset", "encoder", "variant", "scenario", "level", "seed", "metric", "value",
     ]  # fmt: skip
     events = [json.loads(line)["event"] for line in (result.folder / "log.jsonl").read_text().splitlines()]
     assert events[0] == "start"
@@ -115,7 +115,7 @@ def test_a_folder_with_other_files_is_refused(digit_arrays, tmp_path: Path) -> N
 def test_cleanlab_is_a_further_row(digit_arrays) -> None:
     pytest.importorskip("cleanlab", reason="the extra 'cleanlab' is not installed")
     result = Study(["dense"], label_noise=[0.4], n_seeds=1, cleanlab=True).run(*digit_arrays)
-    rows = result.summary[result.summary["features"] == "dense+cleanlab"].set_index("scenario")
+    rows = result.summary[result.summary["variant"] == "dense+cleanlab"].set_index("scenario")
     assert rows.loc["clean", "accuracy"] > 0.9
     assert rows.loc["label-noise", "accuracy"] > 0.7
 
@@ -199,5 +199,5 @@ def test_arrays_of_images_go_through_both_encoders(digit_arrays) -> None:
         encoder={"name": "contrastive", "contrastive": {"steps": 30, "projector": {"n_features": 32}}},
     )
     result = study.run(images[0], y_train, images[1], y_test)
-    assert set(result.summary["features"]) == {"dense", "ncl"}
+    assert set(result.summary["variant"]) == {"dense", "ncl"}
     assert set(result.summary["scenario"]) == {"clean", "label-noise", "input-noise"}

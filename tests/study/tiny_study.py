@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -58,7 +58,7 @@ def tiny_data(n_rows: int = 60, name: str = "numbers") -> LabelledData:
 
 @dataclass(frozen=True)
 class TinyJob:
-    features: str
+    variant: str
     cell: Cell | None
     seed: int
     n_seeds: int = 1
@@ -66,7 +66,7 @@ class TinyJob:
     @property
     def name(self) -> str:
         where = "mean" if self.cell is None else f"{self.cell.scenario}-{self.cell.level:g}"
-        return f"{self.features}-{where}-{self.seed}"
+        return f"{self.variant}-{where}-{self.seed}"
 
 
 class TinyStudy(StudyKind[TinyPlan, LabelledData, TinyJob]):
@@ -106,12 +106,6 @@ class TinyStudy(StudyKind[TinyPlan, LabelledData, TinyJob]):
             for name in plan.variants
         ]
 
-    def follow_ups(self, plan: TinyPlan, data: LabelledData, finished: Mapping[str, list[Row]]) -> list[TinyJob]:
-        """Return one job that needs to have seen the clean rows."""
-        assert all(f"plain-clean-0-{seed}" in finished for seed in range(plan.n_seeds))
-        best = max(range(plan.n_seeds), key=lambda seed: finished[f"plain-clean-0-{seed}"][1]["value"])
-        return [TinyJob("plain", None, best)]
-
     def run(self, job: TinyJob, context: StudyContext[TinyPlan, LabelledData]) -> list[Row]:
         given, failing = context.shared
         if job.name == failing:
@@ -124,8 +118,8 @@ class TinyStudy(StudyKind[TinyPlan, LabelledData, TinyJob]):
                 return [place(job, "clean", 0.0) | {"metric": "chosen", "value": float(job.seed)}]
             labels, _ = training_labels(job.cell.training, given, data, job.seed)
             kept = float((labels == data.train.labels).mean())
-            noise = numpy_rng(plan.seed, "tiny", job.features, job.seed).normal() / 7
-            bonus = float(plan.bonus.read_text()) if job.features == "mono" and plan.bonus is not None else 0.0
+            noise = numpy_rng(plan.seed, "tiny", job.variant, job.seed).normal() / 7
+            bonus = float(plan.bonus.read_text()) if job.variant == "mono" and plan.bonus is not None else 0.0
             draw = float(numpy_rng(plan.seed, "draw", job.seed).random())
             where = place(job, job.cell.scenario, job.cell.level)
             return [where | {"metric": "accuracy", "value": kept / 3 + noise + bonus},
@@ -143,7 +137,7 @@ class TinyStudy(StudyKind[TinyPlan, LabelledData, TinyJob]):
         return {"results": frame, "draws": frame[frame["metric"] == "draw"].reset_index(drop=True)}
 
     def verdict(self, result: StudyResult) -> Verdict:
-        names = ", ".join(dict.fromkeys(result.results["features"]))
+        names = ", ".join(dict.fromkeys(result.results["variant"]))
         return Verdict((f"Counted: {names}.", f"Draws: {len(result.tables['draws'])}."), ("It is only counting.",))
 
     def finish(self, result: StudyResult, context: StudyContext[TinyPlan, LabelledData]) -> None:
@@ -151,7 +145,7 @@ class TinyStudy(StudyKind[TinyPlan, LabelledData, TinyJob]):
 
 
 def place(job: TinyJob, scenario: str, level: float) -> Row:
-    return {"features": job.features, "scenario": scenario, "level": level, "seed": job.seed}
+    return {"variant": job.variant, "scenario": scenario, "level": level, "seed": job.seed}
 
 
 def note(what: str) -> None:

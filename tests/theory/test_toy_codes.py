@@ -67,7 +67,7 @@ def rows():
 
 
 def test_a_code_that_holds_the_answer_wins_and_noise_hurts(rows):
-    accuracy = {key: v.mean() for key, v in values_by(rows, "accuracy", "features", "scenario").items()}
+    accuracy = {key: v.mean() for key, v in values_by(rows, "accuracy", "variant", "scenario").items()}
     assert accuracy["mono", "clean"] > 0.9
     assert accuracy["poly", "clean"] < accuracy["mono", "clean"] - 0.1
     assert accuracy["mono", "label-noise"] < accuracy["mono", "clean"]
@@ -75,18 +75,18 @@ def test_a_code_that_holds_the_answer_wins_and_noise_hurts(rows):
 
 
 def test_a_rotation_changes_j_and_not_what_a_probe_can_do(rows):
-    accuracy = values_by(rows, "accuracy", "features", "scenario", "level")
+    accuracy = values_by(rows, "accuracy", "variant", "scenario", "level")
     for code, *cell in list(accuracy):
         if code == "mono":
             np.testing.assert_allclose(accuracy["rotated", *cell], accuracy["mono", *cell], atol=0.01)
-    j = values_by(rows, "separability", "features", "scenario")
+    j = values_by(rows, "separability", "variant", "scenario")
     assert (np.abs(j["rotated", "clean"] / j["mono", "clean"] - 1) > 0.02).all()
 
 
 def test_same_samples_for_a_code_whatever_runs_beside_it(rows):
     weight = np.ones((4, 6), dtype=np.float32) + 0.01 * np.eye(4, 6, dtype=np.float32)
     alone = pd.DataFrame(evaluate_codes(weight, 0.3, "kept", 0, SMALL, *NOISE, ("poly",)))
-    beside = rows[(rows["features"] == "poly") & (rows["seed"] == 0)].reset_index(drop=True)
+    beside = rows[(rows["variant"] == "poly") & (rows["seed"] == 0)].reset_index(drop=True)
     pd.testing.assert_frame_equal(alone, beside)
 
 
@@ -105,9 +105,9 @@ def test_a_run_is_complete_and_repeats():
     assert len(first.tables["weights"]) == 2 * 2 * 3 * 8
     assert cells_of(first.results) == [("clean", 0.0), ("label-noise", 0.5), ("input-noise", 0.5)]
     both = pd.concat([first.results, first.tables["kept"]])
-    assert {len(v) for v in values_by(both, "accuracy", "task", "features", "scenario").values()} == {2}
+    assert {len(v) for v in values_by(both, "accuracy", "task", "variant", "scenario").values()} == {2}
     assert set(first.results["metric"]) >= {"variance_explained", "features_per_dimension", "interference"}
-    poly = first.summary[first.summary["features"] == "poly"]
+    poly = first.summary[first.summary["variant"] == "poly"]
     assert poly["gain"].isna().all()
     assert "Largest of the features that mono keeps: mono" in str(first.verdict)
 
@@ -132,7 +132,7 @@ def test_sweep():
     sweep = run(n_features=4, n_dimensions=2, n_seeds=1, pictured=(), training={"steps": 50}, grid=grid).tables["sweep"]
     gains = sweep_gains(sweep).set_index(["task", "scenario", "dimensions", "sparsity"])
     assert len(gains) == 3 * 2 * (2 + 1)  # one dimension has no `kept` task
-    one = values_by(sweep, "accuracy", "task", "scenario", "dimensions", "sparsity", "features")
+    one = values_by(sweep, "accuracy", "task", "scenario", "dimensions", "sparsity", "variant")
     cell = ("all", "clean", 3, 0.9)
     expected = 100 * (one[*cell, "mono"] - one[*cell, "poly"]).mean()
     assert gains.loc[cell, "gain"] == pytest.approx(expected)

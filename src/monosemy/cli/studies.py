@@ -102,6 +102,7 @@ def run_command(
         },
         "Comparison": {
             "--features": "features",
+            "--classifiers": "classifiers",
             "--scenario": "scenarios",
             "--label-noise": "label_noise.levels",
             "--n-seeds": "n_seeds",

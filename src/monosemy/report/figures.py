@@ -106,17 +106,18 @@ _PALER = 2.0
 
 
 @HOUSE_STYLE
-def accuracy_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Figure:
-    """Draw the accuracy of every feature set: curves over levels, or a dot plot for a scenario without levels.
+def accuracy_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE, chance: float | None = None) -> Figure:
+    """Draw the accuracy of the variants in focus: curves over levels, or a dot plot for a scenario without levels.
 
     Args:
         width: in inches, of a page or a column.
+        chance: the accuracy of a guess, drawn as a line.
 
     Raises:
         InputError: the summary holds no such scenario.
     """
     draw = _dots if tables.clean_level(scenario) is None else _curves
-    return draw(tables.scenario_table(summary, scenario), scenario, ACCURACY, width)
+    return draw(tables.in_focus(tables.scenario_table(summary, scenario)), scenario, ACCURACY, width, chance)
 
 
 @HOUSE_STYLE
@@ -126,7 +127,8 @@ def gain_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Fi
     Raises:
         InputError: the summary holds no such scenario, or no feature set beside the baseline.
     """
-    table, draw = tables.scenario_table(summary, scenario), _dots if tables.clean_level(scenario) is None else _curves
+    table = tables.in_focus(tables.scenario_table(summary, scenario))
+    draw = _dots if tables.clean_level(scenario) is None else _curves
     return draw(_challengers(table), scenario, gain_over(tables.baseline(summary)), width)
 
 
@@ -143,7 +145,7 @@ def kinds_figure(summary: pd.DataFrame, scenario: str) -> Figure:
     level, found = _cells(summary, scenario)
     rows = [scenario, *tables.kinds(summary, scenario)]
     baseline = tables.baseline(summary)
-    names = [name for name in tables.feature_names(summary) if name != baseline]
+    names = [name for name in tables.variant_names(tables.in_focus(summary)) if name != baseline]
     names = [name for name in names if any((kind, name) in found for kind in rows)]
     places = [[found.get((kind, name)) for name in names] for kind in rows]
     gains = np.array([[np.nan if cell is None else 100 * cell.gain for cell in row] for row in places])
@@ -189,7 +191,7 @@ def _kinds_alt(summary: pd.DataFrame, mean: str) -> str:
     parts = []
     for kind in tables.kinds(summary, mean):
         cells = [cell for (other, _), cell in found.items() if other == kind and not math.isnan(cell.gain)]
-        values = ", ".join(f"{cell.features} {tables.points(cell.gain, signed=True)}" for cell in cells)
+        values = ", ".join(f"{cell.variant} {tables.points(cell.gain, signed=True)}" for cell in cells)
         parts.append(f"{kind_in_words(kind)}: {values}")
     return f"Gain over {tables.baseline(summary)} in points, {tables.level_text(mean, level)}. {'; '.join(parts)}."
 
@@ -199,7 +201,7 @@ def _cells(summary: pd.DataFrame, mean: str) -> tuple[float, dict[tuple[str, str
     level = tables.levels(tables.scenario_table(summary, mean))[-1]
     wanted = [mean, *tables.kinds(summary, mean)]
     rows = summary[summary["scenario"].isin(wanted) & (summary["level"] == level)]
-    return level, {(cell.scenario, cell.features): cell for cell in tables.cells(rows)}
+    return level, {(cell.scenario, cell.variant): cell for cell in tables.cells(rows)}
 
 
 @HOUSE_STYLE
@@ -214,9 +216,10 @@ def gain_against_monosemanticity_figure(results: pd.DataFrame, summary: pd.DataF
     scenario = tables.main_scenario(summary)
     if scenario is None:
         raise InputError("The summary holds clean data alone, so there is no gain to show; add a scenario.")
+    summary = tables.same_classifier(summary)
     last = tables.hardest(_challengers(tables.scenario_table(summary, scenario)))
     measure = gain_over(tables.baseline(summary))
-    measured = {cell.features: measure.of(cell) for cell in tables.cells(last)}
+    measured = {cell.variant: measure.of(cell) for cell in tables.cells(last)}
     measured |= {tables.baseline(summary): (0.0, 0.0, 0.0)}
     figure, axes = _canvas(PAGE, 3.6)
     axes.grid(True, axis="x")
@@ -249,7 +252,7 @@ def study_figures(results: pd.DataFrame, summary: pd.DataFrame) -> list[StudyFig
     compared = not tables.challengers(summary).empty
     for scenario, slug in zip(present, _slugs(present), strict=True):
         alt = _alt(summary, scenario, ACCURACY)
-        figure = accuracy_figure(summary, scenario)
+        figure = accuracy_figure(summary, scenario, chance=tables.chance_level(results))
         figures.append(StudyFigure("accuracy", scenario, f"accuracy-{slug}", alt, figure))
         if compared:
             alt = _alt(summary, scenario, gain_over(tables.baseline(summary)))
@@ -314,15 +317,15 @@ def _longest_name(figure: Figure) -> int:
     return round(LONGEST_NAME * figure.get_figwidth() / PAGE)
 
 
-def _curves(table: pd.DataFrame, scenario: str, measure: Measure, width: float) -> Figure:
+def _curves(table: pd.DataFrame, scenario: str, measure: Measure, width: float, chance: float | None = None) -> Figure:
     figure, axes = _canvas(width, 3.6 if width > COLUMN else 2.9)
     levels = tables.levels(table)
     ends = []
     if measure is not ACCURACY:
         axes.axhline(0, color="#000000", linewidth=1.4)
         ends.append((measure.title.removeprefix("Gain over "), _position(scenario, levels[-1]), 0.0))
-    for name in sorted(tables.feature_names(table), key=lambda name: style_of(name).width):  # the last is on top
-        cells = list(tables.cells(table[table["features"] == name]))
+    for name in sorted(tables.variant_names(table), key=lambda name: style_of(name).width):  # the last is on top
+        cells = list(tables.cells(table[table["variant"] == name]))
         x = [_position(scenario, cell.level) for cell in cells]
         mean, low, high = (list(column) for column in zip(*map(measure.of, cells), strict=True))
         style = style_of(name)
@@ -333,6 +336,9 @@ def _curves(table: pd.DataFrame, scenario: str, measure: Measure, width: float) 
         )  # fmt: skip
         if not math.isnan(mean[-1]):
             ends.append((name, x[-1], mean[-1]))
+    if chance is not None:
+        axes.axhline(100 * chance, color="#5a5a5a", linewidth=1, linestyle=(0, (1, 3)))
+        ends.append(("chance", _position(scenario, levels[-1]), 100 * chance))
     _level_axis(axes, scenario, levels)
     if measure is ACCURACY:
         bottom, top = axes.get_ylim()
@@ -344,7 +350,7 @@ def _curves(table: pd.DataFrame, scenario: str, measure: Measure, width: float) 
     return figure
 
 
-def _dots(table: pd.DataFrame, scenario: str, measure: Measure, width: float) -> Figure:
+def _dots(table: pd.DataFrame, scenario: str, measure: Measure, width: float, chance: float | None = None) -> Figure:
     cells = list(tables.cells(table))
     figure, axes = _canvas(width, 1.35 + 0.34 * len(cells))
     axes.grid(False)
@@ -354,7 +360,7 @@ def _dots(table: pd.DataFrame, scenario: str, measure: Measure, width: float) ->
     rows = range(len(cells) - 1, -1, -1)
     for row, cell in zip(rows, cells, strict=True):
         mean, low, high = measure.of(cell)
-        style = style_of(cell.features)
+        style = style_of(cell.variant)
         axes.plot([low, high], [row, row], color=style.colour, linewidth=style.width, solid_capstyle="round")
         axes.plot(mean, row, style.marker, color=style.colour, markersize=8, markeredgecolor="white")
         if measure is ACCURACY:
@@ -365,10 +371,10 @@ def _dots(table: pd.DataFrame, scenario: str, measure: Measure, width: float) ->
             1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=LABEL_SIZE,
             color=style.text_colour,
         )  # fmt: skip
-    names = [short(cell.features, _longest_name(figure)) for cell in cells]
+    names = [short(cell.variant, _longest_name(figure)) for cell in cells]
     axes.set_yticks(list(rows), names)
     for label, cell in zip(axes.get_yticklabels(), cells, strict=True):
-        label.set_color(style_of(cell.features).text_colour)
+        label.set_color(style_of(cell.variant).text_colour)
     axes.set_ylim(-0.6, len(cells) - 0.4)
     axes.margins(x=0.08)
     axes.xaxis.set_major_locator(_ticks())
@@ -441,10 +447,10 @@ def place_in_words(scenario: str, level: float) -> str:
 
 def _alt(summary: pd.DataFrame, scenario: str, measure: Measure) -> str:
     """Return a description of a figure at its hardest level, for readers who cannot see it."""
-    last = tables.hardest(tables.scenario_table(summary, scenario))
+    last = tables.hardest(tables.in_focus(tables.scenario_table(summary, scenario)))
     if measure is not ACCURACY:
         last = tables.challengers(last)
-    values = "; ".join(f"{cell.features} {measure.of(cell)[0]:.1f}" for cell in tables.cells(last))
+    values = "; ".join(f"{cell.variant} {measure.of(cell)[0]:.1f}" for cell in tables.cells(last))
     return f"{measure.axis}, {place_in_words(scenario, tables.levels(last)[-1])}: {values}."
 
 

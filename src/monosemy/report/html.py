@@ -31,11 +31,11 @@ _ACROSS = {"consistency": "Semantic consistency above chance, points", "mono_sco
 
 def chart_data(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
     """Return the data of the live charts: styles, curves of every scenario, and cells against monosemanticity."""
-    names, baseline = tables.feature_names(summary), tables.baseline(summary)
-    shown = tables.scenarios(summary)
+    names, baseline = tables.variant_names(summary), tables.baseline(summary)
+    shown, focus = tables.scenarios(summary), set(tables.variant_names(tables.in_focus(summary)))
     measures = (figures.ACCURACY, figures.gain_over(baseline))
     return {
-        "features": [_look(name, baseline) for name in names],
+        "features": [_look(name, baseline) | {"focus": name in focus} for name in names],
         "baseline": baseline,
         "axes": {measure.name: measure.axis for measure in measures} | _ACROSS,
         "scenarios": [_curves(summary, scenario, names) for scenario in shown],
@@ -63,8 +63,8 @@ def _curves(summary: pd.DataFrame, scenario: str, names: list[str]) -> dict[str,
     levels = tables.levels(table)
     levelled = tables.clean_level(scenario) is not None
     series = []
-    for name in tables.feature_names(table):
-        cells = list(tables.cells(table[table["features"] == name]))
+    for name in tables.variant_names(table):
+        cells = list(tables.cells(table[table["variant"] == name]))
         x = [figures.axis_value(scenario, cell.level) for cell in cells]
         series.append({"feature": names.index(name), "x": x} | _measured(cells))
     ticks = figures.level_ticks(scenario, levels) if levelled else {}
@@ -83,7 +83,7 @@ def _scattered(summary: pd.DataFrame, scenario: str, names: list[str]) -> list[d
     found = []
     for level in reversed(tables.levels(table)):
         cells = list(tables.cells(table[table["level"] == level]))
-        numbers = [names.index(cell.features) for cell in cells]
+        numbers = [names.index(cell.variant) for cell in cells]
         found.append({"title": figures.place_in_words(scenario, level), "features": numbers} | _measured(cells))
     return found
 
@@ -139,7 +139,7 @@ _METRIC_HEADS = {
 _COST_HEADS = {
     "encoder_seconds": "Training an encoder",
     "fit_seconds": "Fitting the features",
-    "probe_seconds": "Probes of a seed",
+    "probe_seconds": "Classifiers of a seed",
     "seconds": "In all, without encoders",
     "peak_mib": "Peak memory of the process",
 }
@@ -212,13 +212,17 @@ def _context(result: StudyResult, title: str, command: str, sections: Sequence[t
     extra = [item for section in sections for item in section.figures]
     hero = next((item for item in pictures if item.kind == "accuracy" and item.scenario == first), None)
     hero = hero or next(iter(extra), None)
-    narrow = _source(figures.accuracy_figure(summary, first, figures.COLUMN), True) if cells else None
+    narrow = (
+        _source(figures.accuracy_figure(summary, first, figures.COLUMN, tables.chance_level(result.results)), True)
+        if cells
+        else None
+    )
     beside = next((image(item) for item in pictures if item.kind == "monosemanticity"), None)
     return {
         "dataset": str(result.results["dataset"].iloc[0]),
         "encoders": " and ".join(f"“{name}”" for name in dict.fromkeys(map(str, result.results["encoder"]))),
         "title": title,
-        "n_features": result.results["features"].nunique(),
+        "n_variants": summary["variant"].nunique() if cells else result.results["variant"].nunique(),
         "seeds": result.plan.n_seeds,
         "headline": [unbroken(text) for text in result.verdict.headline or result.verdict.sentences[:2]],
         "verdict": [unbroken(sentence) for sentence in result.verdict.sentences],
@@ -231,7 +235,7 @@ def _context(result: StudyResult, title: str, command: str, sections: Sequence[t
         ],
         "baseline": tables.baseline(summary) if cells else "",
         "sections": [_section(section, hero) for section in sections],
-        "switches_of": [row_head(name) for name in tables.feature_names(summary)] if cells else [],
+        "switches_of": [row_head(name) for name in tables.variant_names(summary)] if cells else [],
         "beside": beside,
         "charts": _all_visible(chart_data(result.results, summary)) if cells else None,
         **_costs(result),
@@ -253,7 +257,10 @@ def _section(section: tables.Section, hero: StudyFigure | None) -> dict[str, Any
             {
                 "title": table.title,
                 "heads": table.heads,
-                "rows": [row_head(name) | {"cells": [_signed(cell) for cell in row]} for name, row in table.rows],
+                "rows": [
+                    _head(name, table.of_variants) | {"cells": [_signed(cell) for cell in row]}
+                    for name, row in table.rows
+                ],
             }
             for table in section.tables
         ],
@@ -291,9 +298,9 @@ def _for_both_schemes(svg: bytes) -> bytes:
 def _scenario(summary: pd.DataFrame, scenario: str, number: int, pictures: list[StudyFigure]) -> dict[str, Any]:
     table = tables.scenario_table(summary, scenario)
     levels = tables.levels(table)
-    cells = {(cell.features, cell.level): cell for cell in tables.cells(table)}
+    cells = {(cell.variant, cell.level): cell for cell in tables.cells(table)}
     accuracies, gains = [], []
-    for name in tables.feature_names(table):
+    for name in tables.variant_names(table):
         present = [cells.get((name, level)) for level in levels]
         values = [tables.NOTHING if cell is None else tables.accuracy_text(cell) for cell in present]
         accuracies.append(row_head(name) | {"cells": values})
@@ -359,6 +366,10 @@ def row_head(name: str) -> dict[str, str]:
         "width": f"{style.width:g}",
         "dashes": " ".join(f"{style.width * dash:g}" for dash in style.dashes),
     }
+
+
+def _head(name: str, of_variants: bool) -> dict[str, str]:
+    return row_head(name) if of_variants else {"name": name, "title": "", "colour": ""}
 
 
 def _signed(text: str) -> str:

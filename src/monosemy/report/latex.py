@@ -52,11 +52,11 @@ def paper_table(runs: Runs, scenario: str) -> pd.DataFrame:
     levels = sorted({level for table in found.values() for level in tables.levels(table)})
     if scenario == "few-labels":
         levels.reverse()
-    names = list(dict.fromkeys(name for table in found.values() for name in tables.feature_names(table)))
+    names = list(dict.fromkeys(name for table in found.values() for name in tables.variant_names(table)))
     rows, index = [], []
     for features in names:
         for run, table in found.items():
-            cells = {cell.level: cell for cell in tables.cells(table[table["features"] == features])}
+            cells = {cell.level: cell for cell in tables.cells(table[table["variant"] == features])}
             if cells:
                 rows.append([_text(cells.get(level)) for level in levels])
                 index.append((features, run))

@@ -4,7 +4,7 @@
   const holder = document.getElementById("chart-data");  // missing where a kind of study has no accuracies
   const data = holder ? JSON.parse(holder.textContent) : { features: [], scenarios: [] };
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const shown = new Set(data.features.keys());
+  const shown = new Set([...data.features.keys()].filter((number) => data.features[number].focus));
   let bands = true;
 
   const all = (selector) => [...document.querySelectorAll(selector)];

@@ -13,7 +13,7 @@ from matplotlib.transforms import Bbox
 from sklearn.isotonic import isotonic_regression
 
 from monosemy.report.fonts import fit_fonts
-from monosemy.results.result import family_of_variant, role_of
+from monosemy.results.result import family_of_variant, pair_parts, role_of
 
 # Okabe and Ito's palette, safe for the colour-blind.
 _STRONG = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -32,7 +32,7 @@ _MARKERS = ("o", "D", "s", "^", "v", "P")
 
 @dataclass(frozen=True)
 class Style:
-    """Colour and line of a feature set; dashes are in points, none for a solid line."""
+    """Colour and line of a variant; dashes are in points, none for a solid line."""
 
     colour: str
     text_colour: str
@@ -48,12 +48,14 @@ class Style:
     @property
     def strong(self) -> bool:
         """True for the sets that the study is about."""
-        return self.colour in _STRONG
+        return self.colour in _STRONG and self.width > 2
 
 
 def style_of(name: str) -> Style:
     """Return the style of a variant: monosemantic ones strong, the baseline black, controls grey, others dotted."""
-    role = role_of(name)
+    role, (features, classifier) = role_of(name), pair_parts(name)
+    if classifier:
+        return _of_pair(name, features)
     if role is None:
         return Style("#000000", "#000000", "X", 1.4, (1, 2))
     family = family_of_variant(name)
@@ -67,6 +69,17 @@ def style_of(name: str) -> Style:
     colour = _STRONG[number % len(_STRONG)]
     # Beyond the palette colours come again, with the next marker.
     return Style(colour, colour, _MARKERS[(number + number // len(_STRONG)) % len(_MARKERS)], 2.4)
+
+
+def _of_pair(name: str, features: str) -> Style:
+    """Return the style of the features; thin, with dashes of its own, for any but the first classifier on them."""
+    style = style_of(features)
+    siblings = [other for other in family_of_variant(name) if pair_parts(other)[0] == features]
+    number = siblings.index(name) if name in siblings else 0
+    if number == 0:
+        return style
+    marker = _MARKERS[number % len(_MARKERS)]
+    return Style(style.colour, style.text_colour, marker, 1.4, _DASHES[number % len(_DASHES)])
 
 
 LABEL_SIZE = 9.5

@@ -9,6 +9,7 @@ import pandas as pd
 
 from monosemy.errors import InputError
 from monosemy.results import statistics, wording
+from monosemy.results.result import pair_parts, with_role
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +20,8 @@ FEATURE_METRICS = (
     "semantic_consistency", "consistency_chance", "mono_score",
 )  # fmt: skip
 COMMON_CORRUPTIONS = f"corruption:{statistics.MEAN}"
+CHANCE = "chance_accuracy"
+"""Metric of the share of the commonest class among the test rows."""
 NOTHING = "–"
 
 _NAMES = {
@@ -49,6 +52,8 @@ class Table(NamedTuple):
     title: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]
+    of_variants: bool = True
+    """False where a row is no variant, so that it has no line of a figure beside its name."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Section:
 class Cell(NamedTuple):
     """One row of a summary."""
 
-    features: str
+    variant: str
     scenario: str
     level: float
     seeds: int
@@ -84,7 +89,7 @@ class Cell(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Whether the gain is better or worse by the rule of all studies."""
+        """True where the gain is better or worse by the rule of all studies."""
         return self.outcome in ("better", "worse")
 
 
@@ -137,7 +142,7 @@ def scenario_table(summary: pd.DataFrame, scenario: str) -> pd.DataFrame:
         raise InputError(f"The scenario {scenario!r} is not in the summary; choose among {known}.")
     start = clean_level(scenario)
     if start is not None and start not in set(rows["level"]):
-        clean = summary[(summary["scenario"] == "clean") & summary["features"].isin(rows["features"])]
+        clean = summary[(summary["scenario"] == "clean") & summary["variant"].isin(rows["variant"])]
         rows = pd.concat([clean.assign(level=start), rows])
     return rows.sort_values("level", ascending=scenario != "few-labels", kind="stable")
 
@@ -166,32 +171,54 @@ def challengers(table: pd.DataFrame) -> pd.DataFrame:
 
 def baseline(table: pd.DataFrame) -> str:
     """Return the variant that gains are measured against: the one that has none."""
-    compared = set(challengers(table)["features"])
-    return next((name for name in feature_names(table) if name not in compared), "")
+    compared = set(challengers(table)["variant"])
+    return next((name for name in variant_names(table) if name not in compared), "")
 
 
-def feature_names(table: pd.DataFrame) -> list[str]:
-    """The feature sets of a table, in their order."""
-    return list(dict.fromkeys(table["features"]))
+def variant_names(table: pd.DataFrame) -> list[str]:
+    """The variants of a table, in their order."""
+    return list(dict.fromkeys(table["variant"]))
+
+
+def in_focus(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a picture shows: baseline and selected variants where a study selects, else all."""
+    names = variant_names(table)
+    selected = with_role(names, "selected")
+    return table[table["variant"].isin([*with_role(names, "baseline"), *selected])] if selected else table
+
+
+def same_classifier(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that differ from the baseline by their features alone."""
+    classifier = pair_parts(baseline(table))[1]
+    return table[table["variant"].map(lambda name: pair_parts(name)[1] == classifier)]
+
+
+def chance_level(results: pd.DataFrame) -> float | None:
+    """Return the accuracy of always predicting the commonest class of the test rows; None where it is unknown."""
+    values = results.loc[results["metric"] == CHANCE, "value"]
+    return float(values.iloc[0]) if len(values) else None
 
 
 def feature_table(results: pd.DataFrame) -> pd.DataFrame:
     """Mean feature metrics over seeds: a row a feature set, a column a metric, NaN where it was not measured."""
     rows = results[results["metric"].isin(FEATURE_METRICS)]
-    means = rows.groupby(["features", "metric"], sort=False)["value"].mean().unstack()
-    return means.reindex(index=feature_names(rows), columns=list(FEATURE_METRICS))
+    means = rows.groupby(["variant", "metric"], sort=False)["value"].mean().unstack()
+    return means.reindex(index=variant_names(rows), columns=list(FEATURE_METRICS))
 
 
 def surplus_consistency(results: pd.DataFrame, name: str) -> tuple[float, float, float]:
     """Semantic consistency minus its chance level: mean over seeds with its 95 % interval; NaN if not measured."""
-    rows = results[results["features"] == name].pivot_table(index="seed", columns="metric", values="value")
+    rows = results[results["variant"] == pair_parts(name)[0]].pivot_table(
+        index="seed", columns="metric", values="value"
+    )
     parts = rows.reindex(columns=["semantic_consistency", "consistency_chance"])
     return _interval(parts["semantic_consistency"] - parts["consistency_chance"])
 
 
 def metric_interval(results: pd.DataFrame, name: str, metric: str) -> tuple[float, float, float]:
     """A feature metric: mean over seeds with its 95 % interval; NaN if not measured."""
-    return _interval(results[(results["features"] == name) & (results["metric"] == metric)]["value"])
+    of_features = results["variant"] == pair_parts(name)[0]
+    return _interval(results[of_features & (results["metric"] == metric)]["value"])
 
 
 def _interval(values: pd.Series) -> tuple[float, float, float]:
@@ -211,7 +238,7 @@ def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
     Returns: a row a feature set; means over what was measured, sums of seconds in all, the largest peak.
     """
     rows = {}
-    for name, blocks in costs.groupby("features", sort=False):
+    for name, blocks in costs.groupby("variant", sort=False):
         measured = blocks.dropna(subset=["probe_seconds"])
         rows[str(name)] = {
             "encoder_seconds": blocks["encoder_seconds"].mean(),

@@ -12,7 +12,7 @@ from rich.text import Text
 from monosemy.core.console import outcome_json
 from monosemy.report import tables
 from monosemy.results.intervals import p_text
-from monosemy.results.result import StudyResult, role_of
+from monosemy.results.result import StudyResult, pair_parts, role_of
 
 _MOST_LEVELS = 6
 _LONGEST_NAME = 20
@@ -33,11 +33,15 @@ def print_result(result: StudyResult, console: Console, sections: Sequence[table
         sections: parts of the report that the kind of study adds; their tables are printed too.
     """
     for scenario in tables.scenarios(result.summary) if "scenario" in result.summary else ():
-        table = tables.scenario_table(result.summary, scenario)
+        table = tables.in_focus(tables.scenario_table(result.summary, scenario))
         print_accuracies(table, scenario, console)
         print_gains(table, scenario, console, tables.baseline(result.summary))
         if tables.kinds(result.summary, scenario):
             console.print(Text("Kind by kind: summary.csv and the figure of the report.", style="dim"))
+    if "variant" in result.summary and (others := _not_shown(result.summary)):
+        console.print(
+            Text(f"\nAll {others} pairs of features and classifier: summary.csv and the report.", style="dim")
+        )
     features = list(tables.feature_texts(result.results, _METRIC_HEADS))
     if features:
         print_table("Features", list(_METRIC_HEADS.values()), features, console)
@@ -53,9 +57,15 @@ def print_result(result: StudyResult, console: Console, sections: Sequence[table
         console.print(Text(f"\nResults in {page if page.is_file() else result.folder}"), soft_wrap=True)
 
 
+def _not_shown(summary: pd.DataFrame) -> int:
+    """Return the number of pairs of which only the selected ones are in the tables; 0 where all are."""
+    names, shown = tables.variant_names(summary), tables.variant_names(tables.in_focus(summary))
+    return len([name for name in names if pair_parts(name)[1]]) if len(shown) < len(names) else 0
+
+
 def result_json(result: StudyResult) -> str:
     """Return verdict, warnings, messages, summary, mean metrics and folder as JSON; unknown values are null."""
-    names = ("source", "classes", "sparsity", "features", "scenario", "level", "metric")
+    names = ("source", "classes", "sparsity", "variant", "scenario", "level", "metric")
     keys = [key for key in names if key in result.results]
     metrics = result.results.groupby(keys, sort=False)["value"].mean().reset_index()
     return outcome_json(
@@ -71,8 +81,8 @@ def result_json(result: StudyResult) -> str:
 
 def print_accuracies(table: pd.DataFrame, scenario: str, console: Console) -> None:
     """One table, or more below each other where the levels do not fit."""
-    texts = {(cell.features, cell.level): tables.accuracy_text(cell) for cell in tables.cells(table)}
-    names, levels = tables.feature_names(table), tables.levels(table)
+    texts = {(cell.variant, cell.level): tables.accuracy_text(cell) for cell in tables.cells(table)}
+    names, levels = tables.variant_names(table), tables.levels(table)
     heads = {level: tables.level_text(scenario, level) for level in levels}
     name_width = max(len(_name(name)) for name in names)
     column_width = 2 + max(map(len, [*texts.values(), *heads.values()]))
@@ -94,7 +104,7 @@ def print_gains(table: pd.DataFrame, scenario: str, console: Console, over: str)
     rows = []
     for cell in tables.cells(last):
         gain, interval = tables.points(cell.gain, signed=True), tables.gain_interval_text(cell)
-        rows.append((cell.features, [gain, interval, p_text(cell.p_holm), cell.outcome]))
+        rows.append((cell.variant, [gain, interval, p_text(cell.p_holm), cell.outcome]))
     levelled = tables.clean_level(scenario) is not None
     where = f" at {tables.level_text(scenario, tables.levels(last)[0])}" if levelled else ""
     title = f"{tables.scenario_title(scenario)}{where}: gain over {over}, points"
@@ -103,7 +113,7 @@ def print_gains(table: pd.DataFrame, scenario: str, console: Console, over: str)
 
 def print_table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], console: Console) -> None:
     """Print a table of variants: a name and texts in each row."""
-    styles = {"monosemantic": "bold cyan", "control": "dim"}
+    styles = {"monosemantic": "bold cyan", "selected": "bold cyan", "control": "dim"}
     texts = [[_name(name), *values] for name, values in rows]
     console.print(Text(f"\n{title}", style="bold"))
     console.print(text_table(["", *heads], texts, styles=[styles.get(role_of(name) or "", "") for name, _ in rows]))

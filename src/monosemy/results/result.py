@@ -10,7 +10,8 @@ from monosemy.core.config import Plan
 if TYPE_CHECKING:
     import pandas as pd
 
-Role = Literal["baseline", "monosemantic", "control"]
+Role = Literal["baseline", "monosemantic", "control", "oracle", "alternative", "selected"]
+"""What a variant is in a comparison; an alternative is neither the method under test nor a control of it."""
 
 
 class Variant(Protocol):
@@ -49,6 +50,20 @@ def title_of(name: str) -> str:
     return "" if title == name else title
 
 
+_PLUS = " + "
+
+
+def pair_name(features: str, classifier: str) -> str:
+    """Return the name of the variant that is a feature set with a classifier."""
+    return f"{features}{_PLUS}{classifier}"
+
+
+def pair_parts(name: str) -> tuple[str, str]:
+    """Return features and classifier of a pair; any other variant by itself, without a classifier."""
+    features, _, classifier = name.partition(_PLUS)
+    return features, classifier
+
+
 def with_role(names: Sequence[str], role: Role) -> list[str]:
     """Return the names that have a role, in their order."""
     return [name for name in names if role_of(name) == role]
@@ -82,7 +97,7 @@ class StudyResult:
     plan: Any
     """The plan, complete."""
     results: "pd.DataFrame"
-    """Tidy: dataset, encoder, features, scenario, level, seed, metric, value."""
+    """Tidy: dataset, encoder, variant, scenario, level, seed, metric, value."""
     summary: "pd.DataFrame"
     """Means with intervals, and paired differences to the baseline with intervals and p-values."""
     verdict: Verdict
@@ -106,7 +121,7 @@ class StudyResult:
         return str(self.results["dataset"].iloc[0])
 
     def __repr__(self) -> str:
-        variants = ", ".join(dict.fromkeys(map(str, self.results["features"])))
+        variants = ", ".join(dict.fromkeys(map(str, self.results["variant"])))
         place = "" if self.folder is None else f" in {self.folder}"
         lines = [f"{self.kind} study of {self.dataset}: {variants}; {self.plan.n_seeds} seeds{place}"]
         return "\n".join([*lines, *(self.verdict.headline or self.verdict.sentences[:2])])

@@ -127,9 +127,9 @@ class Scores:
     """A metric of every variant in every cell, seed by seed, with the values of its test rows where they are known."""
 
     def __init__(self, results: pd.DataFrame, test_rows: pd.DataFrame | None = None, metric: str = "accuracy") -> None:
-        """Take a tidy table with features, scenario, level, seed, metric, value."""
+        """Take a tidy table with variant, scenario, level, seed, metric, value."""
         chosen = results[results["metric"] == metric]
-        self.names = list(dict.fromkeys(chosen["features"]))
+        self.names = list(dict.fromkeys(chosen["variant"]))
         self.cells = list(dict.fromkeys(zip(chosen["scenario"], chosen["level"], strict=True)))
         self._values = _by_seed(chosen, chosen["value"])
         self._rows: dict[Cell, dict[int, tuple[int, bytes]]] = {}
@@ -172,7 +172,7 @@ def _by_seed(table: pd.DataFrame, values: Iterable[_Value]) -> dict[Cell, dict[i
         ValueError: a row is there twice.
     """
     found: dict[Cell, dict[int, _Value]] = {}
-    keys = (table[key] for key in ("scenario", "level", "features", "seed"))
+    keys = (table[key] for key in ("scenario", "level", "variant", "seed"))
     for scenario, level, name, seed, value in zip(*keys, values, strict=True):
         of_cell = found.setdefault((scenario, level, name), {})
         if seed in of_cell:
@@ -183,18 +183,18 @@ def _by_seed(table: pd.DataFrame, values: Iterable[_Value]) -> dict[Cell, dict[i
 
 
 def is_claim(name: str) -> bool:
-    """Return whether gains of a variant are claims of a study: all but those of controls and oracles."""
-    return role_of(name) not in ("control", "oracle")
+    """Return whether gains of a variant are claims of a study: all but those of controls, alternatives and oracles."""
+    return role_of(name) not in ("control", "alternative", "oracle")
 
 
 def summarise(results: pd.DataFrame, baseline: str = "dense", test_rows: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return a row per feature set, scenario and level: accuracy, and its paired difference to the baseline.
 
     Args:
-        results: tidy table with features, scenario, level, seed, metric, value.
+        results: tidy table with variant, scenario, level, seed, metric, value.
         test_rows: the values of single test rows, of :func:`split_test_rows`.
 
-    Returns: columns features, scenario, level, seeds, n_test (0 if unknown), accuracy, accuracy_low, accuracy_high, and
+    Returns: columns variant, scenario, level, seeds, n_test (0 if unknown), accuracy, accuracy_low, accuracy_high, and
         gain, gain_low, gain_high, p, p_holm, outcome of :func:`~monosemy.results.intervals.judge`. Claims are the gains
         of all variants but controls; the single kinds of a family of corruptions are corrected apart, because they are
         many and their mean stands for them among the rest.
@@ -209,11 +209,11 @@ def summarise(results: pd.DataFrame, baseline: str = "dense", test_rows: pd.Data
             low, high = np.clip(mean.interval(), 0, 1)  # NaN stays
             rows.append([name, scenario, level, mean.seeds, mean.rows, mean.mean, low, high])
             gains.append(None if name == baseline else scores.gain(name, baseline, scenario, level))
-    columns = ["features", "scenario", "level", "seeds", "n_test", "accuracy", "accuracy_low", "accuracy_high"]
+    columns = ["variant", "scenario", "level", "seeds", "n_test", "accuracy", "accuracy_low", "accuracy_high"]
     summary = pd.DataFrame(rows, columns=columns)
     single = single_kinds(summary["scenario"])
     families = [scenario in single for scenario in summary["scenario"]]
-    claims = [is_claim(name) for name in summary["features"]]
+    claims = [is_claim(name) for name in summary["variant"]]
     return pd.concat([summary, judged_gains(gains, families, claims)], axis=1)
 
 

@@ -36,12 +36,17 @@ def hardest_level(summary: pd.DataFrame, scenario: str) -> float:
 
 
 def cell_of(summary: pd.DataFrame, name: str, scenario: str, level: float) -> pd.Series:
-    rows = summary[(summary["features"] == name) & (summary["scenario"] == scenario) & (summary["level"] == level)]
+    rows = summary[(summary["variant"] == name) & (summary["scenario"] == scenario) & (summary["level"] == level)]
     return rows.iloc[0]
 
 
 def in_points(difference: float) -> str:
     return f"{round(100 * difference, 1) + 0.0:+.1f} points"  # never -0.0
+
+
+def joined(texts: Sequence[str]) -> str:
+    """Return texts as a list in a sentence."""
+    return ", ".join(texts) if len(texts) < 2 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def kind_in_words(scenario: str) -> str:
@@ -118,7 +123,7 @@ def compared(
         where: the cell in words, if they differ from those of its scenario.
         aside: an apposition to the name.
     """
-    baseline = str(result.summary["features"][result.summary["gain"].isna()].iloc[0])
+    baseline = str(result.summary["variant"][result.summary["gain"].isna()].iloc[0])
     cell = cell_of(result.summary, name, scenario, level)
     where = where or ("On clean labels" if scenario == "clean" else f"Under {describe_cell(scenario, level)}")
     sentence = f"{where}, {name}{aside} {difference(cell, baseline)}"

@@ -218,18 +218,18 @@ class CellJob:
     The name of the job is that of its files.
     """
 
-    features: str
+    variant: str
     cell: Cell
     seed: int
     n_seeds: int = 1
 
     @property
     def name(self) -> str:
-        return f"{self.features}-{self.cell.scenario}-{self.cell.level:g}-{self.seed}"
+        return f"{self.variant}-{self.cell.scenario}-{self.cell.level:g}-{self.seed}"
 
 
 def cell_rows(
-    features: str,
+    variant: str,
     cell: Cell,
     seed: int,
     metrics: Mapping[str, float],
@@ -240,14 +240,14 @@ def cell_rows(
     Args:
         test_rows: values of the single test rows by metric, whose mean the metric is; bool for hits.
     """
-    place = {"features": features, "scenario": cell.scenario, "level": cell.level, "seed": seed}
+    place = {"variant": variant, "scenario": cell.scenario, "level": cell.level, "seed": seed}
     carried = {metric: packed(values) for metric, values in (test_rows or {}).items()}
     return [place | {"metric": metric, "value": value} | carried.get(metric, {}) for metric, value in metrics.items()]
 
 
-def accuracy_rows(features: str, cell: Cell, seed: int, hits: np.typing.NDArray[np.bool_]) -> list[Row]:
+def accuracy_rows(variant: str, cell: Cell, seed: int, hits: np.typing.NDArray[np.bool_]) -> list[Row]:
     """Return the accuracy of a variant in a cell, with its hits and misses on the single test rows (N,)."""
-    return cell_rows(features, cell, seed, {"accuracy": float(hits.mean())}, {"accuracy": hits})
+    return cell_rows(variant, cell, seed, {"accuracy": float(hits.mean())}, {"accuracy": hits})
 
 
 def _shift_cell(name: str) -> Cell:
@@ -286,6 +286,18 @@ def training_labels(
         draw = noise.symmetric_noise if training.kind == "symmetric" else noise.pair_noise
         noisy = [draw(y, training.level, data.n_classes, r) for y, r in zip(labels, rngs, strict=True)]
     return noisy[0], noisy[1]
+
+
+def transition_matrix(
+    training: Training, conditions: Conditions, data: dataset.LabelledData, seed: int
+) -> np.typing.NDArray[np.float64]:
+    """Return P(given | true), (C, C), by counting the labels of the used train rows; a class without rows is kept."""
+    given, _ = training_labels(training, conditions, data, seed)
+    used = given >= 0
+    counts = np.zeros((data.n_classes, data.n_classes))
+    np.add.at(counts, (data.train.labels[used], given[used]), 1)
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.where(totals > 0, counts / np.maximum(totals, 1), np.eye(data.n_classes))
 
 
 def evaluation_inputs(

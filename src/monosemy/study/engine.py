@@ -6,7 +6,7 @@ folder with its lock, resuming, the executor, progress, the tidy table, the summ
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,7 +37,7 @@ class Job(Protocol):
         """The name of the job, and of its file."""
 
     @property
-    def features(self) -> str:
+    def variant(self) -> str:
         """The variant that the job's costs count for."""
 
     @property
@@ -108,10 +108,6 @@ class StudyKind(ABC, Generic[PlanT, DataT, JobT]):
     @abstractmethod
     def jobs(self, plan: PlanT, data: DataT) -> Sequence[JobT]:
         """Return all jobs, in the order of the results."""
-
-    def follow_ups(self, plan: PlanT, data: DataT, finished: Mapping[str, list[Row]]) -> Sequence[JobT]:
-        """Return jobs that need the rows of finished ones, by name."""
-        return ()
 
     def prepare(self, context: StudyContext[PlanT, DataT], executor: executors.ExecutorConfig) -> Any:
         """Make what all jobs share; called once, where a job is missing."""
@@ -249,7 +245,7 @@ def tidy(rows: list[Row], dataset: str, encoder: str, order: Sequence[str] = ())
     frame.insert(1, "encoder", encoder)
     if not order:
         return frame
-    return frame.sort_values("features", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
+    return frame.sort_values("variant", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
 
 
 def judged(kind: StudyKind[Any, Any, Any], result: StudyResult) -> StudyResult:
@@ -277,31 +273,27 @@ def _run_all(
     """Run all missing jobs; return the rows of all, and their costs."""
     finished: dict[str, list[Row]] = {}
     spent = dict(store.costs()) if store is not None else {}
-    all_jobs: list[JobT] = []
-    prepared = False
-    for stage in ("jobs", "follow-ups"):
-        plan, data = context.plan, context.data
-        jobs = list(kind.jobs(plan, data) if stage == "jobs" else kind.follow_ups(plan, data, finished))
-        all_jobs += jobs
-        stored = [] if store is None else [(job.name, store.read(job.name)) for job in jobs]
-        message = [{name: rows for name, rows in stored if rows is not None}]
-        if processes.world_size > 1:  # told by the one process that writes: others do not read while it may write
-            dist.broadcast_object_list(message, src=0)
-        finished |= message[0]
-        missing = [job for job in jobs if job.name not in finished]
-        if missing and not prepared:
-            context, prepared = replace(context, shared=kind.prepare(context, executor)), True
-        if jobs:
-            context.on_progress(kind.jobs_title, 0, len(missing))
-        # Jobs of many repetitions take longest; started first, they do not keep one core busy at the end alone.
-        ordered = sorted(missing, key=lambda job: job.n_seeds, reverse=True)
-        for done, (job, output, costs) in enumerate(_outputs(kind, ordered, context, executor, processes), start=1):
-            finished[job.name], spent[job.name] = kind.collect(job, output, context), costs
-            if store is not None:
-                store.write(job.name, finished[job.name], **costs)
-            context.on_progress(kind.jobs_title, done, len(missing))
-    table = costs_table((job.features, job.n_seeds, spent.get(job.name, {})) for job in all_jobs)
-    return [row for job in all_jobs for row in finished[job.name]], table
+    plan, data = context.plan, context.data
+    jobs = list(kind.jobs(plan, data))
+    stored = [] if store is None else [(job.name, store.read(job.name)) for job in jobs]
+    message = [{name: rows for name, rows in stored if rows is not None}]
+    if processes.world_size > 1:  # told by the one process that writes: others do not read while it may write
+        dist.broadcast_object_list(message, src=0)
+    finished |= message[0]
+    missing = [job for job in jobs if job.name not in finished]
+    if missing:
+        context = replace(context, shared=kind.prepare(context, executor))
+    if jobs:
+        context.on_progress(kind.jobs_title, 0, len(missing))
+    # Jobs of many repetitions take longest; started first, they do not keep one core busy at the end alone.
+    ordered = sorted(missing, key=lambda job: job.n_seeds, reverse=True)
+    for done, (job, output, costs) in enumerate(_outputs(kind, ordered, context, executor, processes), start=1):
+        finished[job.name], spent[job.name] = kind.collect(job, output, context), costs
+        if store is not None:
+            store.write(job.name, finished[job.name], **costs)
+        context.on_progress(kind.jobs_title, done, len(missing))
+    table = costs_table((job.variant, job.n_seeds, spent.get(job.name, {})) for job in jobs)
+    return [row for job in jobs for row in finished[job.name]], table
 
 
 def _outputs(

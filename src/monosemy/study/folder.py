@@ -25,7 +25,7 @@ from monosemy.errors import InputError, reason
 COSTS = "costs.csv"
 PARTS = ("encoder_seconds", "fit_seconds", "probe_seconds", "seconds", "peak_mib")
 """Training the encoder, fitting the features, training the probes, the whole job without the encoder; memory."""
-COLUMNS = ("features", "seeds", *PARTS)
+COLUMNS = ("variant", "seeds", *PARTS)
 
 
 class Meter:
@@ -66,7 +66,7 @@ Spent = Mapping[str, float]
 
 def costs_table(work: Iterable[tuple[str, int, Spent]]) -> pd.DataFrame:
     """Return a row per job: variant, number of seeds, and costs; NaN for those that were not measured."""
-    rows = [[features, seeds, *(spent.get(part, math.nan) for part in PARTS)] for features, seeds, spent in work]
+    rows = [[variant, seeds, *(spent.get(part, math.nan) for part in PARTS)] for variant, seeds, spent in work]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -91,7 +91,7 @@ def read_costs(path: Path) -> pd.DataFrame:
     """
     try:
         table = pd.read_csv(path)
-        return table[list(COLUMNS)].astype({"features": str, "seeds": int} | dict.fromkeys(PARTS, float))
+        return table[list(COLUMNS)].astype({"variant": str, "seeds": int} | dict.fromkeys(PARTS, float))
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{path} cannot be read ({reason(error)}), so costs are left out; run the study again."
@@ -100,7 +100,7 @@ def read_costs(path: Path) -> pd.DataFrame:
 
 _logger = logging.getLogger(__name__)
 Row = dict[str, Any]
-ROW_COLUMNS = ("features", "scenario", "level", "seed", "metric", "value")
+ROW_COLUMNS = ("variant", "scenario", "level", "seed", "metric", "value")
 """Keys of every row."""
 LOG = "log.jsonl"
 

@@ -30,7 +30,7 @@ KINDS = {
 
 _Read = TypeVar("_Read")
 _NUMBERS = {"level", "seed", "value"}
-_COLUMNS = {"dataset", "encoder", "features", "scenario", "level", "seed", "metric", "value"}
+_COLUMNS = {"dataset", "encoder", "variant", "scenario", "level", "seed", "metric", "value"}
 
 
 def study_kind(name: str) -> StudyKind[Any, Any, Any]:

@@ -39,7 +39,7 @@ Scenario = Literal["label-noise", "given-labels", "few-labels", "input-noise", "
 class LabelNoise(Config):
     """Train and validation labels are replaced at each of these rates."""
 
-    levels: Levels = (0.05, 0.1, 0.3, 0.6, 0.9)
+    levels: Levels = (0.05, 0.1, 0.2, 0.4, 0.6, 0.9)
     """Rates of label noise. Default rates that would leave no information in the labels are left out."""
     kind: Literal["symmetric", "pair", "matrix"] = "symmetric"
     """Label noise: symmetric, pair, or matrix."""

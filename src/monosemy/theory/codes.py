@@ -94,7 +94,7 @@ def evaluate_codes(
         label_noise: rates of symmetric noise in train and validation labels.
         input_noise: standard deviations of Gaussian noise on test inputs; the label is that of the clean input.
 
-    Returns: rows with features (the code), task, scenario, level, seed, metric, value; metric ``accuracy`` (on clean
+    Returns: rows with variant (the code), task, scenario, level, seed, metric, value; metric ``accuracy`` (on clean
         test labels), ``weight_decay`` (the chosen one) or ``separability`` (|J| of the best dimension of a class
         pair, mean over pairs, on test inputs).
     """
@@ -127,7 +127,7 @@ def evaluate_codes(
             measured.append(("input-noise", level, "accuracy", float(hits.mean())))
         rows += [
             {
-                "features": name, "task": task, "scenario": scenario, "level": level, "seed": seed,
+                "variant": name, "task": task, "scenario": scenario, "level": level, "seed": seed,
                 "metric": metric, "value": value,
             }
             for scenario, level, metric, value in measured

@@ -48,8 +48,8 @@ def _kept_section(summary: pd.DataFrame, plan: ToyPlan) -> Section:
         table = tables.scenario_table(summary, scenario)
         heads = tuple(tables.level_text(scenario, level) for level in tables.levels(table))
         title = tables.scenario_title(scenario)
-        names = tables.feature_names(table)
-        cells = {name: list(tables.cells(table[table["features"] == name])) for name in names}
+        names = tables.variant_names(table)
+        cells = {name: list(tables.cells(table[table["variant"] == name])) for name in names}
         accuracies = tuple((name, tuple(map(tables.accuracy_text, cells[name]))) for name in names)
         gains = tuple(
             (name, tuple(tables.points(cell.gain, signed=True) for cell in cells[name]))
@@ -199,7 +199,7 @@ def separability_sections(result: StudyResult) -> list[Section]:
 def _thresholds(results: pd.DataFrame, n_classes: int, sparsity: float) -> np.typing.NDArray[np.float64]:
     """Return the simulated threshold noise of x1 against x1 - x2, seed by seed."""
     rows = results[(results["source"] == "simulation") & (results["metric"] == "threshold")]
-    rows = rows[(rows["classes"] == n_classes) & (rows["sparsity"] == sparsity) & (rows["features"] == "poly")]
+    rows = rows[(rows["classes"] == n_classes) & (rows["sparsity"] == sparsity) & (rows["variant"] == "poly")]
     return rows["value"].to_numpy()
 
 
@@ -314,7 +314,7 @@ def classes_figure(results: pd.DataFrame, plan: SeparabilityPlan, sparsity: floa
         axes[0], (("poly", "x1 - x2"), ("poly-rest", "x1 - mean of all others")), strict=True
     ):
         for number, n_classes in enumerate(plan.classes):
-            wide = rows[rows["classes"] == n_classes].pivot(index="seed", columns=["features", "level"], values="value")
+            wide = rows[rows["classes"] == n_classes].pivot(index="seed", columns=["variant", "level"], values="value")
             ratio = wide["mono"] / wide[score]
             mean, low, high = np.array([mean_interval(column) for column in ratio.to_numpy().T]).T
             x = ratio.columns.to_numpy(dtype=float) * n_classes / (n_classes - 1)

@@ -50,7 +50,7 @@ class ToyJob:
     sweep: bool = False
 
     @property
-    def features(self) -> str:
+    def variant(self) -> str:
         """The codes that the job probes."""
         return "sweep" if self.sweep else "+".join(CODES)
 
@@ -136,7 +136,7 @@ def _setting_rows(job: ToyJob, plan: ToyPlan) -> list[folder.Row]:
         "interference": np.nanmean(superposition.interference[0]),
         "dimensionality": superposition.dimensionality[0].mean(),
     }
-    place = {"features": "poly", "task": "-", "scenario": "clean", "level": 0.0, "seed": seed}
+    place = {"variant": "poly", "task": "-", "scenario": "clean", "level": 0.0, "seed": seed}
     about_model = [place | {"metric": metric, "value": float(value)} for metric, value in measured.items()]
     rows += _placed(about_model, "results", n, m, plan.sparsity)
     for sparsity, matrix in zip(sparsities, models.weight.numpy(), strict=True):
@@ -191,7 +191,7 @@ class SeparabilityJob:
     n_seeds: int = 1
 
     @property
-    def features(self) -> str:
+    def variant(self) -> str:
         """The scores that the job computes."""
         return "+".join(simulation.SCORES if self.source == "simulation" else simulation.SCORES[:2])
 
@@ -244,7 +244,7 @@ class SeparabilityStudy(_TheoryStudy[SeparabilityPlan, SeparabilityJob]):
 
     def summarise(self, results: pd.DataFrame, test_rows: pd.DataFrame | None = None) -> pd.DataFrame:
         """Return means with intervals over seeds: a row for each source, classes, sparsity, score, noise and metric."""
-        keys = ["source", "classes", "sparsity", "features", "metric", "level"]
+        keys = ["source", "classes", "sparsity", "variant", "metric", "level"]
         rows = [
             [*place, len(cell), *mean_interval(cell["value"].to_numpy())]
             for place, cell in results.groupby(keys, sort=False)
@@ -264,7 +264,7 @@ def _row(score: str, noise: float, seed: int, metric: str, value: Any) -> folder
     """Return a row; the value of a threshold is itself a label noise, so its level is 0."""
     scenario = "threshold" if metric == "threshold" else "label-noise" if noise > 0 else "clean"
     return {
-        "features": score, "scenario": scenario, "level": float(noise), "seed": seed,
+        "variant": score, "scenario": scenario, "level": float(noise), "seed": seed,
         "metric": metric, "value": float(value),
     }  # fmt: skip
 

@@ -32,7 +32,7 @@ def toy_verdict(result: StudyResult) -> Verdict:
     if "kept" in result.tables:
         tasks["the features that mono keeps"] = statistics.summarise(result.tables["kept"], BASELINE)
     compared = [
-        f"Largest of {name}: {wording.compared_by_outcome(rows[rows['features'] == 'mono'], 'mono', BASELINE)}."
+        f"Largest of {name}: {wording.compared_by_outcome(rows[rows['variant'] == 'mono'], 'mono', BASELINE)}."
         for name, rows in tasks.items()
     ]
     sentences += [*compared, _control(pd.concat([result.results, *_optional(result, "kept")]))]
@@ -48,12 +48,12 @@ def _optional(result: StudyResult, table: str) -> list[pd.DataFrame]:
 def _control(rows: pd.DataFrame) -> str:
     """Return the accuracy and clean J of the rotated code beside those of mono."""
     accuracy = rows[rows["metric"] == "accuracy"].pivot_table(
-        index=["task", "scenario", "level"], columns="features", values="value"
+        index=["task", "scenario", "level"], columns="variant", values="value"
     )
     largest = float((accuracy["mono"] - accuracy["rotated"]).abs().max())
     if largest >= SAME_ACCURACY:
         return f"Control: the accuracy of rotated differs from that of mono by up to {100 * largest:.1f} points."
-    clean = rows[(rows["metric"] == "separability") & (rows["scenario"] == "clean")].groupby("features")["value"].mean()
+    clean = rows[(rows["metric"] == "separability") & (rows["scenario"] == "clean")].groupby("variant")["value"].mean()
     return (
         f"Control: rotated mixes the features of mono in every dimension; its J is "
         f"{clean['rotated'] / clean['mono']:.2g} times that of mono, and its accuracy is the same to "
@@ -68,7 +68,7 @@ def sweep_gains(sweep: pd.DataFrame) -> pd.DataFrame:
     Returns: columns task, scenario, dimensions, sparsity, gain, low, high.
     """
     place = ["task", "scenario", "dimensions", "sparsity"]
-    accuracy = sweep[sweep["metric"] == "accuracy"].pivot(index=[*place, "seed"], columns="features", values="value")
+    accuracy = sweep[sweep["metric"] == "accuracy"].pivot(index=[*place, "seed"], columns="variant", values="value")
     rows = [
         (*cell, *statistics.mean_interval(100 * (values["mono"] - values["poly"]).to_numpy()))
         for cell, values in accuracy.groupby(place, sort=False)
@@ -160,7 +160,7 @@ def _check_sentence(results: pd.DataFrame, plan: SeparabilityPlan) -> str:
     deviations = []
     for sparsity in plan.sparsities:
         for score, moments in zip(("mono", "poly"), moments_of(sparsity, plan), strict=True):
-            values = check[(check["sparsity"] == sparsity) & (check["features"] == score)]["value"].to_numpy()
+            values = check[(check["sparsity"] == sparsity) & (check["variant"] == score)]["value"].to_numpy()
             exact = float(two_features.score_separability(moments))
             deviations.append(abs(values.mean() - exact) / max(abs(exact), 1e-12))
     return (

@@ -13,7 +13,7 @@ from monosemy.study.dpo.verdict import summarise_alignment
 
 def rows(values: dict[tuple[str, str], list[float]], metric: str = "margin") -> list[dict[str, object]]:
     return [
-        {"encoder": model, "features": variant, "scenario": "pairs", "level": 0.5 if "decpo" in variant else 0.0,
+        {"encoder": model, "variant": variant, "scenario": "pairs", "level": 0.5 if "decpo" in variant else 0.0,
          "seed": seed, "metric": metric, "value": value}
         for (model, variant), many in values.items() for seed, value in enumerate(many)
     ]  # fmt: skip

@@ -30,7 +30,7 @@ def made(gains: dict[str, float], seeds: int = 5, models: tuple[str, ...] = ("a"
     for model in models:
         for seed in range(seeds):
             for name, weight in (("base", 0.0), ("dpo", 0.0), ("decpo-0.01", 0.01), ("l1-0.5", 0.5)):
-                place = {"encoder": model, "features": name, "seed": seed}
+                place = {"encoder": model, "variant": name, "seed": seed}
                 for metric, level in LEVELS.items():
                     noise = 1e-3 * rng.standard_normal() if name != "dpo" else 0.0
                     value = BEFORE.get(metric, level) if name == "base" else level

@@ -23,7 +23,7 @@ def made(gains: dict[str, float], seeds: int = 5, names: tuple[str, ...] = NAMES
     for scenario, level in (("clean", 0.0), ("label-noise", 0.6)):
         for seed in range(seeds):
             for name in names:
-                place = {"features": name, "scenario": scenario, "level": level, "seed": seed}
+                place = {"variant": name, "scenario": scenario, "level": level, "seed": seed}
                 noise = 0.0 if name == "ce" else 1e-3 * rng.standard_normal()
                 accuracy = 0.6 + gains.get(name, 0.0) + noise
                 values = {"train_accuracy": 0.9, "validation_accuracy": 0.7, "accuracy": accuracy}

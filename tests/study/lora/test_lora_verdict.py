@@ -34,7 +34,7 @@ def made(folder: Path, gains: dict[str, float], seeds: int = 5, **changes: Any) 
             noise = 0.001 * rng.standard_normal()
             values = {"base": level - 0.2, "lora": level, "monolora-output": level + gains.get(metric, 0.0) + noise}
             for name, value in values.items():
-                place = {"features": name, "scenario": "clean", "level": 0.0, "seed": seed}
+                place = {"variant": name, "scenario": "clean", "level": 0.0, "seed": seed}
                 rows += [place | {"metric": metric, "value": value}]
                 rows += [place | {"metric": "loss", "value": 1.0}] if metric == "accuracy" else []
     results = pd.DataFrame(rows).assign(dataset="d", encoder="m")
@@ -110,7 +110,7 @@ def test_a_rate_at_the_edge_of_the_grid_is_named(tmp_path: Path) -> None:
     result = made(tmp_path, {}, learning_rates=(1e-3, 1e-2, 1e-1))
     chosen = pd.DataFrame(
         [
-            {"features": name, "scenario": "clean", "level": 0.0, "seed": 0, "metric": "lr", "value": value}
+            {"variant": name, "scenario": "clean", "level": 0.0, "seed": 0, "metric": "lr", "value": value}
             for name, value in (("lora", 1e-1), ("monolora-output", 1e-2))
         ]
     )

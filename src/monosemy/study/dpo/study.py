@@ -119,10 +119,10 @@ class TrainingJob:
 
     @property
     def name(self) -> str:
-        return f"{base_model_name(*self.base)}-{self.features}-{self.seed}"
+        return f"{base_model_name(*self.base)}-{self.variant}-{self.seed}"
 
     @property
-    def features(self) -> str:
+    def variant(self) -> str:
         return self.variant.name
 
 
@@ -194,10 +194,10 @@ class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
         try:
             loaded, measured = _train_and_measure(job, base, context)
         except InputError as error:
-            raise InputError(f"{job.features} of {base.name}, seed {job.seed}: {error}") from error
+            raise InputError(f"{job.variant} of {base.name}, seed {job.seed}: {error}") from error
         if job.seed == 0 and job.variant.objective is not None:
-            _save(loaded, context.folder / "models" / f"{base.name}-{job.features}")
-        place = {"encoder": base.name, "features": job.features, "seed": job.seed}
+            _save(loaded, context.folder / "models" / f"{base.name}-{job.variant}")
+        place = {"encoder": base.name, "variant": job.variant, "seed": job.seed}
         weight = 0.0 if job.variant.objective is None else job.variant.objective.weight
         carried = {metric: packed(values) for metric, values in measured.of_pairs.items()}
         rows: list[Row] = [
@@ -216,12 +216,12 @@ class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
         """Judge the answers, here because judges and text encoders load once, and write them down."""
         rows, prompts, answers = output
         metrics = _judged(job, prompts, answers, context)
-        shared = {name: rows[0][name] for name in ("encoder", "features", "seed", "scenario", "level")}
+        shared = {name: rows[0][name] for name in ("encoder", "variant", "seed", "scenario", "level")}
         return rows + [shared | {"metric": metric, "value": value} for metric, value in metrics.items()]
 
     def tabulate(self, rows: list[Row], plan: dpo.DpoPlan, data: PreferenceData) -> dict[str, pd.DataFrame]:
         """Return the tidy table; scenario `pairs` has the metrics of a model, `layer` those of each layer."""
-        columns = ["dataset", "encoder", "features", "scenario", "level", "seed", "metric", "value"]
+        columns = ["dataset", "encoder", "variant", "scenario", "level", "seed", "metric", "value"]
         frame = pd.DataFrame(rows).assign(dataset=data.name)
         return {"results": frame[[*columns, *frame.columns.difference(columns)]]}
 

@@ -85,7 +85,7 @@ def layers_figure(result: StudyResult, model: str) -> Figure:
     names = [v.name for v in variants(result.plan) if v.role != "control"]
     shades = matplotlib.colormaps["viridis_r"](np.linspace(0.15, 0.95, max(1, len(names) - 2)))
     for number, name in enumerate(names):
-        wide = rows[rows["features"] == name].pivot(index="level", columns="seed", values="value")
+        wide = rows[rows["variant"] == name].pivot(index="level", columns="seed", values="value")
         ends = np.array([statistics.mean_interval(wide.loc[level].to_numpy()) for level in wide.index])
         depth = wide.index.to_numpy() / max(1, len(wide) - 1)
         colour = "#000000" if number < 2 else shades[number - 2]
@@ -219,7 +219,7 @@ def summarise_alignment(results: pd.DataFrame, test_rows: pd.DataFrame | None = 
     """One row a model, variant and metric: its mean, and the paired difference to DPO of the same seed.
 
     Args:
-        results: tidy table with encoder, features, scenario, level, seed, metric, value; of scenario `pairs` alone.
+        results: tidy table with encoder, variant, scenario, level, seed, metric, value; of scenario `pairs` alone.
         test_rows: margins and hits of the single test pairs.
 
     Returns: columns model, variant, weight, metric, seeds, n_test (0 if unknown), mean, low, high, and the columns of
@@ -227,7 +227,7 @@ def summarise_alignment(results: pd.DataFrame, test_rows: pd.DataFrame | None = 
         not. Claims are those of DecPO, corrected within each metric, over all weights and models.
     """
     measured = results[results["scenario"] == "pairs"]
-    weights = measured.groupby(["features"], sort=False)["level"].first()
+    weights = measured.groupby(["variant"], sort=False)["level"].first()
     # Levels are weights: variants differ in them, and are compared nevertheless.
     measured = measured.assign(level=0.0)
     known = None if test_rows is None else test_rows.assign(level=0.0)

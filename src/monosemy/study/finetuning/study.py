@@ -32,7 +32,7 @@ _PANELS = {
 
 def finetuning_verdict(result: StudyResult) -> Verdict:
     """Return NCE against CE and the closest control where it is hardest, and which of the two overfits more."""
-    present = tables.feature_names(result.summary)
+    present = tables.variant_names(result.summary)
     controls = with_role(present, "control")
     sentences, warnings = [], wording.few_seeds(result.plan.n_seeds)
     for scenario in tables.scenarios(result.summary):
@@ -49,8 +49,8 @@ def finetuning_verdict(result: StudyResult) -> Verdict:
 def _overfitting(results: pd.DataFrame, scenario: str, level: float) -> str:
     parts = []
     cell = results[(results["scenario"] == scenario) & (results["level"] == level)]
-    for name in [name for name in ("ce", "nce") if name in set(results["features"])]:
-        rows = cell[cell["features"] == name].pivot(index="seed", columns="metric", values="value")
+    for name in [name for name in ("ce", "nce") if name in set(results["variant"])]:
+        rows = cell[cell["variant"] == name].pivot(index="seed", columns="metric", values="value")
         gap, low, high = statistics.mean_interval((rows["train_accuracy"] - rows["validation_accuracy"]).to_numpy())
         parts.append(f"{name} {100 * gap:.1f}" + ("" if np.isnan(low) else f" [{100 * low:.1f}, {100 * high:.1f}]"))
     where = "on clean labels" if scenario == "clean" else f"under {wording.describe_cell(scenario, level)}"
@@ -81,10 +81,10 @@ def curves_figure(curves: pd.DataFrame, scenario: str, level: float) -> Figure:
     figure = Figure(figsize=(9.6, 3.4), layout="constrained")
     panels = figure.subplots(1, len(_PANELS), sharey=True)
     # Early stopping takes an epoch of a network that has a curve already.
-    names = [name for name in tables.feature_names(cell) if not name.endswith("-early")]
+    names = [name for name in tables.variant_names(cell) if not name.endswith("-early")]
     for axes, (metric, title) in zip(panels, _PANELS.items(), strict=True):
         for name in names:
-            rows = cell[(cell["features"] == name) & (cell["metric"] == metric)]
+            rows = cell[(cell["variant"] == name) & (cell["metric"] == metric)]
             wide = rows.pivot(index="epoch", columns="seed", values="value")
             style = style_of(name)
             axes.plot(wide.index, 100 * wide, color=style.colour, linewidth=0.6, alpha=0.35)
@@ -166,10 +166,10 @@ class FinetuningStudy(engine.LabelledStudy[finetuning.FinetunePlan, conditions.C
             for name, variant in finetuning.VARIANTS.items()
         }
         return [
-            conditions.CellJob(features, cell, seed)
+            conditions.CellJob(variant, cell, seed)
             for cell in conditions.training_cells(plan, data)
             for seed in range(plan.n_seeds)
-            for features in dict.fromkeys(sharing[name] for name in plan.variants)
+            for variant in dict.fromkeys(sharing[name] for name in plan.variants)
         ]
 
     def run(self, job: conditions.CellJob, context: Context) -> list[Row]:
@@ -177,7 +177,7 @@ class FinetuningStudy(engine.LabelledStudy[finetuning.FinetunePlan, conditions.C
         curve = _learning_curve(job, context)
         return [
             row | {"epoch": epoch}
-            for name in job.features.split("+")
+            for name in job.variant.split("+")
             if name in context.plan.variants
             for epoch, (metrics, hits) in enumerate(curve, start=1)
             for row in conditions.cell_rows(name, job.cell, job.seed, metrics, {"accuracy": hits})
@@ -217,7 +217,7 @@ def _learning_curve(job: conditions.CellJob, context: Context) -> list[_Epoch]:
             metrics[metric] = float(hits.mean())
         curve.append((metrics, hits))
 
-    changes = finetuning.VARIANTS[job.features.split("+")[0]].changes
+    changes = finetuning.VARIANTS[job.variant.split("+")[0]].changes
     seed = derive_seed(plan.seed, "finetune", job.seed) % 2**31
     config = FinetuneConfig.model_validate(merged(plan.training.model_dump(), changes) | {"seed": seed})
     assert isinstance(images, np.ndarray)
@@ -228,7 +228,7 @@ def _learning_curve(job: conditions.CellJob, context: Context) -> list[_Epoch]:
 
 def _chosen_epochs(curves: pd.DataFrame) -> pd.DataFrame:
     """The rows of each network's chosen epoch: the last, or with early stopping the best on noisy validation labels."""
-    keys = ["features", "scenario", "level", "seed"]
+    keys = ["variant", "scenario", "level", "seed"]
     validation = curves[curves["metric"] == "validation_accuracy"].sort_values("epoch")
     best = validation.loc[validation.groupby(keys, sort=False)["value"].idxmax()].set_index(keys)["epoch"]
     last = validation.groupby(keys, sort=False)["epoch"].max()

@@ -61,7 +61,7 @@ def finetune_and_measure(job: conditions.CellJob, context: Context) -> list[Row]
         labels = conditions.training_labels(job.cell.training, context.shared, data.labelled, job.seed)
     rows = data.rows(labels)
     seed = derive_seed(plan.seed, "adapter", job.seed) % 2**31
-    if job.features == "base" and data.task == "generation":
+    if job.variant == "base" and data.task == "generation":
         loaded = load_base(plan, data, context.device, seed)
         metrics = {"validation_accuracy": scores(loaded, rows["validation"], data)["accuracy"]}
     else:
@@ -69,7 +69,7 @@ def finetune_and_measure(job: conditions.CellJob, context: Context) -> list[Row]
     metrics["train_accuracy"] = scores(loaded, _evenly(rows["train"], _EVAL_SUBSET), data)["accuracy"]
     tested, accuracy_of_rows = row_scores(loaded, rows["test"], data)
     metrics |= tested
-    if job.features != "base":
+    if job.variant != "base":
         if context.is_main:
             with whole_folder(folder / "adapters" / job.name) as unfinished:
                 loaded.model.save_pretrained(unfinished)
@@ -82,7 +82,7 @@ def finetune_and_measure(job: conditions.CellJob, context: Context) -> list[Row]
         metrics["unsafe"] = _judged(loaded, plan, plan.judge, rows["test"], answers)
     for task, results in evaluation.lm_eval(loaded, plan.lm_eval, limit=plan.lm_eval_limit).items():
         metrics |= {f"{task}/{name}": value for name, value in results.items()}
-    return conditions.cell_rows(job.features, job.cell, job.seed, metrics, {"accuracy": accuracy_of_rows})
+    return conditions.cell_rows(job.variant, job.cell, job.seed, metrics, {"accuracy": accuracy_of_rows})
 
 
 def _evenly(rows: Sequence[TextRow], most: int) -> list[TextRow]:
@@ -100,7 +100,7 @@ def _best(
         trained = adapter_training.train_adapter(
             load_base(plan, data, context.device, seed),
             rows["train"],
-            plan.training_of(job.features, lr, seed),
+            plan.training_of(job.variant, lr, seed),
             checkpoints=context.folder / "training" / f"{job.name}-{lr:g}",
             on_step=lambda done, total: context.on_progress("Steps", done, total),
         )
@@ -322,7 +322,7 @@ class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, conditions.CellJob]):
         ]
         if data.task != "generation":
             return jobs
-        return [job for job in jobs if job.features != "base" or (job.cell == conditions.CLEAN and job.seed == 0)]
+        return [job for job in jobs if job.variant != "base" or (job.cell == conditions.CLEAN and job.seed == 0)]
 
     def tabulate(self, rows: list[Row], plan: lora.LoraPlan, data: LoraData) -> dict[str, pd.DataFrame]:
         """Return the tidy table, methods in the order of the plan."""

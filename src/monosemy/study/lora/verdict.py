@@ -29,7 +29,7 @@ _KINDS = {"hidden": "hidden units", "update": "updates"}
 def lora_verdict(result: StudyResult) -> Verdict:
     """Return every MonoLoRA against LoRA where it is hardest, clean, or clearly different; and what else it changes."""
     summary, results = result.summary, result.results
-    present = tables.feature_names(summary)
+    present = tables.variant_names(summary)
     monosemantic = with_role(present, "monosemantic")
     controls = [name for name in with_role(present, "control") if name != "base"]
     free = "loss" in set(results["metric"])
@@ -38,8 +38,8 @@ def lora_verdict(result: StudyResult) -> Verdict:
         for name in monosemantic:
             for level in _levels_to_report(summary, name, scenario):
                 cell = summary[(summary["scenario"] == scenario) & (summary["level"] == level)]
-                if name in set(cell["features"]):
-                    there = [control for control in controls if control in set(cell["features"])]
+                if name in set(cell["variant"]):
+                    there = [control for control in controls if control in set(cell["variant"])]
                     where = f"On answers of {result.dataset}" if free else ""
                     sentences.append(wording.compared(result, name, there, scenario, level, where))
     sentences += [_sparsity(results, name) for name in monosemantic]
@@ -55,7 +55,7 @@ def _levels_to_report(summary: pd.DataFrame, name: str, scenario: str) -> list[f
     if rows.empty:
         return []
     hardest = wording.hardest_level(summary, scenario)
-    milder = rows[(rows["features"] == name) & (rows["level"] != hardest)]
+    milder = rows[(rows["variant"] == name) & (rows["level"] != hardest)]
     return [hardest, *milder.loc[milder["outcome"].isin(["better", "worse"]), "level"]]
 
 
@@ -70,7 +70,7 @@ def _warnings(result: StudyResult, free: bool) -> list[str]:
         for end, word in ((min(plan.learning_rates), "smallest"), (max(plan.learning_rates), "largest")):
             at_end = chosen[chosen["value"] == end]
             if len(at_end):
-                names = ", ".join(dict.fromkeys(at_end["features"]))
+                names = ", ".join(dict.fromkeys(at_end["variant"]))
                 warnings.append(
                     f"The {word} learning rate ({end:g}) was chosen {len(at_end)} times ({names}); widen the grid."
                 )
@@ -86,7 +86,7 @@ def _warnings(result: StudyResult, free: bool) -> list[str]:
 def _clean(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return a metric of the models trained on clean labels: a row per seed, a column per method."""
     rows = results[(results["metric"] == metric) & (results["scenario"] == "clean")]
-    return rows.pivot(index="seed", columns="features", values="value")
+    return rows.pivot(index="seed", columns="variant", values="value")
 
 
 def _sparsity(results: pd.DataFrame, name: str) -> str:
@@ -175,7 +175,7 @@ def lora_sections(result: StudyResult) -> list[Section]:
 
 def _unit_tables(results: pd.DataFrame) -> tuple[Table, ...]:
     by, rows = _concept(results), []
-    for name in tables.feature_names(results):
+    for name in tables.variant_names(results):
         if name not in _clean(results, "hidden_zeros"):
             continue
         cells = [tables.points(_clean(results, f"{kind}_zeros")[name].mean()) for kind in _KINDS]
@@ -194,7 +194,7 @@ def _ability_tables(results: pd.DataFrame) -> tuple[Table, ...]:
     wide = {metric: _clean(results, metric) for metric in metrics}
     rows = [
         (name, [_value(m, wide[m][name].to_numpy()) if name in wide[m] else tables.NOTHING for m in metrics])
-        for name in tables.feature_names(results)
+        for name in tables.variant_names(results)
     ]
     return tuple(
         Table(
@@ -220,7 +220,7 @@ def forgetting_figure(results: pd.DataFrame) -> Figure:
     axes = figure.add_subplot()
     axes.grid(True, axis="x")
     score, perplexity = _clean(results, "accuracy"), _clean(results, "held_out_perplexity")
-    for name in [name for name in dict.fromkeys(results["features"]) if name in score and name in perplexity]:
+    for name in [name for name in dict.fromkeys(results["variant"]) if name in score and name in perplexity]:
         style = style_of(name)
         x, y = (statistics.mean_interval(wide[name].dropna().to_numpy()) for wide in (100 * score, perplexity))
         for at, (_, low, high) in enumerate((x, y)):
@@ -239,7 +239,7 @@ def forgetting_figure(results: pd.DataFrame) -> Figure:
 def write_units(result: StudyResult, folder: Path, classes: Sequence[str]) -> Path:
     """Write ``units.html`` for the first seed on clean labels; every text is escaped."""
     methods = []
-    for name in dict.fromkeys(result.results["features"]):
+    for name in dict.fromkeys(result.results["variant"]):
         path = folder / "units" / f"{name}-clean-0-0.json"
         if not path.is_file():
             continue

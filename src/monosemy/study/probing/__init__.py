@@ -1,4 +1,4 @@
-"""Feature sets under linear probes: the plan of the study, and the names of encoders and feature sets."""
+"""Feature sets under classifiers: the plan of the study, and the names of encoders and feature sets."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge, Gt, Len, Lt
 from pydantic import AfterValidator, model_validator
 
+from monosemy.classifiers.config import DEFAULTS, ClassifierName
 from monosemy.core.config import Config
 from monosemy.data.config import DataConfig
 from monosemy.encoders.config import ENCODER_FILE, Layer, Method, PretrainConfig
 from monosemy.sae.config import SaeConfig
 from monosemy.study.scenarios import Levels, ScenarioPlan, once
 
-BASELINE = "dense"
+BASELINE, BASELINE_CLASSIFIER = "dense", "ce"
 FeatureName = Literal[
     "dense", "relu", "whitened", "random-topk", "sae", "ncl", "pca", "ica", "dense-autoencoder", "ncl-topk", "ncl-sae",
     "sae-batchtopk", "sae-relu", "sae-jumprelu", "sae-gated", "sae-matryoshka",
@@ -63,7 +64,7 @@ class EncoderConfig(Config):
 
 
 class ProbePlan(Config):
-    """The linear probes; the same for every feature set."""
+    """Training of the classifiers; the same for every feature set."""
 
     epochs: Annotated[int, Ge(1)] = 10
     """Passes over the train rows."""
@@ -80,15 +81,15 @@ class ProbePlan(Config):
 
 
 class ProbingPlan(ScenarioPlan):
-    """A comparison of feature sets under linear probes."""
+    """A comparison of feature sets under classifiers."""
 
     kind: Literal["probing"] = "probing"
     data: DataConfig = DataConfig()
     encoder: EncoderConfig = EncoderConfig()
     features: Annotated[tuple[FeatureName, ...], Len(1), AfterValidator(once)] | None = None
     """Feature sets to compare; by default those that fit the encoder."""
-    cleanlab: bool = False
-    """Run cleanlab's CleanLearning on the dense features as a further baseline under label noise."""
+    classifiers: Annotated[tuple[ClassifierName, ...], Len(1), AfterValidator(once)] = DEFAULTS
+    """Classifiers on every feature set; `ce` on dense features is the baseline."""
     sae: SaeConfig = SaeConfig()
     probe: ProbePlan = ProbePlan()
 
@@ -96,6 +97,8 @@ class ProbingPlan(ScenarioPlan):
     def _baselines_are_there(self) -> Self:
         if self.features is not None and BASELINE not in self.features:
             raise ValueError(f"the features {', '.join(self.features)} lack {BASELINE!r}, the baseline; add it")
-        if self.cleanlab and not {"label-noise", "given-labels"} & set(self.scenarios):
-            raise ValueError("the baseline cleanlab needs noisy labels; add the scenario label-noise")
+        if BASELINE_CLASSIFIER not in self.classifiers:
+            raise ValueError(
+                f"the classifiers {', '.join(self.classifiers)} lack {BASELINE_CLASSIFIER!r}, the baseline; add it"
+            )
         return self

@@ -1,24 +1,23 @@
-"""The jobs of a study: a feature set with the seeds that share its codes, over all cells; and the cleanlab baseline."""
+"""The jobs of a study: a feature set with the seeds that share its codes, with all classifiers in all cells."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from monosemy.classifiers import engine, linear_probe
+from monosemy.classifiers import engine, linear_probe, registry
+from monosemy.classifiers.engine import ProbeConfig
+from monosemy.classifiers.tuning import Problem
 from monosemy.data.dataset import LabelledData
-from monosemy.errors import needs_extra
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.functional import consistency, separability
-from monosemy.metrics import dimensions, explanations
+from monosemy.metrics import classification, dimensions, explanations
+from monosemy.results.result import pair_name
 from monosemy.seeding import derive_seed
 from monosemy.study import conditions, probing
-from monosemy.study.conditions import cell_rows
 from monosemy.study.engine import StudyContext
 from monosemy.study.folder import Row
 from monosemy.study.probing import encoders, gallery
-
-CLEANLAB = "dense+cleanlab"
 
 
 class BlockContext:
@@ -40,27 +39,16 @@ class Block:
     seeds: tuple[int, ...]
 
     @property
+    def variant(self) -> str:
+        return self.features
+
+    @property
     def name(self) -> str:
         return f"{self.features}-{'-'.join(map(str, self.seeds))}"
 
     @property
     def n_seeds(self) -> int:
         return len(self.seeds)
-
-
-@dataclass(frozen=True)
-class CleanlabJob:
-    """cleanlab's CleanLearning on the dense features of one seed."""
-
-    seed: int
-    dense_rows: tuple[Row, ...]
-    """Rows of the dense block of the seed, whose weight decays are taken over."""
-    features: str = CLEANLAB
-    n_seeds: int = 1
-
-    @property
-    def name(self) -> str:
-        return f"{CLEANLAB}-{self.seed}"
 
 
 def make_blocks(plan: probing.ProbingPlan) -> list[Block]:
@@ -108,26 +96,18 @@ class _BlockCodes:
 
 
 def run_block(block: Block, context: BlockContext) -> list[Row]:
-    """Fit the features, train all probes, choose weight decays on validation, test; return rows of the tidy table."""
-    plan, cells = context.plan, context.cells
+    """Fit the features and all classifiers on them, and test these; return rows of the tidy table."""
     codes = _BlockCodes(block, context)
     rows = _feature_rows(codes) + _separability_rows(codes)
-    jobs = [(t, seed) for seed in block.seeds for t in dict.fromkeys(cell.training for cell in cells)]
-    grid = np.array(plan.probe.weight_decays)
-    fitting = engine.probes_at_once(codes.train.shape[1], context.data.n_classes, plan.probe.batch_size)
-    jobs_at_once = max(1, fitting // len(grid))
-    shown = gallery.explained_cell(cells)
-    for start in range(0, len(jobs), jobs_at_once):
-        group = jobs[start : start + jobs_at_once]
-        group_rows, best_probes = _run_group(codes, group, grid)
-        rows += group_rows
-        if (shown.training, gallery.SEED) in group:
-            probe = best_probes.select(np.array([group.index((shown.training, gallery.SEED))]))
-            gallery.write_explained(
-                gallery.explanation_path(context.folder, block.features), _explained(codes, shown, probe)
-            )
-    if plan.probe.cross_check and 0 in block.seeds:
-        rows += _cross_check(codes, rows)
+    trained = _Trained(codes)
+    rows += trained.choices() + trained.tests()
+    shown = gallery.explained_cell(context.cells)
+    if (shown.training, gallery.SEED) in trained.jobs:
+        gallery.write_explained(
+            gallery.explanation_path(context.folder, block.features), _explained(codes, shown, trained)
+        )
+    if context.plan.probe.cross_check and 0 in block.seeds:
+        rows += _cross_check(codes, trained)
     return rows
 
 
@@ -142,7 +122,14 @@ def _feature_rows(codes: _BlockCodes) -> list[Row]:
         codes.transformer,
         codes.reference_embeddings,
     )
-    return [row for s in codes.block.seeds for row in cell_rows(codes.block.features, conditions.CLEAN, s, metrics)]
+    return [row for seed in codes.block.seeds for row in _rows_of_features(codes, conditions.CLEAN, seed, metrics)]
+
+
+def _rows_of_features(codes: _BlockCodes, cell: conditions.Cell, seed: int, metrics: Mapping[str, float]) -> list[Row]:
+    """Return rows about the features alone."""
+    features = codes.block.features
+    rows = conditions.cell_rows(features, cell, seed, metrics)
+    return [row | {"features": features, "classifier": ""} for row in rows]
 
 
 def _separability_rows(codes: _BlockCodes) -> list[Row]:
@@ -154,57 +141,105 @@ def _separability_rows(codes: _BlockCodes) -> list[Row]:
         symmetric = cell.scenario == "label-noise" and cell.training.kind in ("clean", "symmetric")
         if cell.scenario == "clean" or symmetric:
             metrics = dimensions.mean_separability(moments, cell.training.level)
-            rows += [row for seed in block.seeds for row in cell_rows(block.features, cell, seed, metrics)]
+            rows += [row for seed in block.seeds for row in _rows_of_features(codes, cell, seed, metrics)]
     return rows
 
 
-def _run_group(
-    codes: _BlockCodes, jobs: Sequence[tuple[conditions.Training, int]], grid: np.typing.NDArray[np.floating]
-) -> tuple[list[Row], engine.Probes]:
-    """Return rows of the cells that train on these labels, and the probe of the chosen weight decay for each job."""
-    context, name = codes.context, codes.block.features
-    plan, data = context.plan, context.data
-    labels = [conditions.training_labels(training, context.given, data, seed) for training, seed in jobs]
-    repeated = [np.repeat(np.stack(parts, axis=1), len(grid), axis=1) for parts in zip(*labels, strict=True)]
-    settings = plan.probe
-    with context.meter.timed("probe_seconds"):
-        probes = engine.train_probes(
+class _Trained:
+    """The classifiers of a block: one of each kind for every training condition and seed."""
+
+    def __init__(self, codes: _BlockCodes) -> None:
+        self.codes, context = codes, codes.context
+        plan, data = context.plan, context.data
+        self.trainings = list(dict.fromkeys(cell.training for cell in context.cells))
+        self.jobs = [(training, seed) for training in self.trainings for seed in codes.block.seeds]
+        labels = [conditions.training_labels(training, context.given, data, seed) for training, seed in self.jobs]
+        train, validation = (np.stack(parts, axis=1) for parts in zip(*labels, strict=True))
+        transitions = None
+        if any(registry.CLASSIFIERS[name].oracle for name in plan.classifiers):
+            transitions = np.stack(
+                [conditions.transition_matrix(t, context.given, data, seed) for t, seed in self.jobs]
+            )
+        settings = plan.probe
+        problem = Problem(
             codes.train,
-            repeated[0],
+            train,
+            codes.validation,
+            validation,
             data.n_classes,
-            np.tile(grid, len(jobs)),
-            engine.ProbeConfig(settings.epochs, settings.batch_size, settings.lr, settings.min_steps),
+            ProbeConfig(settings.epochs, settings.batch_size, settings.lr, settings.min_steps),
             derive_seed(plan.seed, "probe-order"),
+            groups=np.array([self.trainings.index(training) for training, _ in self.jobs]),
         )
-    hits = (engine.predict(probes, codes.validation) == repeated[1]).sum(axis=0) / (repeated[1] >= 0).sum(axis=0)
-    correct = hits.reshape(len(jobs), len(grid))
-    # Of equally good weight decays the largest: the grid is in rising order, noise should not favour none.
-    best = len(grid) - 1 - correct[:, ::-1].argmax(axis=1)
-    best_probes = probes.select(np.arange(len(jobs)) * len(grid) + best)
-    rows = []
-    users_of: dict[tuple[conditions.Evaluation, int], list[tuple[conditions.Cell, int]]] = {}
-    for number, (training, seed) in enumerate(jobs):
-        for cell in context.cells:
-            if cell.training == training:
-                decay, accuracy = float(grid[best[number]]), float(correct[number, best[number]])
-                rows += cell_rows(name, cell, seed, {"weight_decay": decay, "validation_accuracy": accuracy})
-                key = (cell.evaluation, seed if cell.evaluation.seeded else 0)
-                users_of.setdefault(key, []).append((cell, number))
-    for (evaluation, seed), users in users_of.items():
-        eval_codes, true_labels = codes.eval_codes(evaluation, seed)
-        numbers = np.array(sorted({number for _, number in users}))
-        predicted = engine.predict(best_probes.select(numbers), eval_codes)
-        hits = predicted == true_labels[:, None]
-        position = {int(number): i for i, number in enumerate(numbers)}
-        for cell, number in users:
-            rows += conditions.accuracy_rows(name, cell, jobs[number][1], hits[:, position[number]])
-    return rows, best_probes
+        with context.meter.timed("probe_seconds"):
+            self.fitted = registry.fit_classifiers(plan.classifiers, problem, transitions)
+
+    def choices(self) -> list[Row]:
+        """Return accuracy on noisy validation labels, and chosen settings, of every classifier in every cell."""
+        rows = []
+        for name, classifier in self.fitted.items():
+            for number, (training, seed) in enumerate(self.jobs):
+                chosen = {setting: float(values[number]) for setting, values in classifier.settings.items()}
+                chosen["validation_accuracy"] = float(classifier.validation_accuracy[number])
+                for cell in self.codes.context.cells:
+                    if cell.training == training:
+                        rows += self.rows(name, cell, seed, chosen)
+        return rows
+
+    def tests(self) -> list[Row]:
+        """Return the scores of every classifier in every cell, each test condition computed once."""
+        rows, context = [], self.codes.context
+        users: dict[tuple[conditions.Evaluation, int], list[tuple[conditions.Cell, int]]] = {}
+        for number, (training, seed) in enumerate(self.jobs):
+            for cell in context.cells:
+                if cell.training == training:
+                    key = (cell.evaluation, seed if cell.evaluation.seeded else 0)
+                    users.setdefault(key, []).append((cell, number))
+        for (evaluation, seed), cells in users.items():
+            features, labels = self.codes.eval_codes(evaluation, seed)
+            numbers = sorted({number for _, number in cells})
+            for name, classifier in self.fitted.items():
+                for number in numbers:
+                    shares = classifier.probabilities(features, [number])[:, 0]
+                    scores, hits = _scores(shares, labels, context.data.n_classes)
+                    for cell, used in cells:
+                        if used == number:
+                            rows += self.rows(name, cell, self.jobs[number][1], scores, {"accuracy": hits})
+        return rows
+
+    def rows(
+        self,
+        classifier: str,
+        cell: conditions.Cell,
+        seed: int,
+        metrics: Mapping[str, float],
+        test_rows: Mapping[str, np.typing.NDArray[np.bool_]] | None = None,
+    ) -> list[Row]:
+        features = self.codes.block.features
+        rows = conditions.cell_rows(pair_name(features, classifier), cell, seed, metrics, test_rows)
+        return [row | {"features": features, "classifier": classifier} for row in rows]
 
 
-def _explained(codes: _BlockCodes, cell: conditions.Cell, probe: engine.Probes) -> gallery.Explained:
-    """Explain the dimensions by clean test samples, and the predictions of a cell's probe by the dimensions."""
+def _scores(
+    shares: np.typing.NDArray[np.float32], labels: np.typing.NDArray[np.int64], n_classes: int
+) -> tuple[dict[str, float], np.typing.NDArray[np.bool_]]:
+    """Return the metrics of one classifier from its probabilities (N, C), and its hits (N,)."""
+    predicted = shares.argmax(axis=1)
+    found = classification.class_scores(labels, predicted[:, None], n_classes)
+    scores = {metric: float(values[0]) for metric, values in found.items()}
+    scores["calibration_error"] = classification.calibration_error(labels, shares)
+    if n_classes == 2:
+        scores["auc"] = float(classification.roc_auc(labels, shares[:, 1:])[0])
+    return scores, predicted == labels
+
+
+def _explained(codes: _BlockCodes, cell: conditions.Cell, trained: _Trained) -> gallery.Explained:
+    """Explain dimensions by clean test samples, and the predictions of cross-entropy in a cell by the dimensions."""
     data = codes.context.data
     eval_codes, labels = codes.eval_codes(cell.evaluation, gallery.SEED)
+    probes = trained.fitted["ce"].probes
+    assert probes is not None
+    probe = probes.select(np.array([trained.jobs.index((cell.training, gallery.SEED))]))
     predicted = engine.predict(probe, eval_codes)[:, 0]
     return gallery.Explained(
         cell.scenario,
@@ -216,57 +251,16 @@ def _explained(codes: _BlockCodes, cell: conditions.Cell, probe: engine.Probes) 
     )
 
 
-def _cross_check(codes: _BlockCodes, rows: list[Row]) -> list[Row]:
-    """Test the exact optimum at the chosen weight decay, for the first seed, on clean data and the most label noise."""
+def _cross_check(codes: _BlockCodes, trained: _Trained) -> list[Row]:
+    """Test the exact optimum of cross-entropy for the first seed, on clean labels and under the most label noise."""
     context = codes.context
     noisy = [cell for cell in context.cells if cell.scenario == "label-noise"]
     checked = [context.cells[0], *([max(noisy, key=lambda cell: cell.level)] if noisy else [])]
-    chosen = _weight_decays(rows, 0)
-    result = []
+    rows = []
     for cell in checked:
         labels, _ = conditions.training_labels(cell.training, context.given, context.data, 0)
-        model = linear_probe.exact_probe(codes.train, labels, max(chosen[cell.scenario, cell.level], 1e-7))
+        decay = float(trained.fitted["ce"].settings["weight_decay"][trained.jobs.index((cell.training, 0))])
+        model = linear_probe.exact_probe(codes.train, labels, max(decay, 1e-7))
         accuracy = float((model.predict(codes.test) == context.data.test.labels).mean())
-        result += cell_rows(codes.block.features, cell, 0, {"exact_accuracy": accuracy})
-    return result
-
-
-def run_cleanlab(job: CleanlabJob, context: BlockContext) -> list[Row]:
-    """Return accuracy rows of one seed for every cell of label noise, clean cell included.
-
-    CleanLearning finds label issues by 5-fold cross-validation, drops them and fits again. Its classifier is the same
-    linear probe, with the weight decay that the dense features chose for the same cell.
-    """
-    with needs_extra("cleanlab", "The baseline cleanlab"):
-        from cleanlab.classification import CleanLearning
-    plan, data, bank, seed = context.plan, context.data, context.bank, job.seed
-    context.meter.spent["encoder_seconds"] = bank.training_seconds("dense", seed)
-    train = bank.encode("dense", seed, data.train.inputs)
-    test = bank.encode("dense", seed, data.test.inputs)
-    chosen = _weight_decays(job.dense_rows, seed)
-    rows = []
-    for cell in context.cells:
-        if cell.scenario not in ("label-noise", "given-labels", "clean"):
-            continue
-        labels, _ = conditions.training_labels(cell.training, context.given, data, seed)
-        settings = plan.probe.model_dump(include={"epochs", "batch_size", "lr", "min_steps"})
-        probe = linear_probe.LinearProbe(chosen[cell.scenario, cell.level], **settings)
-        # Its process pool relies on forked globals, which the workers of joblib do not have.
-        model = CleanLearning(
-            probe,
-            seed=derive_seed(plan.seed, "cleanlab", seed) % 2**31,
-            find_label_issues_kwargs={"n_jobs": 1},
-            verbose=False,
-        )
-        model.fit(train, labels)
-        rows += conditions.accuracy_rows(CLEANLAB, cell, seed, model.predict(test) == data.test.labels)
+        rows += trained.rows("ce", cell, 0, {"exact_accuracy": accuracy})
     return rows
-
-
-def _weight_decays(rows: Sequence[Row], seed: int) -> dict[tuple[str, float], float]:
-    """Return the chosen weight decays by scenario and level."""
-    return {
-        (row["scenario"], row["level"]): row["value"]
-        for row in rows
-        if row["metric"] == "weight_decay" and row["seed"] == seed
-    }

@@ -1,45 +1,48 @@
-"""The main study: what feature sets add to a linear classifier under noise, few labels and shift."""
+"""The main study: which features with which classifier withstand noise, few labels and shift."""
 
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from monosemy.classifiers import registry
 from monosemy.core import config, console, executors
 from monosemy.data import dataset, digits
 from monosemy.data.in_memory import from_arrays
 from monosemy.data.load import load_data
 from monosemy.encoders.config import STUDY_PRETRAINING
-from monosemy.errors import InputError, needs_extra
+from monosemy.errors import InputError
 from monosemy.features.registry import FEATURE_SETS
+from monosemy.report.tables import CHANCE, Section
 from monosemy.results.result import StudyResult, register_family
 from monosemy.results.statistics import with_means
 from monosemy.study import engine, probing
-from monosemy.study.conditions import conditions, evaluation_inputs, make_cells, with_levels
+from monosemy.study.conditions import CLEAN, cell_rows, conditions, evaluation_inputs, make_cells, with_levels
 from monosemy.study.folder import Row, data_fingerprint
-from monosemy.study.probing import blocks, encoders, gallery
+from monosemy.study.probing import blocks, encoders, gallery, pairs, prediction
 from monosemy.study.probing.verdict import probing_verdict
 
 register_family(FEATURE_SETS)
+register_family(pairs.PAIRS)
 
 _DIGIT_RATES = (0.3, 0.6, 0.9)
 """Fewer rates for the embedded data, whose study trains its encoders too and should end within minutes."""
 
 
-Job = blocks.Block | blocks.CleanlabJob
 Context = engine.StudyContext[probing.ProbingPlan, dataset.LabelledData]
 
 
-class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, Job]):
-    """Compares feature sets under linear probes."""
+class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, blocks.Block]):
+    """Compares pairs of a feature set and a classifier."""
 
     plan_type = probing.ProbingPlan
     title = "robustness study"
     command = "monosemy study"
     jobs_title = "Feature sets"
-    baseline = probing.BASELINE
+    baseline = pairs.BASELINE
     folder_prefix = ""
     verdict = staticmethod(probing_verdict)
 
@@ -79,26 +82,14 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, Job]):
                     f"The feature set {name!r} needs {base!r} features, but the encoder {plan.encoder.name!r} gives "
                     f"only {', '.join(bank.bases)}; leave it out, or give an encoder trained for it."
                 )
-        if plan.cleanlab:
-            with needs_extra("cleanlab", "The baseline cleanlab"):
-                import cleanlab  # noqa: F401
+        registry.check_classifiers(plan.classifiers)
         conditions(plan, data)
         make_cells(plan, data)
         return data.with_finding(bank.truncation())
 
-    def jobs(self, plan: probing.ProbingPlan, data: dataset.LabelledData) -> list[Job]:
+    def jobs(self, plan: probing.ProbingPlan, data: dataset.LabelledData) -> list[blocks.Block]:
         """Return a block for each feature set and the seeds that share its codes."""
-        return [*blocks.make_blocks(plan)]
-
-    def follow_ups(
-        self, plan: probing.ProbingPlan, data: dataset.LabelledData, finished: Mapping[str, list[Row]]
-    ) -> list[Job]:
-        """Return the cleanlab baseline of each seed, which takes over the weight decays of the dense features."""
-        if not plan.cleanlab:
-            return []
-        dense = [block for block in blocks.make_blocks(plan) if block.features == probing.BASELINE]
-        owners = {seed: finished[block.name] for block in dense for seed in block.seeds}
-        return [blocks.CleanlabJob(seed, tuple(owners[seed])) for seed in range(plan.n_seeds)]
+        return blocks.make_blocks(plan)
 
     def prepare(self, context: Context, executor: executors.ExecutorConfig) -> None:
         """Train encoders, and embed all that the jobs share, into the cache and the study's folder."""
@@ -114,16 +105,23 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, Job]):
                     shared.bank.encode("dense", seed, evaluation_inputs(evaluation, plan, data, seed, None)[0])
         shared.eval_embeddings.prepare(shared.cells, bases, context.on_progress, executor)
 
-    def run(self, job: Job, context: Context) -> list[Row]:
-        """Compute a block, or the cleanlab baseline of a seed."""
-        shared = blocks.BlockContext(context)
-        return blocks.run_block(job, shared) if isinstance(job, blocks.Block) else blocks.run_cleanlab(job, shared)
+    def run(self, job: blocks.Block, context: Context) -> list[Row]:
+        """Compute a block."""
+        return blocks.run_block(job, blocks.BlockContext(context))
 
     def tabulate(
         self, rows: list[Row], plan: probing.ProbingPlan, data: dataset.LabelledData
     ) -> dict[str, pd.DataFrame]:
-        """Return the rows, and the mean accuracy over the kinds of each family of corruptions."""
-        return {"results": with_means(engine.tidy(rows, data.name, plan.encoder.name))}
+        """Return the rows, with the selected pairs, and the mean accuracy over the kinds of a family of corruptions."""
+        largest = float(np.bincount(data.test.labels).max() / len(data.test.labels))
+        guess = {"variant": pairs.BASELINE, "features": "", "classifier": ""}
+        clean = [row | guess for row in cell_rows(pairs.BASELINE, CLEAN, 0, {CHANCE: largest})]
+        table = engine.tidy([*rows, *clean], data.name, plan.encoder.name)
+        return {"results": with_means(pairs.with_selected(table))}
+
+    def sections(self, result: StudyResult) -> list[Section]:
+        """Return the choice of pairs, and whether separability predicts the gains of features."""
+        return [*pairs.choice_sections(result), *prediction.prediction_sections(result.results)]
 
     def finish(self, result: StudyResult, context: Context) -> None:
         """Write the gallery, and remove the embeddings of the test conditions."""
