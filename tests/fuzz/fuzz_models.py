@@ -193,7 +193,8 @@ def _read_run_folder(folder: Path) -> Any:
 def _study(folder: Path) -> None:
     _study_plan(folder)
     rows = [
-        {"dataset": "x", "encoder": "e", "variant": name, "features": name, "classifier": "", "scenario": scenario, "level": level,
+        {"dataset": "x", "encoder": "e", "variant": name, "features": name, "classifier": "",
+         "scenario": scenario, "level": level,
          "seed": seed, "metric": "accuracy", "value": 0.5 + 0.01 * seed}
         for name in ("dense", "sae") for scenario,
         level in (("clean", 0.0), ("label-noise", 0.3)) for seed in range(3)

@@ -183,7 +183,7 @@ def variant_names(table: pd.DataFrame) -> list[str]:
 def in_focus(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that a picture shows: baseline and selected variants where a study selects, else all."""
     names = variant_names(table)
-    selected = with_role(names, "selected")
+    selected = [*with_role(names, "selected"), *with_role(names, "contender")]
     return table[table["variant"].isin([*with_role(names, "baseline"), *selected])] if selected else table
 
 

@@ -15,7 +15,7 @@ from monosemy.results.intervals import p_text
 from monosemy.results.result import StudyResult, pair_parts, role_of
 
 _MOST_LEVELS = 6
-_LONGEST_NAME = 20
+_LONGEST_NAME = 22
 _METRIC_HEADS = {
     "n_dimensions": "dims",
     "l0": "L0",
@@ -113,7 +113,7 @@ def print_gains(table: pd.DataFrame, scenario: str, console: Console, over: str)
 
 def print_table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], console: Console) -> None:
     """Print a table of variants: a name and texts in each row."""
-    styles = {"monosemantic": "bold cyan", "selected": "bold cyan", "control": "dim"}
+    styles = {"monosemantic": "bold cyan", "selected": "bold cyan", "contender": "bold cyan", "control": "dim"}
     texts = [[_name(name), *values] for name, values in rows]
     console.print(Text(f"\n{title}", style="bold"))
     console.print(text_table(["", *heads], texts, styles=[styles.get(role_of(name) or "", "") for name, _ in rows]))

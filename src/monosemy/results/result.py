@@ -10,8 +10,9 @@ from monosemy.core.config import Plan
 if TYPE_CHECKING:
     import pandas as pd
 
-Role = Literal["baseline", "monosemantic", "control", "oracle", "alternative", "selected"]
-"""What a variant is in a comparison; an alternative is neither the method under test nor a control of it."""
+Role = Literal["baseline", "monosemantic", "control", "oracle", "alternative", "selected", "contender"]
+"""What a variant is in a comparison: an alternative is neither the method under test nor a control of it; contenders
+are selected variants that are compared with each other."""
 
 
 class Variant(Protocol):

@@ -183,8 +183,8 @@ def _by_seed(table: pd.DataFrame, values: Iterable[_Value]) -> dict[Cell, dict[i
 
 
 def is_claim(name: str) -> bool:
-    """Return whether gains of a variant are claims of a study: all but those of controls, alternatives and oracles."""
-    return role_of(name) not in ("control", "alternative", "oracle")
+    """Return whether gains of a variant are claims of a study: not those of controls, alternatives, and the like."""
+    return role_of(name) in ("monosemantic", "selected", None)
 
 
 def summarise(results: pd.DataFrame, baseline: str = "dense", test_rows: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -196,8 +196,8 @@ def summarise(results: pd.DataFrame, baseline: str = "dense", test_rows: pd.Data
 
     Returns: columns variant, scenario, level, seeds, n_test (0 if unknown), accuracy, accuracy_low, accuracy_high, and
         gain, gain_low, gain_high, p, p_holm, outcome of :func:`~monosemy.results.intervals.judge`. Claims are the gains
-        of all variants but controls; the single kinds of a family of corruptions are corrected apart, because they are
-        many and their mean stands for them among the rest.
+        of monosemantic and of selected variants, each corrected by themselves, for they answer two questions; the single
+        kinds of a family of corruptions are corrected apart, because they are many and their mean stands for them.
     """
     scores = Scores(results, test_rows)
     rows, gains = [], []
@@ -212,7 +212,10 @@ def summarise(results: pd.DataFrame, baseline: str = "dense", test_rows: pd.Data
     columns = ["variant", "scenario", "level", "seeds", "n_test", "accuracy", "accuracy_low", "accuracy_high"]
     summary = pd.DataFrame(rows, columns=columns)
     single = single_kinds(summary["scenario"])
-    families = [scenario in single for scenario in summary["scenario"]]
+    families = [
+        (scenario in single, role_of(name) == "selected")
+        for scenario, name in zip(summary["scenario"], summary["variant"], strict=True)
+    ]
     claims = [is_claim(name) for name in summary["variant"]]
     return pd.concat([summary, judged_gains(gains, families, claims)], axis=1)
 

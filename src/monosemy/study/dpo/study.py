@@ -113,7 +113,7 @@ class TrainingJob:
     """One model to train and measure."""
 
     base: Key
-    variant: dpo.Variant
+    trained: dpo.Variant
     seed: int
     n_seeds: int = 1
 
@@ -123,7 +123,7 @@ class TrainingJob:
 
     @property
     def variant(self) -> str:
-        return self.variant.name
+        return self.trained.name
 
 
 _Output = tuple[list[Row], list[str], list[str]]
@@ -195,10 +195,10 @@ class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
             loaded, measured = _train_and_measure(job, base, context)
         except InputError as error:
             raise InputError(f"{job.variant} of {base.name}, seed {job.seed}: {error}") from error
-        if job.seed == 0 and job.variant.objective is not None:
+        if job.seed == 0 and job.trained.objective is not None:
             _save(loaded, context.folder / "models" / f"{base.name}-{job.variant}")
         place = {"encoder": base.name, "variant": job.variant, "seed": job.seed}
-        weight = 0.0 if job.variant.objective is None else job.variant.objective.weight
+        weight = 0.0 if job.trained.objective is None else job.trained.objective.weight
         carried = {metric: packed(values) for metric, values in measured.of_pairs.items()}
         rows: list[Row] = [
             place | {"scenario": "pairs", "level": weight, "metric": metric, "value": value} | carried.get(metric, {})
@@ -278,7 +278,7 @@ def _fitted_pairs(
 
 
 def _train_and_measure(job: TrainingJob, base: BaseModel, context: Context) -> tuple[LoadedModel, Any]:
-    plan, objective = context.plan, job.variant.objective
+    plan, objective = context.plan, job.trained.objective
     train, test = context.data.pairs[base.model]
     config, seed = plan.training, derive_seed(plan.seed, "align", job.seed) % 2**31
     loaded = base.load(context.device)

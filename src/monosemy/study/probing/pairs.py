@@ -1,7 +1,7 @@
 """Pairs of a feature set and a classifier, and the pair that noisy validation selects in each cell.
 
 A pair is a variant of the study under the name ``FEATURES + CLASSIFIER``. Beside them stand variants that choose anew
-in every cell and seed: the pair with the highest accuracy on validation rows whose labels are as noisy as those of train.
+in every cell and seed: the pair with the highest accuracy on validation rows with labels as noisy as those of train.
 Of equals the first is taken, and the simpler ones come first. This is what a user can do who has no clean labels.
 """
 
@@ -44,8 +44,8 @@ def _pair(features: str, classifier: str) -> Pair:
 
 PAIRS: dict[str, Pair] = {
     SELECTED: Pair("the pair that noisy validation picks", "selected"),
-    SELECTED_DENSE: Pair("the classifier on dense features that noisy validation picks", "selected"),
-    SELECTED_MONOSEMANTIC: Pair("the monosemantic pair that noisy validation picks", "selected"),
+    SELECTED_DENSE: Pair("the classifier on dense features that noisy validation picks", "contender"),
+    SELECTED_MONOSEMANTIC: Pair("the monosemantic pair that noisy validation picks", "contender"),
 } | {
     pair_name(features, classifier): _pair(features, classifier)
     for features in FEATURE_SETS
@@ -137,13 +137,17 @@ def choice_sections(result: StudyResult) -> list[tables.Section]:
     picked, regrets = [], []
     rules = list(dict.fromkeys(rows["variant"]))
     single = statistics.single_kinds(rows["scenario"])
-    for (scenario, level), cell in rows[~rows["scenario"].isin(single)].groupby(["scenario", "level"], sort=False):
+    places = dict.fromkeys(zip(result.summary["scenario"], result.summary["level"], strict=True))
+    for scenario, level in places:
+        if scenario in single:
+            continue
+        cell = rows[(rows["scenario"] == scenario) & (rows["level"] == level)]
         place = "clean labels" if scenario == "clean" else wording.describe_cell(str(scenario), float(level))
         accuracy = cell[cell["metric"] == "accuracy"]
         picked.append((place, tuple(_most_picked(accuracy[accuracy["variant"] == rule]) for rule in rules)))
         means = cell[cell["metric"] == "regret"].groupby("variant")["value"].mean()
         regrets.append((place, tuple(tables.points(float(means.get(rule, math.nan))) for rule in rules)))
-    heads = tuple(rules)
+    heads = tuple(_HEADS[rule] for rule in rules)
     found = [tables.Table("Pair picked most often, and in how many seeds", heads, tuple(picked), of_variants=False)]
     found.append(
         tables.Table("Regret, points below the best pair in hindsight", heads, tuple(regrets), of_variants=False)
@@ -154,6 +158,9 @@ def choice_sections(result: StudyResult) -> list[tables.Section]:
         "minus that of the picked one; each rule is held against the pairs that it chooses from."
     )
     return [tables.Section("Choosing the pair", tuple(found), note=note)]
+
+
+_HEADS = {SELECTED: "of all pairs", SELECTED_DENSE: "dense", SELECTED_MONOSEMANTIC: "monosemantic"}
 
 
 def _most_picked(rows: pd.DataFrame) -> str:
