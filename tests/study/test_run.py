@@ -16,16 +16,19 @@ from monosemy.data.in_memory import from_arrays
 from monosemy.errors import InputError
 from monosemy.functional.separability import class_moments
 from monosemy.metrics.dimensions import FORMS, mean_separability
+from monosemy.study.probing.prediction import prediction_sections
 from monosemy.study.probing.study import Study
 
 SAE = {"n_latents": 128, "k": 8, "n_epochs": 5}
+CLASSIFIERS = ("ce", "knn")
+RULES = {"selected", "selected dense", "selected monosemantic"}
 
 
 @pytest.fixture(scope="module")
 def result(digit_arrays, tmp_path_factory):
     study = Study(
         ["dense", "relu", "whitened", "random-topk", "sae"], label_noise=[0.6], few_labels=[0.1], n_seeds=3, sae=SAE,
-        probe={"cross_check": True},
+        classifiers=CLASSIFIERS, probe={"cross_check": True},
     )  # fmt: skip
     _, _, x_test, y_test = digit_arrays
     return study.run(
@@ -35,17 +38,43 @@ def result(digit_arrays, tmp_path_factory):
 
 def test_every_cell_of_every_feature_set_is_there(result) -> None:
     accuracy = result.results[result.results["metric"] == "accuracy"]
-    # clean, label noise, few labels, shift: 4 cells, 5 feature sets, 3 seeds
-    assert len(accuracy) == 4 * 5 * 3
+    # clean, label noise, few labels, shift: 4 cells, 5 feature sets, 2 classifiers, 3 seeds; and the selected pairs
+    assert len(accuracy[accuracy["variant"].isin(RULES)]) == 4 * 3 * 3
+    assert len(accuracy) == 4 * 5 * 2 * 3 + 4 * 3 * 3
     assert not accuracy.duplicated(["variant", "scenario", "level", "seed"]).any()
     assert accuracy["value"].between(0, 1).all()
 
 
 def test_accuracy_is_that_of_real_learning(result) -> None:
     summary = result.summary.set_index(["variant", "scenario"])["accuracy"]
-    assert summary["dense", "clean"] > 0.9
-    assert summary["dense", "clean"] > summary["dense", "label-noise"] > 0.5
-    assert summary["dense", "clean"] > summary["dense", "few-labels"] > 0.6
+    for name in ("dense + ce", "dense + knn", "selected"):
+        assert summary[name, "clean"] > 0.9
+        assert summary[name, "clean"] > summary[name, "label-noise"] > 0.5
+        assert summary[name, "clean"] > summary[name, "few-labels"] > 0.6
+
+
+def test_the_selected_pair_is_the_best_by_noisy_validation(result) -> None:
+    table = result.results
+    accuracy = table[table["metric"] == "accuracy"].set_index(["variant", "scenario", "level", "seed"])
+    noisy = table[table["metric"] == "validation_accuracy"]
+    candidates = {
+        "selected": [f"{f} + {c}" for f in ("dense", "relu", "whitened", "random-topk", "sae") for c in CLASSIFIERS],
+        "selected dense": ["dense + ce", "dense + knn"],
+        "selected monosemantic": ["sae + ce", "sae + knn"],
+    }
+    for rule, names in candidates.items():
+        for (scenario, level, seed), cell in noisy[noisy["variant"].isin(names)].groupby(["scenario", "level", "seed"]):
+            values = cell.set_index("variant")["value"]
+            chosen = max(names, key=lambda name: values[name])  # the first of equals
+            mine, its = accuracy.loc[(rule, scenario, level, seed)], accuracy.loc[(chosen, scenario, level, seed)]
+            assert mine["value"] == its["value"]
+            assert f"{mine['features']} + {mine['classifier']}" == chosen
+            regret = table[(table["variant"] == rule) & (table["metric"] == "regret")].set_index(
+                ["scenario", "level", "seed"]
+            )["value"]
+            means = {name: accuracy.loc[(name, scenario, level)]["value"].mean() for name in names}
+            best = max(names, key=lambda name: means[name])
+            assert regret[scenario, level, seed] == accuracy.loc[(best, scenario, level, seed)]["value"] - mine["value"]
 
 
 def test_every_feature_set_is_measured(result) -> None:
@@ -67,7 +96,8 @@ def test_separability_is_that_of_the_clean_train_codes_mixed_by_the_noise(result
         for metric, value in mean_separability(moments, eta).items():
             assert values["dense", scenario, 2, metric] == pytest.approx(value)
     assert values["sae", "label-noise", 0, "separability_d"] < values["sae", "clean", 0, "separability_d"]
-    assert any("Separability d of the train codes" in sentence for sentence in result.verdict.sentences)
+    (section,) = prediction_sections(result.results)
+    assert "Separability d of the train codes" in section.note
 
 
 def test_exact_optimum_agrees_with_the_engine(result) -> None:
@@ -85,7 +115,7 @@ def test_the_folder_is_complete(result) -> None:
     stored = pd.read_parquet(result.folder / "results.parquet")
     pd.testing.assert_frame_equal(stored, result.results)
     assert list(stored.columns) == [
-        "dataset", "encoder", "variant", "scenario", "level", "seed", "metric", "value",
+        "dataset", "encoder", "variant", "scenario", "level", "seed", "metric", "value", "features", "classifier",
     ]  # fmt: skip
     events = [json.loads(line)["event"] for line in (result.folder / "log.jsonl").read_text().splitlines()]
     assert events[0] == "start"
@@ -93,7 +123,7 @@ def test_the_folder_is_complete(result) -> None:
 
 
 def test_same_plan_same_numbers_without_a_folder(digit_arrays) -> None:
-    study = Study(["dense", "sae"], label_noise=[0.6], n_seeds=2, sae=SAE)
+    study = Study(["dense", "sae"], label_noise=[0.6], n_seeds=2, sae=SAE, classifiers=CLASSIFIERS)
     first, second = study.run(*digit_arrays), study.run(*digit_arrays)
     pd.testing.assert_frame_equal(first.results, second.results, check_exact=True)
 
@@ -114,17 +144,19 @@ def test_a_folder_with_other_files_is_refused(digit_arrays, tmp_path: Path) -> N
 
 def test_cleanlab_is_a_further_row(digit_arrays) -> None:
     pytest.importorskip("cleanlab", reason="the extra 'cleanlab' is not installed")
-    result = Study(["dense"], label_noise=[0.4], n_seeds=1, cleanlab=True).run(*digit_arrays)
-    rows = result.summary[result.summary["variant"] == "dense+cleanlab"].set_index("scenario")
+    result = Study(["dense"], label_noise=[0.4], n_seeds=1, classifiers=("ce", "cleanlab")).run(*digit_arrays)
+    rows = result.summary[result.summary["variant"] == "dense + cleanlab"].set_index("scenario")
     assert rows.loc["clean", "accuracy"] > 0.9
     assert rows.loc["label-noise", "accuracy"] > 0.7
 
 
 def _command(data: Path, out: Path) -> list[str]:
     words = ["study", "--data", str(data), "--out", str(out), "--features", "dense,sae", "--label-noise", "0.3,0.6"]
-    return [sys.executable, "-m", "monosemy", *words, "--n-seeds", "4", "--set", "sae.n_latents=64", "--set", "sae.k=4"]
+    words += ["--classifiers", "ce,knn", "--n-seeds", "4", "--set", "sae.n_latents=64", "--set", "sae.k=4"]
+    return [sys.executable, "-m", "monosemy", *words]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_numbers_of_an_undisturbed_run(digit_file: Path, tmp_path: Path) -> None:
     environment = os.environ | {"MONOSEMY_CACHE": str(tmp_path / "cache")}
     disturbed, calm = tmp_path / "disturbed", tmp_path / "calm"
@@ -157,7 +189,7 @@ def test_one_block_made_again_alone_gives_the_same_bits(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 4, 1500)
     x = (rng.standard_normal((4, 256))[y] + 2 * rng.standard_normal((1500, 256))).astype(np.float32)
-    study = Study(["dense", "relu", "whitened"], label_noise=[0.3], n_seeds=2)
+    study = Study(["dense", "relu", "whitened"], label_noise=[0.3], n_seeds=2, classifiers=CLASSIFIERS)
     arrays = (x[:1000], y[:1000], x[1000:], y[1000:])
     first = study.run(*arrays, out=tmp_path / "run")
     next((tmp_path / "run" / "cells").glob("whitened-*.parquet")).unlink()
@@ -167,7 +199,7 @@ def test_one_block_made_again_alone_gives_the_same_bits(tmp_path: Path) -> None:
 def test_default_rates_leave_out_what_ten_classes_forbid(digit_arrays) -> None:
     plan = Study().plan(from_arrays(*digit_arrays))
     assert plan.scenarios == ("label-noise",)
-    assert plan.label_noise.levels == (0.05, 0.1, 0.3, 0.6)
+    assert plan.label_noise.levels == (0.05, 0.1, 0.2, 0.4, 0.6)
 
 
 def test_other_versions_do_not_mix(digit_arrays, tmp_path: Path) -> None:
@@ -180,7 +212,7 @@ def test_other_versions_do_not_mix(digit_arrays, tmp_path: Path) -> None:
 
 
 def test_damaged_block_is_made_again(digit_arrays, tmp_path: Path) -> None:
-    study = Study(["dense", "sae"], label_noise=[0.6], n_seeds=2, sae=SAE)
+    study = Study(["dense", "sae"], label_noise=[0.6], n_seeds=2, sae=SAE, classifiers=CLASSIFIERS)
     first = study.run(*digit_arrays, out=tmp_path / "run")
     block = next((tmp_path / "run" / "cells").glob("sae-0.parquet"))
     block.write_bytes(block.read_bytes()[:100])
@@ -196,8 +228,9 @@ def test_arrays_of_images_go_through_both_encoders(digit_arrays) -> None:
         label_noise=[0.4],
         input_noise={"levels": [0.3], "kind": "gaussian"},
         n_seeds=1,
+        classifiers=["ce"],
         encoder={"name": "contrastive", "contrastive": {"steps": 30, "projector": {"n_features": 32}}},
     )
     result = study.run(images[0], y_train, images[1], y_test)
-    assert set(result.summary["variant"]) == {"dense", "ncl"}
+    assert set(result.summary["variant"]) == {"dense + ce", "ncl + ce", "selected"}
     assert set(result.summary["scenario"]) == {"clean", "label-noise", "input-noise"}

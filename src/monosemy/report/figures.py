@@ -261,7 +261,8 @@ def study_figures(results: pd.DataFrame, summary: pd.DataFrame) -> list[StudyFig
             alt = _kinds_alt(summary, scenario)
             figures.append(StudyFigure("kinds", scenario, f"kinds-{slug}", alt, kinds_figure(summary, scenario)))
     main = tables.main_scenario(summary)
-    if compared and main is not None and len(tables.feature_table(results)):
+    alike = tables.same_classifier(summary)
+    if main is not None and len(tables.feature_table(results)) and not tables.challengers(alike).empty:
         alt = "Gain at the hardest level against semantic consistency above chance, a point a feature set."
         figure = gain_against_monosemanticity_figure(results, summary)
         figures.append(StudyFigure("monosemanticity", main, "gain-against-monosemanticity", alt, figure))

@@ -42,7 +42,8 @@ def _headline(result: StudyResult, shown: Sequence[str], monosemantic: Sequence[
 def _cells(summary: pd.DataFrame, name: str, scenario: str) -> pd.DataFrame:
     """Return the rows of a variant from clean data to the hardest level; clean data alone for that scenario."""
     rows = tables.scenario_table(summary, scenario)
-    return rows[rows["variant"] == name]
+    rows = rows[rows["variant"] == name]
+    return rows.assign(level=rows["level"].where(rows["scenario"] != "clean", 0.0))  # as in the results
 
 
 def recommended(results: pd.DataFrame, scenario: str, level: float) -> str:
