@@ -126,7 +126,7 @@ def test_a_study_of_corruptions_leaves_tables_and_no_embeddings(encoder, tmp_pat
     result = study.run(*ARRAYS, out=tmp_path / "run")
     assert not (tmp_path / "run" / "eval_embeddings").exists()
     accuracy = result.results[result.results["metric"] == "accuracy"].set_index(
-        ["features", "scenario", "level", "seed"]
+        ["variant", "scenario", "level", "seed"]
     )["value"]
     assert len(accuracy) == 3 * 2 * (1 + 2 * 2 + 2)
     for name in ("dense", "relu", "ncl"):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from monosemy.study.probing.verdict import describe_prediction, predict_gains
+from monosemy.study.probing.prediction import describe_prediction, predict_gains
 
 SETS = ("dense", "relu", "whitened", "random-topk", "sae", "ncl")
 
@@ -16,13 +16,17 @@ def table(d: np.ndarray, accuracy: np.ndarray, j: np.ndarray | None = None, n_se
     for level, sign in ((0.6, 1.0), (0.3, -1.0)):
         for number in range(len(d)):
             for seed in range(n_seeds):
-                place = {"features": SETS[number], "scenario": "label-noise", "level": level, "seed": seed}
+                name = SETS[number]
+                place = {"features": name, "scenario": "label-noise", "level": level, "seed": seed}
                 values = {
                     "separability_d": d[number] + 0.001 * seed,
                     "separability": (d if j is None else j)[number],
                     "accuracy": sign * accuracy[number] + 0.01 * seed,
                 }
-                rows += [place | {"metric": metric, "value": value} for metric, value in values.items()]
+                for metric, value in values.items():
+                    of = {"variant": f"{name} + ce", "classifier": "ce"} if metric == "accuracy" else {}
+                    rows.append({"variant": name, "classifier": ""} | place | of | {"metric": metric, "value": value})
+                rows.append(place | {"variant": f"{name} + gce", "classifier": "gce", "metric": "accuracy", "value": 0})
     return pd.DataFrame(rows)
 
 
@@ -76,7 +80,7 @@ def test_the_words_go_by_the_hardest_level_and_by_d() -> None:
 def test_too_few_sets_say_nothing_and_unmeasured_ones_do_not_count() -> None:
     d = np.arange(4.0)
     few = table(d, d)
-    cleanlab = few[(few["features"] == "sae") & (few["metric"] == "accuracy")].assign(features="dense+cleanlab")
+    cleanlab = few[(few["features"] == "sae") & (few["metric"] == "accuracy")].assign(features="whatever")
     assert predict_gains(pd.concat([few, cleanlab]), "separability_d", 0.6) is None
     assert describe_prediction(pd.concat([few, cleanlab])) == []
     equal = table(np.ones(6), np.arange(6.0))

@@ -40,7 +40,7 @@ def test_explanations_are_of_the_first_seed_and_of_the_results(digit_arrays, tmp
         path = explanation_path(tmp_path / "two", name)
         kept = read_explained(path)
         assert (kept.scenario, kept.level) == ("label-noise", 0.5)
-        told = rows[(rows["features"] == name) & (rows["scenario"] == "label-noise") & (rows["seed"] == 0)]
+        told = rows[(rows["variant"] == f"{name} + ce") & (rows["scenario"] == "label-noise") & (rows["seed"] == 0)]
         accuracy = float(told.loc[told["metric"] == "accuracy", "value"].iloc[0])
         assert float((kept.predictions.predicted == kept.predictions.labels).mean()) == pytest.approx(accuracy)
         np.testing.assert_array_equal(kept.predictions.labels, digit_arrays[3])

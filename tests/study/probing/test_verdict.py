@@ -1,56 +1,131 @@
+"""The verdict on made tables: what to use, what monosemantic features add, and what under cross-entropy alone."""
+
 import numpy as np
 import pandas as pd
+import pytest
 
 from monosemy.core.config import validated
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import mean_interval, summarise, with_means
 from monosemy.results.wording import describe_cell, hardest_level
 from monosemy.study.probing import ProbingPlan
-from monosemy.study.probing.verdict import probing_verdict
+from monosemy.study.probing.pairs import BASELINE, candidates, with_selected
+from monosemy.study.probing.verdict import probing_verdict, recommended
 
 PLAN = validated(ProbingPlan, {"features": ["dense", "relu", "sae"], "label_noise": {"levels": [0.9]}}, "test")
+Accuracies = dict[str, float]
+CLEAN: Accuracies = {"dense + ce": 0.9, "dense + gce": 0.9, "relu + ce": 0.9, "sae + ce": 0.9, "sae + gce": 0.9}
 
 
-def judge(results: pd.DataFrame, plan: ProbingPlan = PLAN) -> Verdict:
-    return probing_verdict(StudyResult(plan, results, summarise(results), Verdict(())))
-
-
-def _verdict(noisy: dict[str, float], clean: dict[str, float], spread: float = 0.01, n_seeds: int = 5):
+def study(cells: dict[tuple[str, float], Accuracies], n_seeds: int = 5, plan: ProbingPlan = PLAN) -> StudyResult:
+    """A study whose validation accuracies are the accuracies without their error."""
     rng = np.random.default_rng(0)
     rows = []
-    for (scenario, level), means in {("clean", 0.0): clean, ("label-noise", 0.9): noisy}.items():
+    for (scenario, level), means in cells.items():
         for name, mean in means.items():
+            features, classifier = name.split(" + ")
             for seed in range(n_seeds):
-                place = {"features": name, "scenario": scenario, "level": level, "seed": seed}
-                rows.append(place | {"metric": "accuracy", "value": mean + spread * rng.standard_normal()})
-                rows.append(place | {"metric": "weight_decay", "value": 1e-4})
-    results = pd.DataFrame(rows)
-    return judge(results)
+                place = {"variant": name, "scenario": scenario, "level": level, "seed": seed}
+                of_pair = {"features": features, "classifier": classifier}
+                noisy = mean + 0.002 * rng.standard_normal()
+                for metric, value in (("accuracy", noisy), ("validation_accuracy", mean)):
+                    rows.append(place | of_pair | {"metric": metric, "value": value})
+    results = with_means(with_selected(pd.DataFrame(rows)))
+    plan = plan.model_copy(update={"n_seeds": n_seeds})
+    return StudyResult(plan, results, summarise(results, BASELINE), Verdict(()))
 
 
-CLEAN = {"dense": 0.9, "relu": 0.9, "sae": 0.9}
+def verdict(cells: dict[tuple[str, float], Accuracies], n_seeds: int = 5, plan: ProbingPlan = PLAN) -> Verdict:
+    found = probing_verdict(study(cells, n_seeds, plan))
+    for sentence in (*found.sentences, *found.headline, *found.warnings):
+        assert sentence.endswith(".")
+        assert "nan" not in sentence
+    return found
 
 
-def test_a_clear_win_over_dense_and_controls() -> None:
-    first = _verdict({"dense": 0.3, "relu": 0.4, "sae": 0.6}, CLEAN).sentences[0]
-    assert "Under 90 % label noise, sae improves on dense: +" in first
-    assert "monosemanticity" not in first
-    assert "closest control, relu" in first
+def noisy(**means: float) -> dict[tuple[str, float], Accuracies]:
+    """Clean cells as they are, and a noisy one with other means of ``dense_ce`` and so on."""
+    return {("clean", 0.0): CLEAN, ("label-noise", 0.9): {k.replace("_", " + "): v for k, v in means.items()}}
 
 
-def test_a_better_control_takes_the_credit_away() -> None:
-    first = _verdict({"dense": 0.3, "relu": 0.7, "sae": 0.6}, CLEAN).sentences[0]
-    assert "relu, which is better, so monosemanticity is not the reason" in first
+def test_the_answer_names_a_pair_for_every_level() -> None:
+    cells = noisy(dense_ce=0.3, dense_gce=0.6, relu_ce=0.3, sae_ce=0.5, sae_gce=0.7)
+    cells[("label-noise", 0.4)] = {**CLEAN, "dense + gce": 0.95}
+    use, gain, added = verdict(cells).headline
+    assert use == (
+        "Use dense + ce on clean labels; dense + gce under 40 % label noise; sae + gce under 90 % label noise."
+    )
+    assert "improves on dense + ce under 40 % label noise (+5." in gain
+    assert "under 90 % label noise (+40." in gain
+    assert "is equivalent within a point to dense + ce on clean labels" in gain
+    assert "0.0 points below the best pair in hindsight" in gain or "-0.0" not in gain
+    assert "the monosemantic pair improves on the dense one under 90 % label noise (+10." in added
+    assert "is worse than the dense one under 40 % label noise (-5." in added
 
 
-def test_what_is_not_clear_is_said_to_be_so() -> None:
-    first = _verdict({"dense": 0.5, "relu": 0.5, "sae": 0.5}, CLEAN).sentences[0]
-    assert "sae is neither clearly better nor worse than dense: " in first
+def test_dense_with_cross_entropy_is_the_answer_where_nothing_is_better() -> None:
+    (use, *_) = verdict(noisy(dense_ce=0.6, dense_gce=0.5, relu_ce=0.5, sae_ce=0.4, sae_gce=0.5)).headline
+    assert use == "Use dense + ce: noisy validation picks no other pair on clean labels and under 90 % label noise."
 
 
-def test_a_loss_is_called_a_loss() -> None:
-    first = _verdict({"dense": 0.6, "relu": 0.5, "sae": 0.3}, CLEAN).sentences[0]
-    assert "sae is worse than dense: -" in first
+def test_of_equal_pairs_the_simplest_is_recommended() -> None:
+    cells = noisy(dense_ce=0.60, dense_gce=0.601, relu_ce=0.5, sae_ce=0.5, sae_gce=0.602)
+    result = study(cells)
+    results = result.results
+    unsure = (results["metric"] == "validation_accuracy") & (results["variant"] == "dense + ce")
+    spread = results["value"] + 0.01 * unsure * (results["seed"] - 2)
+    assert recommended(results.assign(value=spread), "label-noise", 0.9) == "dense + ce"
+    assert recommended(result.results, "label-noise", 0.9) == "sae + gce", "without doubt the best"
+
+
+def test_a_gain_by_cross_entropy_alone_is_no_gain_over_the_best_classifier() -> None:
+    found = verdict(noisy(dense_ce=0.3, dense_gce=0.7, relu_ce=0.4, sae_ce=0.6, sae_gce=0.7))
+    assert "equivalent within a point to the dense one" in found.headline[2]
+    (protocol,) = [s for s in found.sentences if s.startswith("By cross-entropy alone, under 90 %")]
+    assert "sae + ce improves on dense + ce: +" in protocol
+    assert "closest control, relu + ce" in protocol
+    assert "monosemanticity is not the reason" not in protocol
+
+
+@pytest.mark.parametrize(
+    ("relu", "sae", "words"),
+    [
+        (0.7, 0.6, "relu + ce, which is better, so monosemanticity is not the reason"),
+        (0.601, 0.6, "relu + ce, which is not clearly worse"),
+        (0.5, 0.1, "sae + ce is worse than dense + ce: -"),
+        (0.3, 0.3, "sae + ce is equivalent within a point to dense + ce"),
+    ],
+)
+def test_the_closest_control_stands_beside_the_gain(relu: float, sae: float, words: str) -> None:
+    found = verdict(noisy(dense_ce=0.3, dense_gce=0.3, relu_ce=relu, sae_ce=sae, sae_gce=sae))
+    assert any(words in sentence for sentence in found.sentences)
+
+
+def test_milder_levels_are_said() -> None:
+    cells = noisy(dense_ce=0.3, dense_gce=0.3, relu_ce=0.3, sae_ce=0.6, sae_gce=0.6)
+    cells[("label-noise", 0.2)] = {**CLEAN, "sae + ce": 0.8}
+    found = verdict(cells)
+    assert any(
+        s.startswith("Elsewhere, sae + ce against dense + ce: worse under 20 % label noise (-") for s in found.sentences
+    )
+
+
+def test_without_controls_noise_or_monosemantic_features() -> None:
+    alone = {"dense + ce": 0.5, "sae + ce": 0.9}
+    found = verdict({("clean", 0.0): alone, ("label-noise", 0.9): alone})
+    assert any("no control was run" in sentence for sentence in found.sentences)
+    clean = verdict({("clean", 0.0): CLEAN})
+    assert clean.headline[0].startswith("Use dense + ce: noisy validation picks no other pair on clean labels")
+    dense = verdict({("clean", 0.0): {"dense + ce": 0.5, "dense + gce": 0.6, "relu + ce": 0.5}})
+    assert dense.headline[0] == "Use dense + gce on clean labels."
+    assert "no monosemantic feature set" in dense.headline[-1].lower()
+
+
+def test_one_pair_is_no_choice() -> None:
+    assert candidates(["dense + ce"]) == {}
+    assert candidates(["dense + ce", "dense + forward-oracle"]) == {}, "an oracle is no candidate"
+    assert set(candidates(["dense + ce", "dense + gce"])) == {"selected"}
+    assert set(candidates(CLEAN)) == {"selected", "selected dense", "selected monosemantic"}
 
 
 def test_holm_decides_and_the_interval_agrees() -> None:
@@ -60,35 +135,32 @@ def test_holm_decides_and_the_interval_agrees() -> None:
             for seed in range(5):
                 base = {"scenario": "label-noise" if place == "a" else "few-labels", "level": level + 1.0, "seed": seed}
                 gain = 0.01 + 0.008 * (seed - 2) / 2 if place == "a" else 0.01 * (-1) ** seed
-                rows.append(base | {"features": "dense", "metric": "accuracy", "value": 0.5})
-                rows.append(base | {"features": "sae", "metric": "accuracy", "value": 0.5 + gain})
-    for seed in range(5):
-        for name in ("dense", "sae"):
-            clean = {"scenario": "clean", "level": 0.0, "seed": seed, "features": name}
-            rows.append(clean | {"metric": "accuracy", "value": 0.9 + 0.001 * seed * (name == "sae")})
-    results = pd.DataFrame(rows)
-    summary = summarise(results)
-    noisy = summary[(summary["features"] == "sae") & (summary["scenario"] == "label-noise")].iloc[0]
+                rows.append(base | {"variant": "dense + ce", "metric": "accuracy", "value": 0.5})
+                rows.append(base | {"variant": "sae + ce", "metric": "accuracy", "value": 0.5 + gain})
+    summary = summarise(pd.DataFrame(rows), BASELINE)
+    row = summary[(summary["variant"] == "sae + ce") & (summary["scenario"] == "label-noise")].iloc[0]
     gains = [0.01 + 0.008 * (seed - 2) / 2 for seed in range(5)]
     assert mean_interval(np.array(gains))[1] > 0, "by itself it would be clear"
-    assert noisy["p_holm"] > 0.05
-    assert noisy["gain_low"] < 0 < noisy["gain_high"]
-    assert "sae is neither clearly better nor worse than dense: +1.0 points [-" in judge(results).sentences[0]
+    assert row["p_holm"] > 0.05
+    assert row["gain_low"] < 0 < row["gain_high"]
 
 
-def test_clean_loss_few_seeds_and_grid_edge_are_warned_of() -> None:
-    verdict = _verdict({"dense": 0.3, "relu": 0.4, "sae": 0.6}, CLEAN | {"sae": 0.8}, n_seeds=5)
-    assert any("loses" in w and "clean" in w for w in verdict.warnings)
-    rows = [
-        {"features": f, "scenario": "clean", "level": 0.0, "seed": s, "metric": m, "value": v}
-        for f in ("dense", "sae")
-        for s in range(2)
-        for m, v in (("accuracy", 0.5 + 0.1 * s), ("weight_decay", 1e-3))
-    ]
-    results = pd.DataFrame(rows)
-    warnings = judge(results, PLAN.model_copy(update={"n_seeds": 2})).warnings
-    assert any("2 seeds" in w for w in warnings)
-    assert any("largest weight decay" in w for w in warnings)
+def test_the_selected_pair_is_corrected_apart_from_the_monosemantic_sets() -> None:
+    cells = {("label-noise", level): CLEAN | {"dense + gce": 0.902} for level in (0.1, 0.2, 0.3)} | noisy(dense_ce=0.5)
+    summary = study(cells).summary
+    for name in ("selected", "sae + ce"):
+        rows = summary[(summary["variant"] == name) & summary["p"].notna()]
+        assert (rows["p_holm"] <= len(rows) * rows["p"] + 1e-12).all()
+        assert rows["p_holm"].max() <= 1
+    others = summary[summary["variant"].isin(["selected dense", "selected monosemantic", "sae + gce", "relu + ce"])]
+    assert (others["p_holm"] == others["p"])[others["p"].notna()].all(), "these are no claims"
+
+
+def test_clean_loss_and_few_seeds_are_warned_of() -> None:
+    lost = noisy(dense_ce=0.3, dense_gce=0.3, relu_ce=0.4, sae_ce=0.6, sae_gce=0.6)
+    lost["clean", 0.0] = CLEAN | {"sae + ce": 0.8}
+    assert any("loses" in w and "clean" in w for w in verdict(lost).warnings)
+    assert any("2 seeds" in w for w in verdict(lost, n_seeds=2).warnings)
 
 
 def test_hardest_level_of_few_labels_is_the_fewest() -> None:
@@ -98,47 +170,41 @@ def test_hardest_level_of_few_labels_is_the_fewest() -> None:
     assert describe_cell("few-labels", 0.1) == "10 % of the labels"
 
 
-def _corrupted(gains: dict[str, float]):
-    """Verdict on three severities of kinds; sae gains what is given at severity 5, and a tenth of it before."""
-    rows = []
-    rng = np.random.default_rng(0)
-    for name in ("dense", "relu", "sae"):
-        for seed in range(5):
-            place = {"features": name, "seed": seed, "metric": "accuracy"}
-            rows.append(place | {"scenario": "clean", "level": 0.0, "value": 0.9 + 0.001 * rng.standard_normal()})
-            for kind, gain in gains.items():
-                for level in (1.0, 5.0):
-                    more = (name == "sae") * gain * (1 if level == 5 else 0.1)
-                    value = 0.8 - 0.05 * level + more + 0.001 * rng.standard_normal()
-                    rows.append(place | {"scenario": f"corruption:{kind}", "level": level, "value": value})
-                    rows.append(place | {"scenario": f"corruption:{kind}", "level": level, "value": 1e-3} | WEIGHT)
-    results = with_means(pd.DataFrame(rows))
+def test_few_labels_are_answered_from_all_labels_to_the_fewest() -> None:
+    few = CLEAN | {"dense + gce": 0.8, "dense + ce": 0.5, "relu + ce": 0.5}
+    use, *_ = verdict({("clean", 0.0): CLEAN, ("few-labels", 0.1): few}).headline
+    assert use == "Use dense + ce on clean labels; sae + ce under 10 % of the labels."
+
+
+def _corrupted(gains: dict[str, float]) -> Verdict:
+    """Verdict on two severities of kinds; sae gains what is given at severity 5, and a tenth of it before."""
+    cells: dict[tuple[str, float], Accuracies] = {("clean", 0.0): CLEAN}
+    for kind, gain in gains.items():
+        for level in (1.0, 5.0):
+            more = gain * (1 if level == 5 else 0.1)
+            base = 0.8 - 0.05 * level
+            cells[f"corruption:{kind}", level] = dict.fromkeys(CLEAN, base) | {"sae + ce": base + more}
     corruptions = {"kinds": list(gains), "severities": [1, 5]}
     values = {"features": PLAN.features, "scenarios": ["corruptions"], "corruptions": corruptions}
-    return judge(results, validated(ProbingPlan, values, "test"))
-
-
-WEIGHT = {"metric": "weight_decay"}
+    return verdict(cells, plan=validated(ProbingPlan, values, "test"))
 
 
 def test_corruptions_are_judged_by_their_mean_and_every_loss_is_counted() -> None:
-    verdict = _corrupted({"fog": 0.3, "gaussian_noise": 0.2, "contrast": -0.1, "snow": 0.0})
-    first, milder, kinds = verdict.sentences[:3]
-    assert first.startswith("Under common corruptions of severity 5 (mean over kinds), sae improves on dense: +10.")
-    assert "common corruptions of severity 1 (mean over kinds)" in milder
-    assert "Of the 4 kinds there, sae: better on 2, worse on 1, equivalent on 1" in kinds
+    found = _corrupted({"fog": 0.3, "gaussian_noise": 0.2, "contrast": -0.1, "snow": 0.0})
+    (first,) = [s for s in found.sentences if s.startswith("By cross-entropy alone, under common corruptions")]
+    assert "of severity 5 (mean over kinds), sae + ce improves on dense + ce: +10." in first
+    (kinds,) = [s for s in found.sentences if s.startswith("Of the 4 kinds there")]
+    assert "sae + ce: better on 2, worse on 1, equivalent on 1" in kinds
     assert "from contrast (-10." in kinds
     assert "to fog (+30." in kinds
-    assert sum("fog" in sentence for sentence in verdict.sentences) == 1
-    assert not any("Frost" in warning for warning in verdict.warnings)
-    assert not any("weight decay" in warning for warning in verdict.warnings), "the clean probe's, told once"
+    assert not any("Frost" in warning for warning in found.warnings)
 
 
 def test_a_single_kind_is_judged_itself_and_drawn_frost_is_said() -> None:
-    verdict = _corrupted({"frost": 0.3})
-    assert verdict.sentences[0].startswith("Under common corruptions of severity 5 (frost), sae improves on dense")
-    assert not any("kinds" in sentence for sentence in verdict.sentences)
-    assert any(warning.startswith("Frost is drawn here") for warning in verdict.warnings)
+    found = _corrupted({"frost": 0.3})
+    assert any("under common corruptions of severity 5 (frost), sae + ce improves on" in s for s in found.sentences)
+    assert not any("kinds" in sentence for sentence in found.sentences)
+    assert any(warning.startswith("Frost is drawn here") for warning in found.warnings)
 
 
 def test_shifted_sets_in_words() -> None:
