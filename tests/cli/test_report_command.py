@@ -50,7 +50,7 @@ def test_the_page_and_figures_are_made_again(study: Path, monosemy, capsys: pyte
 
 def test_tables_are_printed_and_nothing_is_written(study: Path, monosemy, capsys: pytest.CaptureFixture[str]) -> None:
     files = sorted(study.rglob("*"))
-    for option, start in (("--markdown", "Label noise"), ("--latex", "\\begin{table}"), ("--csv", "study,features")):
+    for option, start in (("--markdown", "Label noise"), ("--latex", "\\begin{table}"), ("--csv", "study,variant")):
         assert monosemy("report", study, option) == 0
         assert capsys.readouterr().out.startswith(start)
     assert sorted(study.rglob("*")) == files

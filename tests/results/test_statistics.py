@@ -79,7 +79,7 @@ def test_the_same_gain_of_whole_rows_in_every_seed_is_not_tested(
     dense: tuple[int, ...], other: tuple[int, ...], n_test: int
 ) -> None:
     accuracies = {"dense": [right / n_test for right in dense], "sae": [right / n_test for right in other]}
-    row = summarise(_results(accuracies)).query("features == 'sae'").iloc[0]
+    row = summarise(_results(accuracies)).query("variant == 'sae'").iloc[0]
     assert math.isnan(row["p"])
     assert math.isnan(row["p_holm"])
     assert math.isnan(row["gain_low"])

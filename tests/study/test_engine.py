@@ -28,7 +28,7 @@ from monosemy.study.registry import read_plan, read_study, study_kind
 
 IN_PROCESS = ExecutorConfig(name="in-process")
 LEVELS = {"label_noise": {"levels": [0.2, 0.5]}}
-N_JOBS = 3 * 3 * 2 + 1
+N_JOBS = 3 * 3 * 2
 """Seeds, cells, variants, and the follow-up."""
 OUTPUTS = ("results.parquet", "draws.parquet", "summary.csv", "verdict.txt", "messages.txt", "plan.yaml")
 
@@ -79,7 +79,6 @@ def test_the_tidy_table_is_in_the_order_of_the_jobs(tmp_path: Path) -> None:
         for name in ("plain", "mono")
     ]
     assert places == wanted
-    assert result.results["metric"].iloc[-1] == "chosen", "follow-ups come last"
     stored = pd.read_parquet(tmp_path / "out" / "results.parquet")
     pd.testing.assert_frame_equal(stored, result.results, check_exact=True)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / "draws.parquet"), result.tables["draws"])
@@ -171,18 +170,13 @@ def test_a_failed_job_leaves_the_others_and_is_resumed(
 
 
 def job_names() -> list[str]:
-    given, data = plan(), tiny_data()
-    result = run(None)
-    chosen = int(result.results.set_index("metric").loc["chosen", "value"])
-    return [job.name for job in TinyStudy().jobs(given, data)] + [f"plain-mean-{chosen}"]
+    return [job.name for job in TinyStudy().jobs(plan(), tiny_data())]
 
 
-@pytest.mark.parametrize("job", ["plain-clean-0-0", "mono-label-noise-0.3-2", "plain-mean-"])
+@pytest.mark.parametrize("job", ["plain-clean-0-0", "mono-label-noise-0.3-2"])
 def test_a_killed_process_is_resumed_to_the_same_bytes(tmp_path: Path, job: str) -> None:
     calm = tmp_path / "calm"
     run(calm, TinyPlan())
-    if job.endswith("mean-"):
-        job = next(name for name in cells(calm) if name.startswith(job))
     out = tmp_path / "out"
     command = [sys.executable, tiny_study.__file__, str(out)]
     killed = subprocess.run(command, env=os.environ | {"TINY_KILL": job}, capture_output=True, text=True)

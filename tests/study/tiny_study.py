@@ -59,14 +59,13 @@ def tiny_data(n_rows: int = 60, name: str = "numbers") -> LabelledData:
 @dataclass(frozen=True)
 class TinyJob:
     variant: str
-    cell: Cell | None
+    cell: Cell
     seed: int
     n_seeds: int = 1
 
     @property
     def name(self) -> str:
-        where = "mean" if self.cell is None else f"{self.cell.scenario}-{self.cell.level:g}"
-        return f"{self.variant}-{where}-{self.seed}"
+        return f"{self.variant}-{self.cell.scenario}-{self.cell.level:g}-{self.seed}"
 
 
 class TinyStudy(StudyKind[TinyPlan, LabelledData, TinyJob]):
@@ -114,8 +113,6 @@ class TinyStudy(StudyKind[TinyPlan, LabelledData, TinyJob]):
             os.kill(os.getpid(), signal.SIGKILL)
         plan, data = context.plan, context.data
         with context.meter.timed("probe_seconds"):
-            if job.cell is None:
-                return [place(job, "clean", 0.0) | {"metric": "chosen", "value": float(job.seed)}]
             labels, _ = training_labels(job.cell.training, given, data, job.seed)
             kept = float((labels == data.train.labels).mean())
             noise = numpy_rng(plan.seed, "tiny", job.variant, job.seed).normal() / 7

@@ -94,12 +94,7 @@ def run_command(
     study_app,
     probing.ProbingPlan,
     {
-        "Data": {
-            "--data": "data.source",
-            "--label-column": "data.label_column",
-            "--input-column": "data.input_column",
-            "--encoder": "encoder.name",
-        },
+        "Data": {"--data": "data.source", "--label-column": "data.label_column", "--encoder": "encoder.name"},
         "Comparison": {
             "--features": "features",
             "--classifiers": "classifiers",
@@ -107,7 +102,7 @@ def run_command(
             "--label-noise": "label_noise.levels",
             "--n-seeds": "n_seeds",
         },
-        HIDDEN: {"--on-bad-row": "data.on_bad_row"},
+        HIDDEN: {"--input-column": "data.input_column", "--on-bad-row": "data.on_bad_row"},
     },
 )
 def study() -> None:

@@ -156,8 +156,8 @@ def judge(
     """Return each gain as better, worse, equivalent or undecided.
 
     A gain is better or worse where its interval lies on one side of 0; else equivalent where the interval lies within
-    the margin (two one-sided tests, TOST), else undecided. The intervals of the claims hold together at 95 % (Holm),
-    any other by itself. Fewer than three seeds decide nothing.
+    the margin (two one-sided tests, TOST) or the gain is 0 in all seeds; else undecided. The intervals of the claims
+    hold together at 95 % (Holm), any other by itself. Fewer than three seeds decide nothing.
 
     Args:
         gains: paired differences to a baseline.
@@ -175,7 +175,7 @@ def judge(
         if gain.seeds >= FEWEST_SEEDS:
             if low > 0 or high < 0:
                 outcome = "better" if low > 0 else "worse"
-            elif margin is not None and -margin < low and high < margin:
+            elif margin is not None and ((-margin < low and high < margin) or (gain.mean == 0 and not gain.se > 0)):
                 outcome = "equivalent"
         judgements.append(Judgement(float(p), float(p_holm), low, high, outcome))
     return judgements

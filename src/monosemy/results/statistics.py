@@ -196,7 +196,7 @@ def summarise(results: pd.DataFrame, baseline: str = "dense", test_rows: pd.Data
 
     Returns: columns variant, scenario, level, seeds, n_test (0 if unknown), accuracy, accuracy_low, accuracy_high, and
         gain, gain_low, gain_high, p, p_holm, outcome of :func:`~monosemy.results.intervals.judge`. Claims are the gains
-        of monosemantic and of selected variants, each corrected by themselves, for they answer two questions; the single
+        of monosemantic and of selected variants, each corrected by themselves, for they answer two questions; single
         kinds of a family of corruptions are corrected apart, because they are many and their mean stands for them.
     """
     scores = Scores(results, test_rows)

@@ -120,7 +120,7 @@ def test_a_full_disk_is_said_before_the_work(plan, data, bank, tmp_path: Path, m
 
 def test_a_study_of_corruptions_leaves_tables_and_no_embeddings(encoder, tmp_path: Path) -> None:
     study = Study(
-        ["dense", "relu", "ncl"], label_noise=None, n_seeds=2, encoder=encoder,
+        ["dense", "relu", "ncl"], label_noise=None, n_seeds=2, encoder=encoder, classifiers=["ce"],
         corruptions={"kinds": ["fog", "contrast"], "severities": [1, 5]},
     )  # fmt: skip
     result = study.run(*ARRAYS, out=tmp_path / "run")
@@ -128,8 +128,8 @@ def test_a_study_of_corruptions_leaves_tables_and_no_embeddings(encoder, tmp_pat
     accuracy = result.results[result.results["metric"] == "accuracy"].set_index(
         ["variant", "scenario", "level", "seed"]
     )["value"]
-    assert len(accuracy) == 3 * 2 * (1 + 2 * 2 + 2)
-    for name in ("dense", "relu", "ncl"):
+    assert len(accuracy) == 4 * 2 * (1 + 2 * 2 + 2)  # the sets, and the selected one
+    for name in ("dense + ce", "relu + ce", "ncl + ce", "selected"):
         kinds = [accuracy[name, f"corruption:{kind}", 5.0, 1] for kind in ("fog", "contrast")]
         assert accuracy[name, "corruption:mean", 5.0, 1] == pytest.approx(np.mean(kinds))
     assert any("severity 5 (mean over kinds)" in sentence for sentence in result.verdict.sentences)
