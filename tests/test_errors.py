@@ -80,7 +80,7 @@ USES = [
      "load_data(DataConfig(source='some/name'))"),
     ("hub", "from monosemy.sae import push_to_hub; push_to_hub(None, 'name')"),
     ("cleanlab", "from monosemy import Study; x, y = np.eye(40), np.arange(40) % 4; "
-     "Study(cleanlab=True).run(x, y, x, y)"),
+     "Study(classifiers=['ce', 'cleanlab']).run(x, y, x, y)"),
     ("scale", "from monosemy.core.executors import ExecutorConfig, run_jobs; "
      "list(run_jobs(ExecutorConfig(name='ray'), print, [1, 2]))"),
 ]  # fmt: skip

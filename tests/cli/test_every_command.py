@@ -94,7 +94,10 @@ LINES = {
 STUDY = ("--data", "z.npz", "--features", "dense,relu", "--label-noise", "0.4", "--n-seeds", "2", "--out", "run")
 
 
-@pytest.mark.parametrize("command", LINES)
+SLOW = ("toy", "theory")
+
+
+@pytest.mark.parametrize("command", [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in LINES])
 def test_json_is_one_document_and_quiet_is_silence(
     command: str, here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,7 +118,9 @@ def test_reports_are_json_too(here: Path, monkeypatch: pytest.MonkeyPatch, capfd
     assert names >= {"dense + ce", "relu + ce", "selected", "selected dense"}
 
 
-@pytest.mark.parametrize("command", ["measure", "stability", "sae eval", "sae train", "theory", "toy"])
+@pytest.mark.parametrize(
+    "command", ["measure", "stability", "sae eval", "sae train", "theory", pytest.param("toy", marks=pytest.mark.slow)]
+)
 def test_what_is_printed_fits_80_columns(
     command: str, here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,6 +60,7 @@ def test_a_comparison_prints_and_writes_what_it_found(
     assert (again / "results.parquet").read_bytes() == (out / "results.parquet").read_bytes()
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_trained_again(photos: Path, encoder: Path, tmp_path: Path, monosemy) -> None:
     words = (
         "finetune",
@@ -211,6 +212,7 @@ def test_a_missing_encoder_is_named(photos: Path, monosemy, capsys: pytest.Captu
     assert capsys.readouterr().err == "Error: The command: encoders is missing; give a value.\n"
 
 
+@pytest.mark.slow
 def test_json_is_all_that_is_printed_and_the_folder_is_reported(
     photos: Path, encoder: Path, tmp_path: Path, monosemy, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,6 +130,7 @@ class _Shouting:
         return [min(len(answer), 10) / 10 for answer in answers]
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_trained_again(
     encoder: str, texts: Path, tmp_path: Path, monosemy, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -111,6 +111,7 @@ def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_study_leaves_its_gallery_and_it_is_made_again(
     embeddings: Path, tmp_path: Path, monosemy, capsys: Said
 ) -> None:

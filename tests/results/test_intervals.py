@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
@@ -162,6 +162,7 @@ def test_only_claims_count_for_the_correction() -> None:
     assert together[0].low < 0 < alone[0].low
 
 
+@settings(max_examples=15)
 @given(
     st.lists(
         st.tuples(st.floats(-0.2, 0.2), st.floats(1e-3, 0.1), st.floats(1, 5000), st.sampled_from([1, 2, 3, 5])),

@@ -55,6 +55,7 @@ def test_a_damaged_table_is_named(content: bytes, tmp_path: Path) -> None:
         read_costs(tmp_path / COSTS)
 
 
+@pytest.mark.slow
 def test_a_resumed_study_knows_what_the_killed_one_took(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 120)

@@ -173,7 +173,7 @@ def job_names() -> list[str]:
     return [job.name for job in TinyStudy().jobs(plan(), tiny_data())]
 
 
-@pytest.mark.parametrize("job", ["plain-clean-0-0", "mono-label-noise-0.3-2"])
+@pytest.mark.parametrize("job", ["plain-clean-0-0", "mono-label-noise-0.2-2"])
 def test_a_killed_process_is_resumed_to_the_same_bytes(tmp_path: Path, job: str) -> None:
     calm = tmp_path / "calm"
     run(calm, TinyPlan())

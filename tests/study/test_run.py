@@ -184,6 +184,7 @@ def test_killed_and_resumed_gives_the_numbers_of_an_undisturbed_run(digit_file: 
     assert (disturbed / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_one_block_made_again_alone_gives_the_same_bits(tmp_path: Path) -> None:
     # A single task runs in this very process, where libraries would use every core, were they not held to one.
     rng = np.random.default_rng(0)
@@ -211,6 +212,7 @@ def test_other_versions_do_not_mix(digit_arrays, tmp_path: Path) -> None:
         study.run(*digit_arrays, out=tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_damaged_block_is_made_again(digit_arrays, tmp_path: Path) -> None:
     study = Study(["dense", "sae"], label_noise=[0.6], n_seeds=2, sae=SAE, classifiers=CLASSIFIERS)
     first = study.run(*digit_arrays, out=tmp_path / "run")

@@ -87,6 +87,7 @@ def test_toy(run, tmp_path):
     assert "Sweep" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_finished_folder_gives_the_same_verdict_again(run, tmp_path):
     run(*TOY, *GRID, "--out", tmp_path / "toy")
     run(*THEORY, "--classes", 2, "--out", tmp_path / "theory")
@@ -94,6 +95,7 @@ def test_a_finished_folder_gives_the_same_verdict_again(run, tmp_path):
         assert f"{read_study(tmp_path / name).verdict}\n" == (tmp_path / name / "verdict.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_resumed_with_the_same_numbers(run, tmp_path):
     def tables(folder: Path) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
@@ -120,6 +122,7 @@ def test_a_later_first_seed_gives_other_repetitions(run, tmp_path):
     pd.testing.assert_frame_equal(first.reset_index(drop=True), second.reset_index(drop=True))
 
 
+@pytest.mark.slow
 def test_quiet_and_json(run, tmp_path):
     arguments = (*THEORY, "--classes", 2, "--sparsity", "0.2,0.5")
     assert run(*arguments, "--out", tmp_path / "quiet", "--quiet").output == ""
@@ -172,6 +175,7 @@ def test_a_file_in_the_way(run, tmp_path):
         run(*THEORY, "--out", tmp_path / "file" / "below")
 
 
+@pytest.mark.slow
 def test_the_picture_of_weights_is_of_the_first_seed(run, tmp_path):
     run(*TOY, "--no-sweep", "--set", "pictured=", "--out", tmp_path)
     weights = pd.read_parquet(tmp_path / "weights.parquet")
