@@ -75,6 +75,7 @@ _AXIS_LABELS = {
     "label-noise": "Share of wrong train labels, %",
     "input-noise": "Level of noise in the test inputs",
     "few-labels": "Share of train labels used, %",
+    "imbalance": "Largest class over smallest, train rows",
 }
 
 

@@ -14,7 +14,7 @@ from monosemy.results.result import pair_parts, with_role
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CLEAN_LEVELS = {"label-noise": 0.0, "input-noise": 0.0, "few-labels": 1.0}
+_CLEAN_LEVELS = {"label-noise": 0.0, "input-noise": 0.0, "few-labels": 1.0, "imbalance": 1.0}
 FEATURE_METRICS = (
     "n_dimensions", "l0", "dead", "explained_variance",
     "semantic_consistency", "consistency_chance", "mono_score",
@@ -29,6 +29,7 @@ _NAMES = {
     "label-noise": ("Label noise", "under label noise"),
     "given-labels": ("Given labels", "with the given labels"),
     "few-labels": ("Few labels", "with few labels"),
+    "imbalance": ("Class imbalance", "under class imbalance"),
     "input-noise": ("Input noise", "under input noise"),
     COMMON_CORRUPTIONS: ("Common corruptions, mean over kinds", "under common corruptions"),
 }
@@ -281,6 +282,8 @@ def level_text(scenario: str, level: float) -> str:
         return f"severity {level:g}"
     if scenario == "input-noise":
         return f"{level:g}"
+    if scenario == "imbalance":
+        return f"{level:g} : 1"
     if scenario == "given-labels":
         return f"{percent(level)} wrong"
     return percent(level) if scenario in _CLEAN_LEVELS else "test set"

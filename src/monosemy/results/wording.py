@@ -14,6 +14,7 @@ SCENARIO_WORDS = {
     "given-labels": "the given noisy labels ({percent:.3g} % wrong)",
     "input-noise": "input noise {level:g}",
     "few-labels": "{percent:.3g} % of the labels",
+    "imbalance": "an imbalance of {level:g} to 1",
 }
 
 

@@ -1,8 +1,8 @@
 """The cells of a study: the labels that a classifier is trained on, and the inputs that it is tested on."""
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from monosemy.corruptions import common, inputs, labels as noise
 from monosemy.data import arrays, dataset
 from monosemy.errors import InputError, names, reason
 from monosemy.results.statistics import packed
-from monosemy.seeding import numpy_rng
+from monosemy.seeding import derive_seed, numpy_rng
 from monosemy.study.folder import Row
 from monosemy.study.scenarios import LabelPlan, ScenarioPlan
 
@@ -24,6 +24,13 @@ _INPUT_NOISE = {
 _INPUT_KINDS = {"images": ("gaussian", "uniform"), "texts": ("typos", "token-drops"), "embeddings": ()}
 
 
+BY_FEATURES = ("instance", "cluster")
+"""Kinds of label noise that depend on the features of the rows."""
+TrainingLabels = tuple[np.typing.NDArray[np.int64], np.typing.NDArray[np.int64]]
+"""Labels of train and validation rows; -1 for a row that is not used."""
+Mask = np.typing.NDArray[np.bool_]
+
+
 @dataclass(frozen=True)
 class Conditions:
     """The conditions of a plan on its data: all that noise depends on, read once."""
@@ -31,10 +38,15 @@ class Conditions:
     plan: LabelPlan
     matrix: np.typing.NDArray[np.float64] | None = None
     """P(noisy | true) at rate 1, for noise of kind `matrix`."""
+    drawn: "Mapping[tuple[Training, int], TrainingLabels]" = field(default_factory=dict)
+    """Labels of train and validation under noise that depends on features, by condition and seed."""
 
 
-def conditions(plan: LabelPlan, data: dataset.LabelledData) -> Conditions:
+def conditions(plan: LabelPlan, data: dataset.LabelledData, by_features: bool = False) -> Conditions:
     """Return the checked conditions of a plan.
+
+    Args:
+        by_features: the study embeds its inputs, so that noise can depend on them (:func:`draw_by_features`).
 
     Raises:
         InputError: the scenarios ask for labels or inputs that the data cannot give, or that carry no information.
@@ -50,6 +62,11 @@ def conditions(plan: LabelPlan, data: dataset.LabelledData) -> Conditions:
                 noise.check_symmetric_rate(level, data.n_classes)
             else:
                 noise.check_rate(level)
+        if settings.kind in BY_FEATURES and not by_features:
+            raise InputError(
+                f"Label noise of kind {settings.kind!r} depends on embeddings, which this study has none of; choose "
+                f"symmetric, pair or matrix."
+            )
         if settings.kind == "matrix":
             matrix = _read_matrix(settings.matrix, data.n_classes)
         if settings.kind == "pair" and max(settings.levels) >= 0.5:
@@ -174,6 +191,11 @@ def make_cells(plan: LabelPlan, data: dataset.LabelledData) -> list[Cell]:
     if "given-labels" in plan.scenarios and data.noisy_labels is not None:
         rate = float((data.noisy_labels[0] != data.train.labels).mean())
         cells.append(Cell("given-labels", round(rate, 4), Training("given", rate)))
+    if "imbalance" in plan.scenarios:
+        cells += [
+            Cell("imbalance", ratio, Training("imbalance", ratio) if ratio > 1 else Training())
+            for ratio in plan.imbalance.ratios
+        ]
     if "few-labels" in plan.scenarios:
         for fraction in plan.few_labels.fractions:
             training = Training("few", fraction) if fraction < 1 else Training()
@@ -257,9 +279,45 @@ def _shift_cell(name: str) -> Cell:
     return Cell(scenario, place, Training(), Evaluation(f"shift:{name}"))
 
 
+_SUBSETS: dict[str, Callable[[np.typing.NDArray[np.int64], float, int, np.random.Generator], Mask]] = {
+    "few": lambda labels, fraction, n_classes, rng: noise.few_labels(labels, fraction, rng),
+    "imbalance": noise.imbalanced,
+}
+"""Which rows keep their labels, by kind of training condition: level, number of classes and generator."""
+
+
+def draw_by_features(
+    plan: LabelPlan, data: dataset.LabelledData, features: tuple[np.typing.NDArray[Any], np.typing.NDArray[Any]]
+) -> "dict[tuple[Training, int], TrainingLabels]":
+    """Return the noisy labels of train and validation rows of every condition whose noise depends on features.
+
+    Both are drawn together, for they share directions and clusters.
+
+    Args:
+        features: embeddings of train and validation rows, the same for all feature sets.
+
+    Raises:
+        InputError: the clusters do not allow so many wrong labels.
+    """
+    joined = np.concatenate([np.asarray(part, dtype=np.float32) for part in features])
+    labels = np.concatenate([data.train.labels, data.validation.labels])
+    found, clusters = {}, None
+    for training in dict.fromkeys(cell.training for cell in make_cells(plan, data)):
+        for seed in range(plan.n_seeds) if training.kind in BY_FEATURES else ():
+            rng = numpy_rng(plan.seed, training.kind, training.level, seed)
+            if training.kind == "instance":
+                noisy = noise.instance_noise(labels, joined, training.level, data.n_classes, rng)
+            else:
+                count = noise.cluster_count(len(labels), data.n_classes)
+                clusters = clusters or noise.find_clusters(joined, count, derive_seed(plan.seed, "clusters"))
+                noisy = noise.cluster_noise(labels, clusters, training.level, data.n_classes, rng)
+            found[training, seed] = (noisy[: len(data.train)], noisy[len(data.train) :])
+    return found
+
+
 def training_labels(
     training: Training, conditions: Conditions, data: dataset.LabelledData, seed: int
-) -> tuple[np.typing.NDArray[np.int64], np.typing.NDArray[np.int64]]:
+) -> TrainingLabels:
     """Labels of the train and the validation rows under a training condition; -1 for a row that is not used.
 
     The random draws depend on plan seed, condition and seed alone: every feature set sees the same labels.
@@ -270,11 +328,19 @@ def training_labels(
     if training.kind == "given":
         assert data.noisy_labels is not None
         return data.noisy_labels
-    if training.kind == "few":
-        # Generators that do not depend on the fraction: fewer labels are a subset of more. Validation shrinks too,
-        # because who has few labels has few to choose hyper-parameters with.
-        rngs = [numpy_rng(conditions.plan.seed, "few", seed, part) for part in ("train", "validation")]
-        kept = [noise.few_labels(y, training.level, rng) for y, rng in zip(labels, rngs, strict=True)]
+    if training.kind in BY_FEATURES:
+        return conditions.drawn[training, seed]
+    if training.kind in _SUBSETS:
+        # Generators that do not depend on the level: fewer labels are a subset of more. Validation shrinks too,
+        # because who has few labels has few to choose hyper-parameters with. The order of the classes, of which few
+        # or many rows stay, is that of train.
+        one = training.kind == "imbalance"
+        rngs = [
+            numpy_rng(conditions.plan.seed, training.kind, seed, "train" if one else part)
+            for part in ("train", "validation")
+        ]
+        subset = _SUBSETS[training.kind]
+        kept = [subset(y, training.level, data.n_classes, rng) for y, rng in zip(labels, rngs, strict=True)]
         return np.where(kept[0], labels[0], -1), np.where(kept[1], labels[1], -1)
     condition = (training.kind, training.level, seed)
     rngs = [numpy_rng(conditions.plan.seed, *condition, part) for part in ("train", "validation")]

@@ -31,9 +31,10 @@ def rising(values: tuple[float, ...]) -> tuple[float, ...]:
 Level = Annotated[float, Ge(0)]
 Levels = Annotated[tuple[Level, ...], Len(1), AfterValidator(_distinct)]
 InputNoiseKind = Literal["gaussian", "uniform", "typos", "token-drops"]
-LabelScenario = Literal["label-noise", "given-labels", "few-labels"]
+NoiseKind = Literal["symmetric", "pair", "matrix", "instance", "cluster"]
+LabelScenario = Literal["label-noise", "given-labels", "few-labels", "imbalance"]
 """Scenarios of the training labels alone."""
-Scenario = Literal["label-noise", "given-labels", "few-labels", "input-noise", "corruptions", "shift"]
+Scenario = Literal["label-noise", "given-labels", "few-labels", "imbalance", "input-noise", "corruptions", "shift"]
 
 
 class LabelNoise(Config):
@@ -41,8 +42,8 @@ class LabelNoise(Config):
 
     levels: Levels = (0.05, 0.1, 0.2, 0.4, 0.6, 0.9)
     """Rates of label noise. Default rates that would leave no information in the labels are left out."""
-    kind: Literal["symmetric", "pair", "matrix"] = "symmetric"
-    """Label noise: symmetric, pair, or matrix."""
+    kind: NoiseKind = "symmetric"
+    """Label noise: symmetric, pair, matrix, or by the features of the rows: instance, cluster."""
     matrix: Path | None = None
     """File (.npy or .csv) with P(noisy | true), one row a class; a rate t mixes it with 1 - t of no noise."""
 
@@ -78,9 +79,17 @@ class FewLabels(Config):
     """Fractions of the train rows that keep their labels."""
 
 
+class Imbalance(Config):
+    """Classes of the train rows are made unequal, with exponentially falling sizes."""
+
+    ratios: Annotated[tuple[Annotated[float, Ge(1)], ...], Len(1), AfterValidator(_distinct)] = (10, 50)
+    """Ratios of the largest to the smallest class."""
+
+
 SECTIONS: dict[str, str] = {
     "label-noise": "label_noise",
     "few-labels": "few_labels",
+    "imbalance": "imbalance",
     "input-noise": "input_noise",
     "corruptions": "corruptions",
 }
@@ -93,11 +102,13 @@ class LabelPlan(Plan):
     """A plan whose training labels may be noisy or few."""
 
     scenarios: Annotated[tuple[LabelScenario, ...], AfterValidator(once)] = ("label-noise",)
-    """Conditions beside clean labels: label-noise, few-labels, given-labels."""
+    """Conditions beside clean labels: label-noise, given-labels, few-labels, imbalance."""
     label_noise: LabelNoise = LabelNoise()
     """Noise of the train labels."""
     few_labels: FewLabels = FewLabels()
-    """Numbers of labels of the train rows."""
+    """Fractions of the labels of the train rows."""
+    imbalance: Imbalance = Imbalance()
+    """Classes of unequal size."""
 
     @model_validator(mode="after")
     def _sections_are_used(self) -> Self:
@@ -120,7 +131,8 @@ class ScenarioPlan(LabelPlan):
     """A plan that also tests other inputs than the clean ones."""
 
     scenarios: Annotated[tuple[Scenario, ...], AfterValidator(once)] = ("label-noise",)  # type: ignore[assignment]
-    """Conditions beside clean data: label-noise, given-labels, few-labels, input-noise, corruptions, shift."""
+    """Conditions beside clean data: label-noise, given-labels, few-labels, imbalance, input-noise,
+    corruptions, shift."""
     input_noise: InputNoise = InputNoise()
     """Noise of the inputs."""
     corruptions: Corruptions = Corruptions()

@@ -1,7 +1,7 @@
 """The jobs of a study: a feature set with the seeds that share its codes, with all classifiers in all cells."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,7 +26,8 @@ class BlockContext:
     def __init__(self, context: StudyContext[probing.ProbingPlan, LabelledData]) -> None:
         self.plan, self.data, self.meter, self.folder = context.plan, context.data, context.meter, context.folder
         self.cells = conditions.make_cells(self.plan, self.data)
-        self.given = conditions.conditions(self.plan, self.data)
+        given = conditions.conditions(self.plan, self.data, by_features=True)
+        self.given = replace(given, drawn=context.shared or {})
         self.bank = encoders.EncoderBank(self.plan.encoder, self.data, context.on_progress)
         self.eval_embeddings = encoders.EvalEmbeddings(self.folder / encoders.FOLDER, self.plan, self.data, self.bank)
 

@@ -20,7 +20,17 @@ from monosemy.report.tables import CHANCE, Section
 from monosemy.results.result import StudyResult, register_family
 from monosemy.results.statistics import with_means
 from monosemy.study import engine, probing
-from monosemy.study.conditions import CLEAN, cell_rows, conditions, evaluation_inputs, make_cells, with_levels
+from monosemy.study.conditions import (
+    BY_FEATURES,
+    CLEAN,
+    TrainingLabels,
+    cell_rows,
+    conditions,
+    draw_by_features,
+    evaluation_inputs,
+    make_cells,
+    with_levels,
+)  # fmt: skip
 from monosemy.study.folder import Row, data_fingerprint
 from monosemy.study.probing import blocks, encoders, gallery, pairs, prediction
 from monosemy.study.probing.verdict import probing_verdict
@@ -83,7 +93,7 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, blocks.Block]):
                     f"only {', '.join(bank.bases)}; leave it out, or give an encoder trained for it."
                 )
         registry.check_classifiers(plan.classifiers)
-        conditions(plan, data)
+        conditions(plan, data, by_features=True)
         make_cells(plan, data)
         return data.with_finding(bank.truncation())
 
@@ -91,8 +101,11 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, blocks.Block]):
         """Return a block for each feature set and the seeds that share its codes."""
         return blocks.make_blocks(plan)
 
-    def prepare(self, context: Context, executor: executors.ExecutorConfig) -> None:
-        """Train encoders, and embed all that the jobs share, into the cache and the study's folder."""
+    def prepare(self, context: Context, executor: executors.ExecutorConfig) -> Mapping[Any, TrainingLabels]:
+        """Train encoders, and embed all that the jobs share, into the cache and the study's folder.
+
+        Returns: labels under noise that depends on features, those of the dense features of the first seed.
+        """
         plan, data = context.plan, context.data
         shared = blocks.BlockContext(context)
         bases = list(dict.fromkeys(FEATURE_SETS[name].base for name in plan.features or ()))
@@ -104,6 +117,10 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, blocks.Block]):
                 for seed in range(plan.n_seeds if evaluation.seeded else 1):
                     shared.bank.encode("dense", seed, evaluation_inputs(evaluation, plan, data, seed, None)[0])
         shared.eval_embeddings.prepare(shared.cells, bases, context.on_progress, executor)
+        if "label-noise" not in plan.scenarios or plan.label_noise.kind not in BY_FEATURES:
+            return {}
+        train, validation = (shared.bank.encode("dense", 0, part.inputs) for part in (data.train, data.validation))
+        return draw_by_features(plan, data, (train, validation))
 
     def run(self, job: blocks.Block, context: Context) -> list[Row]:
         """Compute a block."""
