@@ -33,6 +33,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
 
 
 QUICK = (
+    "--classifiers", "ce,knn",
     "--features", "dense,sae", "--label-noise", "0.4", "--n-seeds", 2, "--set", "sae.n_latents=64", "--set", "sae.k=4",
 )  # fmt: skip
 
@@ -44,7 +45,7 @@ def test_a_study_prints_a_table_a_verdict_and_where_the_report_is(
     out = tmp_path / "run"
     assert run(monkeypatch, "study", "--data", embeddings, "--out", out, *QUICK) == 0
     printed = capsys.readouterr().out
-    for said in ("Label noise", "sae", "Verdict", "Under 40 % label noise", "Only 2 seeds", "report.html"):
+    for said in ("Label noise", "sae", "Verdict", "under 40 % label noise", "Only 2 seeds", "report.html"):
         assert said in printed, said
     assert max(len(line) for line in printed.splitlines() if str(out) not in line) <= 80
     assert (out / "report.html").is_file()

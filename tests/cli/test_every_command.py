@@ -91,7 +91,20 @@ LINES = {
     "theory": ("--sparsity", "0.2", "--classes", "2", "--n-seeds", "2", "--n-samples", "500", "--out", "theory"),
 }  # fmt: skip
 """Small calls of the commands that need no model and no images."""
-STUDY = ("--data", "z.npz", "--features", "dense,relu", "--label-noise", "0.4", "--n-seeds", "2", "--out", "run")
+STUDY = (
+    "--data",
+    "z.npz",
+    "--features",
+    "dense,relu",
+    "--classifiers",
+    "ce,knn",
+    "--label-noise",
+    "0.4",
+    "--n-seeds",
+    "2",
+    "--out",
+    "run",
+)
 
 
 SLOW = ("toy", "theory")

@@ -25,7 +25,18 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng, y = np.random.default_rng(0), np.repeat(np.arange(3), 30)
     embeddings = rng.normal(size=(3, 6))[y] + rng.normal(size=(90, 6))
     np.savez(folder / "größe.npz", embeddings=embeddings.astype("f4"), labels=np.array(NAMES)[y])
-    options = ("--features", "dense,relu", "--label-noise", "0.2", "--n-seeds", 2, "--executor", "in-process")
+    options = (
+        "--features",
+        "dense,relu",
+        "--classifiers",
+        "ce,knn",
+        "--label-noise",
+        "0.2",
+        "--n-seeds",
+        2,
+        "--executor",
+        "in-process",
+    )
     done = run("study", "--data", folder / "größe.npz", *options, "--out", folder / "run", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert done.stdout.isascii()

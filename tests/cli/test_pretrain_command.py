@@ -54,6 +54,8 @@ def test_an_encoder_comes_out_and_goes_into_a_study(
     small = (
         "--label-noise",
         0.3,
+        "--classifiers",
+        "ce",
         "--set",
         "sae.k=3",
         "--set",
@@ -64,7 +66,7 @@ def test_an_encoder_comes_out_and_goes_into_a_study(
     )
     assert monosemy("study", *words, *small) == 0
     results = pd.read_parquet(tmp_path / "study" / "results.parquet")
-    assert set(results["variant"]) == {"dense", "ncl", "ncl-topk"}
+    assert set(results["features"]) - {""} == {"dense", "ncl", "ncl-topk"}
 
 
 def test_going_on_after_the_time_is_over_gives_the_same_encoder(

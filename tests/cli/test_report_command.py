@@ -1,6 +1,7 @@
 """`monosemy report`: pages, comparisons and tables from folders of studies."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +27,10 @@ def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def study(embeddings: Path, tmp_path: Path, monosemy) -> Path:
-    assert monosemy("study", "--data", embeddings, *WORDS, "--out", tmp_path / "study") == 0
+    made = embeddings.parent / "study"  # once for all tests
+    if not made.exists():
+        assert monosemy("study", "--data", embeddings, *WORDS, "--out", made) == 0
+    shutil.copytree(made, tmp_path / "study")
     return tmp_path / "study"
 
 

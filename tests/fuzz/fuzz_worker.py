@@ -201,7 +201,8 @@ def main() -> None:
     n, number, names = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGPROF, on_alarm)
-    for name in ("torch.distributed.nn", "torch.distributed.checkpoint"):  # they run code and open libc on import
+    # They run code and open libraries when they are imported, which a hostile file may be the first to cause.
+    for name in ("torch.distributed.nn", "torch.distributed.checkpoint", "pyarrow.pandas_compat", "transformers"):
         importlib.import_module(name)
     guard = Guard()
     campaigns = [Campaign(name, ALL[name], guard) for name in names]

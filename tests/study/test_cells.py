@@ -182,6 +182,7 @@ def test_an_unknown_corruption_suggests_the_closest() -> None:
         {"classifiers": ["gce", "knn"]},
         {"classifiers": ["ce", "gcee"]},
         {"classifiers": []},
+        {"encoder": {"name": "7" * 5000, "layer": "backbone"}},
         {"unknown": 1},
         {"probe": {"lr": -1}},
     ],

@@ -5,6 +5,7 @@ line (``section.name=value``); the first fault is reported in one sentence that 
 """
 
 import difflib
+import os
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -55,7 +56,7 @@ class Plan(Config):
     def files(self) -> list[Path]:
         """Return the files that the plan names beside its data; results depend on their content."""
         values = self.model_dump(exclude=set(self.HASHED_SEPARATELY))
-        return [path for path in _paths(values) if path.is_file()]
+        return [path for path in _paths(values) if os.path.isfile(path)]
 
 
 def _paths(value: Any) -> Iterator[Path]:

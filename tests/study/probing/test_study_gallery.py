@@ -32,7 +32,7 @@ def test_the_hardest_cell_of_the_first_scenario(cells: list[Cell], wanted: Cell)
 
 
 def test_explanations_are_of_the_first_seed_and_of_the_results(digit_arrays, tmp_path: Path) -> None:
-    settings = {"label_noise": [0.5], "sae": {"n_latents": 64, "k": 8, "n_epochs": 2}}
+    settings = {"classifiers": ["ce"], "label_noise": [0.5], "sae": {"n_latents": 64, "k": 8, "n_epochs": 2}}
     result = Study(["dense", "sae"], n_seeds=2, **settings).run(*digit_arrays, out=tmp_path / "two")
     Study(["dense", "sae"], n_seeds=1, **settings).run(*digit_arrays, out=tmp_path / "one")
     rows = result.results

@@ -1,5 +1,6 @@
 """Feature sets under classifiers: the plan of the study, and the names of encoders and feature sets."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,7 +27,9 @@ METHODS: dict[Base, Method] = {"dense": "simclr", "ncl": "ncl"}
 def encoder_files(names: str) -> tuple[Path, ...]:
     """Return the encoder files that comma-separated names of files or folders stand for; none for other names."""
     parts = [part.strip() for part in names.split(",") if part.strip()]
-    files = [Path(part) / ENCODER_FILE if (Path(part) / ENCODER_FILE).is_file() else Path(part) for part in parts]
+    inside = [Path(part) / ENCODER_FILE for part in parts]
+    # os.path.isfile is False also for what cannot be a path, such as a name of thousands of letters.
+    files = [path if os.path.isfile(path) else path.parent for path in inside]
     return tuple(files) if all(path.suffix == ".safetensors" for path in files) else ()
 
 
