@@ -29,9 +29,7 @@ def tables(summary: pd.DataFrame) -> str:
     summary = summary.assign(cell=summary["scenario"] + " " + summary["level"].map("{:g}".format))
     order = list(dict.fromkeys(summary["cell"]))
     names = list(dict.fromkeys(summary["variant"]))
-    accuracy = summary.assign(text=summary.apply(percent, axis=1)).pivot(
-        index="variant", columns="cell", values="text"
-    )
+    accuracy = summary.assign(text=summary.apply(percent, axis=1)).pivot(index="variant", columns="cell", values="text")
     gains = summary[summary["gain"].notna()].copy()  # all but the baseline's
     gains["text"] = [
         f"{100 * g:+.1f}" if pd.isna(low) else f"{100 * g:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], p {p:.2g}"
