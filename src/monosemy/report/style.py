@@ -60,6 +60,7 @@ def style_of(name: str) -> Style:
         return Style("#000000", "#000000", "X", 1.4, (1, 2))
     family = family_of_variant(name)
     number = [other for other, variant in family.items() if variant.role == role].index(name)
+    number += role == "contender"  # beside the selected variant, which has the first colour
     if role == "baseline":
         return Style("#000000", "#000000", "o", 2.0)
     if role == "control":
