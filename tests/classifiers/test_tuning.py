@@ -171,7 +171,7 @@ def tuned(rate: float, recipes: list[Recipe], decays: tuple[float, ...] = (1e-5,
     rng = np.random.default_rng(10)
     labels, validation = (np.stack([symmetric_noise(part, rate, C, rng) for _ in range(2)], axis=1) for part in (y, w))
     problem = Problem(x, labels, v, validation, C, ProbeConfig(epochs=20, batch_size=60), 0)
-    return fit_tuned(recipes, problem, decays)
+    return fit_tuned(recipes, replace(problem, weight_decays=decays))
 
 
 def test_the_likelihood_finds_the_noise_rate() -> None:

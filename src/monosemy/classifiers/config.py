@@ -1,4 +1,4 @@
-"""Names of the classifiers of a study; this chapter imports no numerical library, for plans name them."""
+"""Names of classifiers and their first grid; this chapter imports no numerical library, for plans name them."""
 
 from typing import Literal, get_args
 
@@ -9,3 +9,5 @@ ClassifierName = Literal[
 NAMES: tuple[ClassifierName, ...] = get_args(ClassifierName)
 DEFAULTS: tuple[ClassifierName, ...] = ("ce", "gce", "forward", "knn")
 """Classifiers of a study that names none."""
+WEIGHT_DECAYS = (1e-6, 1e-5)
+"""First grid of weight decays."""

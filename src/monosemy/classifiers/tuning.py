@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from monosemy.classifiers.config import WEIGHT_DECAYS
 from monosemy.classifiers.engine import (
     Fitted,
     ProbeConfig,
@@ -30,8 +31,6 @@ from monosemy.classifiers.engine import (
 from monosemy.classifiers.losses import Loss, LossName
 from monosemy.functional.consistency import Codes
 
-WEIGHT_DECAYS = (1e-6, 1e-5)
-"""First grid of weight decays. It widens by factors of 10 while an end of it is the best."""
 LEAST_DECAY, GREATEST_DECAY = 1e-7, 10.0
 """Ends of every grid: a lower decay has no effect within a training, with a higher one nothing is learned."""
 LEAST_RATE, GREATEST_RATE = 0.005, 0.98
@@ -84,6 +83,8 @@ class Problem:
     sample_weight: np.typing.NDArray[np.floating] | None = None
     n_screened: int = 2
     """Jobs of a group on which hyper-parameters are chosen."""
+    weight_decays: tuple[float, ...] = WEIGHT_DECAYS
+    """First grid of weight decays; it widens by factors of 10 while an end of it is the best."""
     groups: np.typing.NDArray[np.integer] | None = None
     """(J,); jobs of equal number share hyper-parameters. None: all do."""
 
@@ -122,9 +123,7 @@ class _Run:
     job: int
 
 
-def fit_tuned(
-    recipes: Sequence[Recipe], problem: Problem, weight_decays: Sequence[float] = WEIGHT_DECAYS
-) -> list[Tuned]:
+def fit_tuned(recipes: Sequence[Recipe], problem: Problem) -> list[Tuned]:
     """Choose hyper-parameters for each recipe and group of jobs, and train all jobs with them.
 
     Forward correction is judged by the likelihood of the noisy validation labels under its own model of the noise,
@@ -136,7 +135,7 @@ def fit_tuned(
     """
     tuning = _Tuning(recipes, problem)
     parameters = tuning.best_parameters()
-    decays = tuning.best_decays(parameters, weight_decays)
+    decays = tuning.best_decays(parameters)
     n_jobs = problem.labels.shape[1]
     runs = []
     for number in range(len(recipes)):
@@ -208,8 +207,9 @@ class _Tuning:
             asked = {place: values for place, values in wanted.items() if values}
         return best
 
-    def best_decays(self, parameters: Mapping[_Place, float], weight_decays: Sequence[float]) -> dict[_Place, float]:
+    def best_decays(self, parameters: Mapping[_Place, float]) -> dict[_Place, float]:
         """Return the best weight decay of each recipe in each group."""
+        weight_decays = self.problem.weight_decays
         asked = {place: list(weight_decays) for place in self.places}
         found: dict[_Place, dict[float, float]] = {}
         while any(asked.values()):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge, Gt, Len, Lt
 from pydantic import AfterValidator, model_validator
 
-from monosemy.classifiers.config import DEFAULTS, ClassifierName
+from monosemy.classifiers.config import DEFAULTS, WEIGHT_DECAYS, ClassifierName
 from monosemy.core.config import Config
 from monosemy.data.config import DataConfig
 from monosemy.encoders.config import ENCODER_FILE, Layer, Method, PretrainConfig
@@ -77,8 +77,8 @@ class ProbePlan(Config):
     """Rows per step."""
     lr: Annotated[float, Gt(0), Lt(2)] = 0.7
     """Peak step size in units of 1 / curvature of the features."""
-    weight_decays: Levels = (0.0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
-    """Grid of weight decays; chosen for each cell on the validation split, which has the label noise of train."""
+    weight_decays: Levels = WEIGHT_DECAYS
+    """First grid of weight decays; chosen on validation with the noise of train, and wider while an end is best."""
     cross_check: bool = False
     """Solve the first seed's clean and most noisy cell by L-BFGS too, and report both accuracies."""
 

@@ -170,6 +170,7 @@ class _Trained:
             data.n_classes,
             ProbeConfig(settings.epochs, settings.batch_size, settings.lr, settings.min_steps),
             derive_seed(plan.seed, "probe-order"),
+            weight_decays=settings.weight_decays,
             groups=np.array([self.trainings.index(training) for training, _ in self.jobs]),
         )
         with context.meter.timed("probe_seconds"):
