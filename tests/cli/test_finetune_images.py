@@ -119,6 +119,7 @@ def test_an_encoder_is_finetuned_as_by_hand(photos: Path, encoder: Path, tmp_pat
     assert found["value"].tolist() == [pytest.approx(wanted)]
 
 
+@pytest.mark.slow
 def test_another_encoder_at_the_same_path_is_another_comparison(
     photos: Path, encoder: Path, tmp_path: Path, monosemy, capsys: pytest.CaptureFixture[str]
 ) -> None:

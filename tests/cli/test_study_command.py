@@ -48,6 +48,7 @@ def plan_file(folder: Path, tmp_path: Path) -> Path:
         "data": {"source": str(folder)},
         "encoder": {"name": "contrastive", "contrastive": encoder},
         "features": ["dense", "relu"],
+        "classifiers": ["ce"],
         "scenarios": ["corruptions"],
         "corruptions": {"kinds": ["fog", "pixelate", "jpeg_compression"], "severities": [1, 5]},
         "n_seeds": 2,

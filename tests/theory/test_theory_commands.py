@@ -111,6 +111,7 @@ def test_a_stopped_run_is_resumed_with_the_same_numbers(run, tmp_path):
         run(*TOY, "--no-sweep", "--out", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_later_first_seed_gives_other_repetitions(run, tmp_path):
     small = (*THEORY, "--classes", 2, "--sparsity", 0.2)
     run(*small, "--out", tmp_path / "first")
