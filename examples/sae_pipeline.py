@@ -14,7 +14,7 @@ X_train, X_test, y_train, y_test = train_test_split(
     digits.data.astype(np.float32), digits.target, stratify=digits.target, random_state=0
 )
 
-sae = SparseAutoencoder(n_latents=256, k=8, n_epochs=100, output="sparse", random_state=0)
+sae = SparseAutoencoder(n_latents=256, k=8, output="sparse", random_state=0)
 model = make_pipeline(sae, LogisticRegression(max_iter=1000)).fit(X_train, y_train)
 codes = sae.transform(X_test)
 consistency = semantic_consistency(activation_counts(codes, y_test, n_classes=10))

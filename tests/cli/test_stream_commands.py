@@ -80,6 +80,17 @@ def test_bad_words_are_one_sentence(
     assert message in capsys.readouterr().err
 
 
+def test_an_autoencoder_that_explains_little_is_said_to_be_untrained(
+    rows: Path, tmp_path: Path, monosemy: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ("sae", "train", rows, "--n-latents", 8, "--k", 1, "--steps", 1, "--batch-size", 32)
+    assert monosemy(*short, "--out", tmp_path / "short") == 0
+    printed = flat(capsys)
+    assert "Steps: 1, passes: 1." in printed
+    assert "Not trained: topk-8-k1-seed0 (" in printed
+    assert "explains less than half of the variance" in printed
+
+
 @pytest.fixture
 def encoder(tmp_path: Path) -> Path:
     spec = EncoderSpec(image_shape=(3, 8, 8), backbone=BackboneConfig(name="conv"))

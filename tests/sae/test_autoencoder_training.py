@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from monosemy.errors import InputError
 from monosemy.functional import products
@@ -14,7 +15,16 @@ from monosemy.functional.monoscore import batch_mono_score
 from monosemy.sae.activations import ACTIVATIONS
 from monosemy.sae.estimators import SparseAutoencoder
 from monosemy.sae.module import Autoencoder, initialise
-from monosemy.sae.training import Trainer, TrainingConfig, dense_step, is_sparse, sparse_step, train
+from monosemy.sae.training import (
+    Schedule,
+    Trainer,
+    TrainingConfig,
+    dense_step,
+    is_sparse,
+    sparse_step,
+    train,
+    train_to_convergence,
+)
 
 N, D, M, K = 300, 6, 24, 3
 KINDS = sorted(ACTIVATIONS)
@@ -113,7 +123,7 @@ def test_the_recorded_numbers_of_top_k() -> None:
     model = Autoencoder(20, 96, ACTIVATIONS["topk"](96, 4))
     rng = torch.Generator().manual_seed(0)
     initialise(model, z, rng, "mean")
-    losses = train(model, z, TrainingConfig(batch_size=64, dead_after=200), rng, n_epochs=3)
+    losses = train(model, z, TrainingConfig(batch_size=64, lr=1e-3, dead_after=200), rng, n_epochs=3)
     assert losses == pytest.approx(RECORDED, rel=1e-4)
 
 
@@ -345,3 +355,69 @@ def test_a_constant_in_one_column_costs_no_explained_variance() -> None:
         scores.append(1 - np.square(error).sum() / np.square(z - z.mean(axis=0)).sum())
     assert scores[0] > 0.5
     assert scores[1] > scores[0] - 0.03, "the decoder's bias takes the constant up"
+
+
+def test_the_learning_rate_rises_stays_and_falls() -> None:
+    schedule = Schedule.of_length(60)
+    assert [schedule.factor(t) for t in (0, 1, 2, 39, 40)] == pytest.approx([1 / 3, 2 / 3, 1, 1, 1])
+    assert [schedule.factor(t) for t in (41, 50, 59)] == pytest.approx([19 / 20, 1 / 2, 1 / 20])
+    assert [schedule.falls(t) for t in (0, 39, 40, 59)] == [False, False, True, True]
+    assert [Schedule.of_length(None).factor(t) for t in (0, 10**6)] == [1, 1]
+    assert not Schedule.of_length(None).falls(10**6)
+
+
+def converged(z: torch.Tensor, max_steps: int, kind: str = "topk"):  # noqa: ANN201
+    model, rng = fresh(z, kind)
+    told: list[tuple[int, int, float]] = []
+    config = TrainingConfig(batch_size=32, dead_after=200)
+    course = train_to_convergence(
+        model, z, config, rng, max_steps=max_steps, on_epoch=lambda *arguments: told.append(arguments)
+    )
+    return model, course, told
+
+
+def test_training_ends_once_held_out_rows_gain_no_more() -> None:
+    model, course, told = converged(data(), 50_000)
+    assert course.converged
+    # Looks after 200, 300, 450, ... steps, and half as many steps again in which the learning rate falls.
+    looks = [200]
+    while len(looks) < len(course.losses) - 1:
+        looks.append(looks[-1] * 3 // 2)
+    assert course.n_steps == looks[-1] + looks[-1] // 2
+    batches = 270 // 32  # a tenth of 300 rows is held out
+    assert [done for done, _, _ in told] == [-(-steps // batches) for steps in (*looks, course.n_steps)]
+    assert [loss for _, _, loss in told] == course.losses
+    longer = fitted(data(), n_epochs=4 * course.n_steps // batches, lr=3e-3)[0]
+    z = data()
+    ours, more = (explained_variance(m.decode(m.encode(z)), z) for m in (model, longer))
+    assert ours > more - 0.04, "four times as many steps explain hardly more"
+
+
+def test_rows_that_cannot_be_learned_end_training_at_the_first_comparison() -> None:
+    # Held-out noise has nothing in common with noise that was trained on.
+    z = torch.randn(60, D, generator=torch.Generator().manual_seed(1)) * torch.arange(60)[:, None].remainder(2)
+    _, course, _ = converged(torch.cat([z, z.new_zeros(60, D)]), 50_000)
+    assert course.converged
+    assert course.n_steps <= 3 * 1012 // 2
+
+
+def test_training_that_runs_out_of_steps_says_so() -> None:
+    _, course, _ = converged(data(), 30)
+    assert (course.n_steps, course.converged) == (30, False)
+    with pytest.warns(ConvergenceWarning, match="still improved on held-out rows after 30 steps; raise max_steps"):
+        SparseAutoencoder(M, K, batch_size=32, max_steps=30, random_state=0).fit(data().numpy())
+    with pytest.raises(InputError, match="max_steps=0 is not positive"):
+        SparseAutoencoder(M, K, max_steps=0).fit(data().numpy())
+
+
+def test_few_rows_are_judged_on_themselves() -> None:
+    _, course, _ = converged(data()[:9], 3_000)
+    assert course.n_steps <= 3_000
+
+
+def test_a_penalty_that_is_steered_is_given_its_time() -> None:
+    z = torch.randn(2_000, D, generator=torch.Generator().manual_seed(0)).abs() ** 3
+    model, course, _ = converged(z, 20_000, "relu")
+    assert course.converged
+    l0 = float((model.encode(z).values > 0).sum()) / len(z)
+    assert l0 == pytest.approx(K, rel=0.25), "steered to k active latents on average"

@@ -168,6 +168,24 @@ def test_a_stream_that_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(short.losses_) == 2
 
 
+def test_without_passes_or_steps_small_data_is_read_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monosemy.sae.streaming.LEAST_STEPS", 30)
+    done: list[tuple[int, int | None]] = []
+
+    def trained(rows_again: RowStream) -> list[tuple[int, int | None]]:
+        done.clear()
+        train_on_stream(
+            [sae(n_epochs=None)], rows_again, on_step=lambda step, total, loss: done.append((step, total))
+        )
+        return done
+
+    assert trained(open_stream(rows()))[-1] == (36, 36), "three passes of 12 whole batches are the first with 30 steps"
+    parts = np.array_split(rows(), 9)
+    assert trained(open_stream(lambda: iter(parts)))[-1] == (36, None), "of unknown length"
+    assert trained(open_stream(iter(parts)))[-1] == (12, None), "an iterator can be read once only"
+    assert trained(open_stream(rows(32 * 40)))[-1] == (40, 40), "one whole pass at least"
+
+
 def test_a_diverging_one_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"topk-24-k2-seed1: The autoencoder's loss became .* None is kept"):
         train_on_stream([sae(), sae(seed=1, lr=1e30)], stream(), folder=tmp_path)

@@ -12,9 +12,11 @@ from monosemy.cli.options import Device, Json, Out, Quiet, completion_of, with_s
 from monosemy.core.config import validated
 from monosemy.core.console import json_text, make_console, print_line, print_table, progress
 from monosemy.errors import InputError
-from monosemy.sae.config import StreamConfig
+from monosemy.sae.config import LEAST_EXPLAINED, StreamConfig
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from monosemy.sae.estimators import SparseAutoencoder
     from monosemy.sae.module import Autoencoder
 
@@ -107,11 +109,27 @@ def train(
         if log:
             cells = [_cells(name, log[-1]) for name in names_of(saes)]
             print_table(console, ("autoencoder", *_TRAINED), cells, right=_TRAINED)
-            print_line(console, "Measured on the last batch; dead: did not fire for the last 10,000 rows.")
+            print_line(
+                console,
+                f"Steps: {log[-1]['step']:.0f}, passes: {log[-1]['epoch']:.0f}. Measured on the last batch; dead: did "
+                f"not fire for the last {config.dead_after:,} rows.",
+            )
+            _say_untrained(console, {name: log[-1][f"{name}/explained_variance"] for name in names_of(saes)})
         if not finished:
             print_line(console, f"Stopped after {config.minutes:g} minutes; the same command resumes from {folder}.")
         for path in models.values():
             print_line(console, str(path))
+
+
+def _say_untrained(console: "Console", explained: dict[str, float]) -> None:
+    """Name the autoencoders that explain too little of the variance to be of use."""
+    poor = [f"{name} ({100 * value:.0f} %)" for name, value in explained.items() if not value >= LEAST_EXPLAINED]
+    if poor:
+        print_line(
+            console,
+            f"Not trained: {', '.join(poor)} explain{'s' * (len(poor) == 1)} less than half of the variance; give more "
+            f"--steps, a larger --k, or another --lr.",
+        )
 
 
 def _cells(name: str, row: dict[str, float]) -> list[str]:

@@ -49,6 +49,8 @@ class RowStream(ABC):
     """Numbers of a row, D."""
     length: int | None
     """Rows of an epoch; None where it is unknown before the end."""
+    repeatable: bool = True
+    """Whether there can be a second epoch."""
 
     @abstractmethod
     def open(self, epoch: int = 0, state: State | None = None) -> Reader:
@@ -184,13 +186,13 @@ class IterableStream(ChunkedStream):
         rows = self._matrix(first, 0)
         self.width, self._type, self._first = rows.shape[1], _type_name(first), rows[:1]
         self._once = chain([first], started) if started is source else None
-        self._again = started is not source
+        self.repeatable = started is not source
 
     def _start(self) -> Iterator[Any]:
         return iter(self._source() if callable(self._source) else self._source)
 
     def _arrays(self, epoch: int, place: State | None) -> Iterator[Any]:
-        if self._again:
+        if self.repeatable:
             return self._start()
         if self._once is None or epoch > 0 or place is not None:
             raise InputError(

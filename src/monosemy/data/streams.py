@@ -335,6 +335,7 @@ class Buffered(row_stream.ChunkedStream):
         if size < 2:
             raise InputError(f"size={size!r} is too small to shuffle; give a buffer of at least 2 rows.")
         self.name, self.width, self.length = stream.name, stream.width, stream.length
+        self.repeatable = stream.repeatable
         self._stream, self._seed, self._size = stream, seed, size
 
     def chunks(self, epoch: int, place: row_stream.State | None) -> Iterator[tuple[row_stream.State, torch.Tensor]]:

@@ -183,6 +183,7 @@ def _autoencoder(
         activation=activation,
         center=settings.center,
         n_epochs=settings.n_epochs,
+        max_steps=settings.max_steps,
         batch_size=settings.batch_size,
         lr=settings.lr,
         random_state=seed,

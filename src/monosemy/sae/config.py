@@ -16,6 +16,8 @@ Center = Literal["median", "mean"]
 """Initial value of the bias before the encoder: the geometric median or the mean of the inputs."""
 Dead = Literal["aux", "resample", "none"]
 """Treatment of dead latents."""
+LEAST_EXPLAINED = 0.5
+"""Explained variance below which an autoencoder counts as not trained."""
 _Count = Annotated[int, Ge(1)]
 
 
@@ -37,8 +39,8 @@ class StreamConfig(Config):
     """Number of autoencoders of a kind; their seeds are seed, seed + 1, ..."""
     seed: Annotated[int, Ge(0)] = 0
     """First seed of the initialisation."""
-    epochs: _Count = 1
-    """Passes over the rows."""
+    epochs: _Count | None = None
+    """Passes over the rows; by default as many as 2,000 steps take."""
     steps: _Count | None = None
     """Total number of steps, instead of epochs."""
     batch_size: _Count = 1024
@@ -74,11 +76,13 @@ class SaeConfig(Config):
     """Activation of the feature sets that do not name theirs."""
     center: Center = "mean"
     """Initial value of the bias before the encoder."""
-    n_epochs: Annotated[int, Ge(1)] = 30
-    """Epochs of training; 15 by default on digit pairs."""
-    batch_size: Annotated[int, Ge(1)] = 512
+    n_epochs: Annotated[int, Ge(1)] | None = None
+    """Epochs of training; by default until the reconstruction of held-out rows stops improving."""
+    max_steps: Annotated[int, Ge(1)] = 5_000
+    """Most steps of a training without n_epochs."""
+    batch_size: Annotated[int, Ge(1)] = 256
     """Rows per step."""
-    lr: Annotated[float, Gt(0)] = 1e-3
+    lr: Annotated[float, Gt(0)] = 3e-3
     """Learning rate of Adam."""
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """Features as scikit-learn transformers: the sparse autoencoder, and the random dictionary, its control."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Literal, Self, get_args
@@ -8,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -109,17 +111,24 @@ class SparseAutoencoder(_Dictionary):
         sparsity_weight: fixed weight of the penalty of relu, jumprelu and gated, with inputs that are scaled to a mean
             squared length of 1; None to steer it to k.
         center: start of the bias, the geometric "median" or the "mean" of the inputs.
-        n_epochs, batch_size, lr: of the training with Adam.
+        n_epochs: passes over the rows; None to train until the reconstruction of held-out rows stops improving, see
+            :func:`monosemy.sae.training.train_to_convergence`.
+        max_steps: most steps of a training without n_epochs.
+        batch_size, lr: of the training with Adam.
         aux_weight: weight of AuxK; 0 switches it off.
         mono_weight: weight of 1 - the mean MonoScore of the batch, which draws latents to samples that look alike.
         dead: "aux" (AuxK), "resample" or "none"; None for AuxK where it reaches dead latents, else resampling.
         dead_after: a latent is dead when it has not fired for this many samples.
         output: form of the codes of ``transform``, "dense" or "sparse" (SciPy CSR).
         random_state: of the initialisation and the order of the samples.
-        on_epoch: called with (epochs done, epochs in all, mean loss).
+        on_epoch: called with (epochs done, epochs in all, mean loss); without n_epochs at each look at the held-out
+            rows.
 
-    After ``fit``: ``autoencoder_`` (the torch module), ``losses_`` (mean loss of each epoch, or of each call of
-    ``partial_fit``).
+    After ``fit``: ``autoencoder_`` (the torch module), ``losses_`` (mean loss of each epoch, of each call of
+    ``partial_fit``, or between two looks at the held-out rows).
+
+    Warns:
+        ConvergenceWarning: the held-out rows still improved at max_steps.
 
     Source: Gao et al. (arXiv 2406.04093); on contrastive features Zhang et al. (arXiv 2410.21331), section 3.1; the
     other activations name theirs in :mod:`monosemy.sae.activations`.
@@ -134,9 +143,10 @@ class SparseAutoencoder(_Dictionary):
         widths: Sequence[int] | None = None,
         sparsity_weight: float | None = None,
         center: Center = "median",
-        n_epochs: int = 30,
-        batch_size: int = 512,
-        lr: float = 1e-3,
+        n_epochs: int | None = None,
+        max_steps: int = 5_000,
+        batch_size: int = 256,
+        lr: float = 3e-3,
         aux_weight: float = 1 / 32,
         mono_weight: float = 0.0,
         dead: Dead | None = None,
@@ -152,6 +162,7 @@ class SparseAutoencoder(_Dictionary):
         self.sparsity_weight = sparsity_weight
         self.center = center
         self.n_epochs = n_epochs
+        self.max_steps = max_steps
         self.batch_size = batch_size
         self.lr = lr
         self.aux_weight = aux_weight
@@ -192,7 +203,18 @@ class SparseAutoencoder(_Dictionary):
         config = self._config()
         z = self._checked(X, first=True)
         rng = self._start(z)
-        self.losses_ = training.train(self.autoencoder_, z, config, rng, n_epochs=self.n_epochs, on_epoch=self.on_epoch)
+        model, on_epoch = self.autoencoder_, self.on_epoch
+        if self.n_epochs is None:
+            course = training.train_to_convergence(model, z, config, rng, max_steps=self.max_steps, on_epoch=on_epoch)
+            self.losses_ = course.losses
+            if not course.converged:
+                warnings.warn(
+                    f"The autoencoder still improved on held-out rows after {course.n_steps} steps; raise max_steps.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+        else:
+            self.losses_ = training.train(model, z, config, rng, n_epochs=self.n_epochs, on_epoch=on_epoch)
         self.__dict__.pop("trainer_", None)  # its learning rate has run out
         return self
 

@@ -22,6 +22,8 @@ from monosemy.training.checkpoint import RunFolder
 FORMAT = "monosemy.sae-training-state.v1"
 SAMPLE = 8192
 """Rows that scale and bias start from: the first of the first pass."""
+LEAST_STEPS = 2_000
+"""Steps that passes are repeated for where neither passes nor steps are given."""
 _LOG_EVERY = 100
 """Steps between rows of the log where the number of steps is not known; a hundredth of them where it is."""
 
@@ -57,8 +59,9 @@ def train_on_stream(
     (:func:`monosemy.data.shuffled`). Rows at the end of a pass that fill no batch are left out.
 
     Args:
-        saes: of one ``n_epochs`` and one ``batch_size``, each with a whole number as ``random_state``.
-        steps: in all, instead of ``n_epochs`` passes.
+        saes: of one ``n_epochs`` and one ``batch_size``, each with a whole number as ``random_state``. Without
+            ``n_epochs`` the stream is passed as often as 2,000 steps take, at least once; an iterator only once.
+        steps: in all, instead of passes.
         folder: takes checkpoints, the log and at the end ``NAME.safetensors`` of each autoencoder, see
             :func:`names_of`. A killed training resumes from its last checkpoint, to the same weights on a CPU.
         minutes: stop at a checkpoint after this time; a further call resumes.
@@ -108,7 +111,18 @@ class _Run:
     def n_steps(self) -> int | None:
         if self.steps is not None or self.stream.length is None:
             return self.steps
-        return self.saes[0].n_epochs * (self.stream.length // self.batch)
+        in_a_pass = self.stream.length // self.batch
+        least = math.ceil(LEAST_STEPS / in_a_pass) if self.stream.repeatable else 1
+        return (self.saes[0].n_epochs or least) * in_a_pass
+
+    def _is_last_pass(self) -> bool:
+        """Return whether the training ends with the pass that has ended."""
+        if self.steps is not None:
+            return False
+        n_epochs = self.saes[0].n_epochs
+        if n_epochs is None:
+            return self.step >= LEAST_STEPS or not self.stream.repeatable
+        return self.epoch + 1 >= n_epochs
 
     def check(self) -> None:
         """Raise where the autoencoders, the stream and the processes do not fit together."""
@@ -121,6 +135,8 @@ class _Run:
                     f"The autoencoders have {name}={values[0]!r} and {values[1]!r}, but read the same "
                     f"batches; make them equal."
                 )
+            if name == "n_epochs" and values[0] is None:
+                continue
             if not isinstance(values[0], int) or values[0] < 1:
                 raise InputError(f"{name}={values[0]!r} is not a positive whole number; choose one of at least 1.")
         for sae in self.saes:
@@ -189,9 +205,9 @@ class _Run:
         rows, problem = self._read_part()
         if problem is None and rows is None:
             if self.step > 0:
-                self.epoch += 1
-                if self.epoch >= (self.saes[0].n_epochs if self.steps is None else math.inf):
+                if self._is_last_pass():
                     return None
+                self.epoch += 1
                 self.reader = self.stream.open(self.epoch)
                 rows, problem = self._read_part()
             if problem is None and rows is None:

@@ -1,8 +1,9 @@
 """Training of the autoencoder: loss and gradient of a batch, densely or in closed form, and Adam step by step."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple, get_args
 
 import torch
@@ -96,8 +97,8 @@ def dense_loss(
 class TrainingConfig:
     """Settings of the training, which :class:`monosemy.sae.estimators.SparseAutoencoder` describes."""
 
-    batch_size: int = 512
-    lr: float = 1e-3
+    batch_size: int = 256
+    lr: float = 3e-3
     dead: Dead | None = None
     dead_after: int = 10_000
     aux_weight: float = 1 / 32
@@ -114,6 +115,33 @@ class TrainingConfig:
             raise InputError(f"dead={self.dead!r} is unknown; choose {', '.join(map(repr, get_args(Dead)))} or None.")
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over the steps of a training: a linear rise, a constant, and a linear fall to zero.
+
+    factor(t) = min(1, (t + 1) / rise, (end - t) / fall) before step t, counted from 0.
+    """
+
+    rise: int = 1
+    end: int | None = None
+    """Number of steps; None while it is not known, without a fall."""
+    fall: float = 1.0
+
+    @classmethod
+    def of_length(cls, steps: int | None) -> "Schedule":
+        """Return a rise over the first twentieth and a fall over the last third; a constant for None."""
+        return cls() if steps is None else cls(max(1, steps // 20), steps, steps / 3)
+
+    def falls(self, done: int) -> bool:
+        """Return whether the fall has begun."""
+        return self.end is not None and done >= self.end - self.fall
+
+    def factor(self, done: int) -> float:
+        """Return the learning rate of the next step, relative to the peak."""
+        rising = min(1.0, (done + 1) / self.rise)
+        return rising if self.end is None else min(rising, (self.end - done) / self.fall)
+
+
 class Trainer:
     """Adam with the decoder's rows kept at length 1, step by step; the object contains all state of a training.
 
@@ -121,8 +149,7 @@ class Trainer:
 
     Args:
         model: initialised; trained in place.
-        steps: of the whole training, if known: the learning rate warms up over the first twentieth and falls linearly
-            to 0 over the last third. None for a stream without a known end: it stays.
+        steps: of the whole training, if known, see :meth:`Schedule.of_length`. None for a stream without a known end.
         rng: of the resampling.
         processes: those that train this autoencoder together, each on an equal share of every batch. All hold the same
             model, and it becomes what one process with the whole batches would make of it, to rounding.
@@ -137,7 +164,8 @@ class Trainer:
         steps: int | None = None,
         processes: distributed.Processes = distributed.SINGLE_PROCESS,
     ) -> None:
-        self.model, self.config, self.rng, self.steps, self.processes = model, config, rng, steps, processes
+        self.model, self.config, self.rng, self.processes = model, config, rng, processes
+        self.schedule = Schedule.of_length(steps)
         if processes.world_size > 1 and config.mono_weight > 0:
             raise InputError(
                 f"mono_weight={config.mono_weight:g} compares all samples of a batch, of which {processes.world_size} "
@@ -185,7 +213,7 @@ class Trainer:
         if grad is not None:
             along = (grad * model.decoder).sum(dim=1, keepdim=True)
             grad.addcmul_(model.decoder, along, value=-1)
-        self.optimizer.param_groups[0]["lr"] = self.config.lr * self._lr_factor()
+        self.optimizer.param_groups[0]["lr"] = self.config.lr * self.schedule.factor(self.done)
         self.optimizer.step()
         self.optimizer.zero_grad()
         model.decoder.div_(model.decoder.norm(dim=1, keepdim=True))
@@ -200,10 +228,19 @@ class Trainer:
     def epoch(self, x: torch.Tensor) -> float:
         """Train for one pass over (N, D), scaled, in random order; return the mean loss. An incomplete batch is left
         out."""
-        batch_size = min(self.config.batch_size, len(x))
-        n_batches = len(x) // batch_size
-        order = torch.randperm(len(x), generator=self.rng)[: n_batches * batch_size].to(x.device)
-        return sum(self.step(x[rows]) for rows in order.view(n_batches, batch_size)) / n_batches
+        losses = [self.step(x[rows]) for rows in self._batches(len(x))]
+        return sum(losses) / len(losses)
+
+    def steps(self, x: torch.Tensor) -> Iterator[float]:
+        """Train for one pass after another over (N, D), as :meth:`epoch` does; yield the loss of each step."""
+        while True:
+            for rows in self._batches(len(x)):
+                yield self.step(x[rows])
+
+    def _batches(self, n_rows: int) -> torch.Tensor:
+        """Return the rows of each whole batch of a pass, in random order."""
+        size = min(self.config.batch_size, n_rows)
+        return torch.randperm(n_rows, generator=self.rng)[: n_rows // size * size].view(-1, size)
 
     def _whole_batch(self, local: Step) -> Step:
         """Return loss and gradients summed over the processes, at once."""
@@ -244,16 +281,10 @@ class Trainer:
         self.done, self._since_resampling = state["counts"].tolist()
         self.rng.set_state(state["rng"].cpu())
 
-    def _lr_factor(self) -> float:
-        if self.steps is None:
-            return 1.0
-        return min(1.0, (self.done + 1) / max(1, self.steps // 20), 3 * (self.steps - self.done) / self.steps)
-
     def _resample_when_due(self, x: torch.Tensor) -> None:
         """Resample once every latent has had its chance to fire; not while the learning rate falls: no time is left."""
         self._since_resampling += len(x) * self.processes.world_size
-        falling = self.steps is not None and 3 * self.done >= 2 * self.steps
-        if self._since_resampling >= self.config.dead_after and not falling:
+        if self._since_resampling >= self.config.dead_after and not self.schedule.falls(self.done):
             self._since_resampling = 0
             self._resample(distributed.all_gather(x) if self.processes.world_size > 1 else x)
 
@@ -312,3 +343,76 @@ def train(
         if on_epoch is not None:
             on_epoch(epoch + 1, n_epochs, losses[-1])
     return losses
+
+
+_FIRST_CHECK = 200
+"""Steps before the first look at the held-out rows; each later look comes after half as many steps again."""
+_LEAST_GAIN = 0.03
+"""Relative fall of the held-out error between two looks below which training ends."""
+_LEAST_CHANGE = 0.1
+"""Relative change of the number of active latents between two looks above which training goes on: a penalty that is
+steered to k takes its time."""
+_HELD_OUT = 4096
+"""Most rows that are held out, of a tenth of all."""
+
+
+class Convergence(NamedTuple):
+    """The course of a training that ended by its held-out rows."""
+
+    losses: list[float]
+    """Mean loss between two looks at the held-out rows, and of the fall of the learning rate."""
+    n_steps: int
+    converged: bool
+    """Whether the error on held-out rows stopped falling before the steps ran out."""
+
+
+def train_to_convergence(
+    model: module.Autoencoder,
+    z: torch.Tensor,
+    config: TrainingConfig,
+    rng: torch.Generator,
+    *,
+    max_steps: int,
+    on_epoch: console.OnLoss | None = None,
+) -> Convergence:
+    """Train an initialised model in place on z (N, D) of the original scale until held-out rows gain no more.
+
+    A tenth of the rows, at most 4,096, is held out. After 200 steps, and then each time after half as many steps as
+    before, their reconstruction error is compared with the one before. Once it fell by less than 3 %, or rose, the
+    learning rate falls to zero over half as many steps as were taken.
+    """
+    if max_steps < 1:
+        raise InputError(f"max_steps={max_steps!r} is not positive; choose a value above 0.")
+    order = torch.randperm(len(z), generator=rng)
+    n_held = min(len(z) // 10, _HELD_OUT)
+    held = z[order[:n_held]] if n_held else z
+    x = model.scaled(z[order[n_held:]])
+    trainer = Trainer(model, config, rng)
+    longest = max(1, 2 * max_steps // 3)
+    trainer.schedule = Schedule(rise=min(_FIRST_CHECK, longest) // 10 + 1)
+    steps, losses = trainer.steps(x), list[float]()
+    n_batches = len(x) // min(config.batch_size, len(x))
+
+    def run_to(end: int) -> None:
+        values = list(islice(steps, end - trainer.done))
+        losses.append(sum(values) / len(values))
+        if on_epoch is not None:
+            on_epoch(-(-trainer.done // n_batches), -(-max_steps // n_batches), losses[-1])
+
+    error, active, converged = math.inf, math.inf, False
+    while trainer.done < longest and not converged:
+        run_to(min(longest, max(_FIRST_CHECK, trainer.done * 3 // 2)))
+        before, active_before = error, active
+        error, active = _held_out(model, held)
+        settled = abs(active - active_before) <= _LEAST_CHANGE * active_before
+        converged = settled and error >= (1 - _LEAST_GAIN) * before
+    fall = max(1, trainer.done // 2)
+    trainer.schedule = replace(trainer.schedule, end=trainer.done + fall, fall=fall)
+    run_to(trainer.done + fall)
+    return Convergence(losses, trainer.done, converged)
+
+
+def _held_out(model: module.Autoencoder, z: torch.Tensor) -> tuple[float, float]:
+    """Return the unexplained share of the variance of rows, and their active latents on average."""
+    codes = model.encode(z)
+    return 1 - autoencoder.explained_variance(model.decode(codes), z), float((codes.values > 0).sum()) / len(z)

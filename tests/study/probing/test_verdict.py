@@ -212,3 +212,32 @@ def test_shifted_sets_in_words() -> None:
     assert describe_cell("shift:sketch", 3.0) == "the shifted set sketch, level 3"
     assert describe_cell("shift:c/gaussian_noise", 3.0) == "c of severity 3 (gaussian noise)"
     assert describe_cell("shift:c/mean", 3.0) == "c of severity 3 (mean over kinds)"
+
+
+def with_feature_metric(result: StudyResult, features: str, metric: str, value: float) -> StudyResult:
+    """A study with a metric of a feature set alone, such as its explained variance."""
+    place = {"variant": features, "features": features, "classifier": "", "scenario": "clean", "level": 0.0, "seed": 0}
+    row = pd.DataFrame([place | {"metric": metric, "value": value}])
+    return StudyResult(result.plan, pd.concat([result.results, row], ignore_index=True), result.summary, Verdict(()))
+
+
+@pytest.mark.parametrize(("metric", "value", "why"), [
+    ("explained_variance", 0.31, "explains 31 % of the variance"), ("dead", 0.95, "has 95 % of its dimensions silent"),
+])  # fmt: skip
+def test_a_set_that_was_not_trained_is_no_loss(metric: str, value: float, why: str) -> None:
+    cells = noisy(dense_ce=0.5, dense_gce=0.6, relu_ce=0.5, sae_ce=0.3, sae_gce=0.3)
+    result = study(cells)
+    assert any("sae + ce is worse" in sentence for sentence in probing_verdict(result).sentences)
+    found = probing_verdict(with_feature_metric(result, "sae", metric, value))
+    assert not any("sae" in sentence and "is worse" in sentence for sentence in found.sentences)
+    assert found.headline[-1] == (
+        "No monosemantic feature set was trained (sae), so nothing follows on what they add."
+    )
+    assert any(warning.startswith(f"sae was not trained: it {why}") for warning in found.warnings)
+
+
+def test_a_set_that_explains_most_is_judged() -> None:
+    result = study(noisy(dense_ce=0.5, dense_gce=0.6, relu_ce=0.5, sae_ce=0.3, sae_gce=0.3))
+    found = probing_verdict(with_feature_metric(result, "sae", "explained_variance", 0.6))
+    assert any("sae + ce is worse" in sentence for sentence in found.sentences)
+    assert "sae does not explain 40 % of the variance of test embeddings." in found.warnings

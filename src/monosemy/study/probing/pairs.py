@@ -15,7 +15,7 @@ from monosemy.classifiers.registry import CLASSIFIERS
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.report import tables
 from monosemy.results import statistics, wording
-from monosemy.results.result import Role, StudyResult, pair_name, pair_parts
+from monosemy.results.result import Role, StudyResult, pair_name, pair_parts, register_family
 from monosemy.study import probing
 
 SELECTED, SELECTED_DENSE, SELECTED_MONOSEMANTIC = "selected", "selected dense", "selected monosemantic"
@@ -51,6 +51,8 @@ PAIRS: dict[str, Pair] = {
     for features in FEATURE_SETS
     for classifier in CLASSIFIERS
 }  # fmt: skip
+register_family(FEATURE_SETS)
+register_family(PAIRS)
 
 
 def is_monosemantic(name: str) -> bool:

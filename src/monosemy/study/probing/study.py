@@ -17,7 +17,7 @@ from monosemy.encoders.config import STUDY_PRETRAINING
 from monosemy.errors import InputError
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.report.tables import CHANCE, Section
-from monosemy.results.result import StudyResult, register_family
+from monosemy.results.result import StudyResult
 from monosemy.results.statistics import with_means
 from monosemy.study import engine, probing
 from monosemy.study.conditions import (
@@ -35,8 +35,6 @@ from monosemy.study.folder import Row, data_fingerprint
 from monosemy.study.probing import blocks, encoders, gallery, pairs, prediction
 from monosemy.study.probing.verdict import probing_verdict
 
-register_family(FEATURE_SETS)
-register_family(pairs.PAIRS)
 
 _DIGIT_RATES = (0.3, 0.6, 0.9)
 """Fewer rates for the embedded data, whose study trains its encoders too and should end within minutes."""
@@ -77,8 +75,6 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, blocks.Block]):
         values: dict[str, Any] = {"features": tuple(fitting)}
         if plan.encoder.files:
             values["data"] = {"image_size": encoders.image_side(plan.encoder.files)}
-        if is_digits:  # chosen on train digits of the default split; longer training does worse under noise
-            values["sae"] = {"n_epochs": 15}
         return with_levels(plan.with_defaults(values), data, _DIGIT_RATES if is_digits else ())
 
     def check(self, plan: probing.ProbingPlan, data: dataset.LabelledData, device: str) -> dataset.LabelledData:

@@ -1,6 +1,6 @@
 """The verdict on features and classifiers in words, and whether separability predicts the gains of features."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,16 +9,21 @@ from monosemy.corruptions import common
 from monosemy.report import tables
 from monosemy.results import statistics, wording
 from monosemy.results.result import StudyResult, Verdict, pair_parts, with_role
+from monosemy.sae.config import LEAST_EXPLAINED
 from monosemy.study import probing
 from monosemy.study.probing import pairs
 
+MOST_DEAD = 0.9
+"""Share of silent dimensions above which a feature set counts as collapsed."""
 _NOTHING = "No monosemantic feature set was in the study, so there is nothing to say on what such features add."
 
 
 def probing_verdict(result: StudyResult) -> Verdict:
     """Answer what to use, what monosemantic features add to the best classifier, and what under cross-entropy alone."""
     names = tables.variant_names(result.summary)
-    monosemantic = with_role(names, "monosemantic")
+    untrained = _untrained(result)
+    monosemantic = [name for name in with_role(names, "monosemantic") if pair_parts(name)[0] not in untrained]
+    nothing = _nothing_said(untrained)
     single = statistics.single_kinds(result.summary["scenario"])
     sentences: list[str] = []
     shown = [name for name in dict.fromkeys(result.summary["scenario"]) if name not in single and name != "clean"]
@@ -26,17 +31,31 @@ def probing_verdict(result: StudyResult) -> Verdict:
         sentences += _what_to_use(result, scenario)
         sentences += _what_they_add(result, scenario) if monosemantic else []
         sentences += _under_cross_entropy(result, scenario, monosemantic)
-    sentences += [] if monosemantic else [_NOTHING]
-    return Verdict(tuple(sentences), tuple(_warnings(result, monosemantic)), _headline(result, shown, monosemantic))
+    sentences += [] if monosemantic else [nothing]
+    # The headline answers for label noise, or for the first scenario where it was not run.
+    first = "label-noise" if "label-noise" in shown else next(iter(shown), "clean")
+    headline = [*_what_to_use(result, first), *(_what_they_add(result, first) if monosemantic else [nothing])]
+    return Verdict(tuple(sentences), tuple(_warnings(result, monosemantic, untrained)), tuple(headline))
 
 
-def _headline(result: StudyResult, shown: Sequence[str], monosemantic: Sequence[str]) -> tuple[str, ...]:
-    """Return the answers for label noise, or for the first scenario where it was not run."""
-    scenario = "label-noise" if "label-noise" in shown else next(iter(shown), "clean")
-    answers = [*_what_to_use(result, scenario)]
-    if not monosemantic:
-        return *answers, _NOTHING
-    return *answers, *_what_they_add(result, scenario)
+def _untrained(result: StudyResult) -> dict[str, str]:
+    """Return the monosemantic sets from which nothing follows, and why: they hold too little of the embeddings."""
+    found = {}
+    means = result.results.groupby(["variant", "metric"], sort=False)["value"].mean()
+    for name in with_role(list(dict.fromkeys(result.results["features"])), "monosemantic"):
+        explained, dead = means.get((name, "explained_variance"), np.nan), means.get((name, "dead"), 0.0)
+        if explained < LEAST_EXPLAINED:
+            found[name] = f"explains {100 * max(explained, 0):.0f} % of the variance of test embeddings"
+        elif dead > MOST_DEAD:
+            found[name] = f"has {100 * dead:.0f} % of its dimensions silent on train"
+    return found
+
+
+def _nothing_said(untrained: Mapping[str, str]) -> str:
+    """Return that the study says nothing about monosemantic features, and why."""
+    if not untrained:
+        return _NOTHING
+    return f"No monosemantic feature set was trained ({', '.join(untrained)}), so nothing follows on what they add."
 
 
 def _cells(summary: pd.DataFrame, name: str, scenario: str) -> pd.DataFrame:
@@ -175,9 +194,14 @@ def _kinds(name: str, scenario: str, summary: pd.DataFrame) -> list[str]:
     return [f"Of the {len(rows)} kinds there, {name}: {', '.join(counts)}; gains run from {ends[0]} to {ends[1]}."]
 
 
-def _warnings(result: StudyResult, monosemantic: Sequence[str]) -> list[str]:
+def _warnings(result: StudyResult, monosemantic: Sequence[str], untrained: Mapping[str, str]) -> list[str]:
     plan: probing.ProbingPlan = result.plan
     warnings = wording.few_seeds(plan.n_seeds)
+    warnings += [
+        f"{name} was not trained: it {why}, so its accuracy is no loss of monosemantic features; raise sae.k or "
+        f"sae.max_steps (--set)."
+        for name, why in untrained.items()
+    ]
     for name in monosemantic:
         cell = wording.cell_of(result.summary, name, "clean", 0.0)
         if cell["outcome"] == "worse":
@@ -185,12 +209,12 @@ def _warnings(result: StudyResult, monosemantic: Sequence[str]) -> list[str]:
     means = result.results.groupby(["variant", "metric"], sort=False)["value"].mean()
     for name in with_role(list(dict.fromkeys(result.results["features"])), "monosemantic"):
         explained = means.get((name, "explained_variance"), np.nan)
-        if explained < 0.95:
+        if explained < 0.95 and name not in untrained:
             warnings.append(
                 f"{name} does not explain {100 * (1 - explained):.0f} % of the variance of test embeddings."
             )
         dead = means.get((name, "dead"), 0.0)
-        if dead > 0.01:
+        if dead > 0.01 and name not in untrained:
             warnings.append(f"{100 * dead:.0f} % of the dimensions of {name} never fire on train.")
     if "corruptions" in plan.scenarios and "frost" in (plan.corruptions.kinds or common.KINDS):
         warnings.append(
