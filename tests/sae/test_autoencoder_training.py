@@ -366,7 +366,7 @@ def test_the_learning_rate_rises_stays_and_falls() -> None:
     assert not Schedule.of_length(None).falls(10**6)
 
 
-def converged(z: torch.Tensor, max_steps: int, kind: str = "topk"):  # noqa: ANN201
+def converged(z: torch.Tensor, max_steps: int, kind: str = "topk"):
     model, rng = fresh(z, kind)
     told: list[tuple[int, int, float]] = []
     config = TrainingConfig(batch_size=32, dead_after=200)

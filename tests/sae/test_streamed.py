@@ -174,9 +174,7 @@ def test_without_passes_or_steps_small_data_is_read_again_and_again(monkeypatch:
 
     def trained(rows_again: RowStream) -> list[tuple[int, int | None]]:
         done.clear()
-        train_on_stream(
-            [sae(n_epochs=None)], rows_again, on_step=lambda step, total, loss: done.append((step, total))
-        )
+        train_on_stream([sae(n_epochs=None)], rows_again, on_step=lambda step, total, loss: done.append((step, total)))
         return done
 
     assert trained(open_stream(rows()))[-1] == (36, 36), "three passes of 12 whole batches are the first with 30 steps"

@@ -230,9 +230,7 @@ def test_a_set_that_was_not_trained_is_no_loss(metric: str, value: float, why: s
     assert any("sae + ce is worse" in sentence for sentence in probing_verdict(result).sentences)
     found = probing_verdict(with_feature_metric(result, "sae", metric, value))
     assert not any("sae" in sentence and "is worse" in sentence for sentence in found.sentences)
-    assert found.headline[-1] == (
-        "No monosemantic feature set was trained (sae), so nothing follows on what they add."
-    )
+    assert found.headline[-1] == ("No monosemantic feature set was trained (sae), so nothing follows on what they add.")
     assert any(warning.startswith(f"sae was not trained: it {why}") for warning in found.warnings)
 
 

@@ -35,7 +35,6 @@ from monosemy.study.folder import Row, data_fingerprint
 from monosemy.study.probing import blocks, encoders, gallery, pairs, prediction
 from monosemy.study.probing.verdict import probing_verdict
 
-
 _DIGIT_RATES = (0.3, 0.6, 0.9)
 """Fewer rates for the embedded data, whose study trains its encoders too and should end within minutes."""
 
