@@ -347,8 +347,8 @@ def train(
 
 _FIRST_CHECK = 200
 """Steps before the first look at the held-out rows; each later look comes after half as many steps again."""
-_LEAST_GAIN = 0.03
-"""Relative fall of the held-out error between two looks below which training ends."""
+_LEAST_GAIN, _LEAST_EXPLAINED_MORE = 0.03, 0.005
+"""Fall of the held-out error between two looks below which training ends: relative to it, and in variance explained."""
 _LEAST_CHANGE = 0.1
 """Relative change of the number of active latents between two looks above which training goes on: a penalty that is
 steered to k takes its time."""
@@ -378,8 +378,8 @@ def train_to_convergence(
     """Train an initialised model in place on z (N, D) of the original scale until held-out rows gain no more.
 
     A tenth of the rows, at most 4,096, is held out. After 200 steps, and then each time after half as many steps as
-    before, their reconstruction error is compared with the one before. Once it fell by less than 3 %, or rose, the
-    learning rate falls to zero over half as many steps as were taken.
+    before, their reconstruction error is compared with the one before. Once it fell by less than 3 %, or by less than
+    half a percent of the variance, or rose, the learning rate falls to zero over half as many steps as were taken.
     """
     if max_steps < 1:
         raise InputError(f"max_steps={max_steps!r} is not positive; choose a value above 0.")
@@ -399,13 +399,13 @@ def train_to_convergence(
         if on_epoch is not None:
             on_epoch(-(-trainer.done // n_batches), -(-max_steps // n_batches), losses[-1])
 
-    error, active, converged = math.inf, math.inf, False
+    error, active, converged = math.nan, math.nan, False  # comparisons with the first look's predecessor are false
     while trainer.done < longest and not converged:
         run_to(min(longest, max(_FIRST_CHECK, trainer.done * 3 // 2)))
         before, active_before = error, active
         error, active = _held_out(model, held)
         settled = abs(active - active_before) <= _LEAST_CHANGE * active_before
-        converged = settled and error >= (1 - _LEAST_GAIN) * before
+        converged = settled and before - error <= max(_LEAST_GAIN * before, _LEAST_EXPLAINED_MORE)
     fall = max(1, trainer.done // 2)
     trainer.schedule = replace(trainer.schedule, end=trainer.done + fall, fall=fall)
     run_to(trainer.done + fall)
