@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from pydantic import ValidationError
 from sklearn.base import clone
 
+from monosemy.encoders.config import HeadConfig
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.sae.config import SaeConfig
 
@@ -15,8 +16,17 @@ SETTINGS = SaeConfig(n_latents=12, k=2, n_epochs=2, batch_size=32)
 Z = np.random.default_rng(0).standard_normal((80, 5)).astype(np.float32) @ np.diag([5, 2, 1, 1, 0.5]).astype(np.float32)
 
 
+HEAD = HeadConfig(n_features=12, k=2, batch_size=32, min_steps=6, max_steps=6)
+BESIDE = {f"dense+{name}" for name in ("dense", "random-features", "simclr-head", "ncl-head", "csr", "sae")}
+
+
+def make(name: str, seed: int = 0):
+    feature = FEATURE_SETS[name]
+    return feature.make({"sae": SETTINGS, "head": HEAD}[feature.settings], seed)
+
+
 def codes(name: str, seed: int = 0):
-    transformer = FEATURE_SETS[name].make(SETTINGS, seed)
+    transformer = make(name, seed)
     return transformer.fit(Z + 1).transform(Z + 1)
 
 
@@ -25,7 +35,7 @@ def test_every_set_goes_by_its_name_and_can_be_cloned() -> None:
     for name, feature in FEATURE_SETS.items():
         assert feature.name == name
         assert feature.title
-        clone(feature.make(SETTINGS, 0))
+        clone(make(name))
         assert pickle.loads(pickle.dumps(feature)).name == name, "worker processes get it"
     assert [name for name, feature in FEATURE_SETS.items() if feature.role == "baseline"] == ["dense"]
 
@@ -108,7 +118,8 @@ def test_hybrids_and_variants_are_on_request() -> None:
     on_request = {name for name, feature in FEATURE_SETS.items() if feature.on_request}
     variants = {f"sae-{name}" for name in ("batchtopk", "relu", "jumprelu", "gated", "matryoshka")}
     controls = {"pca", "ica", "dense-autoencoder"}
-    assert on_request == {"ncl-topk", "ncl-sae"} | controls | variants
+    heads = {"ncl-head", "simclr-head", "csr", "random-features"}
+    assert on_request == {"ncl-topk", "ncl-sae"} | controls | variants | heads | BESIDE
     assert {FEATURE_SETS[name].role for name in controls} == {"control"}
     assert {name for name in on_request if FEATURE_SETS[name].base == "ncl"} == {"ncl-topk", "ncl-sae"}
 
@@ -121,3 +132,38 @@ def test_variants_have_their_activation_and_sae_that_of_the_settings() -> None:
     assert {FEATURE_SETS[name].make(settings, 0).center for name in ("sae", "sae-relu", "random-topk")} == {"median"}
     with pytest.raises(ValidationError):
         SaeConfig(activation="step")  # type: ignore[arg-type]
+
+
+def test_heads_differ_by_what_their_names_say_alone() -> None:
+    found = {name: make(name, 3).get_params() for name in ("ncl-head", "simclr-head", "csr", "random-features")}
+    of_ncl = found["ncl-head"]
+    differing = {
+        name: {key: value for key, value in params.items() if value != of_ncl[key]} for name, params in found.items()
+    }
+    assert differing == {
+        "ncl-head": {},
+        "simclr-head": {"non_negative": False},
+        "csr": {"k": 2, "output": "sparse"},
+        "random-features": {"min_steps": 0, "max_steps": 0},
+    }
+    assert {name: FEATURE_SETS[name].role for name in found} == {
+        "ncl-head": "monosemantic",
+        "simclr-head": "control",
+        "csr": "monosemantic",
+        "random-features": "control",
+    }
+    assert np.diff(codes("csr").indptr).max() == 2
+
+
+@pytest.mark.parametrize("name", sorted(BESIDE))
+def test_features_beside_dense_ones(name: str) -> None:
+    feature, alone = FEATURE_SETS[name], FEATURE_SETS[name.removeprefix("dense+")]
+    assert feature.weights == (0.25, 0.5, 1.0, 2.0)
+    assert alone.weights == ()
+    assert feature.role == ("control" if alone.role == "baseline" else alone.role)
+    both, second = codes(name), codes(alone.name)
+    dense = (Z + 1) / np.linalg.norm(Z + 1, axis=1, keepdims=True)
+    np.testing.assert_allclose(both[:, :5], dense, rtol=1e-5)
+    second = second.toarray() if sp.issparse(second) else np.asarray(second)
+    length = np.linalg.norm(second, axis=1, keepdims=True)
+    np.testing.assert_allclose(both[:, 5:], second / np.where(length > 0, length, 1), rtol=1e-5, atol=1e-7)

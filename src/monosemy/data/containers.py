@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
 
 from monosemy.data import dataset, sources
 from monosemy.errors import InputError, names, shown
@@ -140,6 +142,31 @@ def for_sklearn(values: Any, where: str) -> Any:
     if (is_list and any(isinstance(value, torch.Tensor) for value in values)) or _library(values) == "datasets":
         return as_array(values, where)
     return values.to_pandas() if _library(values) == "pyarrow" else values
+
+
+def training_rows(estimator: BaseEstimator, X: Any, *, first: bool) -> np.typing.NDArray[np.float32]:
+    """Return a copy of embeddings (N, D) for an estimator, checked as scikit-learn's ``validate_data`` does.
+
+    Args:
+        first: the estimator learns the number and the names of the columns, and needs at least two rows.
+
+    Raises:
+        InputError: the rows are a sparse matrix, hold NaN or infinity, or are a single one to begin with.
+        ValueError: scikit-learn's, for other faults.
+    """
+    X = for_sklearn(X, "X")
+    if sp.issparse(X):
+        raise InputError("X is a sparse matrix; give a dense one (.toarray()).")
+    checked = validate_data(estimator, X, dtype=np.float32, order="C", copy=True, reset=first, ensure_all_finite=False)
+    bad = np.flatnonzero(~np.isfinite(checked).all(axis=1))
+    if len(bad):
+        raise InputError(
+            f"X has NaN or infinity in {len(bad)} of {len(checked)} rows, the first of them row {bad[0]}; "
+            f"fill or remove them."
+        )
+    if first and len(checked) < 2:
+        raise InputError(f"X has 1 sample of {checked.shape[1]} features; training starts from at least 2.")
+    return np.asarray(checked)
 
 
 def as_matrix(values: Any, where: str = "The input") -> np.typing.NDArray[np.float32]:

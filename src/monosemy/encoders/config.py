@@ -176,6 +176,44 @@ class FinetuneConfig(TrainingConfig):
     """The optimiser and its schedule."""
 
 
+HeadAugmentation = Literal["dropout", "noise", "neighbours"]
+
+
+class HeadConfig(Config):
+    """Training of a contrastive head on frozen embeddings, without labels."""
+
+    n_features: Annotated[int, Ge(1)] = 1024
+    """Number of features."""
+    k: Annotated[int, Ge(1)] = 32
+    """Active features per sample of contrastive sparse codes."""
+    augmentation: HeadAugmentation = "dropout"
+    """Views of an embedding: dropout of its standardised columns, Gaussian noise, or its nearest neighbours."""
+    strength: Annotated[float, Gt(0)] | None = None
+    """Probability of dropout or deviation of noise; by default views are as far as the fifth nearest neighbour."""
+    n_neighbours: Annotated[int, Ge(1)] = 10
+    """Neighbours of a row that are its second view, with `neighbours`."""
+    temperature: Annotated[float, Gt(0)] = 0.2
+    """Temperature of the contrastive loss."""
+    batch_size: Annotated[int, Ge(2)] = 256
+    """Rows per step."""
+    lr: Annotated[float, Gt(0)] = 1e-3
+    """Peak learning rate of Adam."""
+    min_steps: Annotated[int, Ge(0)] = 600
+    """Least number of steps; k falls from all features to its value over the first half of them."""
+    max_steps: Annotated[int, Ge(0)] = 900
+    """Most steps; training ends before once the loss of held-out rows falls no more."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.k > self.n_features:
+            raise ValueError(f"k={self.k} exceeds n_features={self.n_features}; choose k <= {self.n_features}")
+        if self.strength is not None and self.strength >= 1 and self.augmentation != "noise":
+            raise ValueError(f"strength={self.strength:g} drops every column; choose a probability below 1")
+        if self.min_steps > self.max_steps:
+            raise ValueError(f"min_steps={self.min_steps} exceeds max_steps={self.max_steps}; lower it")
+        return self
+
+
 STUDY_PRETRAINING = PretrainConfig(
     steps=800,
     batch_size=128,

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -16,7 +16,10 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from monosemy.encoders.config import HeadConfig
+from monosemy.encoders.contrastive_heads import ContrastiveHead
 from monosemy.errors import InputError
+from monosemy.features.beside import BesideDense
 from monosemy.functional import autoencoder, codes
 from monosemy.sae import config, estimators
 
@@ -119,12 +122,16 @@ class FeatureSet:
     title: str
     role: Role
     base: Literal["dense", "ncl"]
-    make: Callable[[config.SaeConfig, int], Any]
+    make: Callable[[Any, int], Any]
     """Makes a scikit-learn transformer from settings and a seed."""
     seeded: bool = False
     """Whether the transformer itself depends on the seed."""
     on_request: bool = False
     """Whether a study runs it only if it is named: hybrids of two methods, variants, and further controls."""
+    settings: Literal["sae", "head"] = "sae"
+    """Section of the plan that holds its settings."""
+    weights: tuple[float, ...] = ()
+    """Weights of the features beside dense ones, which every classifier chooses from; none for other sets."""
 
 
 def _rectify(z: np.typing.NDArray[np.float32]) -> np.typing.NDArray[np.float32]:
@@ -196,6 +203,40 @@ def _variant(activation: config.ActivationName, title: str) -> FeatureSet:
     return FeatureSet(f"sae-{activation}", title, "monosemantic", "dense", make, seeded=True, on_request=True)
 
 
+def _head(
+    settings: HeadConfig, seed: int, *, non_negative: bool = True, sparse: bool = False, trained: bool = True
+) -> ContrastiveHead:
+    values = settings.model_dump(exclude={"k"}) | ({} if trained else {"min_steps": 0, "max_steps": 0})
+    return ContrastiveHead(
+        non_negative=non_negative,
+        k=settings.k if sparse else None,
+        output="sparse" if sparse else "dense",
+        random_state=seed,
+        **values,
+    )
+
+
+def _head_set(name: str, title: str, role: Role, **kind: Any) -> FeatureSet:
+    return FeatureSet(name, title, role, "dense", partial(_head, **kind), seeded=True, on_request=True, settings="head")
+
+
+def _beside(features: FeatureSet) -> FeatureSet:
+    """Return a feature set beside dense features."""
+    return replace(
+        features,
+        name=f"dense+{features.name}",
+        title=f"dense beside {features.title}",
+        role="control" if features.role == "baseline" else features.role,
+        make=partial(_make_beside, features.make),
+        on_request=True,
+        weights=WEIGHTS,
+    )
+
+
+def _make_beside(make: Callable[[Any, int], Any], settings: Any, seed: int) -> BesideDense:
+    return BesideDense(make(settings, seed))
+
+
 def _top_k(settings: config.SaeConfig, seed: int) -> FunctionTransformer:
     return FunctionTransformer(_largest, kw_args={"k": settings.k})
 
@@ -204,32 +245,41 @@ def _largest(z: np.typing.NDArray[np.float32], k: int) -> sp.csr_array:
     return codes.to_csr(codes.top_k(torch.from_numpy(z), min(k, z.shape[1])))
 
 
-FEATURE_SETS: dict[str, FeatureSet] = {
-    feature.name: feature
-    for feature in (
-        FeatureSet("dense", "dense", "baseline", "dense", _identity),
-        FeatureSet("relu", "dense + ReLU", "control", "dense", _relu),
-        FeatureSet("whitened", "dense + PCA whitening", "control", "dense", _whiten),
-        FeatureSet("random-topk", "random dictionary, TopK", "control", "dense", _random_topk, seeded=True),
-        FeatureSet("sae", "sparse autoencoder", "monosemantic", "dense", _sae, seeded=True),
-        FeatureSet("ncl", "non-negative contrastive", "monosemantic", "ncl", _identity),
-        FeatureSet("pca", "principal components", "control", "dense", _pca, on_request=True),
-        FeatureSet("ica", "independent components", "control", "dense", _ica, seeded=True, on_request=True),
-        FeatureSet(
-            "dense-autoencoder",
-            "autoencoder without sparsity",
-            "control",
-            "dense",
-            _dense_autoencoder,
-            seeded=True,
-            on_request=True,
-        ),
-        FeatureSet("ncl-topk", "NCL, TopK", "monosemantic", "ncl", _top_k, on_request=True),
-        FeatureSet("ncl-sae", "sparse autoencoder on NCL", "monosemantic", "ncl", _sae, seeded=True, on_request=True),
-        _variant("batchtopk", "sparse autoencoder, BatchTopK"),
-        _variant("relu", "sparse autoencoder, ReLU and L1"),
-        _variant("jumprelu", "sparse autoencoder, JumpReLU"),
-        _variant("gated", "sparse autoencoder, gated"),
-        _variant("matryoshka", "sparse autoencoder, Matryoshka"),
-    )
-}
+WEIGHTS = (0.25, 0.5, 1.0, 2.0)
+"""Weights of features beside dense ones."""
+
+_ALONE = (
+    FeatureSet("dense", "dense", "baseline", "dense", _identity),
+    FeatureSet("relu", "dense + ReLU", "control", "dense", _relu),
+    FeatureSet("whitened", "dense + PCA whitening", "control", "dense", _whiten),
+    FeatureSet("random-topk", "random dictionary, TopK", "control", "dense", _random_topk, seeded=True),
+    FeatureSet("sae", "sparse autoencoder", "monosemantic", "dense", _sae, seeded=True),
+    FeatureSet("ncl", "non-negative contrastive", "monosemantic", "ncl", _identity),
+    FeatureSet("pca", "principal components", "control", "dense", _pca, on_request=True),
+    FeatureSet("ica", "independent components", "control", "dense", _ica, seeded=True, on_request=True),
+    FeatureSet(
+        "dense-autoencoder",
+        "autoencoder without sparsity",
+        "control",
+        "dense",
+        _dense_autoencoder,
+        seeded=True,
+        on_request=True,
+    ),
+    FeatureSet("ncl-topk", "NCL, TopK", "monosemantic", "ncl", _top_k, on_request=True),
+    FeatureSet("ncl-sae", "sparse autoencoder on NCL", "monosemantic", "ncl", _sae, seeded=True, on_request=True),
+    _variant("batchtopk", "sparse autoencoder, BatchTopK"),
+    _variant("relu", "sparse autoencoder, ReLU and L1"),
+    _variant("jumprelu", "sparse autoencoder, JumpReLU"),
+    _variant("gated", "sparse autoencoder, gated"),
+    _variant("matryoshka", "sparse autoencoder, Matryoshka"),
+    _head_set("ncl-head", "non-negative contrastive head", "monosemantic"),
+    _head_set("simclr-head", "contrastive head without s+", "control", non_negative=False),
+    _head_set("csr", "contrastive sparse codes", "monosemantic", sparse=True),
+    _head_set("random-features", "random features, ReLU", "control", trained=False),
+)
+_BESIDE = ("dense", "random-features", "simclr-head", "ncl-head", "csr", "sae")
+"""Feature sets that a study also takes beside dense ones, controls first."""
+
+FEATURE_SETS: dict[str, FeatureSet] = {feature.name: feature for feature in _ALONE}
+FEATURE_SETS |= {f"dense+{name}": _beside(FEATURE_SETS[name]) for name in _BESIDE}

@@ -11,10 +11,10 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from monosemy.core import console, distributed
-from monosemy.data.containers import for_sklearn
+from monosemy.data.containers import training_rows
 from monosemy.errors import InputError
 from monosemy.functional.autoencoder import explained_variance
 from monosemy.functional.codes import SparseCodes, stack_codes, to_csr, to_dense
@@ -57,19 +57,7 @@ class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _checked(self, X: np.typing.ArrayLike, *, first: bool) -> torch.Tensor:
         """Return a copy of the inputs as a tensor, (N, D) float32."""
-        X = for_sklearn(X, "X")
-        if sp.issparse(X):
-            raise InputError("X is a sparse matrix; give a dense one (.toarray()).")
-        checked = validate_data(self, X, dtype=np.float32, order="C", copy=True, reset=first, ensure_all_finite=False)
-        bad = np.flatnonzero(~np.isfinite(checked).all(axis=1))
-        if len(bad):
-            raise InputError(
-                f"X has NaN or infinity in {len(bad)} of {len(checked)} rows, the first of them row {bad[0]}; "
-                f"fill or remove them."
-            )
-        if first and len(checked) < 2:
-            raise InputError(f"X has 1 sample of {checked.shape[1]} features; a dictionary starts from at least 2.")
-        return torch.from_numpy(checked)
+        return torch.from_numpy(training_rows(self, X, first=first))
 
     @property
     def _n_features_out(self) -> int:

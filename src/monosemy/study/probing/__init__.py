@@ -11,7 +11,7 @@ from pydantic import AfterValidator, model_validator
 from monosemy.classifiers.config import DEFAULTS, WEIGHT_DECAYS, ClassifierName
 from monosemy.core.config import Config
 from monosemy.data.config import DataConfig
-from monosemy.encoders.config import ENCODER_FILE, Layer, Method, PretrainConfig
+from monosemy.encoders.config import ENCODER_FILE, HeadConfig, Layer, Method, PretrainConfig
 from monosemy.sae.config import SaeConfig
 from monosemy.study.scenarios import Levels, ScenarioPlan, once
 
@@ -19,6 +19,8 @@ BASELINE, BASELINE_CLASSIFIER = "dense", "ce"
 FeatureName = Literal[
     "dense", "relu", "whitened", "random-topk", "sae", "ncl", "pca", "ica", "dense-autoencoder", "ncl-topk", "ncl-sae",
     "sae-batchtopk", "sae-relu", "sae-jumprelu", "sae-gated", "sae-matryoshka",
+    "ncl-head", "simclr-head", "csr", "random-features",
+    "dense+dense", "dense+random-features", "dense+simclr-head", "dense+ncl-head", "dense+csr", "dense+sae",
 ]  # fmt: skip
 Base = Literal["dense", "ncl"]
 METHODS: dict[Base, Method] = {"dense": "simclr", "ncl": "ncl"}
@@ -94,6 +96,7 @@ class ProbingPlan(ScenarioPlan):
     classifiers: Annotated[tuple[ClassifierName, ...], Len(1), AfterValidator(once)] = DEFAULTS
     """Classifiers on every feature set; `ce` on dense features is the baseline."""
     sae: SaeConfig = SaeConfig()
+    head: HeadConfig = HeadConfig()
     probe: ProbePlan = ProbePlan()
 
     @model_validator(mode="after")

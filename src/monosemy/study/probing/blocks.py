@@ -8,6 +8,7 @@ import numpy as np
 from monosemy.classifiers import engine, linear_probe, registry
 from monosemy.classifiers.engine import ProbeConfig
 from monosemy.classifiers.tuning import Problem
+from monosemy.classifiers.weighted import fit_weighted, weighted
 from monosemy.data.dataset import LabelledData
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.functional import consistency, separability
@@ -70,9 +71,13 @@ class _BlockCodes:
         plan, data, bank = context.plan, context.data, context.bank
         feature, seed = FEATURE_SETS[block.features], block.seeds[0]
         self.base = base = feature.base
+        self.weights = feature.weights
         context.meter.spent["encoder_seconds"] = bank.training_seconds(base, seed)
         embeddings = bank.encode(base, seed, data.train.inputs)
-        self.transformer = feature.make(plan.sae, derive_seed(plan.seed, "features", seed) % 2**31)
+        self.transformer = feature.make(
+            getattr(plan, feature.settings), derive_seed(plan.seed, "features", seed) % 2**31
+        )
+        self.n_dense = embeddings.shape[1]
         with context.meter.timed("fit_seconds"):
             self.transformer.fit(embeddings)
         self.train: consistency.Codes = self.transformer.transform(embeddings)
@@ -174,7 +179,10 @@ class _Trained:
             groups=np.array([self.trainings.index(training) for training, _ in self.jobs]),
         )
         with context.meter.timed("probe_seconds"):
-            self.fitted = registry.fit_classifiers(plan.classifiers, problem, transitions)
+            if codes.weights:
+                self.fitted = fit_weighted(plan.classifiers, problem, codes.n_dense, codes.weights, transitions)
+            else:
+                self.fitted = registry.fit_classifiers(plan.classifiers, problem, transitions)
 
     def choices(self) -> list[Row]:
         """Return accuracy on noisy validation labels, and chosen settings, of every classifier in every cell."""
@@ -261,8 +269,12 @@ def _cross_check(codes: _BlockCodes, trained: _Trained) -> list[Row]:
     rows = []
     for cell in checked:
         labels, _ = conditions.training_labels(cell.training, context.given, context.data, 0)
-        decay = float(trained.fitted["ce"].settings["weight_decay"][trained.jobs.index((cell.training, 0))])
-        model = linear_probe.exact_probe(codes.train, labels, max(decay, 1e-7))
-        accuracy = float((model.predict(codes.test) == context.data.test.labels).mean())
+        number = trained.jobs.index((cell.training, 0))
+        chosen = {name: float(values[number]) for name, values in trained.fitted["ce"].settings.items()}
+        train, test = codes.train, codes.test
+        if codes.weights:
+            train, test = (weighted(np.asarray(part), codes.n_dense, chosen["weight"]) for part in (train, test))
+        model = linear_probe.exact_probe(train, labels, max(chosen["weight_decay"], 1e-7))
+        accuracy = float((model.predict(test) == context.data.test.labels).mean())
         rows += trained.rows("ce", cell, 0, {"exact_accuracy": accuracy})
     return rows
