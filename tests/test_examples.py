@@ -12,7 +12,7 @@ SLOW = ("decpo_tiny", "judging_answers", "monolora", "ncl_on_digit_pairs", "stud
 
 
 def test_there_is_one_for_each_capability() -> None:
-    assert len(EXAMPLES) >= 13
+    assert len(EXAMPLES) >= 14
     assert set(SLOW) <= {path.stem for path in EXAMPLES}
 
 

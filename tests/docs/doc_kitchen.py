@@ -182,7 +182,8 @@ def namespace(page: str, text: str) -> dict[str, Any]:
             [[len(text), len(set(text)), text.count("a")] for text in texts], "float32"
         )
     if page == "sae_models":
-        names["sae"] = _sae()
+        names |= {"sae": _sae(), "embeddings": x}
+        names |= _language_model() if "steering(" in text else {}
     if page == "streams":
         layer = torch.nn.Sequential()
         layer.add_module("layer4", torch.nn.Linear(D, D))

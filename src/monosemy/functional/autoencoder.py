@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from monosemy.functional import consistency, monoscore, products
-from monosemy.functional.codes import SparseCodes, latents_between, to_dense, top_k
+from monosemy.functional.codes import SparseCodes, latent_columns, latents_between, to_dense, top_k
 
 
 class ReconstructionMoments(NamedTuple):
@@ -144,6 +144,19 @@ def pre_activations(weights: Weights, x: Tensor) -> Tensor:
 def decode(weights: Weights, codes: SparseCodes) -> Tensor:
     """Return recon = W_d code + b, shape (B, D), by gathering the active rows of each sample."""
     return products.product(codes, weights.decoder) + weights.decoder_bias
+
+
+def steering_shift(weights: Weights, codes: SparseCodes, latents: Tensor, values: Tensor) -> Tensor:
+    """Return decode(code') - decode(code), shape (B, D): what a reconstruction changes by as latents are set to values.
+
+    code' equals code but for code'_m = v_m, so that the shift is sum_m (v_m - code_m) W_d[m] over the latents that are
+    set. All others, the bias and the error of the reconstruction cancel, so x + shift keeps them exactly.
+
+    Args:
+        latents: (S,), int64, no latent twice.
+        values: (S,), v.
+    """
+    return (values - latent_columns(codes, latents)) @ weights.decoder[latents]
 
 
 def loss_and_gradient(

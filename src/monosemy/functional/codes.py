@@ -153,6 +153,19 @@ def latents_between(codes: SparseCodes, first: int, end: int) -> SparseCodes:
     return SparseCodes(codes.values[inside], codes.indices[inside] - first, before[codes.starts], end - first)
 
 
+def latent_columns(codes: SparseCodes, latents: torch.Tensor) -> torch.Tensor:
+    """Return the activations of S latents as a dense matrix (N, S); differentiable in the values.
+
+    Args:
+        latents: (S,), int64, in [0, n_latents), no latent twice.
+    """
+    places = torch.full((codes.n_latents,), -1, dtype=torch.int64, device=codes.indices.device)
+    places[latents] = torch.arange(len(latents), device=places.device)
+    chosen = (places[codes.indices] >= 0).nonzero().squeeze(1)
+    columns = codes.values.new_zeros(codes.n_samples, len(latents))
+    return columns.index_put((codes.samples[chosen], places[codes.indices[chosen]]), codes.values[chosen])
+
+
 @cache
 def _silence_beta_warning() -> None:
     """Make torch's one warning a process that CSR tensors are in beta; only their tested matrix product is used."""

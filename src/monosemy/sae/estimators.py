@@ -1,7 +1,7 @@
 """Features as scikit-learn transformers: the sparse autoencoder, and the random dictionary, its control."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Literal, Self, get_args
 
@@ -73,6 +73,19 @@ class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Return codes (N, n_latents), as an array or, with ``output="sparse"``, as a CSR array."""
         codes = self.encode(X)
         return to_csr(codes) if self.output == "sparse" else to_dense(codes).numpy()
+
+    def steer(self, X: np.typing.ArrayLike, values: Mapping[int, float]) -> np.typing.NDArray[np.float32]:
+        """Return embeddings (N, D) in which latents have the given activations and all else stays as it is.
+
+        See :meth:`monosemy.sae.Autoencoder.steer`.
+        """
+        check_is_fitted(self, "autoencoder_")
+        z = self._checked(X, first=False)
+        return torch.cat([self.autoencoder_.steer(rows, values) for rows in z.split(_CHUNK)]).numpy()
+
+    def ablate(self, X: np.typing.ArrayLike, latents: Iterable[int]) -> np.typing.NDArray[np.float32]:
+        """Return embeddings (N, D) without some latents: :meth:`steer` with their activations set to 0."""
+        return self.steer(X, dict.fromkeys(latents, 0.0))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,16 +1,19 @@
-"""The sparse autoencoder as a torch module, its files, and its initialisation."""
+"""The sparse autoencoder as a torch module: codes, reconstructions, steering, files and initialisation."""
 
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Self, get_args
+from typing import Any, Self, get_args
 
+import numpy as np
 import torch
 
 from monosemy.core.files import read_model_file, write_model_file
-from monosemy.errors import InputError, MonosemyWarning, reason
-from monosemy.functional.autoencoder import Weights, decode, geometric_median, pre_activations
+from monosemy.errors import InputError, MonosemyWarning, reason, shown
+from monosemy.functional.autoencoder import Weights, decode, geometric_median, pre_activations, steering_shift
 from monosemy.functional.codes import SparseCodes
 from monosemy.sae import activations, config
 
@@ -83,6 +86,83 @@ class Autoencoder(torch.nn.Module):
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Return reconstructions (N, D) of inputs (N, D)."""
         return self.decode(self.encode(z))
+
+    def steer(self, z: torch.Tensor, values: Mapping[int, float]) -> torch.Tensor:
+        """Return inputs (N, D) in which latents have other activations: z' = z + decode(code') - decode(code).
+
+        code' is the code of z with the given values. Every other latent's part and the error of the reconstruction stay
+        as they are. The code of z' need not be code': where directions are not orthogonal, others may respond.
+
+        Args:
+            values: the new activation of each latent, on the scale of the codes.
+
+        Raises:
+            InputError: there is no such latent, or a value is not finite.
+        """
+        latents, targets = self._targets(values)
+        shift = steering_shift(self.weights, self.encode(z), latents, targets) * self.scale
+        return (z + shift).to(z.dtype) if z.is_floating_point() else z + shift
+
+    def ablate(self, z: torch.Tensor, latents: Iterable[int]) -> torch.Tensor:
+        """Return inputs (N, D) without latents: :meth:`steer` with their activations set to 0."""
+        return self.steer(z, dict.fromkeys(latents, 0.0))
+
+    @contextmanager
+    def steering(self, layer: torch.nn.Module, values: Mapping[int, float]) -> Iterator[None]:
+        """Steer the output of a layer while the block runs, at every position; a value of 0 switches a latent off.
+
+        The rest of the model sees the steered activations, so a language model is run, scored or generates without a
+        latent. The autoencoder must be one of this layer's output, and on its device.
+
+        Args:
+            layer: any module whose output is activations (B, D), (B, T, D) or (B, C, H, W), or a tuple that starts
+                with them; :func:`monosemy.encoders.cache_activations` reads the same rows.
+            values: see :meth:`steer`.
+
+        Raises:
+            InputError: as :meth:`steer`, here and not at the first pass; or the layer has another output.
+        """
+        self._targets(values)
+
+        def hook(_layer: torch.nn.Module, _inputs: Any, output: Any) -> Any:
+            first = output[0] if isinstance(output, tuple) and output else output
+            channels = 1 if isinstance(first, torch.Tensor) and first.ndim == 4 else -1
+            if not isinstance(first, torch.Tensor) or first.ndim < 2 or first.shape[channels] != self.n_inputs:
+                kind = (
+                    f"shape {tuple(first.shape)}" if isinstance(first, torch.Tensor) else f"type {type(first).__name__}"
+                )
+                raise InputError(
+                    f"The layer has output of {kind}, not activations of {self.n_inputs} numbers; choose the layer that "
+                    f"the autoencoder was trained on."
+                )
+            if first.device != self.scale.device:
+                raise InputError(
+                    f"The layer is on {first.device} but the autoencoder on {self.scale.device}; move it there by "
+                    f".to({str(first.device)!r})."
+                )
+            rows = first.movedim(channels, -1)
+            steered = self.steer(rows.reshape(-1, self.n_inputs), values).reshape(rows.shape).movedim(-1, channels)
+            return (steered, *output[1:]) if isinstance(output, tuple) else steered
+
+        handle = layer.register_forward_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _targets(self, values: Mapping[int, float]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the latents and their values as tensors (S,)."""
+        for latent, value in values.items():
+            if isinstance(latent, bool) or not isinstance(latent, int | np.integer) or not 0 <= latent < self.n_latents:
+                raise InputError(
+                    f"latent {shown(latent)} is not among the {self.n_latents} latents of the autoencoder; choose "
+                    f"whole numbers from 0 to {self.n_latents - 1}."
+                )
+            if not math.isfinite(value):
+                raise InputError(f"The value {value} of latent {latent} is not finite; give a number.")
+        device = self.scale.device
+        latents = torch.tensor([int(latent) for latent in values], dtype=torch.int64, device=device)
+        return latents, torch.tensor(list(map(float, values.values())), dtype=self.scale.dtype, device=device)
 
     def save(self, path: Path) -> None:
         """Write a safetensors file that :meth:`load` reads."""
