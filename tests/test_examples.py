@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
-SLOW = ("decpo_tiny", "judging_answers", "monolora", "ncl_on_digit_pairs", "study_on_arrays")
+SLOW = ("decpo_tiny", "judging_answers", "monolora", "ncl_on_digit_pairs", "steering", "study_on_arrays")
 """Those that take more than about three seconds."""
 
 
