@@ -128,12 +128,11 @@ class Autoencoder(torch.nn.Module):
             first = output[0] if isinstance(output, tuple) and output else output
             channels = 1 if isinstance(first, torch.Tensor) and first.ndim == 4 else -1
             if not isinstance(first, torch.Tensor) or first.ndim < 2 or first.shape[channels] != self.n_inputs:
-                kind = (
-                    f"shape {tuple(first.shape)}" if isinstance(first, torch.Tensor) else f"type {type(first).__name__}"
-                )
+                is_tensor = isinstance(first, torch.Tensor)
+                kind = f"shape {tuple(first.shape)}" if is_tensor else f"type {type(first).__name__}"
                 raise InputError(
-                    f"The layer has output of {kind}, not activations of {self.n_inputs} numbers; choose the layer that "
-                    f"the autoencoder was trained on."
+                    f"The layer has output of {kind}, not activations of {self.n_inputs} numbers; choose the layer "
+                    f"that the autoencoder was trained on."
                 )
             if first.device != self.scale.device:
                 raise InputError(
