@@ -103,7 +103,7 @@ def test_searched_and_ordered_by_keyboard(open_page, tmp_path: Path) -> None:
 
 def test_thumbnails_are_the_images_they_stand_for(open_page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each class has a colour of its own; sheets hold few thumbnails, the last one fewer rows than the others."""
-    monkeypatch.setattr("monosemy.report.gallery._SHEET_SIDE", 40)
+    monkeypatch.setattr("monosemy.report.packing._SHEET_SIDE", 40)
     made_gallery = made("images", names=("dark", "grey", "light"))
     assert made_gallery.labels is not None
     shades = (np.arange(3) * 100 + 30).astype(np.uint8)

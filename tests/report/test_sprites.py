@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monosemy.report import gallery
-from monosemy.report.gallery import sprite_sheets, thumbnail_size, thumbnails
+from monosemy.report import packing
+from monosemy.report.packing import sprite_sheets, thumbnail_size, thumbnails
 
 
 @pytest.mark.parametrize("n", [1, 5, 37])
 def test_every_image_lies_at_its_place(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gallery, "_SHEET_SIDE", 24)
+    monkeypatch.setattr(packing, "_SHEET_SIDE", 24)
     images = np.random.default_rng(0).integers(0, 256, (n, 3, 8, 6), dtype=np.uint8)
     sheets = sprite_sheets(images, 10**6)
     pixels = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in sheets.files]

@@ -1,15 +1,9 @@
 "use strict";
-// All texts go into the page by textContent: names and samples may hold anything.
 (() => {
   const CARDS = 24; // that are made at a time
   const TEXTS = 4; // that a card shows unopened
-  const byId = (id) => document.getElementById(id);
-  const page = JSON.parse(byId("page").textContent);
+  const { byId, page, opened, element, thumbnail } = packed;
   const texts = JSON.parse(byId("texts").textContent);
-  const buffer = decoded(byId("arrays").textContent);
-  const types = {
-    uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, int32: Int32Array, float32: Float32Array,
-  };
   const samples = opened(page.samples);
   const sets = page.sets.map(opened);
   const labelled = page.classes.length > 0;
@@ -20,72 +14,10 @@
   let order = []; // of the dimensions that are asked for
   let made = 0; // cards of them
 
-  function decoded(text) {
-    const binary = atob(text);
-    const bytes = new Uint8Array(binary.length);
-    for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
-    return bytes.buffer;
-  }
-
-  // Entries [type, place, length] as typed arrays, at any depth.
-  function opened(value) {
-    if (Array.isArray(value) && value.length === 3 && value[0] in types) {
-      return new types[value[0]](buffer, value[1], value[2]);
-    }
-    if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
-    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, opened(inner)]));
-  }
-
-  function element(tag, { text, ...attributes } = {}, ...children) {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    if (text !== undefined) made.textContent = text;
-    made.append(...children);
-    return made;
-  }
-
   function drawn(tag, attributes, ...children) {
     const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
     for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
     made.append(...children);
-    return made;
-  }
-
-  // --- thumbnails -------------------------------------------------------------------------------------------------
-
-  const rules = new CSSStyleSheet();
-  document.adoptedStyleSheets = [rules];
-  const ready = new Set();
-  const waiting = new Set();
-
-  // Sheets stand behind this script: the page is drawn before they are read.
-  function useSheet(sheet) {
-    if (ready.has(sheet)) return;
-    const source = byId(`sheet-${sheet}`);
-    if (source === null || (source.nextElementSibling === null && document.readyState === "loading")) {
-      waiting.add(sheet);
-      return;
-    }
-    ready.add(sheet);
-    rules.insertRule(`.sheet-${sheet} { background-image: url(data:image/webp;base64,${source.textContent}); }`);
-    source.remove();
-  }
-  document.addEventListener("DOMContentLoaded", () => waiting.forEach(useSheet));
-
-  function thumbnail(sample, said) {
-    const place = samples.place[sample];
-    if (place < 0) return element("span", { class: "thumbnail gone", role: "img", "aria-label": said, text: "?" });
-    const { columns, rows, lastRows, count, height, width } = page.sheets;
-    const sheet = Math.floor(place / (columns * rows));
-    const within = place % (columns * rows);
-    useSheet(sheet);
-    const total = sheet === count - 1 ? lastRows : rows; // the last one is only as high as it needs to be
-    const made = element("span", { class: `thumbnail sheet-${sheet}`, role: "img", "aria-label": said });
-    made.style.aspectRatio = `${width} / ${height}`;
-    made.style.backgroundSize = `${100 * columns}% ${100 * total}%`;
-    const x = columns > 1 ? (100 * (within % columns)) / (columns - 1) : 0;
-    const y = total > 1 ? (100 * Math.floor(within / columns)) / (total - 1) : 0;
-    made.style.backgroundPosition = `${x}% ${y}%`;
     return made;
   }
 
@@ -121,7 +53,7 @@
     const said = [label && `class ${label}`, `${page.rowName} ${samples.row[sample]}`, score, verdict].filter(Boolean).join(", ");
     const item = element("li", { class: `sample ${tint}`, title: said });
     if (page.kind === "images") {
-      item.append(thumbnail(sample, said), element("span", { class: "score", text: score, "aria-hidden": "true" }));
+      item.append(thumbnail(samples.place[sample], said), element("span", { class: "score", text: score, "aria-hidden": "true" }));
       if (label) item.append(name({ "aria-hidden": "true" }));
       return item;
     }

@@ -1,119 +1,22 @@
 """The gallery of features: one page of the samples that activate each dimension, with their thumbnails."""
 
-import base64
-import io
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
-from PIL import Image
 from scipy.stats import mannwhitneyu
 
 from monosemy.core.console import Progress
 from monosemy.core.files import write_text
-from monosemy.data.dataset import EncodedImages, Images, Inputs, unit_pixels
-from monosemy.data.images import Size, common_size, decode_parts, fit
+from monosemy.data.dataset import EncodedImages, Inputs
+from monosemy.data.images import common_size, decode_parts
 from monosemy.errors import InputError
 from monosemy.metrics.dimensions import MIN_SUPPORT
 from monosemy.metrics.explanations import Explanations, Predictions, extreme_classes
 from monosemy.report.html import rendered, visible
-
-Pixels = np.typing.NDArray[np.uint8]
-_SHEET_SIDE = 1024
-_SIDES = (32, 96)
-"""Of thumbnails, the smallest and the largest."""
-_PIXELS = 52_000_000
-"""In all thumbnails together: 50,000 of 32 x 32."""
-_LOSSLESS = 1_000_000
-"""Pixels up to which nothing need be lost."""
-_QUALITIES = (85, 70, 50, 30)
-
-
-@dataclass(frozen=True)
-class Sheets:
-    """WebP pictures of equal thumbnails, from left to right and from top to bottom."""
-
-    files: list[bytes]
-    size: Size
-    """Of one thumbnail."""
-    columns: int
-    """In every sheet."""
-    rows: int
-    """In every sheet but the last."""
-    last_rows: int
-
-
-def thumbnail_size(own: Size | None, n_images: int) -> Size:
-    """Height and width of a thumbnail: the images' own where they are small, else as large as their number allows.
-
-    Args:
-        own: None where the images differ in size; their middle is then cut out as a square.
-    """
-    side = min(max(math.isqrt(_PIXELS // max(n_images, 1)), _SIDES[0]), _SIDES[1])
-    if own is None:
-        return side, side
-    scale = min(1.0, side / max(own))
-    return max(1, round(scale * own[0])), max(1, round(scale * own[1]))
-
-
-def thumbnails(images: Images, rows: np.typing.NDArray[np.integer], size: Size) -> Pixels:
-    """Some images (N, C, H, W) as (n, 3, h, w); those of neither 1 nor 3 channels by the mean of theirs."""
-    result = np.empty((len(rows), 3, *size), dtype=np.uint8)
-    for place, row in enumerate(rows):
-        image = np.round(255 * np.clip(unit_pixels(images[row]), 0, 1)).astype(np.uint8)
-        if len(image) not in (1, 3):
-            image = image.mean(axis=0, keepdims=True).astype(np.uint8)
-        pixels = np.broadcast_to(image, (3, *image.shape[1:]))
-        if pixels.shape[1:] != size:
-            pixels = np.asarray(fit(Image.fromarray(pixels.transpose(1, 2, 0)), size)).transpose(2, 0, 1)
-        result[place] = pixels
-    return result
-
-
-def sprite_sheets(images: Pixels, most_bytes: int) -> Sheets:
-    """Thumbnails (n, 3, h, w) as sheets, of the best quality that fits.
-
-    Args:
-        most_bytes: of all sheets together; at the lowest quality they may take more.
-    """
-    n, _, height, width = images.shape
-    columns, rows = max(1, _SHEET_SIDE // width), max(1, _SHEET_SIDE // height)
-    columns, rows = min(columns, n), min(rows, -(-n // min(columns, n)))
-    pictures = [_picture(images[at : at + columns * rows], columns) for at in range(0, n, columns * rows)]
-    options: list[dict[str, int | bool]] = [{"quality": quality} for quality in _QUALITIES]
-    if n * height * width <= _LOSSLESS:
-        options.insert(0, {"lossless": True})
-    for option in options:
-        first = _webp(pictures[0], option)
-        # Sheets are much alike: what the first foretells to be far too much is not tried.
-        if len(first) * (len(pictures) - 1) <= 1.2 * most_bytes or option == options[-1]:
-            files = [first, *(_webp(picture, option) for picture in pictures[1:])]
-            if sum(map(len, files)) <= most_bytes:
-                break
-    last = n - (len(files) - 1) * columns * rows
-    return Sheets(files, (height, width), columns, rows, -(-last // columns))
-
-
-def _webp(picture: Image.Image, option: dict[str, int | bool]) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, "WEBP", method=2, **option)
-    return stream.getvalue()
-
-
-def _picture(images: Pixels, columns: int) -> Image.Image:
-    """Images side by side; the last row filled up with black."""
-    n, _, height, width = images.shape
-    rows = -(-n // columns)
-    grid = np.zeros((rows * columns, 3, height, width), dtype=np.uint8)
-    grid[:n] = images
-    pixels = grid.reshape(rows, columns, 3, height, width).transpose(0, 3, 1, 4, 2)
-    return Image.fromarray(np.ascontiguousarray(pixels).reshape(rows * height, columns * width, 3))
-
+from monosemy.report.packing import Arrays, Pixels, Sheets, json_text, sprite_sheets, thumbnail_size, thumbnails
 
 MOST_SAMPLES = 50_000
 """That are shown at all; the strongest of every dimension go first."""
@@ -180,7 +83,7 @@ def write_gallery(gallery: Gallery, path: Path, on_progress: Progress | None = N
     Returns: a sentence for what is missing from it, such as images that cannot be read.
     """
     rows = _shown_rows(gallery)
-    arrays = _Arrays()
+    arrays = Arrays()
     sets = [_set_values(item, gallery, rows, arrays) for item in gallery.sets]
     labels = np.full(len(rows), -1) if gallery.labels is None else gallery.labels[rows]
     samples = {"row": arrays.add(rows, np.uint32), "label": arrays.add(labels, np.int32)}
@@ -196,54 +99,18 @@ def write_gallery(gallery: Gallery, path: Path, on_progress: Progress | None = N
         "sets": sets,
     }
     if shown.sheets is not None:
-        height, width = shown.sheets.size
-        values["sheets"] = {
-            "height": height, "width": width, "columns": shown.sheets.columns, "rows": shown.sheets.rows,
-            "lastRows": shown.sheets.last_rows, "count": len(shown.sheets.files),
-        }  # fmt: skip
+        values["sheets"] = shown.sheets.layout()
+    sheets = [] if shown.sheets is None else shown.sheets.parts()
     context = {
         "title": gallery.title,
         "about": gallery.about,
         "problems": shown.problems,
-        "page": _json(values),
-        "texts": _json(shown.texts),
-        "arrays": arrays.text(),
-        "sheets": [] if shown.sheets is None else [_base64(file) for file in shown.sheets.files],
+        "page": json_text(values),
+        "first": [("texts", json_text(shown.texts)), ("arrays", arrays.text()), *sheets[:1]],
+        "rest": sheets[1:],
     }
-    write_text(path, rendered("gallery.html.j2", context, ("gallery.js",)))
+    write_text(path, rendered("gallery.html.j2", context, ("packed.js", "gallery.js")))
     return shown.problems
-
-
-class _Arrays:
-    """Numbers of many arrays in one text."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self.size = 0
-
-    def add(self, values: np.typing.NDArray[Any], kind: type[np.generic]) -> list[str | int]:
-        """Type, place and number of entries, as the page reads them."""
-        stored = np.ascontiguousarray(values, dtype=np.dtype(kind).newbyteorder("<"))
-        entry: list[str | int] = [np.dtype(kind).name, self.size, stored.size]
-        content = stored.tobytes()
-        content += b"\0" * (-len(content) % 4)
-        self._parts.append(content)
-        self.size += len(content)
-        return entry
-
-    def text(self) -> Markup:
-        return _base64(b"".join(self._parts))
-
-
-def _base64(content: bytes) -> Markup:
-    return Markup(base64.b64encode(content).decode("ascii"))
-
-
-def _json(values: Any) -> Markup:
-    """JSON that cannot end the element it stands in."""
-    return Markup(
-        json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    )
 
 
 def _shown_rows(gallery: Gallery) -> Numbers:
@@ -279,7 +146,7 @@ def _chosen(explanations: Explanations) -> dict[str, list[int]]:
     return {"most": order[:n].tolist(), "least": order[len(order) - n :][::-1].tolist()}
 
 
-def _set_values(item: GallerySet, gallery: Gallery, shown: Numbers, arrays: _Arrays) -> dict[str, Any]:
+def _set_values(item: GallerySet, gallery: Gallery, shown: Numbers, arrays: Arrays) -> dict[str, Any]:
     found = item.explanations
     number = np.full(gallery.n_samples + 1, -1)  # the last entry is that of no sample
     number[shown] = np.arange(len(shown))
@@ -312,7 +179,7 @@ def _set_values(item: GallerySet, gallery: Gallery, shown: Numbers, arrays: _Arr
 
 
 def _prediction_values(
-    found: Predictions, condition: str, number: Numbers, shown: Numbers, arrays: _Arrays
+    found: Predictions, condition: str, number: Numbers, shown: Numbers, arrays: Arrays
 ) -> dict[str, Any]:
     right = found.predicted == found.labels
     measured = np.isfinite(found.monosemanticity)
