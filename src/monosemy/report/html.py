@@ -145,7 +145,7 @@ _COST_HEADS = {
 }
 _WIDE = 9.0
 """Inches from which a figure takes the whole width of a section, for its texts would be too small otherwise."""
-_HIDDEN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]")
+HIDDEN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]")
 """Control characters, and marks that turn the direction of all that follows."""
 
 
@@ -200,7 +200,7 @@ def rendered(template: str, context: dict[str, Any], scripts: Sequence[str] = ()
 
 def visible(text: str) -> str:
     """Return a text with invisible characters, which could reverse the text around them, written as escapes."""
-    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _context(result: StudyResult, title: str, command: str, sections: Sequence[tables.Section]) -> dict[str, Any]:
