@@ -13,7 +13,7 @@
   const escaped = (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`;
   const visible = (text) => text.replace(hidden, escaped);
   const classes = page.classes.map(visible);
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
   const count = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
   const bdi = (text) => element("bdi", { text });
   const decisions = new Map(); // of rows
@@ -492,10 +492,10 @@
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     const { target } = event;
     if (/^(SELECT|TEXTAREA)$/.test(target.tagName) || (target.tagName === "INPUT" && target.type !== "checkbox")) return;
-    const within = byId("list").clientHeight;
-    const screen = Math.max(1, Math.floor(within / rowHeight) - 1);
-    const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: screen, PageUp: -screen, Home: -page.n, End: page.n };
-    const scrolls = byId("content").contains(target) && target.id === "content"; // its own arrows scroll a long text
+    const screen = Math.max(1, Math.floor(byId("list").clientHeight / rowHeight) - 1);
+    const moves = { ArrowDown: 1, ArrowUp: -1,
+      ...(target.id === "list" && { PageDown: screen, PageUp: -screen, Home: -page.n, End: page.n }) };
+    const scrolls = target.id === "content"; // its arrows scroll a long text
     const letters = { j: () => move(1), k: () => move(-1), a: () => decide(ACCEPT), r: () => decide(KEEP),
       s: () => decide(SKIP), c: openPicker, u: undo };
     const action = event.key in moves && !scrolls ? () => move(moves[event.key])
