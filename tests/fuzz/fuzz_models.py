@@ -117,6 +117,18 @@ def _read_encoder(folder: Path) -> Any:
     return load_encoder(folder / "encoder.safetensors")
 
 
+def _head(folder: Path) -> None:
+    from monosemy.encoders.heads import Head
+
+    Head(3, 4, True, 2).save(folder / "head.safetensors")
+
+
+def _read_head(folder: Path) -> Any:
+    from monosemy.encoders.contrastive_heads import ContrastiveHead
+
+    return ContrastiveHead.load(folder / "head.safetensors").transform(np.zeros((2, 3), np.float32))
+
+
 def _sae(activation: str) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         from monosemy.sae.activations import ACTIVATIONS
@@ -225,6 +237,7 @@ MODEL_TARGETS: dict[str, Target] = {
     "pretrain configuration": Target(_pretrain_plan, _read_pretrain),
     "noise matrix": Target(_noise_matrix, _read_noise_matrix),
     "image encoder": Target(_encoder, _read_encoder),
+    "contrastive head": Target(_head, _read_head),
     "autoencoder topk": Target(_sae("topk"), _read_sae),
     "autoencoder batchtopk": Target(_sae("batchtopk"), _read_sae),
     "autoencoder jumprelu": Target(_sae("jumprelu"), _read_sae),

@@ -161,3 +161,18 @@ def test_codes_that_claim_to_be_too_wide_are_refused(tmp_path: Path, refuses) ->
     sp.save_npz(path, sp.csr_array((np.ones(1), ([0], [5])), shape=(2, 10**12)))
     with refuses(path, "1,000,000,000,000 latents"):
         load_codes(DataConfig(source=str(path)))
+
+
+def test_a_head_of_a_length_without_numbers_is_refused(tmp_path: Path, refuses) -> None:
+    from monosemy.encoders.contrastive_heads import ContrastiveHead
+
+    about = {"format": "monosemy.contrastive-head.v1", "non_negative": True, "k": None}
+    header = {
+        "__metadata__": {"monosemy": json.dumps(about)},
+        "weight": {"dtype": "F32", "shape": [2**40, 0], "data_offsets": [0, 0]},
+    }
+    raw = json.dumps(header).encode()
+    path = tmp_path / "head.safetensors"
+    path.write_bytes(len(raw).to_bytes(8, "little") + raw)
+    with refuses(path, "0"):
+        ContrastiveHead.load(path)

@@ -1,4 +1,4 @@
-"""Encoders of images and texts: backbones, contrastive pretraining, finetuning."""
+"""Encoders of images and texts: backbones, contrastive pretraining, finetuning; contrastive heads on embeddings."""
 
 import lazy_loader
 
