@@ -198,8 +198,8 @@ class HeadConfig(Config):
     """Rows per step."""
     lr: Annotated[float, Gt(0)] = 1e-3
     """Peak learning rate of Adam."""
-    min_steps: Annotated[int, Ge(0)] = 600
-    """Least number of steps; k falls from all features to its value over the first half of them."""
+    min_steps: Annotated[int, Ge(0)] = 100
+    """Steps before the first look at held-out rows; k falls from all features to its value over them."""
     max_steps: Annotated[int, Ge(0)] = 900
     """Most steps; training ends before once the loss of held-out rows falls no more."""
 

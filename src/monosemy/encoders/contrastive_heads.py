@@ -27,7 +27,7 @@ class ContrastiveHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         n_features: width of the features.
         non_negative: apply s+ (NCL); False for the control without it.
         k: active features a sample (contrastive sparse codes); None leaves all. In training it falls from all features
-            to k over the first half of ``min_steps``.
+            to k over ``min_steps``.
         augmentation: views of an embedding: "dropout" of its standardised columns, Gaussian "noise", or "neighbours",
             where one of the nearest rows is the second view and both lose columns.
         strength: probability of dropout, or deviation of the noise; None sets it so that a view is as far from its row
@@ -36,8 +36,8 @@ class ContrastiveHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         supervised: rows of the same label are views of each other too; for labels that can be trusted.
         temperature: of the contrastive loss.
         batch_size, lr: of the training with Adam.
-        min_steps, max_steps: training ends between them, once the contrastive loss of a held-out tenth falls no more.
-            ``max_steps=0`` leaves random features.
+        min_steps, max_steps: training ends between them, once a held-out tenth of the rows tells its near neighbours
+            from other rows no better than before. ``max_steps=0`` leaves random features.
         output: form of the features of ``transform``, "dense" or "sparse" (SciPy CSR).
         random_state: of the initialisation, the batches and the views.
         on_step: called with (steps done, most steps, held-out loss).
@@ -62,7 +62,7 @@ class ContrastiveHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         temperature: float = 0.2,
         batch_size: int = 256,
         lr: float = 1e-3,
-        min_steps: int = 600,
+        min_steps: int = 100,
         max_steps: int = 900,
         output: Literal["dense", "sparse"] = "dense",
         random_state: int | np.random.RandomState | None = None,

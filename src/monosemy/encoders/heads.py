@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import torch
+import torch.nn.functional as F
 
 from monosemy.core import console
 from monosemy.core.files import read_model_file, write_model_file
@@ -18,6 +19,8 @@ from monosemy.functional.losses import nt_xent, relu, supervised_contrastive
 from monosemy.functional.monoscore import unit_rows
 
 FORMAT = "monosemy.contrastive-head.v1"
+_SIMILARITIES = 2**24
+"""Similarities that are in memory at once."""
 _CONSTANT = 1e-6
 """Standard deviation, relative to the mean of the columns, below which a column counts as constant."""
 _QUERIES = 1024
@@ -89,7 +92,7 @@ class Head(torch.nn.Module):
             if 0 in (n_features, n_inputs):
                 raise InputError(f"its weight has the shape {n_features} x {n_inputs}")  # of any length, and no bytes
             k = metadata["k"]
-            if k is not None and not 1 <= int(k) <= n_features:
+            if k is not None and not (isinstance(k, int) and 1 <= k <= n_features):
                 raise InputError(f"its k={k} is outside 1 to {n_features}")
             head = cls(n_inputs, n_features, bool(metadata["non_negative"]), k)
             head.load_state_dict(tensors)
@@ -152,28 +155,30 @@ def strength_of(cosine: float, augmentation: HeadAugmentation) -> float:
     return math.sqrt(1 / cosine**2 - 1) if augmentation == "noise" else 1 - cosine**2
 
 
+def nearest_rows(x: torch.Tensor, n_neighbours: int, rows: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the positions (R, n) of the nearest other rows of some rows of x (N, D) by cosine, the nearest first.
+
+    Args:
+        rows: (R,), positions in x; None for all.
+    """
+    unit = unit_rows(x)
+    n, found = min(n_neighbours, len(x) - 1), []
+    for part in (torch.arange(len(x)) if rows is None else rows).split(max(1, _SIMILARITIES // len(x))):
+        similarity = unit[part] @ unit.T
+        similarity[torch.arange(len(part)), part] = -math.inf
+        found.append(similarity.topk(n).indices)
+    return torch.cat(found)
+
+
 def neighbour_cosine(x: torch.Tensor, rng: torch.Generator) -> float:
     """Return the median cosine of rows with their fifth nearest neighbour, between 0.5 and 0.95.
 
     Args:
         x: (N, D), standardised; up to 1,024 of the rows are asked.
     """
-    unit = unit_rows(x)
     queries = torch.randperm(len(x), generator=rng)[:_QUERIES]
-    nth = min(_NTH + 1, len(x))  # the nearest row is the query itself
-    nearest = torch.cat([(unit[rows] @ unit.T).topk(nth).values[:, -1] for rows in queries.split(256)])
-    return min(max(float(nearest.median()), 0.5), 0.95)
-
-
-def nearest_rows(x: torch.Tensor, n_neighbours: int) -> torch.Tensor:
-    """Return the positions (N, n) of the nearest other rows of each row (N, D) by cosine."""
-    unit = unit_rows(x)
-    n, found = min(n_neighbours, len(x) - 1), []
-    for start in range(0, len(x), 512):
-        similarity = unit[start : start + 512] @ unit.T
-        similarity.diagonal(start).fill_(-math.inf)
-        found.append(similarity.topk(n).indices)
-    return torch.cat(found)
+    fifth = nearest_rows(x, _NTH, queries)[:, -1]
+    return min(max(float(F.cosine_similarity(x[queries], x[fifth]).median()), 0.5), 0.95)
 
 
 def annealed_k(step: int, n_steps: int, n_features: int, k: int) -> int:
@@ -231,7 +236,7 @@ class Trainer:
         """Return the number of active features at this step; None for all."""
         if self.head.k is None:
             return None
-        return annealed_k(self.done, self.config.min_steps // 2, self.head.n_features, self.head.k)
+        return annealed_k(self.done, self.config.min_steps, self.head.n_features, self.head.k)
 
     def loss(self, first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """Return NT-Xent, or with labels the supervised contrastive loss, of two views (B, D) each."""
@@ -273,9 +278,11 @@ _WARMUP = 20
 """Steps over which the learning rate rises."""
 _HELD_OUT = 2048
 """Most rows that are held out, of a tenth of all."""
+_PAIRED = 8
+"""Held-out rows are paired with this nearest neighbour."""
 _GROWTH = 1.25
 """Factor on the steps between two looks at the held-out rows."""
-_LEAST_GAIN = 0.05
+_LEAST_GAIN = 0.04
 """Fall of the held-out loss between two looks, in nats, up to which training ends: a ratio would depend on the least
 loss that there can be, which is far above 0 with labels."""
 
@@ -301,11 +308,13 @@ def train(
     labels: torch.Tensor | None = None,
     on_step: console.OnLoss | None = None,
 ) -> Course:
-    """Train an initialised head in place on rows (N, D) until the contrastive loss of held-out rows falls no more.
+    """Train an initialised head in place on rows (N, D) until held-out rows gain no more.
 
-    A tenth of the rows, at most 2,048, is held out; their views are drawn once. After two thirds of the least number
-    of steps, and then after each quarter more, the loss on them is compared with the one before. Once it fell by no
-    more than 0.05 nats, the learning rate falls to zero over half as many steps as were taken.
+    A tenth of the rows, at most 2,048, is held out. Their contrastive loss takes a row and a near neighbour of it for a
+    pair: the loss on views of one row would fall for as long as rows can be told apart, also when what near rows have
+    in common is lost. With labels it is the supervised loss on views. It is measured after the least number of steps,
+    and then each time after a quarter more. Once it fell by no more than 0.04 nats, the learning rate falls to zero
+    over half as many steps as were taken.
 
     Args:
         labels: (N,), trusted ones, for the supervised loss.
@@ -313,36 +322,49 @@ def train(
     """
     order = torch.randperm(len(z), generator=rng)
     n_held = min(len(z) // 10, _HELD_OUT)
-    apart = n_held >= 2
-    trained, held = (order[n_held:], order[:n_held]) if apart else (order, order)
+    trained, held = (order[n_held:], order[:n_held]) if n_held >= 2 else (order, order)
     x = head.standardised(z)
     config = with_strength(config, x, rng)
-    views, held_views = (Views(x[rows], config, rng) for rows in (trained, held))
-    mine, theirs = (None if labels is None else labels[rows] for rows in (trained, held))
-    trainer = Trainer(head, config, rng)
-    steps = trainer.steps(views, mine)
-    size = min(config.batch_size, len(held))
-    looked_at = [(held_views.pairs(rows), rows) for rows in torch.arange(len(held) // size * size).view(-1, size)]
-
-    @torch.no_grad()
-    def look() -> float:
-        found = [float(trainer.loss(*pair, None if theirs is None else theirs[rows])) for pair, rows in looked_at]
-        return sum(found) / len(found)
-
-    longest, losses, converged = 2 * config.max_steps // 3, [math.inf], False
+    views, trainer = Views(x[trained], config, rng), Trainer(head, config, rng)
+    steps = trainer.steps(views, None if labels is None else labels[trained])
+    held_out = HeldOut(x, held, config, rng, labels)
+    longest, losses, converged = config.max_steps - config.max_steps // 3, [math.inf], False
     while trainer.done < longest and not converged:
-        end = max(2 * config.min_steps // 3, math.ceil(trainer.done * _GROWTH), 1)
+        end = max(config.min_steps, math.ceil(trainer.done * _GROWTH), 1)
         for _ in islice(steps, min(end, longest) - trainer.done):
             pass
-        losses.append(look())
+        losses.append(held_out.loss(trainer))
         converged = losses[-2] - losses[-1] <= _LEAST_GAIN
         if on_step is not None:
             on_step(trainer.done, config.max_steps, losses[-1])
-    trainer.fall = math.ceil(trainer.done / 2)
+    trainer.fall = min(math.ceil(trainer.done / 2), config.max_steps - trainer.done)
     trainer.end = trainer.done + trainer.fall
     for _ in islice(steps, trainer.fall):
         pass
-    return Course([*losses[1:], look()], trainer.done, views.strength, converged)
+    return Course([*losses[1:], held_out.loss(trainer)], trainer.done, views.strength, converged)
+
+
+class HeldOut:
+    """Pairs of held-out rows, in blocks of a batch: a row and a near neighbour, or with labels two views."""
+
+    def __init__(
+        self, x: torch.Tensor, held: torch.Tensor, config: HeadConfig, rng: torch.Generator, labels: torch.Tensor | None
+    ) -> None:
+        size = min(config.batch_size, len(held))
+        blocks = held[: len(held) // size * size].view(-1, size)
+        if labels is None:
+            near = nearest_rows(x, _PAIRED, blocks.flatten())[:, -1].view_as(blocks)
+            self.pairs = [(x[rows], x[others]) for rows, others in zip(blocks, near, strict=True)]
+        else:
+            views = Views(x, config.model_copy(update={"augmentation": "dropout"}), rng)
+            self.pairs = [views.pairs(rows) for rows in blocks]
+        self.labels = [None if labels is None else labels[rows] for rows in blocks]
+
+    @torch.no_grad()
+    def loss(self, trainer: Trainer) -> float:
+        """Return the mean contrastive loss of the blocks, with the number of active features of the moment."""
+        found = [float(trainer.loss(*pair, labels)) for pair, labels in zip(self.pairs, self.labels, strict=True)]
+        return sum(found) / len(found)
 
 
 @torch.no_grad()
