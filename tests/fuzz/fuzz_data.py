@@ -283,6 +283,25 @@ def _read_corruptions(folder: Path) -> Any:
     return _corruptions("c", folder / "c", data, None)
 
 
+def _decisions(folder: Path) -> None:
+    decided = [("keep", "class 0"), ("accept", "class 1"), ("relabel", "-2"), ("skip", "")]
+    records = [
+        {"row": f"row {i}", "given": "class 0", "suggested": "class 1", "decision": decision, "label": label}
+        for i, (decision, label) in enumerate(decided * 5)
+    ]
+    pd.DataFrame(records).to_csv(folder / "d.csv", index=False)
+    (folder / "d.json").write_text(json.dumps(records))
+
+
+def _read_decisions(name: str) -> Callable[[Path], Any]:
+    def read(folder: Path) -> Any:
+        from monosemy.report.audit import read_decisions
+
+        return read_decisions(folder / name)
+
+    return read
+
+
 EXCEL_TARGETS: dict[str, Target] = {"excel": Target(_excel, load("t.xlsx"))}
 """What needs the extra excel."""
 DATA_TARGETS: dict[str, Target] = {
@@ -318,6 +337,8 @@ DATA_TARGETS: dict[str, Target] = {
     "labels csv": Target(_label_file(".csv"), codes("e.npy", labels="labels.csv"), (".csv",)),
     "labels parquet": Target(_label_file(".parquet"), codes("e.npy", labels="labels.parquet"), (".parquet",)),
     "given labels": Target(_given, load("t.csv", noisy_labels="given.parquet"), ("given.parquet",)),
+    "decisions csv": Target(_decisions, _read_decisions("d.csv"), ("d.csv",)),
+    "decisions json": Target(_decisions, _read_decisions("d.json"), ("d.json",)),
     "stream wide csv": Target(_wide_csv, stream("t.csv")),
     "stream tensors": Target(_tensors, stream("e.pt", labels=True)),
     "stream npy": Target(_npy, stream("e.npy")),
