@@ -7,10 +7,10 @@
   const MATCHES = 50; // classes that a search lists
   const PRINTED = 100; // rows on paper
   const ACCEPT = -1, KEEP = -2, SKIP = -3; // decisions; any other is the class that a row got
-  const COLUMNS = ["row", "given", "suggested", "decision", "label"];
   const rows = opened(page.rows);
   const hidden = new RegExp(page.hidden, "g");
   const escaped = (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  // Marks that nobody sees, and that could turn the text around them, as escapes.
   const visible = (text) => text.replace(hidden, escaped);
   const classes = page.classes.map(visible);
   const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
@@ -377,71 +377,29 @@
     });
   }
 
-  // A text that a spreadsheet would compute gets an apostrophe; so does one that could be taken for it when it is read.
-  const isFormula = (text) => /^'*[=+\-@\t\r]/.test(text) && !/^-[0-9]+([.][0-9]+)?$/.test(text);
-  const quoted = (text) => `"${(isFormula(text) ? `'${text}` : text).replaceAll('"', '""')}"`;
-  const unquoted = (text) => (text[0] === "'" && isFormula(text.slice(1)) ? text.slice(1) : text);
-
-  // The mark at the beginning tells spreadsheets that this is UTF-8.
-  const asCsv = (found) => "\ufeff" + [COLUMNS, ...found.map((record) => COLUMNS.map((name) => record[name]))]
-    .map((line) => `${line.map(quoted).join(",")}\r\n`).join("");
-
   async function exportAs(suffix) {
     const found = await records();
-    const text = suffix === "csv" ? asCsv(found) : `${JSON.stringify(found, null, 1)}\n`;
+    const text = suffix === "csv" ? decisionFiles.asCsv(found) : decisionFiles.asJson(found);
     const url = URL.createObjectURL(new Blob([text], { type: suffix === "csv" ? "text/csv" : "application/json" }));
     element("a", { href: url, download: `audit-decisions.${suffix}` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
     say(`${count(found.length, "decision")} exported to audit-decisions.${suffix}.`);
   }
 
-  function parsedCsv(text) {
-    const header = text.slice(0, text.search(/[\r\n]|$/)).replaceAll('"', "");
-    const separator = [",", ";", "\t"].find((mark) => header.split(mark).includes("decision")) ?? ",";
-    const lines = [];
-    let line = [];
-    const field = new RegExp(`(?:"((?:[^"]|"")*)"|([^"\\r\\n${separator}][^\\r\\n${separator}]*)?)(${separator}|\\r?\\n|\\r|$)`, "y");
-    while (field.lastIndex < text.length) {
-      const found = field.exec(text);
-      if (found === null) throw new Error("its quotation marks do not pair");
-      line.push(unquoted(found[1]?.replaceAll('""', '"') ?? found[2] ?? ""));
-      if (found[3] !== separator) {
-        if (line.length > 1 || line[0] !== "") lines.push(line);
-        line = [];
-      }
-    }
-    if (line.length) lines.push([...line, ""]); // the text ends with a separator
-    const [names = [], ...rest] = lines;
-    return rest.map((values) => Object.fromEntries(names.map((name, i) => [name, values[i]])));
-  }
-
-  function decodedText(bytes) {
-    try {
-      return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    } catch {
-      return new TextDecoder("windows-1252").decode(bytes); // as some spreadsheets save it
-    }
-  }
-
   // Labels count, not words: what was accepted may be what is suggested no longer.
   function changesOf(found, rowOf) {
-    if (!Array.isArray(found)) throw new Error("it is no list of decisions");
     const labels = new Map(page.classes.map((name, i) => [name, i]));
     const changes = new Map();
     let unknown = 0;
-    for (const [number, record] of found.entries()) {
-      const missing = COLUMNS.find((name) => typeof record?.[name] !== "string");
-      if (missing) throw new Error(`record ${number + 1} has no ${missing}`);
-      const { row: name, decision, label } = record;
-      if (!["accept", "keep", "relabel", "skip"].includes(decision)) throw new Error(`“${visible(decision)}” is no decision`);
-      if (decision !== "skip" && !labels.has(label)) throw new Error(`“${visible(label)}” is no class of this page`);
+    for (const { row: name, decision, label } of found) {
       const row = rowOf.get(name);
       if (row === undefined) {
         unknown++;
         continue;
       }
+      if (decision !== "skip" && !labels.has(label)) throw new Error(`“${label}” is no class of this page`);
       const code = decision === "skip" ? SKIP : codeOf(row, labels.get(label));
-      if ((changes.get(row) ?? code) !== code) throw new Error(`${visible(name)} stands in it twice, with different decisions`);
+      if ((changes.get(row) ?? code) !== code) throw new Error(`${name} stands in it twice, with different decisions`);
       changes.set(row, code);
     }
     return { changes: [...changes], unknown };
@@ -449,8 +407,7 @@
 
   async function importFrom(file) {
     try {
-      const text = decodedText(await file.arrayBuffer());
-      const found = /^\s*[[{]/.test(text) ? JSON.parse(text) : parsedCsv(text);
+      const found = decisionFiles.parsed(await file.arrayBuffer());
       await Promise.all(page.blocks.map((_, number) => readBlock(number)));
       const rowOf = new Map(Array.from({ length: page.n }, (_, row) => [content(row).name, row]));
       const { changes, unknown } = changesOf(found, rowOf);
@@ -459,7 +416,7 @@
       say(`${count(changes.length, "decision")} imported.`,
         unknown ? ` ${count(unknown, "record")} left out, of rows that are not on this page.` : "");
     } catch (error) {
-      say("Nothing was imported from ", bdi(visible(file.name)), `: ${error.message}.`);
+      say("Nothing was imported from ", bdi(visible(file.name)), ": ", bdi(visible(error.message)), ".");
     }
   }
 

@@ -28,6 +28,8 @@ MOST_ROWS = 200_000
 """A browser draws no list that is much higher."""
 _SIDES = (64, 256)
 """Of thumbnails of larger images: on smaller ones a label can hardly be judged."""
+_MOST_PIXELS = 2 * packing.MOST_PIXELS
+"""In all thumbnails together: at 64 x 64 they take about as much as the page may."""
 _BLOCK_ROWS, _BLOCK_CHARACTERS = 500, 400_000
 """At most in a block that is compressed, and read by the page, as a whole."""
 _LONGEST_TEXT = 100_000
@@ -71,7 +73,7 @@ def write_audit_page(page: AuditPage, path: Path) -> None:
     has_images = isinstance(page.inputs, np.ndarray)
     if isinstance(page.inputs, np.ndarray):
         size = packing.thumbnail_size((page.inputs.shape[2], page.inputs.shape[3]), n, _SIDES)
-        n = min(n, packing.MOST_PIXELS // (size[0] * size[1]))
+        n = min(n, _MOST_PIXELS // (size[0] * size[1]))
     blocks, starts, n = _blocks(page, n, MOST_BYTES // 2 if has_images else MOST_BYTES)
     sheets = None
     if isinstance(page.inputs, np.ndarray) and n:
@@ -190,7 +192,7 @@ def _html(
         "first": [("arrays", arrays.text()), *parts[:1], *pictures[:1]],
         "rest": [*parts[1:], *pictures[1:]],
     }
-    return rendered("audit.html.j2", context, ("packed.js", "audit.js"))
+    return rendered("audit.html.j2", context, ("packed.js", "audit_files.js", "audit.js"))
 
 
 def _left_out(page: AuditPage, n: int) -> str:
