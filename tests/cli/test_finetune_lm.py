@@ -170,7 +170,13 @@ def test_classes_can_be_generated(llama: str, texts: Path, tmp_path: Path, monos
         (("--methods", "monolora-hidden"), ("'lora'", "add it")),
         (("--methods", "lora,magic"), ("methods.1", "magic")),
         (("--methods", "lora,monolora-outptu"), ("closest match: monolora-output",)),
-        (("--scenario", "magic"), ("scenarios.0", "'magic'", "'label-noise' or 'few-labels'")),
+        (("--scenario", "magic"), ("scenarios.0", "'magic'", "'label-noise', 'few-labels', 'labels-per-class'")),
+        (("--scenario", "given-labels"), ("scenarios.0", "'given-labels'")),
+        (("--set", "imbalance.ratios=5"), ("need the scenario imbalance; add it",)),
+        (
+            ("--scenario", "labels-per-class", "--set", "labels_per_class.counts=99"),
+            ("99 exceeds the", "choose at most"),
+        ),
         (("--set", "few_labels.fractions=0.5"), ("few_labels", "few-labels; add it")),
         (("--scenario", "label-noise", "--label-noise", "0.5"), ("0.5", "2 classes")),
         (("--lr", "fast"), ("learning_rates.0", "'fast'")),
@@ -200,6 +206,16 @@ def test_bad_input_is_one_sentence(
     for word in named:
         assert word in said
     assert not (tmp_path / "out").exists()
+
+
+def test_train_rows_of_one_class_are_refused(
+    encoder: str, tmp_path: Path, monosemy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"text": f"word {i}", "label": int(i % 20 == 0)} for i in range(100)]
+    path = written(tmp_path / "rare.jsonl", rows)
+    words = ("--data", path, "--set", "data.max_train=2", "--out", tmp_path / "out")
+    assert monosemy("finetune", "lm", encoder, *words) == 2
+    assert capsys.readouterr().err == ("Error: data.max_train=2 leaves train rows of one class; choose more rows.\n")
 
 
 @pytest.mark.parametrize(

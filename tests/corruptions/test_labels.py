@@ -7,6 +7,7 @@ from scipy import special, stats
 
 from monosemy.corruptions.labels import (
     _exactly,
+    check_informative_rate,
     check_symmetric_rate,
     check_transition_matrix,
     cluster_count,
@@ -48,6 +49,15 @@ def test_symmetric_noise_changes_the_exact_count_to_other_classes(
     assert noisy.dtype == labels.dtype
     assert n == 0 or (noisy.min() >= 0 and noisy.max() < n_classes)
     np.testing.assert_array_equal(labels, before)
+
+
+def test_draws_stay_as_they_are() -> None:
+    # A study must give the same numbers with the next version; these are the draws of the first.
+    labels = np.arange(12) % 4
+    matrix = np.array([[0.6, 0.4, 0, 0], [0, 0.6, 0.4, 0], [0, 0, 1, 0], [0.3, 0, 0, 0.7]])
+    assert symmetric_noise(labels, 0.5, 4, rng(7)).tolist() == [3, 2, 2, 1, 2, 1, 1, 3, 0, 1, 3, 3]
+    assert pair_noise(labels, 0.4, 4, rng(7)).tolist() == [1, 2, 2, 3, 1, 1, 3, 3, 0, 1, 3, 3]
+    assert matrix_noise(labels, matrix, rng(7)).tolist() == [0, 2, 2, 0, 1, 1, 2, 3, 0, 1, 2, 3]
 
 
 def test_symmetric_noise_is_uniform_over_the_other_classes() -> None:
@@ -352,6 +362,22 @@ def test_distances_are_those_to_the_centre_of_the_cluster() -> None:
 @pytest.mark.parametrize(("rows", "classes", "expected"), [(15_000, 150, 750), (500, 100, 50), (9, 3, 2)])
 def test_number_of_clusters(rows: int, classes: int, expected: int) -> None:
     assert cluster_count(rows, classes) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "highest", "refused"),
+    [
+        ("symmetric", 0.79, 0.8),
+        ("instance", 0.79, 0.8),
+        ("cluster", 0.79, 0.8),
+        ("pair", 0.49, 0.5),
+        ("matrix", 1, 1.1),
+    ],
+)
+def test_rates_that_leave_no_information_are_refused(kind: str, highest: float, refused: float) -> None:
+    check_informative_rate(highest, kind, 5)
+    with pytest.raises(InputError, match=f"label_noise={refused}"):
+        check_informative_rate(refused, kind, 5)
 
 
 def test_default_rates_of_noise_that_depends_on_features_stay_below_one_half() -> None:

@@ -55,6 +55,22 @@ def test_few_labels_grow_harder_to_the_right() -> None:
     assert list(axes.get_xticks()) == sorted(axes.get_xticks())
 
 
+def test_amounts_and_ratios_of_labels_are_on_a_log_scale() -> None:
+    summary = make_result(scenarios=("few-labels",)).summary
+    counts = summary[summary["scenario"] == "few-labels"].replace(
+        {"scenario": {"few-labels": "labels-per-class"}, "level": {0.1: 1.0, 0.5: 10.0}}
+    )
+    axes = accuracy_figure(pd.concat([summary[summary["scenario"] == "clean"], counts]), "labels-per-class").axes[0]
+    # There is no level of clean data: all labels are no number of labels a class.
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "1"]
+    np.testing.assert_allclose(axes.get_xticks(), [-1, 0])
+    assert axes.get_xlabel() == "Train labels of each class"
+    ratios = counts.assign(scenario="imbalance", level=counts["level"] * 10)
+    axes = accuracy_figure(pd.concat([summary[summary["scenario"] == "clean"], ratios]), "imbalance").axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "10", "100"]
+    np.testing.assert_allclose(axes.get_xticks(), [0, 1, 2])
+
+
 def test_gain_figures_leave_the_baseline_to_the_zero_line() -> None:
     axes = gain_figure(make_result().summary, "label-noise").axes[0]
     assert any(np.all(np.asarray(line.get_ydata()) == 0) for line in axes.lines)

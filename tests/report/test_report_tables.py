@@ -99,7 +99,8 @@ def test_numbers_in_words() -> None:
     [
         ("label-noise", 0.0, "clean"), ("label-noise", 0.3, "30 %"), ("label-noise", 0.005, "0.5 %"),
         ("few-labels", 1.0, "all labels"), ("few-labels", 0.1, "10 %"), ("input-noise", 0.25, "0.25"),
-        ("given-labels", 0.1734, "17.3 % wrong"), ("shift:sketch", 1.0, "test set"),
+        ("labels-per-class", 1.0, "1 a class"), ("labels-per-class", 16.0, "16 a class"), ("imbalance", 1.0, "clean"),
+        ("imbalance", 50.0, "50 : 1"), ("given-labels", 0.1734, "17.3 % wrong"), ("shift:sketch", 1.0, "test set"),
     ],
 )  # fmt: skip
 def test_levels_in_words(scenario: str, level: float, text: str) -> None:

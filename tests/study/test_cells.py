@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from monosemy.data.in_memory import from_arrays
 from monosemy.errors import InputError
 from monosemy.study.conditions import (
     Cell,
+    Conditions,
     Evaluation,
     Training,
     conditions,
@@ -30,6 +32,14 @@ def _plan(encoder: str = "none", **sections: object) -> ProbingPlan:
     values["scenarios"] = [name.replace("_", "-") for name in sections]
     used = {name: section for name, section in sections.items() if section is not None}
     return validated(ProbingPlan, values | used, "test")
+
+
+DRAWS = {
+    "symmetric": [[0, 2, 1, 3, 3, 1, 2, 0, 0, 0, 2, 3, 2, 1, 2, 0, 0, 1, 3, 3], [0, 1, 2, 1, 1, 1, 3, 3]],
+    "pair": [[1, 1, 2, 3, 0, 1, 3, 3, 0, 2, 3, 3, 1, 1, 2, 0, 1, 1, 2, 0], [0, 2, 2, 0, 0, 1, 2, 0]],
+    "matrix": [[0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 0, 0, 1, 1, 2, 3, 0, 0, 2, 3], [0, 1, 2, 3, 0, 1, 2, 3]],
+}
+"""Train and validation labels by kind of noise."""
 
 
 def _labels(training: Training, plan: ProbingPlan, data: LabelledData, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,6 +72,64 @@ def test_fewer_labels_are_a_subset_of_more(data) -> None:
     more, _ = _labels(Training("few", 0.5), plan, data, 0)
     assert set(np.flatnonzero(few >= 0)) < set(np.flatnonzero(more >= 0))
     assert (few_validation >= 0).sum() < 0.2 * len(few_validation)
+
+
+def test_draws_stay_as_they_are() -> None:
+    # A study must give the same numbers with the next version.
+    labels = np.arange(20) % 4
+    data = from_arrays(np.eye(20), labels, np.eye(20), labels, X_validation=np.eye(20)[:8], y_validation=labels[:8])
+    given = Conditions(_plan(), matrix=np.full((4, 4), 0.2) + 0.2 * np.eye(4))
+    drawn = {kind: [part.tolist() for part in training_labels(Training(kind, 0.4), given, data, 1)] for kind in DRAWS}
+    assert drawn == DRAWS
+
+
+def test_fewer_labels_a_class_are_a_subset_of_more(data) -> None:
+    plan = _plan(labels_per_class={})
+    drawn = [_labels(cell.training, with_levels(plan, data), data, 0) for cell in make_cells(plan, data)[1:]]
+    assert len(drawn) == 5
+    for train, validation in drawn:
+        given, true = train[train >= 0], data.train.labels[train >= 0]
+        np.testing.assert_array_equal(given, true)
+        assert (validation >= 0).sum() <= len(given)
+    for few, more in itertools.pairwise(drawn):
+        for part in (0, 1):
+            assert set(np.flatnonzero(few[part] >= 0)) <= set(np.flatnonzero(more[part] >= 0))
+    for count, (train, validation) in zip((1, 2, 4, 8, 16), drawn, strict=True):
+        assert set(np.bincount(train[train >= 0])) == {count}
+        # Validation is a quarter of train, and shrinks by the same factor as train.
+        assert set(np.bincount(validation[validation >= 0])) == {max(1, count // 4)}
+    other = _labels(Training("per-class", 1.0), plan, data, 1)
+    assert (other[0] != drawn[0][0]).any(), "seeds differ"
+
+
+def test_validation_never_has_more_labels_a_class_than_train() -> None:
+    x, labels = np.eye(40), np.arange(40) % 2
+    data = from_arrays(x[:10], labels[:10], x, labels, X_validation=x, y_validation=labels)
+    train, validation = _labels(Training("per-class", 3.0), _plan(labels_per_class={"counts": [3]}), data, 0)
+    assert np.bincount(train[train >= 0]).tolist() == np.bincount(validation[validation >= 0]).tolist() == [3, 3]
+
+
+def _unequal(*sizes: int) -> LabelledData:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    x = np.random.default_rng(0).standard_normal((len(labels), 3))
+    return from_arrays(x, labels, x, labels, X_validation=x, y_validation=labels)
+
+
+def test_small_classes_are_taken_whole_and_this_is_said() -> None:
+    data, study = _unequal(20, 3, 5, 20), ProbingStudy()
+    plan = study.resolve(_plan(labels_per_class={"counts": [2, 4, 8]}), data)
+    train, _ = _labels(Training("per-class", 8.0), plan, data, 0)
+    assert np.bincount(train[train >= 0]).tolist() == [8, 3, 5, 8]
+    said = "Of 8 labels a class, 2 of 4 classes have fewer train rows, at least 3; they are taken whole."
+    assert said in study.messages(study.check(plan, data, "cpu"))
+    fitting = study.resolve(_plan(labels_per_class={"counts": [2, 3]}), data)
+    assert not any("taken whole" in text for text in study.messages(study.check(fitting, data, "cpu")))
+
+
+def test_default_numbers_of_labels_are_those_that_a_class_has() -> None:
+    resolved = ProbingStudy().resolve(_plan(labels_per_class=None), _unequal(9, 4))
+    assert resolved.labels_per_class.counts == (1, 2, 4, 8)
+    assert ProbingStudy().resolve(resolved, _unequal(9, 4)) == resolved
 
 
 def test_level_zero_shares_the_clean_probe(data) -> None:
@@ -138,6 +206,7 @@ def test_corruptions_are_drawn_once_for_all_seeds_and_in_parts_as_at_once() -> N
         ({"label_noise": {"levels": [0.9]}}, "0.9"),  # ten classes: no information left
         ({"label_noise": {"levels": [0.5], "kind": "pair"}}, "0.5"),
         ({"label_noise": {"levels": [0.5], "kind": "matrix"}}, "matrix"),
+        ({"labels_per_class": {"counts": [2, 5000]}}, "5000 exceeds the .* train rows of the largest class"),
         ({"input_noise": {"levels": [0.1], "kind": "input-noise"}}, "typos"),
         ({"given_labels": None}, "data.noisy_label_column"),
         ({"shift": None}, "data.shifts"),
@@ -172,6 +241,10 @@ def test_an_unknown_corruption_suggests_the_closest() -> None:
         {"sae": {"n_latents": 4, "k": 8}},
         {"label_noise": {"levels": [0.3, 0.3]}},
         {"label_noise": {"levels": []}},
+        {"scenarios": ["labels-per-class"], "labels_per_class": {"counts": [0, 2]}},
+        {"scenarios": ["labels-per-class"], "labels_per_class": {"counts": [2.5]}},
+        {"scenarios": ["imbalance"], "imbalance": {"ratios": [0.5]}},
+        {"labels_per_class": {"counts": [2]}},
         {"corruptions": {"severities": [0]}},
         {"corruptions": {"severities": [1, 6]}},
         {"corruptions": {"severities": [1.5]}},

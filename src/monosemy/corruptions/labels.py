@@ -29,6 +29,27 @@ def informative_rates(rates: tuple[float, ...], kind: str, n_classes: int) -> tu
     return tuple(rate for rate in rates if rate < limit - 0.02)
 
 
+def check_informative_rate(rate: float, kind: str, n_classes: int) -> None:
+    """Raise unless the labels carry information about the true class at a rate of a kind of noise.
+
+    Noise of the kinds instance and cluster spreads over several classes, so that the true class is mostly still the
+    commonest label of a class at a rate of 0.5. Its limit is that of symmetric noise. The information of a matrix is
+    that of its rows (:func:`check_transition_matrix`).
+
+    Raises:
+        InputError: the rate is outside [0, 1], or at the limit of the kind or above.
+    """
+    if kind in ("symmetric", "instance", "cluster"):
+        check_symmetric_rate(rate, n_classes)
+        return
+    check_rate(rate)
+    if kind == "pair" and rate >= 0.5:
+        raise InputError(
+            f"label_noise={rate:g} of the kind pair is not below 0.5, where the confusing class is as frequent as the "
+            f"true one; choose a lower rate."
+        )
+
+
 def check_rate(rate: np.typing.ArrayLike) -> np.typing.NDArray[np.float64]:
     """Return one rate or several as an array.
 
@@ -97,12 +118,7 @@ def pair_noise(labels: Labels, rate: float, n_classes: int, rng: np.random.Gener
 
     Source: Han et al., "Co-teaching" (arXiv 1804.06872), section 4 (pair flipping).
     """
-    check_rate(rate)
-    if rate >= 0.5:
-        raise InputError(
-            f"label_noise={rate:g} of the kind pair is not below 0.5, where the confusing class is as frequent as the "
-            f"true one; choose a lower rate."
-        )
+    check_informative_rate(rate, "pair", n_classes)
     labels = _positions(labels)
     noisy = labels.copy()
     rows = rng.permutation(len(labels))[: round(rate * len(labels))]

@@ -26,7 +26,7 @@ from monosemy.report.fonts import HOUSE_FONT, fit_fonts
 from monosemy.report.style import LABEL_SIZE, LONGEST_NAME, Point, annotate, label_ends, short, style_of
 from monosemy.report.tables import Cell, Section, StudyFigure
 from monosemy.results.result import StudyResult
-from monosemy.results.wording import kind_in_words
+from monosemy.results.wording import FEWER_IS_HARDER, kind_in_words
 
 _RC: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -75,8 +75,11 @@ _AXIS_LABELS = {
     "label-noise": "Share of wrong train labels, %",
     "input-noise": "Level of noise in the test inputs",
     "few-labels": "Share of train labels used, %",
+    "labels-per-class": "Train labels of each class",
     "imbalance": "Largest class over smallest, train rows",
 }
+ON_LOG_SCALE = (*FEWER_IS_HARDER, "imbalance")
+"""Scenarios whose levels are ratios or amounts, so that equal factors are equal distances."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def accuracy_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE, c
     Raises:
         InputError: the summary holds no such scenario.
     """
-    draw = _dots if tables.clean_level(scenario) is None else _curves
+    draw = _curves if tables.levelled(scenario) else _dots
     return draw(tables.in_focus(tables.scenario_table(summary, scenario)), scenario, ACCURACY, width, chance)
 
 
@@ -129,7 +132,7 @@ def gain_figure(summary: pd.DataFrame, scenario: str, width: float = PAGE) -> Fi
         InputError: the summary holds no such scenario, or no feature set beside the baseline.
     """
     table = tables.in_focus(tables.scenario_table(summary, scenario))
-    draw = _dots if tables.clean_level(scenario) is None else _curves
+    draw = _curves if tables.levelled(scenario) else _dots
     return draw(_challengers(table), scenario, gain_over(tables.baseline(summary)), width)
 
 
@@ -388,8 +391,9 @@ def _dots(table: pd.DataFrame, scenario: str, measure: Measure, width: float, ch
 
 
 def _position(scenario: str, level: float) -> float:
-    """Return the position of a level on the x axis: harder is further right; fractions of labels on a log scale."""
-    return -math.log10(level) if scenario == "few-labels" else level
+    """Return the position of a level on the x axis: harder is further right."""
+    place = math.log10(level) if scenario in ON_LOG_SCALE else level
+    return -place if scenario in FEWER_IS_HARDER else place
 
 
 def _level_axis(axes: Axes, scenario: str, levels: Sequence[float]) -> None:
@@ -444,7 +448,7 @@ def _bar(mean: float, low: float, high: float) -> tuple[float, float, float]:
 
 def place_in_words(scenario: str, level: float) -> str:
     phrase = short(tables.scenario_phrase(scenario), 48)
-    return phrase if tables.clean_level(scenario) is None else f"{phrase}, {tables.level_text(scenario, level)}"
+    return f"{phrase}, {tables.level_text(scenario, level)}" if tables.levelled(scenario) else phrase
 
 
 def _alt(summary: pd.DataFrame, scenario: str, measure: Measure) -> str:

@@ -21,6 +21,7 @@ from monosemy.report.style import ON_DARK, short, style_of
 from monosemy.report.tables import Cell, StudyFigure
 from monosemy.results.intervals import p_text
 from monosemy.results.result import StudyResult, title_of
+from monosemy.results.wording import FEWER_IS_HARDER
 
 _SYMBOLS = {
     "o": "circle", "D": "diamond", "s": "square", "^": "triangle-up", "v": "triangle-down", "P": "cross", "X": "x",
@@ -61,7 +62,7 @@ def _look(name: str, baseline: str) -> dict[str, Any]:
 def _curves(summary: pd.DataFrame, scenario: str, names: list[str]) -> dict[str, Any]:
     table = tables.scenario_table(summary, scenario)
     levels = tables.levels(table)
-    levelled = tables.clean_level(scenario) is not None
+    levelled = tables.levelled(scenario)
     series = []
     for name in tables.variant_names(table):
         cells = list(tables.cells(table[table["variant"] == name]))
@@ -70,7 +71,8 @@ def _curves(summary: pd.DataFrame, scenario: str, names: list[str]) -> dict[str,
     ticks = figures.level_ticks(scenario, levels) if levelled else {}
     return {
         "levelled": levelled,
-        "falling": scenario == "few-labels",
+        "falling": scenario in FEWER_IS_HARDER,
+        "log": scenario in figures.ON_LOG_SCALE,
         "axis": figures.level_axis_title(scenario),
         "ticks": [[figures.axis_value(scenario, level), text] for level, text in ticks.items()],
         "series": series,

@@ -15,6 +15,7 @@ from monosemy.report.figures import study_figures
 from monosemy.report.html import image, rendered, row_head, unbroken
 from monosemy.report.tables import StudyFigure
 from monosemy.results import result
+from monosemy.results.wording import FEWER_IS_HARDER
 
 ABOVE, BELOW = "↑", "↓"
 _LATEX = str.maketrans(
@@ -50,7 +51,7 @@ def paper_table(runs: Runs, scenario: str) -> pd.DataFrame:
         if scenario in tables.scenarios(run.summary)
     }
     levels = sorted({level for table in found.values() for level in tables.levels(table)})
-    if scenario == "few-labels":
+    if scenario in FEWER_IS_HARDER:
         levels.reverse()
     names = list(dict.fromkeys(name for table in found.values() for name in tables.variant_names(table)))
     rows, index = [], []

@@ -107,7 +107,8 @@
     const { xaxis, yaxis } = figure.layout;
     figure.layout.hovermode = "x unified";
     Object.assign(xaxis, { tickmode: "array", tickvals: scenario.ticks.map((tick) => tick[0]), ticktext: scenario.ticks.map((tick) => tick[1]), showgrid: false, ticks: "outside", tickangle: 0 });
-    if (scenario.falling) Object.assign(xaxis, { type: "log", autorange: "reversed" });
+    if (scenario.log) xaxis.type = "log";
+    if (scenario.falling) xaxis.autorange = "reversed";
     titled(xaxis, scenario.axis);
     yaxis.range = extent(reached, 0.05);
     if (yaxis.range && measure === "accuracy") yaxis.range = [Math.max(yaxis.range[0], -2), Math.min(yaxis.range[1], 102)];

@@ -29,6 +29,7 @@ _NAMES = {
     "label-noise": ("Label noise", "under label noise"),
     "given-labels": ("Given labels", "with the given labels"),
     "few-labels": ("Few labels", "with few labels"),
+    "labels-per-class": ("Labels a class", "with few labels a class"),
     "imbalance": ("Class imbalance", "under class imbalance"),
     "input-noise": ("Input noise", "under input noise"),
     COMMON_CORRUPTIONS: ("Common corruptions, mean over kinds", "under common corruptions"),
@@ -104,6 +105,11 @@ def clean_level(scenario: str) -> float | None:
     return 0.0 if statistics.family_of(scenario) is not None else _CLEAN_LEVELS.get(scenario)
 
 
+def levelled(scenario: str) -> bool:
+    """Return whether the levels of a scenario form a scale, which curves go along."""
+    return clean_level(scenario) is not None or scenario == "labels-per-class"
+
+
 def scenarios(summary: pd.DataFrame) -> list[str]:
     """The scenarios to show, in their order.
 
@@ -145,7 +151,7 @@ def scenario_table(summary: pd.DataFrame, scenario: str) -> pd.DataFrame:
     if start is not None and start not in set(rows["level"]):
         clean = summary[(summary["scenario"] == "clean") & summary["variant"].isin(rows["variant"])]
         rows = pd.concat([clean.assign(level=start), rows])
-    return rows.sort_values("level", ascending=scenario != "few-labels", kind="stable")
+    return rows.sort_values("level", ascending=scenario not in wording.FEWER_IS_HARDER, kind="stable")
 
 
 def levels(table: pd.DataFrame) -> list[float]:
@@ -284,6 +290,8 @@ def level_text(scenario: str, level: float) -> str:
         return f"{level:g}"
     if scenario == "imbalance":
         return f"{level:g} : 1"
+    if scenario == "labels-per-class":
+        return f"{level:g} a class"
     if scenario == "given-labels":
         return f"{percent(level)} wrong"
     return percent(level) if scenario in _CLEAN_LEVELS else "test set"

@@ -105,8 +105,7 @@ def print_gains(table: pd.DataFrame, scenario: str, console: Console, over: str)
     for cell in tables.cells(last):
         gain, interval = tables.points(cell.gain, signed=True), tables.gain_interval_text(cell)
         rows.append((cell.variant, [gain, interval, p_text(cell.p_holm), cell.outcome]))
-    levelled = tables.clean_level(scenario) is not None
-    where = f" at {tables.level_text(scenario, tables.levels(last)[0])}" if levelled else ""
+    where = f" at {tables.level_text(scenario, tables.levels(last)[0])}" if tables.levelled(scenario) else ""
     title = f"{tables.scenario_title(scenario)}{where}: gain over {over}, points"
     print_table(title, ["gain", "interval", "Holm p", "outcome"], rows, console)
 

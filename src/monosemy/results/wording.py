@@ -10,12 +10,32 @@ from monosemy.results.result import StudyResult
 from monosemy.results.statistics import TEST_ROWS, Scores, family_of, is_mean
 
 SCENARIO_WORDS = {
-    "label-noise": "{percent:.3g} % label noise",
-    "given-labels": "the given noisy labels ({percent:.3g} % wrong)",
-    "input-noise": "input noise {level:g}",
-    "few-labels": "{percent:.3g} % of the labels",
-    "imbalance": "an imbalance of {level:g} to 1",
+    "label-noise": "{percent} % label noise",
+    "given-labels": "the given noisy labels ({percent} % wrong)",
+    "input-noise": "input noise {level}",
+    "few-labels": "{percent} % of the labels",
+    "labels-per-class": "{level} labels a class",
+    "imbalance": "an imbalance of {level} to 1",
 }
+FEWER_IS_HARDER = ("few-labels", "labels-per-class")
+"""Scenarios whose level is an amount of labels, so that the smallest level is the hardest."""
+
+
+def describe_cells(scenario: str, levels: Sequence[float]) -> str:
+    """Return the cells of a scenario in words, such as `10 and 20 % label noise`."""
+    if scenario not in SCENARIO_WORDS:
+        return joined([describe_cell(scenario, level) for level in levels])
+    if scenario == "labels-per-class" and list(levels) == [1]:
+        return "1 label a class"
+    numbers, percents = [f"{level:g}" for level in levels], [f"{100 * level:.3g}" for level in levels]
+    return SCENARIO_WORDS[scenario].format(level=joined(numbers), percent=joined(percents))
+
+
+def in_cells(scenario: str, levels: Sequence[float]) -> str:
+    """Return the cells of a scenario as the place of an observation, such as `under 10 % label noise`."""
+    if scenario == "clean":
+        return "on clean labels"
+    return f"{'with' if scenario in FEWER_IS_HARDER else 'under'} {describe_cells(scenario, levels)}"
 
 
 def describe_cell(scenario: str, level: float) -> str:
@@ -27,13 +47,13 @@ def describe_cell(scenario: str, level: float) -> str:
         return f"{where} of severity {level:g} ({what})"
     if scenario.startswith("shift:"):
         return f"the shifted set {scenario.removeprefix('shift:')}" + (f", level {level:g}" if level != 1 else "")
-    return SCENARIO_WORDS[scenario].format(level=level, percent=100 * level)
+    return describe_cells(scenario, [level])
 
 
 def hardest_level(summary: pd.DataFrame, scenario: str) -> float:
     """The level of a scenario that the verdict judges: the most noise, or the fewest labels."""
     levels = summary.loc[summary["scenario"] == scenario, "level"]
-    return float(levels.min() if scenario == "few-labels" else levels.max())
+    return float(levels.min() if scenario in FEWER_IS_HARDER else levels.max())
 
 
 def cell_of(summary: pd.DataFrame, name: str, scenario: str, level: float) -> pd.Series:
@@ -74,8 +94,7 @@ def compared_by_outcome(rows: pd.DataFrame, name: str, baseline: str) -> str:
     parts = []
     for word, part in outcomes(rows):
         cells = [
-            f"{'on clean labels' if scenario == 'clean' else f'under {describe_cell(scenario, level)}'} "
-            f"({in_points(gain)})"
+            f"{in_cells(scenario, [level])} ({in_points(gain)})"
             for scenario, level, gain in part[["scenario", "level", "gain"]].itertuples(index=False)
         ]
         parts.append(f"{VERBS[word]} {baseline} {', '.join(cells)}")
@@ -126,7 +145,8 @@ def compared(
     """
     baseline = str(result.summary["variant"][result.summary["gain"].isna()].iloc[0])
     cell = cell_of(result.summary, name, scenario, level)
-    where = where or ("On clean labels" if scenario == "clean" else f"Under {describe_cell(scenario, level)}")
+    place = in_cells(scenario, [level])
+    where = where or place[0].upper() + place[1:]
     sentence = f"{where}, {name}{aside} {difference(cell, baseline)}"
     if controls is None:
         return f"{sentence}."

@@ -10,6 +10,7 @@ import numpy as np
 
 from monosemy.corruptions import common, inputs, labels as noise
 from monosemy.data import arrays, dataset
+from monosemy.data.findings import Finding
 from monosemy.errors import InputError, names, reason
 from monosemy.results.statistics import packed
 from monosemy.seeding import derive_seed, numpy_rng
@@ -58,10 +59,7 @@ def conditions(plan: LabelPlan, data: dataset.LabelledData, by_features: bool = 
         )
     if "label-noise" in plan.scenarios:
         for level in settings.levels:
-            if settings.kind == "symmetric":
-                noise.check_symmetric_rate(level, data.n_classes)
-            else:
-                noise.check_rate(level)
+            noise.check_informative_rate(level, settings.kind, data.n_classes)
         if settings.kind in BY_FEATURES and not by_features:
             raise InputError(
                 f"Label noise of kind {settings.kind!r} depends on embeddings, which this study has none of; choose "
@@ -69,14 +67,45 @@ def conditions(plan: LabelPlan, data: dataset.LabelledData, by_features: bool = 
             )
         if settings.kind == "matrix":
             matrix = _read_matrix(settings.matrix, data.n_classes)
-        if settings.kind == "pair" and max(settings.levels) >= 0.5:
-            raise InputError(
-                f"The pair-noise rate {max(settings.levels):g} is not below 0.5, where the wrong class is as frequent "
-                f"as the true one; choose lower levels."
-            )
+    if "labels-per-class" in plan.scenarios and max(plan.labels_per_class.counts) > (n := _largest_class(data)):
+        raise InputError(
+            f"labels_per_class.counts={max(plan.labels_per_class.counts):g} exceeds the {n} train rows of the largest "
+            f"class; choose at most {n}."
+        )
     if isinstance(plan, ScenarioPlan):
         _check_inputs(plan, data)
     return Conditions(plan, matrix)
+
+
+def _largest_class(data: dataset.LabelledData) -> int:
+    return int(np.bincount(data.train.labels).max())
+
+
+def small_classes(plan: LabelPlan, data: dataset.LabelledData) -> Finding | None:
+    """Return that some classes have fewer train rows than the plan takes of each, if so: they are taken whole."""
+    if "labels-per-class" not in plan.scenarios:
+        return None
+    most, sizes = max(plan.labels_per_class.counts), np.bincount(data.train.labels, minlength=data.n_classes)
+    small = sizes[(sizes > 0) & (sizes < most)]
+    if not len(small):
+        return None
+    return Finding(
+        "labels",
+        f"Of {most:g} labels a class, {len(small)} of {data.n_classes} classes have fewer train rows, at least "
+        f"{small.min()}; they are taken whole.",
+    )
+
+
+def stress_test(plan: LabelPlan) -> Finding | None:
+    """Return that half of the labels or more are wrong in a way that features predict, if so."""
+    settings = plan.label_noise
+    if "label-noise" not in plan.scenarios or settings.kind not in BY_FEATURES or max(settings.levels) < 0.5:
+        return None
+    return Finding(
+        "labels",
+        f"label_noise={max(settings.levels):g} of the kind {settings.kind} is a stress test: half of the labels or "
+        f"more are wrong in a way that features predict, so a classifier may learn the wrong ones.",
+    )
 
 
 def _read_matrix(path: Path | None, n_classes: int) -> np.typing.NDArray[np.float64]:
@@ -128,6 +157,9 @@ def with_levels(plan: PlanT, data: dataset.LabelledData, rates: tuple[float, ...
     if "label-noise" in plan.scenarios and "levels" not in plan.label_noise.model_fields_set:
         rates = noise.informative_rates(rates or plan.label_noise.levels, plan.label_noise.kind, data.n_classes)
         values["label_noise"] = {"levels": rates}
+    if "labels-per-class" in plan.scenarios and "counts" not in plan.labels_per_class.model_fields_set:
+        counts = [count for count in plan.labels_per_class.counts if count <= _largest_class(data)]
+        values["labels_per_class"] = {"counts": counts}
     if isinstance(plan, ScenarioPlan):
         if "input-noise" in plan.scenarios and data.kind in _INPUT_NOISE:
             values["input_noise"] = dict(_INPUT_NOISE[data.kind])
@@ -200,6 +232,11 @@ def make_cells(plan: LabelPlan, data: dataset.LabelledData) -> list[Cell]:
         for fraction in plan.few_labels.fractions:
             training = Training("few", fraction) if fraction < 1 else Training()
             cells.append(Cell("few-labels", fraction, training))
+    if "labels-per-class" in plan.scenarios:
+        cells += [
+            Cell("labels-per-class", float(count), Training("per-class", float(count)))
+            for count in plan.labels_per_class.counts
+        ]
     return cells + (_input_cells(plan, data) if isinstance(plan, ScenarioPlan) else [])
 
 
@@ -281,6 +318,7 @@ def _shift_cell(name: str) -> Cell:
 
 _SUBSETS: dict[str, Callable[[np.typing.NDArray[np.int64], float, int, np.random.Generator], Mask]] = {
     "few": lambda labels, fraction, n_classes, rng: noise.few_labels(labels, fraction, rng),
+    "per-class": lambda labels, count, n_classes, rng: noise.labels_per_class(labels, int(count), rng),
     "imbalance": noise.imbalanced,
 }
 """Which rows keep their labels, by kind of training condition: level, number of classes and generator."""
@@ -315,6 +353,13 @@ def draw_by_features(
     return found
 
 
+def _validation_level(training: Training, data: dataset.LabelledData) -> float:
+    """Return the level of a subset of the validation rows, so that they shrink by the same factor as train."""
+    if training.kind != "per-class":
+        return training.level
+    return max(1, round(training.level * min(1.0, len(data.validation) / len(data.train))))
+
+
 def training_labels(
     training: Training, conditions: Conditions, data: dataset.LabelledData, seed: int
 ) -> TrainingLabels:
@@ -339,8 +384,8 @@ def training_labels(
             numpy_rng(conditions.plan.seed, training.kind, seed, "train" if one else part)
             for part in ("train", "validation")
         ]
-        subset = _SUBSETS[training.kind]
-        kept = [subset(y, training.level, data.n_classes, rng) for y, rng in zip(labels, rngs, strict=True)]
+        subset, levels = _SUBSETS[training.kind], (training.level, _validation_level(training, data))
+        kept = [subset(y, level, data.n_classes, rng) for y, level, rng in zip(labels, levels, rngs, strict=True)]
         return np.where(kept[0], labels[0], -1), np.where(kept[1], labels[1], -1)
     condition = (training.kind, training.level, seed)
     rngs = [numpy_rng(conditions.plan.seed, *condition, part) for part in ("train", "validation")]

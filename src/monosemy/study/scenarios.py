@@ -32,9 +32,11 @@ Level = Annotated[float, Ge(0)]
 Levels = Annotated[tuple[Level, ...], Len(1), AfterValidator(_distinct)]
 InputNoiseKind = Literal["gaussian", "uniform", "typos", "token-drops"]
 NoiseKind = Literal["symmetric", "pair", "matrix", "instance", "cluster"]
-LabelScenario = Literal["label-noise", "given-labels", "few-labels", "imbalance"]
+LabelScenario = Literal["label-noise", "given-labels", "few-labels", "labels-per-class", "imbalance"]
 """Scenarios of the training labels alone."""
-Scenario = Literal["label-noise", "given-labels", "few-labels", "imbalance", "input-noise", "corruptions", "shift"]
+Scenario = Literal[
+    "label-noise", "given-labels", "few-labels", "labels-per-class", "imbalance", "input-noise", "corruptions", "shift"
+]
 
 
 class LabelNoise(Config):
@@ -79,6 +81,16 @@ class FewLabels(Config):
     """Fractions of the train rows that keep their labels."""
 
 
+class LabelsPerClass(Config):
+    """The classifier is trained on the same number of rows of each class.
+
+    Validation rows shrink by the same factor, to at least one a class and never to more than train has.
+    """
+
+    counts: Annotated[tuple[Annotated[int, Ge(1)], ...], Len(1), AfterValidator(_distinct)] = (1, 2, 4, 8, 16)
+    """Labels a class. Default counts above the rows of the largest class are left out."""
+
+
 class Imbalance(Config):
     """Classes of the train rows are made unequal, with exponentially falling sizes."""
 
@@ -89,6 +101,7 @@ class Imbalance(Config):
 SECTIONS: dict[str, str] = {
     "label-noise": "label_noise",
     "few-labels": "few_labels",
+    "labels-per-class": "labels_per_class",
     "imbalance": "imbalance",
     "input-noise": "input_noise",
     "corruptions": "corruptions",
@@ -102,11 +115,13 @@ class LabelPlan(Plan):
     """A plan whose training labels may be noisy or few."""
 
     scenarios: Annotated[tuple[LabelScenario, ...], AfterValidator(once)] = ("label-noise",)
-    """Conditions beside clean labels: label-noise, given-labels, few-labels, imbalance."""
+    """Conditions beside clean labels: label-noise, given-labels, few-labels, labels-per-class, imbalance."""
     label_noise: LabelNoise = LabelNoise()
     """Noise of the train labels."""
     few_labels: FewLabels = FewLabels()
     """Fractions of the labels of the train rows."""
+    labels_per_class: LabelsPerClass = LabelsPerClass()
+    """Numbers of labels of each class."""
     imbalance: Imbalance = Imbalance()
     """Classes of unequal size."""
 
@@ -131,8 +146,8 @@ class ScenarioPlan(LabelPlan):
     """A plan that also tests other inputs than the clean ones."""
 
     scenarios: Annotated[tuple[Scenario, ...], AfterValidator(once)] = ("label-noise",)  # type: ignore[assignment]
-    """Conditions beside clean data: label-noise, given-labels, few-labels, imbalance, input-noise,
-    corruptions, shift."""
+    """Conditions beside clean data: label-noise, given-labels, few-labels, labels-per-class, imbalance,
+    input-noise, corruptions, shift."""
     input_noise: InputNoise = InputNoise()
     """Noise of the inputs."""
     corruptions: Corruptions = Corruptions()

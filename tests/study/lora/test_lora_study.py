@@ -13,6 +13,7 @@ from lm.tiny_models import save_causal
 from monosemy.core.config import validated
 from monosemy.errors import InputError
 from monosemy.lm.models import load_causal_model
+from monosemy.study.conditions import conditions, training_labels
 from monosemy.study.lora import METHODS, LoraPlan, LoraSource
 from monosemy.study.lora.data import LoraData, load_lora_data
 from monosemy.study.lora.study import LoraStudy, predict, scores
@@ -51,6 +52,20 @@ def test_levels_that_train_on_the_same_labels_share_a_model(labelled: LoraData, 
     # An untrained model is the same for every seed.
     names = [run.name for run in LoraStudy().jobs(plan(n_seeds=2, methods=("base", "lora")), free)]
     assert names == ["base-clean-0-0", "lora-clean-0-0", "lora-clean-0-1"]
+
+
+def test_labels_a_class_and_imbalance_choose_the_rows(labelled: LoraData) -> None:
+    study = LoraStudy()
+    few = study.resolve(plan(scenarios=["labels-per-class", "imbalance"], n_seeds=1, methods=("lora",)), labelled)
+    assert few.labels_per_class.counts == (1, 2, 4, 8, 16)
+    cells = [job.cell.scenario for job in study.jobs(few, labelled)]
+    assert cells == ["clean", *["imbalance"] * 2, *["labels-per-class"] * 5]
+    given = conditions(few, labelled.labelled)
+    for job in study.jobs(few, labelled)[-5:]:
+        rows = labelled.rows(training_labels(job.cell.training, given, labelled.labelled, 0))
+        assert sorted(row["label"] for row in rows["train"]) == sorted([0, 1] * int(job.cell.level))
+        assert len(rows["validation"]) <= len(rows["train"])
+        assert len(rows["test"]) == len(labelled.labelled.test)
 
 
 def test_every_method_is_what_its_name_says() -> None:

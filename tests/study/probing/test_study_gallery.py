@@ -23,6 +23,8 @@ def cell(scenario: str, level: float) -> Cell:
         ([], CLEAN),
         ([cell("label-noise", 0.3), cell("label-noise", 0.9), cell("few-labels", 0.1)], cell("label-noise", 0.9)),
         ([cell("few-labels", 0.1), cell("few-labels", 0.5)], cell("few-labels", 0.1)),
+        ([cell("labels-per-class", 1.0), cell("labels-per-class", 8.0)], cell("labels-per-class", 1.0)),
+        ([cell("imbalance", 10.0), cell("imbalance", 50.0)], cell("imbalance", 50.0)),
         ([cell("shift:a", 1.0)], CLEAN),
         ([cell("corruption:fog", 1.0), cell("corruption:fog", 5.0)], cell("corruption:fog", 5.0)),
     ],

@@ -7,7 +7,7 @@ import pytest
 from monosemy.core.config import validated
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import mean_interval, summarise, with_means
-from monosemy.results.wording import describe_cell, hardest_level
+from monosemy.results.wording import describe_cell, describe_cells, hardest_level, in_cells
 from monosemy.study.probing import ProbingPlan
 from monosemy.study.probing.pairs import BASELINE, candidates, with_selected
 from monosemy.study.probing.verdict import probing_verdict, recommended
@@ -168,12 +168,25 @@ def test_hardest_level_of_few_labels_is_the_fewest() -> None:
     assert hardest_level(summary, "few-labels") == 0.1
     assert hardest_level(summary, "label-noise") == 0.9
     assert describe_cell("few-labels", 0.1) == "10 % of the labels"
+    assert describe_cells("few-labels", [1.0]) == "100 % of the labels"
+    assert hardest_level(summary.replace("few-labels", "labels-per-class"), "labels-per-class") == 0.1
+    assert describe_cell("labels-per-class", 1.0) == "1 label a class"
+    assert in_cells("labels-per-class", [16.0, 8.0, 1.0]) == "with 16, 8 and 1 labels a class"
+    assert in_cells("imbalance", [10.0]) == "under an imbalance of 10 to 1"
 
 
 def test_few_labels_are_answered_from_all_labels_to_the_fewest() -> None:
     few = CLEAN | {"dense + gce": 0.8, "dense + ce": 0.5, "relu + ce": 0.5}
     use, *_ = verdict({("clean", 0.0): CLEAN, ("few-labels", 0.1): few}).headline
-    assert use == "Use dense + ce on clean labels; sae + ce under 10 % of the labels."
+    assert use == "Use dense + ce on clean labels; sae + ce with 10 % of the labels."
+
+
+def test_labels_a_class_are_answered_without_clean_labels() -> None:
+    few = CLEAN | {"dense + gce": 0.8, "dense + ce": 0.5, "relu + ce": 0.5}
+    cells = {("clean", 0.0): CLEAN} | {("labels-per-class", k): few for k in (1.0, 4.0)}
+    found = verdict(cells | {("labels-per-class", 16.0): CLEAN})
+    assert found.headline[0] == "Use dense + ce with 16 labels a class; sae + ce with 4 and 1 labels a class."
+    assert any("with 1 label a class, sae + ce improves on dense + ce" in text for text in found.sentences)
 
 
 def _corrupted(gains: dict[str, float]) -> Verdict:

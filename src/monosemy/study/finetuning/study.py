@@ -53,7 +53,7 @@ def _overfitting(results: pd.DataFrame, scenario: str, level: float) -> str:
         rows = cell[cell["variant"] == name].pivot(index="seed", columns="metric", values="value")
         gap, low, high = statistics.mean_interval((rows["train_accuracy"] - rows["validation_accuracy"]).to_numpy())
         parts.append(f"{name} {100 * gap:.1f}" + ("" if np.isnan(low) else f" [{100 * low:.1f}, {100 * high:.1f}]"))
-    where = "on clean labels" if scenario == "clean" else f"under {wording.describe_cell(scenario, level)}"
+    where = wording.in_cells(scenario, [level])
     return f"Train minus validation accuracy {where}: {', '.join(parts)} points."
 
 
@@ -153,7 +153,7 @@ class FinetuningStudy(engine.LabelledStudy[finetuning.FinetunePlan, conditions.C
         for path in plan.encoders:
             check_shape(path, data)
         conditions.conditions(plan, data)
-        return data
+        return data.with_finding(conditions.small_classes(plan, data))
 
     def prepare(self, context: Context, executor: executors.ExecutorConfig) -> conditions.Conditions:
         """Return the conditions of the labels."""

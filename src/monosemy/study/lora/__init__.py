@@ -129,8 +129,10 @@ class LoraPlan(LabelPlan):
     )
     """Methods: base, lora, lora-decay, lora-half, monolora-output, -hidden, -both, -weights, each of the last four also
     with -rep for rep_relu."""
-    scenarios: Annotated[tuple[Literal["label-noise", "few-labels"], ...], AfterValidator(once)] = ()
-    """Conditions beside clean labels: label-noise, few-labels."""
+    scenarios: Annotated[  # all but given-labels: the data has one label column
+        tuple[Literal["label-noise", "few-labels", "labels-per-class", "imbalance"], ...], AfterValidator(once)
+    ] = ()
+    """Conditions beside clean labels: label-noise, few-labels, labels-per-class, imbalance."""
     label_noise: LabelNoise = LabelNoise(levels=(0.2, 0.4))
     """Noise of the train labels."""
     few_labels: FewLabels = FewLabels(fractions=(0.1, 0.5))

@@ -85,7 +85,10 @@ def load_lora_data(config: lora.LoraSource, seed: int = 0) -> LoraData:
             return LoraData(found.name, "generation", instructions=rows, notices=found.notices)
     reading = config.model_dump(include={"label_column", "on_bad_row", "test_fraction", "validation_fraction"})
     data = load_classification(config.source, seed, input_column=config.text_column, **reading)
-    data = replace(data, **_limited(data.splits(), config, seed))
+    limited = _limited(data.splits(), config, seed)
+    if len(np.unique(limited["train"].labels)) < 2:
+        raise InputError(f"data.max_train={config.max_train} leaves train rows of one class; choose more rows.")
+    data = replace(data, **limited)
     task: Task = config.task or "classification"
     words = label_words(data, config.label_words) if task == "generation" else ()
     return LoraData(data.name, task, data, words, config.template, notices=data.notices)

@@ -275,8 +275,9 @@ class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, conditions.CellJob]):
         return load_lora_data(plan.data, plan.seed)
 
     def resolve(self, plan: lora.LoraPlan, data: LoraData) -> lora.LoraPlan:
-        """Fill in the task that the data suggests."""
-        return plan.with_defaults({"data": {"task": data.task}})
+        """Fill in the task that the data suggests, and levels that fit the labels."""
+        plan = plan.with_defaults({"data": {"task": data.task}})
+        return plan if data.labelled is None else conditions.with_levels(plan, data.labelled)
 
     def check(self, plan: lora.LoraPlan, data: LoraData, device: str) -> LoraData:
         """Raise for whatever can be wrong with model, data and judge; return the data that fits the model."""
@@ -284,6 +285,8 @@ class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, conditions.CellJob]):
             raise InputError(f"The methods {', '.join(plan.methods)} lack {lora.BASELINE!r}, the baseline; add it.")
         if data.labelled is not None:
             conditions.conditions(plan, data.labelled)
+            if (small := conditions.small_classes(plan, data.labelled)) is not None:
+                data = replace(data, notices=(*data.notices, small.message))
         elif plan.scenarios:
             raise InputError(f"{data.name} has no labels to make noisy or few; leave the scenarios out.")
         if plan.judge is not None:

@@ -16,6 +16,7 @@ from monosemy.metrics.explanations import Explanations, Predictions
 from monosemy.report import html, tables
 from monosemy.report.gallery import Gallery, GallerySet, ordered_sets, write_gallery
 from monosemy.results.result import title_of
+from monosemy.results.wording import FEWER_IS_HARDER
 from monosemy.study import conditions, folder, probing
 
 FOLDER = "explanations"
@@ -49,7 +50,7 @@ def explained_cell(cells: Sequence[conditions.Cell]) -> conditions.Cell:
     if not noisy:
         return cells[0]
     levels = [cell for cell in noisy if cell.scenario == noisy[0].scenario]
-    hardest = min if noisy[0].scenario == "few-labels" else max
+    hardest = min if noisy[0].scenario in FEWER_IS_HARDER else max
     return hardest(levels, key=lambda cell: cell.level)
 
 

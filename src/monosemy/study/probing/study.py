@@ -29,6 +29,8 @@ from monosemy.study.conditions import (
     draw_by_features,
     evaluation_inputs,
     make_cells,
+    small_classes,
+    stress_test,
     with_levels,
 )  # fmt: skip
 from monosemy.study.folder import Row, data_fingerprint
@@ -90,7 +92,9 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, blocks.Block]):
         registry.check_classifiers(plan.classifiers)
         conditions(plan, data, by_features=True)
         make_cells(plan, data)
-        return data.with_finding(bank.truncation())
+        for finding in (bank.truncation(), small_classes(plan, data), stress_test(plan)):
+            data = data.with_finding(finding)
+        return data
 
     def jobs(self, plan: probing.ProbingPlan, data: dataset.LabelledData) -> list[blocks.Block]:
         """Return a block for each feature set and the seeds that share its codes."""

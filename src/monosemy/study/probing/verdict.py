@@ -109,12 +109,9 @@ def _what_to_use(result: StudyResult, scenario: str) -> list[str]:
 
 def _where(places: Sequence[tuple[str, float]]) -> str:
     """Return cells in words: ``on clean labels and under 10 and 20 % label noise``."""
-    words = ["on clean labels"] * any(scenario == "clean" for scenario, _ in places)
-    levels = [level for scenario, level in places if scenario == "label-noise"]
-    noisy = [f"{wording.joined([f'{100 * level:.3g}' for level in levels])} % label noise"] if levels else []
-    other = [wording.describe_cell(*place) for place in places if place[0] not in ("clean", "label-noise")]
     return " and ".join(
-        [*words, *(f"under {where}" for where in (*noisy, *([wording.joined(other)] if other else [])))]
+        wording.in_cells(name, [level for scenario, level in places if scenario == name])
+        for name in dict.fromkeys(scenario for scenario, _ in places)
     )
 
 
