@@ -1,9 +1,10 @@
 """Linear classifiers in closed form for many label vectors: nearest class mean, shrunk LDA, ridge regression.
 
 Notation: N rows x_i of D features, centred; C classes; J label vectors, each with counts n_c, class means mu_c (C, D)
-and frequencies pi_c = n_c / N. S = X^T X / N = U diag(lambda) U^T is decomposed once; every label vector, shrinkage
-and penalty then costs products with C columns. All is computed in float64. Each classifier predicts the class with
-the largest ``x^T W_c + b_c``, and never one that has no row.
+and frequencies pi_c = n_c / N. Under sample weights all sums are weighted, and N is the sum of the weights.
+S = X^T X / N = U diag(lambda) U^T is decomposed once; every label vector, shrinkage and penalty then costs products
+with C columns. All is computed in float64. Each classifier predicts the class with the largest ``x^T W_c + b_c``, and
+never one that has no row.
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,8 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 class Moments:
     """Mean and covariance of features, decomposed, with the sums of classes."""
 
-    n: int
+    n: float
+    """N, or the sum of the sample weights."""
     mean: Matrix
     """(D,)."""
     eigenvalues: Matrix
@@ -49,8 +51,12 @@ class Moments:
         return scale if scale > 0 else 1.0
 
 
-def moments(features: Codes, labels: Labels, n_classes: int) -> Moments:
-    """Return the moments of features (N, D), dense, CSR or a memory map, for label vectors (N, J) in [0, C)."""
+def moments(features: Codes, labels: Labels, n_classes: int, sample_weight: Matrix | None = None) -> Moments:
+    """Return the moments of features (N, D), dense, CSR or a memory map, for label vectors (N, J) in [0, C).
+
+    Args:
+        sample_weight: (N,), > 0, one by default; a row of weight 2 counts as two rows.
+    """
     n, width = features.shape
     mean, second = np.zeros(width), np.zeros((width, width))
     jobs = labels.shape[1]
@@ -58,18 +64,26 @@ def moments(features: Codes, labels: Labels, n_classes: int) -> Moments:
     sums, counts = np.zeros((jobs * n_classes, width)), np.zeros(jobs * n_classes)
     for block in row_blocks(features):
         x = _float64(features[block])
-        mean += np.asarray(x.sum(axis=0)).ravel()
-        second += _dense(x.T @ x)
+        weight = np.ones(x.shape[0]) if sample_weight is None else sample_weight[block]
+        weighted = x if sample_weight is None else _scaled_rows(x, weight)
+        mean += np.asarray(weighted.sum(axis=0)).ravel()
+        second += _dense(x.T @ weighted)
         places = (labels[block] + column).T.ravel()
         rows = np.tile(np.arange(x.shape[0]), jobs)
-        members = sp.csr_array((np.ones(len(places)), (places, rows)), shape=(len(counts), x.shape[0]))
+        members = sp.csr_array((np.tile(weight, jobs), (places, rows)), shape=(len(counts), x.shape[0]))
         sums += _dense(members @ x)
-        counts += np.bincount(places, minlength=len(counts))
-    mean /= n
-    values, vectors = scipy.linalg.eigh(second / n - np.outer(mean, mean))
-    means = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None] - mean, 0.0)
+        counts += np.bincount(places, np.tile(weight, jobs), minlength=len(counts))
+    total = n if sample_weight is None else float(sample_weight.sum())
+    mean /= total
+    values, vectors = scipy.linalg.eigh(second / total - np.outer(mean, mean))
+    means = sums / np.where(counts > 0, counts, 1)[:, None] - mean
+    means = np.where(counts[:, None] > 0, means, 0.0)
     shape = (jobs, n_classes)
-    return Moments(n, mean, np.maximum(values, 0), vectors, counts.reshape(shape), means.reshape(*shape, width))
+    return Moments(total, mean, np.maximum(values, 0), vectors, counts.reshape(shape), means.reshape(*shape, width))
+
+
+def _scaled_rows(rows: Codes, factors: Matrix) -> Codes:
+    return rows * factors[:, None] if isinstance(rows, np.ndarray) else sp.csr_array(sp.diags_array(factors) @ rows)
 
 
 def _float64(rows: Codes) -> Codes:
@@ -117,7 +131,7 @@ def lda(of: Moments, shrinkage: float | Matrix) -> Probes:
     return _probes(of, weight, prior - 0.5 * (weight * of.means).sum(axis=2))
 
 
-def ledoit_wolf(of: Moments, features: Codes, labels: Labels) -> Matrix:
+def ledoit_wolf(of: Moments, features: Codes, labels: Labels, sample_weight: Matrix | None = None) -> Matrix:
     """Return the shrinkage (J,) with the least expected squared error of the covariance within classes.
 
     s = min(b, d) / d with d = |S_w - m I|_F^2, m = tr(S_w) / D and b = (mean_i |r_i|^4 - |S_w|_F^2) / N, where
@@ -134,7 +148,8 @@ def ledoit_wolf(of: Moments, features: Codes, labels: Labels) -> Matrix:
             centres = of.means[job] + of.mean
             given = labels[block, job]
             along = np.asarray(x @ centres.T)[np.arange(len(given)), given]
-            fourth[job] += np.square(lengths - 2 * along + np.square(centres).sum(axis=1)[given]).sum()
+            square = np.square(lengths - 2 * along + np.square(centres).sum(axis=1)[given])
+            fourth[job] += square.sum() if sample_weight is None else sample_weight[block] @ square
     result = np.empty(jobs)
     for job in range(jobs):
         frequency, turned = of.counts[job] / of.n, of.means[job] @ of.vectors

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from monosemy.classifiers import engine
-from monosemy.classifiers.engine import Probes, Validation, fit_probes, probes_at_once
+from monosemy.classifiers.engine import Probes, Validation, fit_probes, prepared, probes_at_once
 from monosemy.classifiers.tuning import Problem
 
 N_FOLDS = 5
@@ -44,6 +44,7 @@ def held_out(problem: Problem, weight_decay: Values) -> Iterator[HeldOut]:
         weight_decay: (J,).
     """
     n_jobs, n_classes, config = problem.labels.shape[1], problem.n_classes, problem.config
+    features = prepared(problem.train, config.device, problem.sample_weight)
     at_once = max(1, probes_at_once(problem.train.shape[1], n_classes, config.batch_size) // N_FOLDS)
     for jobs in np.array_split(np.arange(n_jobs), -(-n_jobs // at_once)):
         labels = problem.labels[:, jobs]
@@ -51,8 +52,8 @@ def held_out(problem: Problem, weight_decay: Values) -> Iterator[HeldOut]:
         seen = [np.where(fold == number, -1, labels) for number in range(N_FOLDS)]
         given = np.tile(problem.validation_labels[:, jobs], N_FOLDS)
         probes = fit_probes(
-            problem.train, np.concatenate(seen, axis=1), n_classes, np.tile(weight_decay[jobs], N_FOLDS), config,
-            problem.seed, validation=Validation(problem.validation, given), sample_weight=problem.sample_weight,
+            features, np.concatenate(seen, axis=1), n_classes, np.tile(weight_decay[jobs], N_FOLDS), config,
+            problem.seed, validation=Validation(problem.validation, given),
         ).probes  # fmt: skip
         shares = _of_own_fold(problem, probes, fold)
         for place, job in enumerate(jobs):

@@ -15,7 +15,17 @@ import torch
 from scipy.sparse.linalg import LinearOperator, svds
 
 from monosemy.classifiers import losses as equations
-from monosemy.classifiers.inputs import MOMENTUM, Inputs, as_tensor, inputs_of, positive
+from monosemy.classifiers.inputs import (
+    MOMENTUM,
+    Inputs,
+    Moments,
+    as_tensor,
+    has_plain_scale,
+    inputs_of,
+    moments_of,
+    positive,
+    sampled_rows,
+)
 from monosemy.classifiers.losses import ELR_MOMENTUM, Loss
 from monosemy.data.memory_map import forget_pages
 from monosemy.functional.consistency import Codes
@@ -109,24 +119,58 @@ class Prepared:
 
     inputs: Inputs
     curvature: float
+    sample_weight: np.typing.NDArray[np.float64] | None = None
+    """(N,), of mean 1; None: all 1."""
+    columns: torch.Tensor | None = None
+    """(D, 1), by which the columns were divided before all else; None: nothing was."""
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.inputs.n, len(self.inputs.center)
 
 
-def prepared(features: Codes, device: str = "cpu") -> Prepared:
-    """Return features, their centre, scale and curvature: what a training computes of them before it starts."""
-    inputs = inputs_of(features, device)
-    return Prepared(inputs, largest_eigenvalue(inputs, features.shape[1]))
+def prepared(
+    features: Codes,
+    device: str = "cpu",
+    sample_weight: np.typing.NDArray[np.floating] | None = None,
+    moments: Moments | None = None,
+) -> Prepared:
+    """Return features, their centre, scale and curvature: what a training computes of them before it starts.
+
+    Args:
+        sample_weight: (N,), >= 0; only ratios count. Centre, scale and curvature are those of repeated rows.
+        moments: by which features are centred and scaled, those of the features by default.
+    """
+    if moments is None and sample_weight is not None:
+        moments = moments_of(features, sample_weight)
+    inputs = inputs_of(features, device, moments)
+    if moments is None and not has_plain_scale(inputs.scale):  # float32 does not hold the squares: use float64
+        own = moments_of(features)
+        inputs = inputs if has_plain_scale(own.scale) else inputs_of(features, device, own)
+    weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64) / np.mean(sample_weight)
+    sampled = None if weight is None else weight[sampled_rows(features)] if inputs.n_sampled < inputs.n else weight
+    columns = None
+    if moments is not None and moments.by_column:
+        columns = torch.from_numpy(moments.columns.astype(np.float32)).to(device).unsqueeze(1)
+    return Prepared(inputs, largest_eigenvalue(inputs, features.shape[1], sampled), weight, columns)
 
 
-def largest_eigenvalue(inputs: Inputs, n_features: int) -> float:
-    """Return the largest eigenvalue of the covariance X^T X / N of the centred and scaled features."""
+def largest_eigenvalue(
+    inputs: Inputs, n_features: int, sample_weight: np.typing.NDArray[np.floating] | None = None
+) -> float:
+    """Return the largest eigenvalue of the covariance X^T diag(w) X / N of the centred and scaled features.
+
+    Args:
+        sample_weight: w, of the sampled rows; 1 by default.
+    """
     if min(inputs.n_sampled, n_features) == 1:
         return 1.0  # one direction holds all of the variance, which the scale makes 1
+    root = None if sample_weight is None else np.sqrt(sample_weight)
     operator = LinearOperator(
-        (inputs.n_sampled, n_features), matvec=inputs.matvec, rmatvec=inputs.rmatvec, dtype=np.float64
+        (inputs.n_sampled, n_features),
+        matvec=inputs.matvec if root is None else lambda vector: root * inputs.matvec(vector).ravel(),
+        rmatvec=inputs.rmatvec if root is None else lambda vector: inputs.rmatvec(root * vector.ravel()),
+        dtype=np.float64,
     )
     product = operator.matvec if n_features <= inputs.n_sampled else operator.rmatvec
     start = np.linspace(1, 2, min(inputs.n_sampled, n_features))  # fixed, so that runs repeat bit for bit
@@ -159,27 +203,27 @@ def fit_probes(
     seed: int,
     losses: Sequence[Loss] | None = None,
     validation: Validation | None = None,
-    sample_weight: np.typing.NDArray[np.floating] | None = None,
     start: Probes | None = None,
     pace: np.typing.NDArray[np.floating] | None = None,
 ) -> Fitted:
-    """Minimise, for every probe p, mean_i loss_p(W_p x_i + b_p, y_ip) + weight_decay_p / 2 |W_p|^2.
+    """Minimise, for every probe p, mean_i w_i loss_p(W_p x_i + b_p, y_ip) + weight_decay_p / 2 |W_p|^2.
 
-    x is the feature minus its mean, over the root mean square length of all; the bias is not decayed. SGD with
-    momentum 0.9 on minibatches that all probes share. The result is rewritten for features as they come.
+    x is the feature minus its mean, over the root mean square length of all, both with the sample weights w, whose mean
+    over the used rows is 1; the bias is not decayed. SGD with momentum 0.9 on minibatches that all probes share. The
+    result is rewritten for features as they come.
 
     A loss whose gradient is that of cross-entropy times a weight gets a step size over the mean weight of recent
     samples, which follows the curvature: GCE starts with C^-q of cross-entropy's gradient.
 
     Args:
-        features: (N, D), dense, CSR or a memory map, of which one batch is read at a time, or :func:`prepared`.
+        features: (N, D), dense, CSR or a memory map, of which one batch is read at a time, or :func:`prepared`, which
+            may hold sample weights.
         labels: (N, P), integers of any type in [0, n_classes); -1 leaves the sample out of that probe.
         weight_decay: (P,), >= 0.
         seed: of the order of the samples.
         losses: (P,); cross-entropy for all where None.
         validation: rows by which each probe keeps the best of its checked steps: by the likelihood of their labels
             for forward correction, by accuracy otherwise; of equals the last. None keeps the last step of all.
-        sample_weight: (N,), >= 0.
         start: P probes that the descent starts from; zeros by default.
         pace: (P,), factors on the peak step sizes; 1 by default.
     """
@@ -187,9 +231,11 @@ def fit_probes(
     inputs, n_probes = features.inputs, labels.shape[1]
     if labels.shape[0] != inputs.n or len(weight_decay) != n_probes:
         raise ValueError(f"features, labels and weight_decay disagree: {inputs.n}, {labels.shape}, {len(weight_decay)}")
-    fraction_used: np.typing.NDArray[np.float64] = np.array([(column >= 0).mean() for column in labels.T])
+    weights = features.sample_weight
+    fraction_used = _used(labels, weights)
     if not fraction_used.all():
         raise ValueError(f"probe {int(fraction_used.argmin())} has no labelled row; give every probe at least one")
+    effective = fraction_used if weights is None else fraction_used**2 / _used(labels, np.square(weights))
     problem = _Problem(
         inputs=inputs,
         labels=torch.from_numpy(np.ascontiguousarray(labels)),
@@ -197,9 +243,9 @@ def fit_probes(
         losses=tuple(losses or [Loss()] * n_probes),
         weight_decay=torch.from_numpy(np.asarray(weight_decay, dtype=np.float32)).to(config.device),
         fraction_used=torch.from_numpy(fraction_used.astype(np.float32)).to(config.device),
-        sample_weight=None
-        if sample_weight is None
-        else torch.from_numpy((sample_weight / np.mean(sample_weight)).astype(np.float32)),
+        effective_fraction=torch.from_numpy(effective.astype(np.float32)).to(config.device),
+        sample_weight=None if weights is None else torch.from_numpy(weights.astype(np.float32)),
+        columns=features.columns,
         curvature=features.curvature,
         lr=torch.from_numpy(config.lr * np.asarray(np.ones(n_probes) if pace is None else pace, dtype=np.float32)).to(
             config.device
@@ -208,6 +254,20 @@ def fit_probes(
     best = _Best(problem, validation)
     _descend(problem, config, torch.Generator().manual_seed(seed), best, start)
     return best.fitted()
+
+
+def n_epochs(config: ProbeConfig, n_rows: int) -> int:
+    """Return the number of passes over N rows: more than ``config.epochs`` where the data are small."""
+    return max(config.epochs, -(-config.min_steps // (n_rows // min(config.batch_size, n_rows))))
+
+
+def _used(
+    labels: np.typing.NDArray[np.integer], weights: np.typing.NDArray[np.float64] | None
+) -> np.typing.NDArray[np.float64]:
+    """Return the mean weight (P,) of labels (N, P), with 0 for those of -1; without weights the fraction used."""
+    if weights is None:
+        return np.array([(column >= 0).mean() for column in labels.T])
+    return np.array([weights[column >= 0].sum() / len(weights) for column in labels.T])
 
 
 def probes_at_once(n_features: int, n_classes: int, batch_size: int) -> int:
@@ -227,7 +287,11 @@ class _Problem:
     losses: tuple[Loss, ...]
     weight_decay: torch.Tensor
     fraction_used: torch.Tensor
+    """(P,), mean weight of the samples with 0 for those that a probe leaves out."""
+    effective_fraction: torch.Tensor
+    """(P,), number of equally heavy samples whose mean varies as much as that of the used ones, over N."""
     sample_weight: torch.Tensor | None
+    columns: torch.Tensor | None
     curvature: float
     lr: torch.Tensor
     """(P,), peak step sizes in units of 1 / curvature."""
@@ -235,11 +299,13 @@ class _Problem:
     def features_as_they_come(self, weight: torch.Tensor, bias: torch.Tensor) -> Probes:
         """Return a copy of probes on scaled features, (D, P, C) and (P, C), for features as they come."""
         weight = weight.reshape(weight.shape[0], -1) / self.inputs.scale
-        return Probes(weight, bias - (self.inputs.center @ weight).view_as(bias))
+        bias = bias - (self.inputs.center @ weight).view_as(bias)
+        return Probes(weight if self.columns is None else weight / self.columns, bias)
 
     def scaled(self, probes: Probes) -> Probes:
         """Return probes on features as they come for the scaled features of the engine."""
         weight = probes.weight.to(self.weight_decay.device)
+        weight = weight if self.columns is None else weight * self.columns
         bias = probes.bias.to(self.weight_decay.device) + (self.inputs.center @ weight).view_as(probes.bias)
         return Probes(weight * self.inputs.scale, bias)
 
@@ -349,8 +415,12 @@ class _Gradients:
             now = weight.mean(dim=0)
             if not self.everything_used:
                 labelled = targets >= 0
-                count = labelled.sum(dim=0)
-                now = torch.where(count > 0, (weight * labelled).sum(dim=0) / count.clamp(min=1), self.mean_weight)
+                if problem.sample_weight is None:
+                    count = labelled.sum(dim=0)
+                    now = torch.where(count > 0, (weight * labelled).sum(dim=0) / count.clamp(min=1), self.mean_weight)
+                else:
+                    total = used.sum(dim=0)
+                    now = torch.where(total > 0, (weight * used).sum(dim=0) / total, self.mean_weight)
             self.mean_weight = now if self.first else self.mean_weight.mul_(MOMENTUM).add_(now, alpha=1 - MOMENTUM)
             self.mean_weight.clamp_(min=1e-6)
             self.first = False
@@ -417,9 +487,12 @@ def _descend(
     # The curvature of the mean loss (features have mean square length 1), and that of the used samples of a minibatch,
     # which are few and vary in directions of their own: without it the step is too large for features with a flat
     # spectrum, such as whitened ones, and for few labels.
-    curvature = problem.curvature + 2 / (batch_size * problem.fraction_used)
-    n_batches = inputs.n // batch_size
-    epochs = max(config.epochs, -(-config.min_steps // n_batches))
+    curvature = problem.curvature + 2 / (batch_size * problem.effective_fraction)
+    n_batches, epochs = inputs.n // batch_size, n_epochs(config, inputs.n)
+    # A constant feature of mean square 1: curvature 1, and that of a minibatch where some samples are heavy.
+    bias_lr = problem.lr
+    if problem.sample_weight is not None:
+        bias_lr = problem.lr / (1 + 2 * (problem.fraction_used / problem.effective_fraction - 1) / batch_size)
     steps, step = epochs * n_batches, 0
     logits = torch.empty(batch_size, n_probes * n_classes, device=device)
     for _ in range(epochs):
@@ -435,8 +508,7 @@ def _descend(
             now = min(1.0, (step + 1) / max(1.0, 0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
             step_size = problem.lr / (curvature * gradients.mean_weight + problem.weight_decay)
             weight.addcmul_(momentum, by_column(step_size).reshape(-1), value=-now)
-            # A constant feature of mean square 1: curvature 1.
-            bias.addcmul_(bias_momentum, by_column(problem.lr / gradients.mean_weight), value=-now)
+            bias.addcmul_(bias_momentum, by_column(bias_lr / gradients.mean_weight), value=-now)
             step += 1
             if step * best.checks // steps > (step - 1) * best.checks // steps:
                 view = weight.view(n_features, *columns)

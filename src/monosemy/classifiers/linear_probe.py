@@ -25,6 +25,9 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         weight_decay: of the mean cross-entropy + weight_decay / 2 |W|^2.
         epochs, batch_size, lr, min_steps: as in :class:`~monosemy.classifiers.ProbeConfig`.
         random_state: of the order of the samples.
+
+    After ``fit``: ``classes_``, ``coef_`` (C, D) and ``intercept_`` (C,), or (1, D) and (1,) for two classes, for
+    features as they come.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"y has {len(self.classes_)} class; give at least two.")
-        self.probes_ = train_probes(
+        probes = train_probes(
             X,
             codes[:, None],
             len(self.classes_),
@@ -59,6 +62,10 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
             ProbeConfig(self.epochs, self.batch_size, self.lr, self.min_steps),
             int(self.random_state),
         )
+        weight, bias = probes.weight.numpy().T, probes.bias.numpy()[0]
+        if len(self.classes_) == 2:
+            weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
+        self.coef_, self.intercept_ = np.ascontiguousarray(weight), bias
         return self
 
     def _checked(self, X: Any, y: Any = None) -> tuple[Any, Any]:
@@ -83,11 +90,10 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     def decision_function(self, X: np.typing.ArrayLike) -> np.typing.NDArray[np.float32]:
         """Return logits (N, C); for two classes their difference (N,)."""
-        check_is_fitted(self, "probes_")
+        check_is_fitted(self, "coef_")
         X, _ = self._checked(X)
-        weight = self.probes_.weight.numpy()
-        logits = np.concatenate([take_rows(X, block) @ weight for block in row_blocks(X)]) + self.probes_.bias.numpy()
-        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
+        logits = np.concatenate([take_rows(X, block) @ self.coef_.T for block in row_blocks(X)]) + self.intercept_
+        return logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict_proba(self, X: np.typing.ArrayLike) -> np.typing.NDArray[np.float32]:
         """Return class probabilities (N, C)."""
@@ -98,7 +104,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: np.typing.ArrayLike) -> np.typing.NDArray[np.object_]:
         """Return the most likely class of each row."""
-        check_is_fitted(self, "probes_")
+        check_is_fitted(self, "coef_")
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def __sklearn_tags__(self) -> Any:

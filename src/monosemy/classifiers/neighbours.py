@@ -3,6 +3,9 @@
 Similarity is the cosine. For a row q with neighbours i = 1, 2, ... in falling order of cos(q, i), the vote for a class
 is ``v[c] = sum over i <= k with y_i = c of max(cos(q, i), 0)^m``; the predicted class has the largest vote, and of
 equals the smallest number.
+
+Under sample weights w a row counts as w rows: ``v[c] = sum over y_i = c of max(cos(q, i), 0)^m times the part of w_i
+within the first k``, which lies between ``w_1 + ... + w_(i-1)`` and that plus w_i.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,9 +39,23 @@ class Neighbours(NamedTuple):
     """(Q, K), int64."""
     cosines: torch.Tensor
     """(Q, K)."""
+    weights: torch.Tensor | None = None
+    """(Q, K), sample weights; None: all 1."""
 
     def __repr__(self) -> str:
         return "{1} neighbours of {0:,} rows".format(*self.rows.shape)
+
+    def within(self, block: slice, start: int, stop: int) -> torch.Tensor | None:
+        """Return the part (B, K, 1) of each weight that lies between the first ``start`` and the first ``stop``.
+
+        Weights are summed from the nearest row on. None stands for weights of 1: ranks tell what lies where.
+        """
+        if self.weights is None:
+            return None
+        weights = self.weights[block]
+        last = weights.cumsum(dim=1)
+        first = last - weights
+        return (last.clamp(start, stop) - first.clamp(start, stop)).unsqueeze(2)
 
 
 class Vote(NamedTuple):
@@ -94,6 +111,30 @@ def nearest_neighbours(
         cosines.append(best[0])
         rows.append(best[1])
     return Neighbours(torch.cat(rows), torch.cat(cosines))
+
+
+def with_own_copies(others: Neighbours, weight: torch.Tensor) -> Neighbours:
+    """Return neighbours of rows of train among the others as those among repeated rows.
+
+    A row of weight w is its own neighbour w - 1 times, or not at all where w < 1, and the nearest one.
+
+    Args:
+        others: of ``nearest_neighbours(train, train, k, leave_one_out=True)``.
+        weight: (N,).
+    """
+    number = torch.arange(len(weight), device=others.rows.device).unsqueeze(1)
+    weights = torch.cat(((weight - 1).clamp(min=0).unsqueeze(1), weight[others.rows]), dim=1)
+    own = torch.where(weight.unsqueeze(1) > 1, 1.0, others.cosines[:, :1])
+    cosines = torch.cat((own, others.cosines), dim=1)
+    return Neighbours(torch.cat((number, others.rows), dim=1), cosines, weights)
+
+
+def rows_within(weight: np.typing.NDArray[np.floating] | None, n_rows: int, k: int) -> int:
+    """Return how many of N rows hold a weight of k at least, whichever they are; at most ``MOST_NEIGHBOURS``."""
+    if weight is None:
+        return k
+    needed = int(np.searchsorted(np.cumsum(np.sort(weight)), k)) + 1
+    return min(needed, n_rows, MOST_NEIGHBOURS)
 
 
 def _unit_rows(features: Codes, block: slice, device: str) -> torch.Tensor:
@@ -157,7 +198,7 @@ def _counted(
     device = neighbours.rows.device
     given = torch.from_numpy(np.ascontiguousarray(labels)).to(device)
     column = torch.arange(n_jobs, device=device) * n_classes
-    most = max(vote.k for vote in votes)
+    most = max(vote.k for vote in votes) if neighbours.weights is None else neighbours.rows.shape[1]
     step = max(1, _BLOCK_BYTES // (8 * n_jobs * max(most, n_classes)))
     for start in range(0, len(neighbours.rows), step):
         block = slice(start, min(start + step, len(neighbours.rows)))
@@ -167,8 +208,12 @@ def _counted(
             counts = weights.new_zeros(len(places), n_jobs * n_classes)
             done = 0
             for k, number in sorted((vote.k, number) for number, vote in enumerate(votes) if vote.power == power):
-                part = slice(done, k)
-                counts.scatter_add_(1, places[:, part].flatten(1), weights[:, part].flatten(1))
+                within = neighbours.within(block, done, k)
+                if within is None:
+                    part = slice(done, k)
+                    counts.scatter_add_(1, places[:, part].flatten(1), weights[:, part].flatten(1))
+                elif k > done:
+                    counts.scatter_add_(1, places.flatten(1), (weights * within).flatten(1))
                 done = k
                 yield block, number, counts.view(-1, n_jobs, n_classes)
 
@@ -225,7 +270,7 @@ def reliable_neighbourhoods(own: Neighbours, labels: Labels, n_classes: int) -> 
 
     Source: Di Salvo et al., "An Embedding is Worth a Thousand Noisy Labels" (arXiv 2408.14358), algorithm 1.
     """
-    known = own.rows.shape[1]
+    known = own.rows.shape[1] if own.weights is None else max(1, int(own.weights.sum(dim=1).min()))
     sizes = [size for size in RELIABILITY_NEIGHBOURS if size <= known] or [known]
     result = torch.full(labels.shape, sizes[-1])
     tried = [Vote(size) for size in sizes[:-1]]
@@ -249,7 +294,9 @@ def wann(
 
     Source: Di Salvo et al. (arXiv 2408.14358), equations 2 to 4.
     """
-    n_jobs, most = labels.shape[1], min(int(neighbourhoods.max()), neighbours.rows.shape[1])
+    n_jobs, most = labels.shape[1], neighbours.rows.shape[1]
+    if neighbours.weights is None:
+        most = min(int(neighbourhoods.max()), most)
     device = neighbours.rows.device
     given, sizes = torch.from_numpy(np.ascontiguousarray(labels)).to(device), neighbourhoods.to(device)
     column = torch.arange(n_jobs, device=device) * n_classes
@@ -259,7 +306,12 @@ def wann(
     for start in range(0, len(neighbours.rows), step):
         rows = neighbours.rows[start : start + step, :most]
         size = sizes[rows]  # (B, k, J)
-        weights = torch.where(rank < size[:, :1], 1 / size, 0.0)
+        if neighbours.weights is None:
+            weights = torch.where(rank < size[:, :1], 1 / size, 0.0)
+        else:
+            own = neighbours.weights[start : start + step].unsqueeze(2)
+            first = own.cumsum(dim=1) - own
+            weights = (size[:, :1] - first).clamp(min=0).minimum(own) / size
         counts = weights.new_zeros(len(rows), n_jobs * n_classes)
         counts.scatter_add_(1, (given[rows].long() + column).flatten(1), weights.flatten(1))
         votes = counts.view(-1, n_jobs, n_classes)

@@ -19,7 +19,7 @@ from monosemy.classifiers import closed_form, confident, engine, neighbours
 from monosemy.classifiers.closed_form import Moments
 from monosemy.classifiers.config import NAMES, ClassifierName
 from monosemy.classifiers.engine import Probes
-from monosemy.classifiers.tuning import Problem, Recipe, fit_tuned
+from monosemy.classifiers.tuning import Problem, Recipe, fit_tuned, with_checked_weights
 from monosemy.classifiers.voting import Shares, Values, Voters
 from monosemy.errors import InputError, needs_extra
 from monosemy.functional.consistency import Codes
@@ -145,11 +145,12 @@ def fit_classifiers(
         transitions: (J, C, C), P(given | true) of each label vector, for `forward-oracle`.
 
     Raises:
-        InputError: a name is unknown, `forward-oracle` is not told the noise, or a label vector has fewer than two
-            classes.
+        InputError: a name is unknown, `forward-oracle` is not told the noise, a label vector has fewer than two
+            classes, or sample weights are not numbers >= 0.
         MissingExtraError: a classifier needs another package.
     """
     check_classifiers(names)
+    problem = with_checked_weights(problem)
     _check_problem(names, problem, transitions)
     asked = set(names)
     recipes = {name: _RECIPES[name] for name in names if name in _RECIPES}
@@ -253,7 +254,8 @@ def _moments(problem: Problem) -> Iterator[tuple[list[tuple[Jobs, Moments]], lis
             if unit[len(groups) + part] == number:
                 train = problem.train if len(rows) == problem.train.shape[0] else problem.train[rows]
                 labels = problem.labels[rows[:, None], jobs]
-                moments.append((jobs, closed_form.moments(train, labels, problem.n_classes)))
+                weight = None if problem.sample_weight is None else np.asarray(problem.sample_weight)[rows]
+                moments.append((jobs, closed_form.moments(train, labels, problem.n_classes, weight)))
         yield moments, [jobs for group, jobs in enumerate(groups) if unit[group] == number]
 
 

@@ -29,6 +29,8 @@ from monosemy.classifiers.engine import (
     train_probes,
 )  # fmt: skip
 from monosemy.classifiers.losses import Loss, LossName
+from monosemy.data.memory_map import memory_map
+from monosemy.errors import InputError
 from monosemy.functional.consistency import Codes
 
 LEAST_DECAY, GREATEST_DECAY = 1e-7, 10.0
@@ -81,6 +83,7 @@ class Problem:
     config: ProbeConfig
     seed: int
     sample_weight: np.typing.NDArray[np.floating] | None = None
+    """(N,), >= 0, of the rows of train. Whole numbers count as copies, others are scaled to a mean of 1."""
     n_screened: int = 2
     """Jobs of a group on which hyper-parameters are chosen."""
     weight_decays: tuple[float, ...] = WEIGHT_DECAYS
@@ -92,6 +95,44 @@ class Problem:
         """Return the jobs of each group."""
         groups = np.zeros(self.labels.shape[1], dtype=np.int64) if self.groups is None else np.asarray(self.groups)
         return [np.flatnonzero(groups == number) for number in dict.fromkeys(groups.tolist())]
+
+
+def checked_weight(sample_weight: np.typing.ArrayLike, n_rows: int) -> np.typing.NDArray[np.float64]:
+    """Return sample weights (N,) in float64.
+
+    Raises:
+        InputError: they are not one finite number >= 0 for each row, or all are 0.
+    """
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (n_rows,):
+        raise InputError(f"sample_weight has shape {weight.shape}; give one number for each of the {n_rows} rows.")
+    bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if len(bad):
+        raise InputError(f"sample_weight is {weight[bad[0]]} for row {bad[0]}; give finite numbers of at least 0.")
+    if not weight.any():
+        raise InputError("sample_weight is 0 for all rows; give at least one row a weight.")
+    return weight
+
+
+def with_checked_weights(problem: Problem) -> Problem:
+    """Return a problem whose sample weights are checked and positive: rows of weight 0 are left out.
+
+    Weights that are not all whole numbers are scaled to a mean of 1. Rows of a memory map stay, without labels.
+
+    Raises:
+        InputError: see :func:`checked_weight`.
+    """
+    if problem.sample_weight is None:
+        return problem
+    weight = checked_weight(problem.sample_weight, problem.train.shape[0])
+    used = weight > 0
+    if (weight % 1).any():
+        weight = weight / weight[used].mean()
+    if used.all():
+        return replace(problem, sample_weight=weight)
+    if memory_map(problem.train) is not None:
+        return replace(problem, sample_weight=weight, labels=np.where(used[:, None], problem.labels, -1))
+    return replace(problem, train=problem.train[used], labels=problem.labels[used], sample_weight=weight[used])
 
 
 @dataclass(frozen=True)
@@ -170,7 +211,7 @@ class _Tuning:
 
     def __init__(self, recipes: Sequence[Recipe], problem: Problem) -> None:
         self.recipes, self.problem = recipes, problem
-        self.features = prepared(problem.train, problem.config.device)
+        self.features = prepared(problem.train, problem.config.device, problem.sample_weight)
         self.groups = problem.jobs_of_groups()
         self.places: list[_Place] = [(i, group) for i in range(len(recipes)) for group in range(len(self.groups))]
         self.scores: dict[_Place, dict[_Candidate, float]] = {place: {} for place in self.places}
@@ -292,7 +333,6 @@ class _Tuning:
                     problem.seed,
                     [self.recipes[run.candidate.recipe].loss_of(run.candidate.parameter, run.job) for run in part],
                     Validation(problem.validation, problem.validation_labels[:, jobs], checks),
-                    problem.sample_weight,
                     None if self.start is None else only(self.start.select(np.array(jobs)), warm),
                     pace[first : first + at_once],
                 )

@@ -1,6 +1,7 @@
 """Classifiers by nearest neighbours on many label vectors: neighbours are found once, and their votes are chosen.
 
 Label vectors that use the same rows of train share their neighbours; these vectors, with their rows, are a part.
+Numbers of neighbours count sample weights: a row of weight 2 is two neighbours.
 """
 
 import weakref
@@ -47,7 +48,7 @@ class Voters:
         problem = self.problem
         votes = [Vote(1)] * len(self.part_of)
         for jobs in problem.jobs_of_groups():
-            fewest = min(len(self.parts[part][0]) for part in self.part_of[jobs])
+            fewest = min(self._size(part) for part in self.part_of[jobs])
             candidates = neighbours.candidates(fewest, problem.n_classes)
             accuracies = np.empty((len(candidates), len(jobs)))
             for part, places in self._by_part(jobs):
@@ -115,8 +116,13 @@ class Voters:
         if self._queries is None or self._queries() is not features:
             self._queries, self._near = weakref.ref(features), {}
         found = self._near.pop(part, None)
-        if found is None or found.rows.shape[1] < k:
-            found = neighbours.nearest_neighbours(features, self._train(part), k, device=self.problem.config.device)
+        weight = self._weight(part)
+        rows = neighbours.rows_within(weight, len(self.parts[part][0]), k)
+        if found is None or found.rows.shape[1] < rows:
+            train = self._train(part)
+            found = neighbours.nearest_neighbours(features, train, rows, device=self.problem.config.device)
+            if weight is not None:
+                found = found._replace(weights=torch.from_numpy(weight).to(found.rows.device)[found.rows])
         while self._near and _n_bytes((*self._near.values(), found)) > _BUDGET:
             del self._near[next(iter(self._near))]
         self._near[part] = found
@@ -128,14 +134,26 @@ class Voters:
 
     def _others(self, part: int, k: int) -> Neighbours:
         """Return at least k neighbours of rows of train, among the other rows; fewer where there are no more."""
-        n = len(self.parts[part][0]) - 1
+        n, weight = len(self.parts[part][0]) - 1, self._weight(part)
         found = self._own.get(part)
-        if found is None or found.rows.shape[1] < min(k, n):
-            train, most = self._train(part), min(max(k, RELIABILITY_NEIGHBOURS[-1]), n)
-            device = self.problem.config.device
-            found = neighbours.nearest_neighbours(train, train, most, leave_one_out=True, device=device)
+        if found is None or found.rows.shape[1] < min(neighbours.rows_within(weight, n, k), n):
+            train, most = self._train(part), max(k, RELIABILITY_NEIGHBOURS[-1])
+            rows, device = min(neighbours.rows_within(weight, n, most), n), self.problem.config.device
+            found = neighbours.nearest_neighbours(train, train, rows, leave_one_out=True, device=device)
+            if weight is not None:
+                found = neighbours.with_own_copies(found, torch.from_numpy(weight).to(found.rows.device))
             self._own[part] = found
         return found
+
+    def _weight(self, part: int) -> np.typing.NDArray[np.float32] | None:
+        """Return the sample weights of the rows of a part, (N',)."""
+        weight = self.problem.sample_weight
+        return None if weight is None else np.asarray(weight, dtype=np.float32)[self.parts[part][0]]
+
+    def _size(self, part: int) -> int:
+        """Return the number of rows of a part, or the sum of their weights."""
+        weight = self._weight(part)
+        return len(self.parts[part][0]) if weight is None else max(2, round(float(weight.sum(dtype=np.float64))))
 
     def _train(self, part: int) -> Codes:
         rows, train = self.parts[part][0], self.problem.train
@@ -146,7 +164,7 @@ class Voters:
 
     def _most(self, part: int) -> int:
         """Return the most neighbours that any vote may ask for."""
-        n = len(self.parts[part][0])
+        n = self._size(part)
         return max(neighbours.neighbour_counts(n, self.problem.n_classes)[-1], min(RELIABILITY_NEIGHBOURS[-1], n - 1))
 
     def _reach(self, part: int) -> int:
@@ -162,4 +180,4 @@ class Voters:
 
 
 def _n_bytes(all_found: Iterable[Neighbours]) -> int:
-    return sum(tensor.nbytes for found in all_found for tensor in found)
+    return sum(tensor.nbytes for found in all_found for tensor in found if tensor is not None)
