@@ -6,10 +6,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 from made_study import HEADLINE, HOSTILE, make_result
 
-from monosemy.report.html import write_report
+from monosemy.report.html import chart_data, write_report
+from monosemy.report.tables import scenarios
 from monosemy.results.result import Verdict
 from monosemy.study.folder import costs_table
 
@@ -158,6 +160,22 @@ def test_arrays_in_memory_are_not_promised_to_the_command_line(tmp_path: Path) -
 def test_the_same_result_gives_the_same_page(tmp_path: Path) -> None:
     first = write_report(make_result(scenarios=("label-noise",)), tmp_path / "a").read_bytes()
     assert write_report(make_result(scenarios=("label-noise",)), tmp_path / "b").read_bytes() == first
+
+
+def test_live_charts_run_the_way_that_pictures_do() -> None:
+    result = make_result(scenarios=("label-noise", "few-labels"))
+    renamed = {"scenario": {"label-noise": "imbalance", "few-labels": "labels-per-class"}}
+    levels = {"level": {0.1: 1.0, 0.5: 4.0, 0.3: 10.0, 0.6: 50.0}}
+    summary = pd.concat([result.summary, result.summary.replace(renamed | levels)])
+    charts = dict(zip(scenarios(summary), chart_data(result.results, summary)["scenarios"], strict=True))
+    found = {name: (chart["log"], chart["falling"]) for name, chart in charts.items()}
+    assert found == {
+        "label-noise": (False, False), "few-labels": (True, True), "imbalance": (True, False),
+        "labels-per-class": (True, True),
+    }  # fmt: skip
+    assert all(chart["levelled"] for chart in charts.values())
+    assert charts["labels-per-class"]["ticks"] == [[4.0, "4"], [1.0, "1"]]
+    assert charts["imbalance"]["ticks"] == [[1.0, "1"], [10.0, "10"], [50.0, "50"]]
 
 
 def test_costs_are_means_over_what_was_measured(tmp_path: Path) -> None:
