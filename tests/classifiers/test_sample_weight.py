@@ -177,7 +177,7 @@ def test_ledoit_wolf_counts_weights() -> None:
         (np.ones(N - 1), rf"sample_weight has shape \({N - 1},\); give one number for each of the {N} rows"),
         (np.where(np.arange(N) == 7, -0.5, 1), "sample_weight is -0.5 for row 7; give finite numbers of at least 0"),
         (np.where(np.arange(N) == 7, np.nan, 1), "sample_weight is nan for row 7"),
-        (np.zeros(N), "sample_weight is 0 for all rows"),
+        (np.zeros(N), "sample_weight is zero for all rows"),
     ],
 )
 def test_other_weights_are_refused(weight: np.ndarray, message: str) -> None:

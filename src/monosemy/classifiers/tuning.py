@@ -110,7 +110,7 @@ def checked_weight(sample_weight: np.typing.ArrayLike, n_rows: int) -> np.typing
     if len(bad):
         raise InputError(f"sample_weight is {weight[bad[0]]} for row {bad[0]}; give finite numbers of at least 0.")
     if not weight.any():
-        raise InputError("sample_weight is 0 for all rows; give at least one row a weight.")
+        raise InputError("sample_weight is zero for all rows; give at least one row a weight.")
     return weight
 
 
