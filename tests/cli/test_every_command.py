@@ -147,9 +147,9 @@ def test_what_is_printed_fits_80_columns(
     ("typed", "offered"),
     [
         ("monosemy st", ["study", "stability"]),
-        ("monosemy study --features den", ["dense", "dense-autoencoder"]),
+        ("monosemy study --features dense-", ["dense-autoencoder"]),
         ("monosemy study --features dense,sae-m", ["dense,sae-matryoshka"]),
-        ("monosemy study --features dense,dens", ["dense,dense-autoencoder"]),
+        ("monosemy study --features dense,dense-", ["dense,dense-autoencoder"]),
         ("monosemy study --scenario label-noise,f", ["label-noise,few-labels"]),
         ("monosemy pretrain --preset cif", ["cifar", "cifar-small"]),
         ("monosemy pretrain --method n", ["ncl"]),

@@ -13,13 +13,13 @@ from monosemy.core.config import Config
 MOST_OPTIONS, MOST_LINES = 15, 100
 NAMES = {
     "--ablations", "--activation", "--all", "--backbone", "--batch-size", "--classes", "--classifiers", "--codes",
-    "--column", "--csv", "--data", "--device", "--down", "--dtype", "--embeddings", "--encoder", "--epochs",
-    "--executor", "--features", "--group-column", "--image-size", "--input-column", "--input-noise", "--json",
-    "--judge", "--k", "--label-column", "--label-noise", "--labels", "--latex", "--layer", "--layers", "--lr",
+    "--column", "--csv", "--cv", "--data", "--device", "--down", "--dtype", "--embeddings", "--encoder", "--epochs",
+    "--executor", "--explain", "--features", "--group-column", "--image-size", "--input-column", "--input-noise",
+    "--json", "--judge", "--k", "--label-column", "--label-noise", "--labels", "--latex", "--layer", "--layers", "--lr",
     "--markdown", "--max-tokens", "--method", "--methods", "--n-dimensions", "--n-features", "--n-latents",
     "--n-samples", "--n-seeds", "--noisy-labels", "--on-bad-row", "--out", "--pairs", "--plan", "--preset", "--quiet",
     "--reconstruction", "--scenario", "--seed", "--separability", "--set", "--sparsity", "--split-column", "--stale",
-    "--steps", "--sweep", "--threshold", "--to", "--tokens", "--up", "--variants", "--weights", "--workers",
+    "--steps", "--study", "--sweep", "--threshold", "--to", "--tokens", "--up", "--variants", "--weights", "--workers",
 }  # fmt: skip
 """Names of all options; a new one is added here when no known name has its meaning."""
 SAME_HELP = ("--device", "--executor", "--json", "--plan", "--quiet", "--set", "--workers")

@@ -229,7 +229,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
     def _checked(self, X: Any, y: Any = None, *, first: bool = True) -> tuple[Any, Any]:
         """Check features and, for a fit, labels as scikit-learn does; a memory map without loading it."""
         X = for_sklearn(X, "X")
-        y = None if y is None else _plain_labels(y)
+        y = None if y is None else plain_labels(y)
         if memory_map(X) is None or X.ndim != 2 or X.dtype.kind not in "fiu":
             rules: dict[str, Any] = {"dtype": np.float32, "accept_sparse": "csr", "ensure_all_finite": False}
             if y is None:
@@ -325,7 +325,7 @@ def attainable_fall(
     return float(sum(fall.sum() for fall in falls))
 
 
-def _plain_labels(y: Any) -> Any:
+def plain_labels(y: Any) -> Any:
     """Return labels as an array, bytes as texts; scikit-learn reports what else is wrong with them.
 
     Raises:

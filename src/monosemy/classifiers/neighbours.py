@@ -187,6 +187,14 @@ def vote_shares(neighbours: Neighbours, labels: Labels, n_classes: int, vote: Vo
     return result
 
 
+def vote_weights(neighbours: Neighbours, vote: Vote) -> torch.Tensor:
+    """Return the weight (Q, K) of each neighbour in a vote, K = k without sample weights; only ratios matter."""
+    within = neighbours.within(slice(None), 0, vote.k)
+    if within is None:
+        return _weights(neighbours.cosines[:, : vote.k], vote.power)
+    return _weights(neighbours.cosines, vote.power) * within.squeeze(2)
+
+
 def _counted(
     neighbours: Neighbours, labels: Labels, n_classes: int, votes: Sequence[Vote]
 ) -> Iterator[tuple[slice, int, torch.Tensor]]:

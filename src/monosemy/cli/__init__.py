@@ -12,6 +12,7 @@ from monosemy.core.console import Stopped, print_every_text, show_own_warnings, 
 from monosemy.errors import InputError, MissingExtraError, as_resource_error, as_unwritable
 
 _STUDIES = "Studies: what do monosemantic features add?"
+_USE = "Use: a classifier for noisy labels, and the wrong ones among them"
 _TRAINING = "Training: features, networks, language models"
 _MEASURES = "Measures: how monosemantic is it?"
 _THEORY = "Theory"
@@ -21,6 +22,9 @@ COMMANDS = {
     "study": (_STUDIES, "Compare feature sets under label noise, few labels, corruptions and distribution shift."),
     "check": (_STUDIES, "Look at your data before a study: classes, splits, missing values, copies."),
     "report": (_STUDIES, "Write the report of finished studies again, or the table of a paper."),
+    "fit": (_USE, "Fit a classifier to labels of which some are wrong, and save it."),
+    "predict": (_USE, "Predict the classes of rows by a saved classifier."),
+    "audit": (_USE, "Find the rows whose labels are wrong, and review them on a page."),
     "pretrain": (_TRAINING, "Pretrain an image encoder: SimCLR or non-negative contrastive learning."),
     "finetune": (_TRAINING, "Finetune image networks, or language models by LoRA and MonoLoRA, and compare."),
     "align": (_TRAINING, "Train a language model on preferences by DPO and DecPO, and compare."),

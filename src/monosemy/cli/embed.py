@@ -7,9 +7,9 @@ import typer
 
 from monosemy.cli.options import Json, Quiet, with_settings
 from monosemy.core.config import Config, validated
-from monosemy.core.console import Progress, json_text, make_console, print_line, progress
+from monosemy.core.console import json_text, make_console, print_line, progress
 from monosemy.data.config import DataConfig
-from monosemy.encoders.config import ENCODER_FILE, Layer
+from monosemy.encoders.config import Layer
 from monosemy.errors import InputError
 
 app = typer.Typer(add_completion=False)
@@ -65,18 +65,16 @@ def command(
 
     from monosemy.core.files import atomic_path
     from monosemy.data.load import read_rows
+    from monosemy.encoders.rows import embed_rows
 
     console = make_console(quiet, json)
     rows = read_rows(config.data.source, config.data, labelled=False)
     messages = list(rows.messages)
     with progress(console) as on_progress:
-        if isinstance(rows.inputs, tuple):
-            embeddings, kept = _text_embeddings(rows.inputs, config, messages, on_progress), np.arange(len(rows))
-        elif rows.kind == "images":
-            embeddings, kept = _image_embeddings(rows, config, messages, on_progress)
-        else:
+        if rows.kind == "embeddings":
             raise InputError(f"{config.data.source} holds embeddings already; give texts or images.")
-    arrays = {"embeddings": embeddings}
+        embeddings, kept = embed_rows(rows, config.data, config.encoder, config.layer, messages, on_progress)
+    arrays: dict[str, Any] = {"embeddings": embeddings}
     for name, values in (("labels", rows.labels), ("split", rows.splits)):
         if values is not None:
             arrays[name] = np.array([values[i] for i in kept])
@@ -93,36 +91,3 @@ def command(
     print_line(console, f"{len(embeddings):,} embeddings of {embeddings.shape[1]:,} dimensions in {out}")
     if "labels" in arrays:
         print_line(console, f"To study them: monosemy study --data {out}")
-
-
-def _text_embeddings(texts: tuple[str, ...], config: EmbedConfig, messages: list[str], on_progress: Progress) -> Any:
-    from monosemy.encoders.text import MINILM, TextEncoder
-
-    encoder = TextEncoder(config.encoder or MINILM)
-    finding = encoder.truncation(texts)
-    messages += [] if finding is None else [finding.message]
-    return encoder.encode(texts, lambda done, total: on_progress("Encoding texts", done, total))
-
-
-def _image_embeddings(rows: Any, config: EmbedConfig, messages: list[str], on_progress: Progress) -> tuple[Any, Any]:
-    """Return embeddings and the rows that they belong to."""
-    import numpy as np
-
-    from monosemy.data.splits import inputs_by_part
-    from monosemy.encoders.image import embed, load_encoder
-
-    if config.encoder is None:
-        raise InputError(f"{config.data.source} holds images; name an encoder of `monosemy pretrain` by --encoder.")
-    file = Path(config.encoder)
-    encoder = load_encoder(file / ENCODER_FILE if (file / ENCODER_FILE).is_file() else file)
-    shape = encoder.spec.image_shape
-    decoded = inputs_by_part(rows.inputs, {"all": np.arange(len(rows))}, config.data, on_progress, shape[1:])
-    messages += decoded.notices
-    images = np.asarray(decoded.inputs["all"])
-    if images.shape[1:] != shape:
-        raise InputError(
-            f"{config.data.source} has images of shape {images.shape[1:]}, but the encoder takes {shape}; give "
-            f"such images."
-        )
-    embeddings = embed(encoder, images, config.layer, on_images=lambda *done: on_progress("Encoding images", *done))
-    return embeddings, decoded.rows["all"]

@@ -111,8 +111,8 @@ def train(
             print_table(console, ("autoencoder", *_TRAINED), cells, right=_TRAINED)
             print_line(
                 console,
-                f"Steps: {log[-1]['step']:.0f}, passes: {log[-1]['epoch']:.0f}. Measured on the last batch; dead: did "
-                f"not fire for the last {config.dead_after:,} rows.",
+                f"Steps: {log[-1]['step']:.0f}, passes: {log[-1]['epoch']:.0f}. Measured on the last batch.\n"
+                f"Dead: did not fire for the last {config.dead_after:,} rows.",
             )
             _say_untrained(console, {name: log[-1][f"{name}/explained_variance"] for name in names_of(saes)})
         if not finished:
