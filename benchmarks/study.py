@@ -25,7 +25,7 @@ def percent(row: pd.Series) -> str:
 
 
 def tables(summary: pd.DataFrame) -> str:
-    """Accuracy of every cell, and gains over dense, as Markdown."""
+    """Accuracy of every cell, and gains over dense + ce, as Markdown."""
     summary = summary.assign(cell=summary["scenario"] + " " + summary["level"].map("{:g}".format))
     order = list(dict.fromkeys(summary["cell"]))
     names = list(dict.fromkeys(summary["variant"]))
@@ -37,7 +37,7 @@ def tables(summary: pd.DataFrame) -> str:
     ]
     gain = gains.pivot(index="variant", columns="cell", values="text")
     parts = []
-    for title, table in (("Accuracy, %", accuracy), ("Paired gain over dense, points, Holm's p", gain)):
+    for title, table in (("Accuracy, %", accuracy), ("Paired gain over dense + ce, points, Holm's p", gain)):
         rows = [name for name in names if name in table.index]
         lines = [f"| {title} | " + " | ".join(order) + " |", "|---" * (len(order) + 1) + "|"]
         lines += [f"| {name} | " + " | ".join(str(table.loc[name, cell]) for cell in order) + " |" for name in rows]
