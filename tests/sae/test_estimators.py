@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -255,3 +256,38 @@ def test_names_of_features_and_cloning() -> None:
     assert model.get_feature_names_out()[[0, 15]].tolist() == ["sparseautoencoder0", "sparseautoencoder15"]
     assert clone(model).get_params() == sae().get_params()
     assert not hasattr(clone(model), "autoencoder_")
+
+
+@pytest.mark.parametrize("make", [sae, random_dictionary])
+def test_names_of_features_are_those_of_the_fit(make) -> None:
+    X, _ = blobs()
+    with pytest.raises(NotFittedError):
+        make().get_feature_names_out()
+    assert len(make().fit(X).set_params(n_latents=40).get_feature_names_out()) == 16
+
+
+def test_the_random_dictionary_reconstructs_worse_than_a_trained_one() -> None:
+    X, _ = blobs()
+    model = random_dictionary().fit(X)
+    reconstruction = model.inverse_transform(model.transform(X))
+    explained = 1 - np.square(X - reconstruction).sum() / np.square(X - X.mean(axis=0)).sum()
+    assert model.score(X) == pytest.approx(explained, abs=1e-4)
+    assert model.score(X) < sae().fit(X).score(X)
+
+
+@pytest.mark.parametrize("name", ["k", "n_latents"])
+def test_true_is_no_number(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}=True is not a positive whole number"):
+        sae(**{name: True}).fit(blobs()[0])
+
+
+@pytest.mark.parametrize("widths", [5, ["a", 16], [4.5, 16], [True, 16]])
+def test_widths_are_whole_numbers(widths: object) -> None:
+    with pytest.raises(InputError, match="is no list of positive whole numbers; give prefixes"):
+        sae(widths=widths).fit(blobs()[0])
+
+
+@pytest.mark.parametrize("codes", [np.zeros((3, 5)), sp.csr_array((3, 5)), np.zeros(16)])
+def test_codes_of_another_width_are_refused(codes) -> None:
+    with pytest.raises(InputError, match=r"codes has shape .*; give \(N, 16\), one column for each latent"):
+        sae().fit(blobs()[0]).inverse_transform(codes)

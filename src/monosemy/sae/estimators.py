@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from monosemy.core import console, distributed
-from monosemy.data.containers import training_rows
+from monosemy.data.containers import as_codes, training_rows
 from monosemy.errors import InputError
 from monosemy.functional.autoencoder import explained_variance
 from monosemy.functional.codes import SparseCodes, stack_codes, to_csr, to_dense
@@ -23,6 +23,10 @@ from monosemy.sae.config import ActivationName, Center, Dead
 
 _CHUNK = 4096
 """Rows encoded at once: bounds the (rows, n_latents) matrix in memory."""
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
 
 
 class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -42,7 +46,7 @@ class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _start(self, z: torch.Tensor) -> torch.Generator:
         """Set up ``autoencoder_`` before its first step, and return the generator of all later draws."""
         for name, value in (("n_latents", self.n_latents), ("k", self.k)):
-            if not isinstance(value, int | np.integer) or value < 1:
+            if not _is_count(value):
                 raise InputError(f"{name}={value!r} is not a positive whole number; choose one of at least 1.")
         if self.output not in ("dense", "sparse"):
             raise InputError(f"output={self.output!r} is unknown; choose 'dense' or 'sparse'.")
@@ -61,7 +65,7 @@ class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     @property
     def _n_features_out(self) -> int:
-        return self.n_latents
+        return self.autoencoder_.n_latents  # missing before a fit: scikit-learn then raises NotFittedError
 
     def encode(self, X: np.typing.ArrayLike) -> SparseCodes:
         """Return codes as :class:`monosemy.functional.SparseCodes` of tensors."""
@@ -86,6 +90,20 @@ class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def ablate(self, X: np.typing.ArrayLike, latents: Iterable[int]) -> np.typing.NDArray[np.float32]:
         """Return embeddings (N, D) without some latents: :meth:`steer` with their activations set to 0."""
         return self.steer(X, dict.fromkeys(latents, 0.0))
+
+    def inverse_transform(self, codes: np.typing.NDArray[np.floating] | sp.csr_array) -> np.typing.NDArray[np.float32]:
+        """Return reconstructions (N, D) of codes (N, n_latents)."""
+        check_is_fitted(self, "autoencoder_")
+        model, codes = self.autoencoder_, as_codes(codes, "codes")
+        if codes.ndim != 2 or codes.shape[1] != model.n_latents:
+            raise InputError(f"codes has shape {codes.shape}; give (N, {model.n_latents}), one column for each latent.")
+        decoded = (codes @ model.decoder.numpy() + model.decoder_bias.numpy()) * float(model.scale)
+        return np.asarray(decoded, dtype=np.float32)
+
+    def score(self, X: np.typing.ArrayLike, y: object = None) -> float:
+        """Return the explained variance of the reconstruction: 1 is perfect, 0 is no better than the mean."""
+        codes = self.encode(X)
+        return explained_variance(self.autoencoder_.decode(codes), self._checked(X, first=False))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -180,6 +198,8 @@ class SparseAutoencoder(_Dictionary):
             raise InputError(f"activation={self.activation!r} is unknown; choose one of {names}.")
         selecting = self.activation in ("topk", "batchtopk", "matryoshka")
         widths = self.widths
+        if widths is not None and (np.ndim(widths) != 1 or not all(map(_is_count, widths))):
+            raise InputError(f"widths={widths!r} is no list of positive whole numbers; give prefixes such as (8, 16).")
         if widths is not None and not selecting:
             raise InputError(
                 f"widths={widths!r} apply to 'topk', 'batchtopk' and 'matryoshka', not with "
@@ -255,18 +275,6 @@ class SparseAutoencoder(_Dictionary):
             self.trainer_ = training.Trainer(self.autoencoder_, config, rng)
         self.losses_.append(self.trainer_.epoch(self.autoencoder_.scaled(z)))
         return self
-
-    def inverse_transform(self, codes: np.typing.NDArray[np.floating] | sp.csr_array) -> np.typing.NDArray[np.float32]:
-        """Return reconstructions (N, D) of codes (N, n_latents)."""
-        check_is_fitted(self, "autoencoder_")
-        model = self.autoencoder_
-        decoded = (codes @ model.decoder.numpy() + model.decoder_bias.numpy()) * float(model.scale)
-        return np.asarray(decoded, dtype=np.float32)
-
-    def score(self, X: np.typing.ArrayLike, y: object = None) -> float:
-        """Return the explained variance of the reconstruction: 1 is perfect, 0 is no better than the mean."""
-        codes = self.encode(X)
-        return explained_variance(self.autoencoder_.decode(codes), self._checked(X, first=False))
 
 
 class RandomDictionary(_Dictionary):
