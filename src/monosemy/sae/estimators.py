@@ -26,7 +26,7 @@ _CHUNK = 4096
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 1
 
 
 class _Dictionary(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
