@@ -149,6 +149,8 @@ def test_equivalence_is_two_one_sided_tests() -> None:
     assert p > 0.025
     assert judge([over_seeds(x)], margin=0.006)[0].outcome == "undecided"
     assert judge([over_seeds(x)], margin=None)[0].outcome == "undecided"
+    both = judge([over_seeds(x)] * 2, [False] * 2, margin=[0.01, None])
+    assert [found.outcome for found in both] == ["equivalent", "undecided"]
 
 
 def test_only_claims_count_for_the_correction() -> None:

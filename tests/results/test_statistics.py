@@ -188,6 +188,29 @@ def test_rows_that_cannot_be_paired_leave_the_error_over_seeds() -> None:
     assert row["p"] == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
 
 
+@pytest.mark.parametrize(("size", "tested"), [(1e-7, False), (1e-4, True)])
+def test_values_that_are_equal_but_for_rounding_are_not_tested(size: float, tested: bool) -> None:
+    """Float32 differs in the seventh digit, in every seed in the same direction by chance."""
+    losses = [3.0, 3.1, 2.9]
+    rows = [
+        {"variant": name, "scenario": "clean", "level": 0.0, "seed": seed, "metric": "loss", "value": value}
+        for seed, loss in enumerate(losses)
+        for name, value in (("a", loss), ("b", loss * (1 + size * (1 + 0.1 * seed))))
+    ]
+    gain = Scores(pd.DataFrame(rows), metric="loss").gain("b", "a", "clean", 0.0)
+    assert np.isfinite(gain.p) == tested
+    assert (gain.mean != 0) == tested
+
+
+def test_equal_accuracies_on_different_rows_are_tested() -> None:
+    one = np.tile(np.repeat([True, False], 20), (3, 1))
+    results, test_rows = split_test_rows(pd.DataFrame(_rows({"dense": one, "sae": ~one})))
+    row = summarise(results, test_rows=test_rows).set_index("variant").loc["sae"]
+    assert row["gain"] == 0
+    assert row["gain_high"] > 0.3
+    assert row["outcome"] == "undecided"
+
+
 def test_intervals_of_accuracies_stay_between_0_and_1() -> None:
     hits = {"dense": np.ones((3, 20), dtype=bool), "sae": np.zeros((3, 20), dtype=bool)}
     results, test_rows = split_test_rows(pd.DataFrame(_rows(hits)))

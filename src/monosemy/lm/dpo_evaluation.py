@@ -131,8 +131,8 @@ class Alignment:
     """Layer metrics of the prompts' last tokens, layer by layer; empty for unknown architectures."""
     prompts: list[str]
     answers: list[str]
-    of_pairs: dict[str, np.typing.NDArray[np.floating]]
-    """What margin and accuracy are the means of, pair by pair."""
+    of_rows: dict[str, np.typing.NDArray[Any]]
+    """What margin and accuracy are the means of, pair by pair; kl, answer by answer; perplexity, text by text."""
 
 
 def measure_alignment(
@@ -165,6 +165,7 @@ def measure_alignment(
     answered = [prompts[text] for text in asked]
     answers = generation.generate(loaded, answered, decoding, seed=seed, batch_size=settings.batch_size)
     divergence = evaluation.kl_to_reference(loaded, reference, answered, answers, batch_size=settings.batch_size)
+    losses = evaluation.text_losses(loaded, held_out, batch_size=settings.batch_size)
     modules = decpo.regularized_layers(loaded.model, None if layers is None else list(layers))
     values = {
         "margin": float(rewards.margins.mean()),
@@ -172,15 +173,20 @@ def measure_alignment(
         "chosen_reward": float(rewards.chosen.mean()),
         "rejected_reward": float(rewards.rejected.mean()),
         "kl": divergence.mean,
-        "perplexity": evaluation.measure_perplexity(loaded, held_out, batch_size=settings.batch_size).perplexity,
+        "perplexity": losses.total().perplexity,
         "regulariser": mean_regulariser(loaded, rows, modules, batch_size=settings.batch_size),
         **last_token_statistics(loaded, list(prompts.values()), modules, batch_size=settings.batch_size),
     }
     texts = [tokenization.prompt_text(loaded.tokenizer, prompt) for prompt in prompts.values()]
     known = architectures.model_type(loaded.model) in architectures.ARCHITECTURES
     layer_metrics = prompt_metrics(loaded, texts, max_tokens=loaded.context) if known else []
-    of_pairs = {"margin": rewards.margins, "accuracy": rewards.hits}
-    return Alignment(values, layer_metrics, asked, answers, of_pairs)
+    of_rows = {
+        "margin": rewards.margins,
+        "accuracy": rewards.hits if (rewards.margins == 0).any() else rewards.margins > 0,
+        "kl": divergence.by_row(),
+        "perplexity": losses.perplexity_by_row(),
+    }
+    return Alignment(values, layer_metrics, asked, answers, of_rows)
 
 
 def sample_texts(

@@ -53,6 +53,14 @@ class AnswerSums:
         """Return the mean over all tokens, in nats; NaN without tokens."""
         return self.total().mean_nll
 
+    def by_row(self) -> np.typing.NDArray[np.float64]:
+        """Return values of the rows (N,) whose mean is the mean over tokens, and whose spread tells its error."""
+        return ratio_by_row(self.sums, self.n_tokens)
+
+    def perplexity_by_row(self) -> np.typing.NDArray[np.float64]:
+        """Return the same of the perplexity, by the linear part of exp around the mean."""
+        return self.total().perplexity * (1 + self.by_row() - self.mean)
+
 
 @dataclass(frozen=True)
 class AnswerLosses(AnswerSums):
@@ -61,6 +69,18 @@ class AnswerLosses(AnswerSums):
     n_right: np.typing.NDArray[np.int64]
     """(N,), tokens that are the most likely ones in their positions; greedy decoding yields an answer whose tokens all
     are."""
+
+
+def ratio_by_row(
+    sums: np.typing.NDArray[np.floating | np.integer], counts: np.typing.NDArray[np.integer]
+) -> np.typing.NDArray[np.float64]:
+    """Return values (N,) whose mean is the ratio R = sum s / sum n, and whose variance over N is that of R.
+
+    ``R + (s_i - R n_i) / mean(n)``: the linear part of the ratio (delta method; Cochran, Sampling Techniques,
+    section 6.3). A mean over tokens varies with the tokens' values, not with the lengths of the rows.
+    """
+    ratio = float(sums.sum() / counts.sum())
+    return np.asarray(ratio + (sums - ratio * counts) / counts.mean(), dtype=np.float64)
 
 
 class _Window(NamedTuple):
@@ -80,7 +100,21 @@ def measure_perplexity(
     batch_size: int = 8,
     on_texts: OnCount | None = None,
 ) -> TokenLoss:
-    """Measure the perplexity of a model on texts, weighted by tokens.
+    """Measure the perplexity of a model on texts, weighted by tokens: the sum of :func:`text_losses`."""
+    losses = text_losses(loaded, texts, max_tokens=max_tokens, stride=stride, batch_size=batch_size, on_texts=on_texts)
+    return losses.total()
+
+
+def text_losses(
+    loaded: models.LoadedModel,
+    texts: Sequence[str],
+    *,
+    max_tokens: int | None = None,
+    stride: int | None = None,
+    batch_size: int = 8,
+    on_texts: OnCount | None = None,
+) -> AnswerLosses:
+    """Measure the losses of N texts.
 
     Texts longer than ``max_tokens`` (default: the model's context) are read in sliding windows; each token is scored
     once and sees at least ``max_tokens - stride`` tokens before it (default stride: half a window). The first token of
@@ -100,7 +134,7 @@ def measure_perplexity(
     ]
     if not windows:
         raise InputError(f"None of {len(texts)} texts has two tokens; give longer ones.")
-    return _losses(loaded, windows, len(texts), batch_size, on_texts).total()
+    return _losses(loaded, windows, len(texts), batch_size, on_texts)
 
 
 def answer_losses(

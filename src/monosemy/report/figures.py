@@ -25,6 +25,7 @@ from monosemy.report import tables
 from monosemy.report.fonts import HOUSE_FONT, fit_fonts
 from monosemy.report.style import LABEL_SIZE, LONGEST_NAME, Point, annotate, label_ends, short, style_of
 from monosemy.report.tables import Cell, Section, StudyFigure
+from monosemy.results import statistics
 from monosemy.results.result import StudyResult
 from monosemy.results.wording import FEWER_IS_HARDER, kind_in_words
 
@@ -256,7 +257,7 @@ def study_figures(results: pd.DataFrame, summary: pd.DataFrame) -> list[StudyFig
     compared = not tables.challengers(summary).empty
     for scenario, slug in zip(present, _slugs(present), strict=True):
         alt = _alt(summary, scenario, ACCURACY)
-        figure = accuracy_figure(summary, scenario, chance=tables.chance_level(results))
+        figure = accuracy_figure(summary, scenario, chance=statistics.chance_level(results))
         figures.append(StudyFigure("accuracy", scenario, f"accuracy-{slug}", alt, figure))
         if compared:
             alt = _alt(summary, scenario, gain_over(tables.baseline(summary)))

@@ -19,6 +19,7 @@ from monosemy.core.files import write_text
 from monosemy.report import figures, tables
 from monosemy.report.style import ON_DARK, short, style_of
 from monosemy.report.tables import Cell, StudyFigure
+from monosemy.results import statistics
 from monosemy.results.intervals import p_text
 from monosemy.results.result import StudyResult, title_of
 from monosemy.results.wording import FEWER_IS_HARDER
@@ -215,7 +216,7 @@ def _context(result: StudyResult, title: str, command: str, sections: Sequence[t
     hero = next((item for item in pictures if item.kind == "accuracy" and item.scenario == first), None)
     hero = hero or next(iter(extra), None)
     narrow = (
-        _source(figures.accuracy_figure(summary, first, figures.COLUMN, tables.chance_level(result.results)), True)
+        _source(figures.accuracy_figure(summary, first, figures.COLUMN, statistics.chance_level(result.results)), True)
         if cells
         else None
     )

@@ -20,8 +20,6 @@ FEATURE_METRICS = (
     "semantic_consistency", "consistency_chance", "mono_score",
 )  # fmt: skip
 COMMON_CORRUPTIONS = f"corruption:{statistics.MEAN}"
-CHANCE = "chance_accuracy"
-"""Metric of the share of the commonest class among the test rows."""
 NOTHING = "–"
 
 _NAMES = {
@@ -198,12 +196,6 @@ def same_classifier(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that differ from the baseline by their features alone."""
     classifier = pair_parts(baseline(table))[1]
     return table[table["variant"].map(lambda name: pair_parts(name)[1] == classifier)]
-
-
-def chance_level(results: pd.DataFrame) -> float | None:
-    """Return the accuracy of always predicting the commonest class of the test rows; None where it is unknown."""
-    values = results.loc[results["metric"] == CHANCE, "value"]
-    return float(values.iloc[0]) if len(values) else None
 
 
 def feature_table(results: pd.DataFrame) -> pd.DataFrame:

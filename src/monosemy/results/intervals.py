@@ -19,6 +19,8 @@ FEWEST_SEEDS = 3
 """Fewer seeds make no difference better or worse."""
 MARGIN = 0.01
 """Accuracies that differ by less, one point, are equivalent in practice."""
+RELATIVE_MARGIN = 0.01
+"""Other quantities that differ by less than this share of the baseline's, one per cent, are equivalent in practice."""
 _LEAST_ROW_SHARE = 0.3
 _ROUNDING = 1e-9
 
@@ -151,7 +153,9 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    gains: Sequence[Estimate], claims: Sequence[bool] | None = None, margin: float | None = MARGIN
+    gains: Sequence[Estimate],
+    claims: Sequence[bool] | None = None,
+    margin: Sequence[float | None] | float | None = MARGIN,
 ) -> list[Judgement]:
     """Return each gain as better, worse, equivalent or undecided.
 
@@ -162,20 +166,21 @@ def judge(
     Args:
         gains: paired differences to a baseline.
         claims: which gains are claims, the others being controls; all by default.
-        margin: the half width of equivalence, in the unit of the gains; None tests none.
+        margin: the half width of equivalence, in the unit of the gains, for all or for each; None tests none.
     """
     tested = np.array([gain.p if gain.seeds >= FEWEST_SEEDS else np.nan for gain in gains], dtype=np.float64)
     is_claim = np.ones(len(gains), dtype=bool) if claims is None else np.asarray(claims, dtype=bool)
     corrected, levels = tested.copy(), np.full(len(gains), SIGNIFICANT)
     corrected[is_claim], levels[is_claim] = holm(tested[is_claim]), holm_levels(tested[is_claim])
+    margins = margin if isinstance(margin, Sequence) else [margin] * len(gains)
     judgements = []
-    for gain, p, p_holm, level in zip(gains, tested, corrected, levels, strict=True):
+    for gain, p, p_holm, level, half in zip(gains, tested, corrected, levels, margins, strict=True):
         low, high = gain.interval(1 - level)
         outcome: Outcome = "undecided"
         if gain.seeds >= FEWEST_SEEDS:
             if low > 0 or high < 0:
                 outcome = "better" if low > 0 else "worse"
-            elif margin is not None and ((-margin < low and high < margin) or (gain.mean == 0 and not gain.se > 0)):
+            elif half is not None and ((-half < low and high < half) or (gain.mean == 0 and not gain.se > 0)):
                 outcome = "equivalent"
         judgements.append(Judgement(float(p), float(p_holm), low, high, outcome))
     return judgements

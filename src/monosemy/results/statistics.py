@@ -7,7 +7,7 @@ bits, other numbers as float32. They are kept in a table of their own, and tell 
 of the test rows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,8 +18,12 @@ from monosemy.results.intervals import MARGIN, Estimate, judge, over_seeds, over
 from monosemy.results.result import role_of
 
 MEAN = "mean"
+_FLOAT32 = 1e-6
+"""Rounding of sums in float32, relative to their size; a test row more or less among a million is as small."""
 TEST_ROWS = "test_rows"
 """Name of the table that holds the values of test rows."""
+CHANCE = "chance_accuracy"
+"""Metric of the share of the commonest class among the test rows."""
 _COUNT, _VALUES = "n_test", "row_values"
 BASELINE = "baseline"
 """Outcome of the variant that gains are measured against."""
@@ -112,6 +116,12 @@ def _mean_values(rows: pd.DataFrame) -> dict[str, Any]:
     return packed(np.mean(values, axis=0))
 
 
+def chance_level(results: pd.DataFrame) -> float | None:
+    """Return the accuracy of always predicting the commonest class of the test rows; None where it is unknown."""
+    values = results.loc[results["metric"] == CHANCE, "value"]
+    return float(values.iloc[0]) if len(values) else None
+
+
 def mean_interval(values: np.typing.NDArray[np.floating]) -> tuple[float, float, float]:
     """Return the mean of one value a seed and its 95 % interval; NaN bounds as for :func:`over_seeds`."""
     estimate = over_seeds(values)
@@ -142,7 +152,11 @@ class Scores:
         return self._estimate((scenario, level), name, None)
 
     def gain(self, name: str, other: str, scenario: str, level: float) -> Estimate:
-        """Return the mean paired difference name - other in a cell; of no seeds where none has both."""
+        """Return the mean paired difference name - other in a cell; of no seeds where none has both.
+
+        Values without test rows that are equal but for the rounding of float32 in every seed differ by 0, and are not
+        tested.
+        """
         return self._estimate((scenario, level), name, other)
 
     def _estimate(self, cell: tuple[str, float], name: str, other: str | None) -> Estimate:
@@ -153,16 +167,24 @@ class Scores:
             return Estimate(np.nan, np.nan, np.nan, 0)
         table = np.array([[of_name[seed] for of_name in values] for seed in seeds], dtype=np.float64)
         differences = table[:, 0] - (table[:, 1] if other is not None else 0)
+        rounding = 0.0 if other is None else _FLOAT32 * float(np.abs(table).max())
         rows = [self._rows.get((*cell, each), {}) for each in names]
         if any(seed not in of_name for of_name in rows for seed in seeds):
-            return over_seeds(differences)
+            return _over_seeds(differences, rounding)
         known = [[unpacked(*of_name[seed]) for of_name in rows] for seed in seeds]
         if len({len(each) for of_seed in known for each in of_seed}) > 1:
-            return over_seeds(differences)
+            return _over_seeds(differences, rounding)
         hits = all(each.dtype == np.uint8 for of_seed in known for each in of_seed)
         of_rows = np.array([pair[0] - (pair[1].astype(np.float32) if other is not None else 0) for pair in known])
         # The values of the table are exact, those of the rows may be float32.
         return replace(over_seeds_and_rows(of_rows, unit=float(hits)), mean=float(np.mean(differences)))
+
+
+def _over_seeds(differences: np.typing.NDArray[np.float64], rounding: float) -> Estimate:
+    """Return the mean over seeds; 0 without an error where no difference exceeds the rounding of its terms."""
+    if rounding and np.abs(differences).max() <= rounding:
+        return Estimate(0.0, np.nan, np.nan, len(differences))
+    return over_seeds(differences)
 
 
 def _by_seed(table: pd.DataFrame, values: Iterable[_Value]) -> dict[Cell, dict[int, _Value]]:
@@ -224,20 +246,20 @@ def judged_gains(
     gains: Sequence[Estimate | None],
     families: Sequence[Any],
     claims: Sequence[bool],
-    margins: Mapping[Any, float | None] | None = None,
+    margins: Sequence[float | None] | None = None,
 ) -> pd.DataFrame:
     """Return a row per gain with the columns ``GAIN``; NaN and the outcome `baseline` for None.
 
     Args:
         families: Holm's correction is within each.
         claims: which gains are claims.
-        margins: half width of equivalence in each family; one point where it is not named.
+        margins: half width of equivalence of each gain; one point by default.
     """
     rows: list[list[Any]] = [[np.nan] * 5 + [BASELINE] for _ in gains]
     for family in dict.fromkeys(families):
         here = {n: gain for n, gain in enumerate(gains) if gain is not None and families[n] == family}
-        margin = (margins or {}).get(family, MARGIN)
-        judged = judge(list(here.values()), [claims[n] for n in here], margin)
+        limits = [MARGIN if margins is None else margins[n] for n in here]
+        judged = judge(list(here.values()), [claims[n] for n in here], limits)
         for (n, gain), found in zip(here.items(), judged, strict=True):
             rows[n] = [gain.mean, found.low, found.high, found.p, found.p_holm, found.outcome]
     return pd.DataFrame(rows, columns=list(GAIN))

@@ -50,6 +50,19 @@ def describe_cell(scenario: str, level: float) -> str:
     return describe_cells(scenario, [level])
 
 
+def tested_on(summary: pd.DataFrame, scenario: str, level: float) -> str:
+    """Return the number of test rows of a cell in brackets, as the end of a phrase; empty where it is unknown."""
+    here = summary[(summary["scenario"] == scenario) & (summary["level"] == level)]
+    count = int(here["n_test"].max()) if "n_test" in here and len(here) else 0
+    return f" ({count:,} test rows)" if count else ""
+
+
+def in_cell(summary: pd.DataFrame, scenario: str, level: float) -> str:
+    """Return a cell as the beginning of a sentence, with its number of test rows."""
+    where = in_cells(scenario, [level])
+    return where[0].upper() + where[1:] + tested_on(summary, scenario, level)
+
+
 def hardest_level(summary: pd.DataFrame, scenario: str) -> float:
     """The level of a scenario that the verdict judges: the most noise, or the fewest labels."""
     levels = summary.loc[summary["scenario"] == scenario, "level"]
@@ -145,8 +158,7 @@ def compared(
     """
     baseline = str(result.summary["variant"][result.summary["gain"].isna()].iloc[0])
     cell = cell_of(result.summary, name, scenario, level)
-    place = in_cells(scenario, [level])
-    where = where or place[0].upper() + place[1:]
+    where = where or in_cell(result.summary, scenario, level)
     sentence = f"{where}, {name}{aside} {difference(cell, baseline)}"
     if controls is None:
         return f"{sentence}."
@@ -154,7 +166,7 @@ def compared(
     gains = {control: scores.gain(name, control, scenario, level) for control in controls}
     known = {control: gain for control, gain in gains.items() if gain.seeds}
     if not known:
-        return f"{sentence}; no control was run."
+        return f"{sentence}; no control was run." if cell["outcome"] == "better" else f"{sentence}."
     margins = dict(zip(known, judge(list(known.values()), [False] * len(known)), strict=True))
     closest = min(known, key=lambda control: known[control].mean)
     doubt = ""

@@ -12,7 +12,7 @@ from monosemy.corruptions import common, inputs, labels as noise
 from monosemy.data import arrays, dataset
 from monosemy.data.findings import Finding
 from monosemy.errors import InputError, names, reason
-from monosemy.results.statistics import packed
+from monosemy.results.statistics import CHANCE, packed
 from monosemy.seeding import derive_seed, numpy_rng
 from monosemy.study.folder import Row
 from monosemy.study.scenarios import LabelPlan, ScenarioPlan
@@ -302,6 +302,12 @@ def cell_rows(
     place = {"variant": variant, "scenario": cell.scenario, "level": cell.level, "seed": seed}
     carried = {metric: packed(values) for metric, values in (test_rows or {}).items()}
     return [place | {"metric": metric, "value": value} | carried.get(metric, {}) for metric, value in metrics.items()]
+
+
+def chance_rows(variant: str, labels: np.typing.NDArray[np.int64]) -> list[Row]:
+    """Return the share of the commonest class among the test rows, as a row of the baseline on clean labels."""
+    share = float(np.bincount(labels).max() / len(labels))
+    return cell_rows(variant, CLEAN, 0, {CHANCE: share})
 
 
 def accuracy_rows(variant: str, cell: Cell, seed: int, hits: np.typing.NDArray[np.bool_]) -> list[Row]:

@@ -9,7 +9,14 @@ import torch
 from tiny_models import CHAT_TEMPLATE, save_causal, tiny_tokenizer
 
 from monosemy.lm.config import Decoding
-from monosemy.lm.evaluation import answer_losses, candidate_likelihoods, kl_to_reference, measure_perplexity
+from monosemy.lm.evaluation import (
+    AnswerSums,
+    answer_losses,
+    candidate_likelihoods,
+    kl_to_reference,
+    measure_perplexity,
+    text_losses,
+)
 from monosemy.lm.generation import generate
 from monosemy.lm.models import LoadedModel, load_causal_model
 
@@ -54,6 +61,28 @@ def test_perplexity_is_weighted_by_tokens(loaded: LoadedModel) -> None:
         assert found.n_tokens == len(expected)
         assert found.mean_nll == pytest.approx(np.mean(expected), rel=1e-4)
         assert found.perplexity == pytest.approx(math.exp(np.mean(expected)), rel=1e-3)
+
+
+def test_the_values_of_rows_have_mean_and_error_of_a_ratio() -> None:
+    """Against the bootstrap of the ratio; long rows are no noise of a mean over tokens."""
+    rng = np.random.default_rng(0)
+    counts = rng.integers(1, 50, 400)
+    sums = rng.gamma(4.0, 0.5, 400) * counts
+    values = AnswerSums(sums, counts)
+    drawn = rng.integers(400, size=(4000, 400))
+    ratios = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    assert values.by_row().mean() == pytest.approx(values.mean)
+    assert values.by_row().std(ddof=1) / 20 == pytest.approx(ratios.std(), rel=0.05), "4,000 samples know it to 1 %"
+    assert values.perplexity_by_row().mean() == pytest.approx(values.total().perplexity)
+    assert values.perplexity_by_row().std(ddof=1) / 20 == pytest.approx(np.exp(ratios).std(), rel=0.05)
+    assert np.allclose(AnswerSums(2.0 * counts, counts).by_row(), 2.0)
+
+
+def test_texts_have_losses_of_their_own(llama: LoadedModel) -> None:
+    losses = text_losses(llama, TEXTS)
+    alone = [float(text_losses(llama, [text]).sums[0]) for text in TEXTS if len(text) > 1]
+    assert losses.sums[[len(text) > 1 for text in TEXTS]] == pytest.approx(alone, rel=1e-5)
+    assert losses.total() == measure_perplexity(llama, TEXTS)
 
 
 def test_long_texts_are_read_in_windows(llama: LoadedModel) -> None:

@@ -1,5 +1,6 @@
 """The verdict and the learning curves of finetuned networks, from made numbers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from monosemy.results.learning import REMEDY
 from monosemy.results.result import StudyResult, Verdict
 from monosemy.results.statistics import summarise
+from monosemy.study.conditions import chance_rows
 from monosemy.study.engine import judged
 from monosemy.study.finetuning import FinetunePlan
 from monosemy.study.finetuning.study import FinetuningStudy
@@ -64,6 +67,27 @@ def test_overfitting_and_limits_are_named() -> None:
     assert "one seed cannot tell more" in str(one)
     assert "Only 1 seed:" in str(one)
     assert "nan" not in str(one)
+
+
+@pytest.mark.parametrize("commonest", [6, 9])
+def test_networks_at_chance_are_not_compared(commonest: int) -> None:
+    """All networks have 60 %, NCE less: that is no loss of NCE where the commonest class has as many."""
+    sentences = guessing(commonest).verdict.sentences
+    assert sentences == (
+        f"Nothing was learned: on clean labels the best accuracy, 60.0 % of ce, is not clearly above the "
+        f"{10 * commonest}.0 % of always choosing the commonest class; the other conditions are no better. Differences "
+        f"between the methods are noise and are not judged; {REMEDY}.",
+    )
+    assert "nce is worse than ce" in str(guessing(3).verdict)
+
+
+def guessing(commonest: int) -> StudyResult:
+    """A study in which always choosing the commonest class is right for so many of ten test rows."""
+    result = made({"nce": -0.05, "ce-smooth": -0.01})
+    labels = np.concatenate([np.zeros(commonest, np.int64), np.arange(1, 11 - commonest)])
+    guess = pd.DataFrame(chance_rows("ce", labels)).assign(dataset="d", encoder="e")
+    results = pd.concat([result.results, guess], ignore_index=True)
+    return judged(FinetuningStudy(), replace(result, results=results))
 
 
 def test_every_cell_has_its_curves(tmp_path: Path) -> None:

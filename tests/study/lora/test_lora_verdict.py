@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 pytest.importorskip("trl")
 
 from monosemy.report.terminal import result_json
 from monosemy.results.result import StudyResult, Verdict
-from monosemy.results.statistics import summarise
+from monosemy.results.statistics import TEST_ROWS, split_test_rows, summarise
+from monosemy.study.conditions import Cell, accuracy_rows, chance_rows
 from monosemy.study.engine import judged
 from monosemy.study.lora import LoraPlan
 from monosemy.study.lora.study import LoraStudy
@@ -24,8 +26,8 @@ PLAN: dict[str, Any] = {
 }  # fmt: skip
 
 
-def made(folder: Path, gains: dict[str, float], seeds: int = 5, **changes: Any) -> StudyResult:
-    """LoRA scores 60 %; gains are those of MonoLoRA by metric, with a little noise."""
+def made(folder: Path, gains: dict[str, float], seeds: int = 5, lowest: float = 1.0, **changes: Any) -> StudyResult:
+    """LoRA scores 60 %; gains are those of MonoLoRA by metric, with a little noise; loss falls from 2 to the lowest."""
     rng = np.random.default_rng(0)
     levels = {"accuracy": 0.6, "held_out_perplexity": 8.0, "unsafe": 0.3, "update_zeros": 0.0, "hidden_zeros": 0.0}
     rows = []
@@ -36,7 +38,8 @@ def made(folder: Path, gains: dict[str, float], seeds: int = 5, **changes: Any) 
             for name, value in values.items():
                 place = {"variant": name, "scenario": "clean", "level": 0.0, "seed": seed}
                 rows += [place | {"metric": metric, "value": value}]
-                rows += [place | {"metric": "loss", "value": 1.0}] if metric == "accuracy" else []
+                loss = {"base": 2.0}.get(name, lowest) + noise
+                rows += [place | {"metric": "loss", "value": loss}] if metric == "accuracy" else []
     results = pd.DataFrame(rows).assign(dataset="d", encoder="m")
     return judged_again(LoraPlan.model_validate(PLAN | {"n_seeds": seeds} | changes), results, folder)
 
@@ -57,7 +60,7 @@ def test_better_and_worse_are_said_alike(tmp_path: Path, gain: float, word: str)
     said = made(tmp_path, {"accuracy": gain}).verdict.sentences
     (sentence,) = [one for one in said if one.startswith("On answers of d, monolora-output")]
     assert word in sentence
-    assert "no control was run" in sentence
+    assert ("no control was run" in sentence) == (gain > 0), "a control could explain a gain only"
 
 
 def test_a_clear_loss_at_a_milder_level_is_said(tmp_path: Path) -> None:
@@ -77,11 +80,7 @@ def test_a_clear_loss_at_a_milder_level_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("factor", "word"),
-    [
-        (0.5, "forgets more than LoRA"),
-        (-0.5, "forgets less than LoRA"),
-        (0.0, "makes no clear difference in forgetting to LoRA"),
-    ],
+    [(0.5, "forgets more than LoRA"), (-0.5, "forgets less than LoRA"), (0.0, "forgets as much, within 1 %, as LoRA")],
 )
 def test_what_is_kept_is_said(tmp_path: Path, factor: float, word: str) -> None:
     said = " ".join(made(tmp_path, {"held_out_perplexity": factor}).verdict.sentences)
@@ -91,8 +90,73 @@ def test_what_is_kept_is_said(tmp_path: Path, factor: float, word: str) -> None:
 
 def test_harm_and_zeros_are_said(tmp_path: Path) -> None:
     said = " ".join(made(tmp_path, {"unsafe": 0.2, "update_zeros": 0.5}).verdict.sentences)
-    assert "unsafe answer: before 10.0 %, LoRA 30.0 %, monolora-output 50.0 % (clear difference)" in said
+    assert "monolora-output is less safe than LoRA: mean probability of an unsafe answer before 10.0 %" in said
+    assert "LoRA 30.0 %, monolora-output 50.0 %, +20.0 points [" in said
     assert "50 % of its updates (LoRA 0 %)" in said
+
+
+@pytest.mark.parametrize("lowest", [2.0, 2.5])
+def test_adapters_that_do_not_lower_the_loss_are_not_compared(tmp_path: Path, lowest: float) -> None:
+    """Ten verdicts on noise would look like findings."""
+    verdict = made(tmp_path, {"accuracy": 0.2, "unsafe": 0.2}, lowest=lowest).verdict
+    (sentence,) = verdict.sentences
+    assert sentence.startswith("Nothing was learned: the lowest loss on test answers, ")
+    assert "is not clearly below the 2 of the model before" in sentence
+    assert "Only" not in sentence
+    assert verdict.warnings, "limits of the study are named still"
+
+
+def classified(folder: Path, accuracies: dict[tuple[str, float], tuple[float, float, float]]) -> StudyResult:
+    """Accuracies of base, LoRA and MonoLoRA by cell, of 5 seeds and 200 test rows of two equal classes."""
+    rng = np.random.default_rng(0)
+    rows = chance_rows("lora", np.repeat([0, 1], 100))
+    for (scenario, level), means in accuracies.items():
+        for seed in range(5):
+            for name, mean in zip(("base", "lora", "monolora-output"), means, strict=True):
+                hits = rng.random(200) < mean
+                rows += accuracy_rows(name, Cell(scenario, level), seed, hits)
+    results, test_rows = split_test_rows(pd.DataFrame(rows).assign(dataset="d", encoder="m"))
+    assert test_rows is not None
+    plan = LoraPlan.model_validate(PLAN | {"data": {"source": "s", "task": "classification"}, "n_seeds": 5})
+    summary = summarise(results, "lora", test_rows)
+    return judged(
+        LoraStudy(), StudyResult(plan, results, summary, Verdict(()), folder=folder, tables={TEST_ROWS: test_rows})
+    )
+
+
+def test_classifiers_at_chance_are_not_compared(tmp_path: Path) -> None:
+    cells = {("clean", 0.0): (0.5, 0.5, 0.52), ("label-noise", 0.4): (0.5, 0.48, 0.5)}
+    (sentence,) = classified(tmp_path, cells).verdict.sentences
+    assert sentence.startswith("Nothing was learned: on clean labels (200 test rows) the best accuracy, 5")
+    assert "is not clearly above the 50.0 % of always choosing the commonest class" in sentence
+    assert "the other conditions are no better" in sentence
+
+
+def test_a_condition_at_chance_is_said_and_milder_ones_are_judged(tmp_path: Path) -> None:
+    cells = {
+        ("clean", 0.0): (0.5, 0.8, 0.8), ("label-noise", 0.2): (0.5, 0.6, 0.9),
+        ("label-noise", 0.4): (0.5, 0.5, 0.5),
+    }  # fmt: skip
+    first, second, third, *_ = classified(tmp_path, cells).verdict.sentences
+    assert first.startswith("Under 40 % label noise (200 test rows), nothing was learned: the best accuracy, 5")
+    assert second.startswith("Under 20 % label noise (200 test rows), monolora-output improves on lora: +")
+    assert third.startswith("On clean labels (200 test rows), monolora-output is ")
+
+
+def test_claims_on_forgetting_are_corrected_together(tmp_path: Path) -> None:
+    """Two methods are two chances to be wrong."""
+    result = made(tmp_path, {})
+    more = [0.2, 0.2, 0.3, 0.4, 0.1]
+    other = result.results[result.results["variant"] == "monolora-output"].assign(variant="monolora-hidden")
+    results = pd.concat([result.results, other], ignore_index=True)
+    for name in ("monolora-output", "monolora-hidden"):
+        rows = (results["metric"] == "held_out_perplexity") & (results["variant"] == name)
+        results.loc[rows, "value"] = 8 + np.array(more)
+    said = [one for one in judged_again(result.plan, results, tmp_path).verdict.sentences if "forgets" in one]
+    half = stats.sem(more) * stats.t.ppf(1 - 0.05 / 2 / 2, 4)
+    low, high = (100 * (np.mean(more) + end) / 8 for end in (-half, half))
+    assert len(said) == 2
+    assert f"{100 * np.mean(more) / 8:+.2g} % [{low:+.2g}, {high:+.2g}]" in said[0]
 
 
 def test_one_seed_claims_nothing(tmp_path: Path) -> None:

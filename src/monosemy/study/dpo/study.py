@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from monosemy.core import console, environment, executors, files
@@ -199,7 +200,7 @@ class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
             _save(loaded, context.folder / "models" / f"{base.name}-{job.variant}")
         place = {"encoder": base.name, "variant": job.variant, "seed": job.seed}
         weight = 0.0 if job.trained.objective is None else job.trained.objective.weight
-        carried = {metric: packed(values) for metric, values in measured.of_pairs.items()}
+        carried = {metric: packed(values) for metric, values in measured.of_rows.items()}
         rows: list[Row] = [
             place | {"scenario": "pairs", "level": weight, "metric": metric, "value": value} | carried.get(metric, {})
             for metric, value in measured.values.items()
@@ -215,9 +216,12 @@ class DpoStudy(engine.StudyKind[dpo.DpoPlan, PreferenceData, TrainingJob]):
     def collect(self, job: TrainingJob, output: _Output, context: Context) -> list[Row]:
         """Judge the answers, here because judges and text encoders load once, and write them down."""
         rows, prompts, answers = output
-        metrics = _judged(job, prompts, answers, context)
+        metrics, scores = _judged(job, prompts, answers, context)
         shared = {name: rows[0][name] for name in ("encoder", "variant", "seed", "scenario", "level")}
-        return rows + [shared | {"metric": metric, "value": value} for metric, value in metrics.items()]
+        carried = {} if scores is None else {"unsafe": packed(scores)}
+        return rows + [
+            shared | {"metric": metric, "value": value} | carried.get(metric, {}) for metric, value in metrics.items()
+        ]
 
     def tabulate(self, rows: list[Row], plan: dpo.DpoPlan, data: PreferenceData) -> dict[str, pd.DataFrame]:
         """Return the tidy table; scenario `pairs` has the metrics of a model, `layer` those of each layer."""
@@ -309,22 +313,25 @@ def _save(loaded: LoadedModel, folder: Path) -> None:
         loaded.tokenizer.save_pretrained(unfinished)
 
 
-def _judged(job: TrainingJob, prompts: list[str], answers: list[str], context: Context) -> dict[str, float]:
-    """Return metrics of the answers, and write the answers to the study folder."""
+def _judged(
+    job: TrainingJob, prompts: list[str], answers: list[str], context: Context
+) -> tuple[dict[str, float], np.typing.NDArray[np.floating] | None]:
+    """Return metrics of the answers and the scores of a judge, and write the answers to the study folder."""
     judge = None if context.plan.judge is None else _judge(context.plan.judge)
     metrics: dict[str, float] = {}
-    scores: Sequence[float | None] = [None] * len(answers)
+    scores: np.typing.NDArray[np.floating] | None = None
     with environment.one_thread():
         if judge is not None:
             judgement = judge_answers(judge, prompts, answers)
             metrics |= {"unsafe": judgement.mean, "unsafe_share": judgement.unsafe_fraction()}
-            scores = [float(score) for score in judgement.scores]
+            scores = judgement.scores
         if sum(bool(answer.strip()) for answer in answers) >= 2:
             measured = evaluation.diversity(answers, _text_encoder(MINILM))
             metrics |= {"distinct_2": measured.distinct_2, "answer_decorrelation": measured.decorrelation}
+    judged = [{} for _ in answers] if scores is None else [{"unsafe": float(score)} for score in scores]
     lines = [
-        json.dumps({"prompt": prompt, "answer": answer} | ({} if score is None else {"unsafe": score}))
-        for prompt, answer, score in zip(prompts, answers, scores, strict=True)
+        json.dumps({"prompt": prompt, "answer": answer} | score)
+        for prompt, answer, score in zip(prompts, answers, judged, strict=True)
     ]
     files.write_text(context.folder / "answers" / f"{job.name}.jsonl", "\n".join(lines) + "\n")
-    return metrics
+    return metrics, scores

@@ -12,8 +12,8 @@ from matplotlib.ticker import NullLocator
 
 from monosemy.report.figures import HOUSE_STYLE
 from monosemy.report.tables import NOTHING, Section, StudyFigure, Table
-from monosemy.results import statistics, wording
-from monosemy.results.intervals import FEWEST_SEEDS, MARGIN, Estimate, Outcome, p_text
+from monosemy.results import learning, statistics, wording
+from monosemy.results.intervals import FEWEST_SEEDS, MARGIN, RELATIVE_MARGIN, Estimate, Outcome, judge, p_text
 from monosemy.results.result import StudyResult, Verdict, register_family
 from monosemy.study.dpo import BASE, BASELINE, variants
 
@@ -133,19 +133,73 @@ _HEADS = {
     "distinct_2": "distinct-2", "feature_decorrelation": "decorr.",
 }  # fmt: skip
 _PERCENT = ("accuracy", "unsafe", "unsafe_share")
-_COMPARED = {"margin": "margin", "kl": "KL to the reference, nats a token", "feature_decorrelation": "decorrelation"}
+_COMPARED = {
+    "margin": "margin", "accuracy": "accuracy, points", "kl": "KL to the reference, nats a token",
+    "feature_decorrelation": "decorrelation",
+}  # fmt: skip
+_NOTE = (
+    "Differences are to DPO, paired seed by seed: higher or lower where the interval excludes 0, equivalent where it "
+    "lies within one point (accuracy, unsafe answers) or within 1 % of DPO's value, else undecided; fewer than three "
+    "seeds decide nothing. The intervals of all weights of DecPO hold together at 95 % (Holm); any other stands by "
+    "itself. Intervals of margin and accuracy allow for other seeds and other test pairs, those of KL, perplexity and "
+    "unsafe answers for other seeds and other answers or texts; decorrelation and distinct-2 are no means over rows, "
+    "and their intervals are over seeds alone."
+)
 _SMALL = 10_000_000
 
 
 def dpo_verdict(result: StudyResult) -> Verdict:
-    """Return what DPO alone does, what each weight of DecPO changes, the closest control, and what model size adds."""
-    sentences, sizes = [], _n_parameters(result)
+    """Return what each weight of DecPO changes against DPO, the closest control, and what model size adds.
+
+    Of a model that learned nothing by any training, that alone is said.
+    """
+    sentences, learned, sizes = [], [], _n_parameters(result)
     for model in sizes:
         where = f"{model}: " if len(sizes) > 1 else ""
         rows = result.summary[result.summary["model"] == model]
-        findings = [_learned(rows), _dpo_alone(rows), *_margins(rows, result), *_changes(rows, result)]
+        findings = [_nothing_learned(result, model, rows)]
+        if not findings[0]:
+            learned.append(model)
+            findings = [_learned(rows), *_margins(rows, result, model), _dpo_alone(rows), *_changes(rows, result)]
         sentences += [f"{where}{sentence}" for sentence in findings if sentence]
-    return Verdict((*sentences, *_across_models(result)), tuple(_warnings(result, sizes)))
+    across = _across_models(result, learned)
+    return Verdict((*sentences, *across), tuple(_warnings(result, sizes)), tuple(across[:1]))
+
+
+def _scores(results: pd.DataFrame, test_rows: pd.DataFrame | None, model: str, metric: str) -> statistics.Scores:
+    """Return a metric of every variant of a model; levels are weights, in which variants differ, so all become 0."""
+    mine = results[(results["encoder"] == model) & (results["scenario"] == "pairs")].assign(level=0.0)
+    known = None if test_rows is None else test_rows[test_rows["encoder"] == model].assign(level=0.0)
+    return statistics.Scores(mine, known, metric)
+
+
+def _nothing_learned(result: StudyResult, model: str, rows: pd.DataFrame) -> str:
+    """Return that no training of a model tells the answers of test pairs apart; empty where one does."""
+    test_rows = result.tables.get(statistics.TEST_ROWS)
+    margins, accuracies = (_scores(result.results, test_rows, model, metric) for metric in ("margin", "accuracy"))
+    names = [name for name in accuracies.names if name != BASE]
+    above = [
+        learning.any_above([scores.mean(name, "pairs", 0.0) for name in names], chance)
+        for scores, chance in ((margins, 0.0), (accuracies, 0.5))
+    ]
+    if all(above):
+        return ""
+    best = max(names, key=lambda name: accuracies.mean(name, "pairs", 0.0).mean)
+    accuracy, margin = _row(rows, best, "accuracy"), _row(rows, best, "margin")
+    return learning.nothing(
+        f"the best accuracy on test pairs, {_accuracy(accuracy)} of {best}, and its reward margin, {margin['mean']:.3g}"
+        f"{_interval(margin['low'], margin['high'])}, are not both clearly above chance, 50 % and 0"
+    )
+
+
+def _accuracy(row: pd.Series) -> str:
+    """Return an accuracy with its interval and the number of test pairs."""
+    interval = "" if np.isnan(row["low"]) else f" [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    return f"{100 * row['mean']:.1f} %{interval}{_pairs(row)}"
+
+
+def _pairs(row: pd.Series) -> str:
+    return f" ({row['n_test']:,} test pairs)" if row["n_test"] else ""
 
 
 def _n_parameters(result: StudyResult) -> dict[str, int]:
@@ -186,7 +240,7 @@ def dpo_sections(result: StudyResult) -> list[Section]:
             StudyFigure("layers", "", f"layers-{model}", f"Feature decorrelation of {model} by layer.",
                         layers_figure(result, model)),
         )  # fmt: skip
-        sections.append(Section(model, tuple(_tables(model, rows)), figures))
+        sections.append(Section(model, tuple(_tables(model, rows)), figures, _NOTE))
     if len(sizes) > 1 and result.plan.weights:
         alt = "Gain of margin of DecPO over DPO by model size and by decorrelation before."
         figure = StudyFigure("models", "", "models", alt, models_figure(result))
@@ -198,13 +252,18 @@ def _tables(model: str, rows: pd.DataFrame) -> list[Table]:
     heads = {metric: head for metric, head in _HEADS.items() if metric in set(rows["metric"])}
     names = list(dict.fromkeys(rows["variant"]))
     means = tuple((name, tuple(_text(metric, _row(rows, name, metric)["mean"]) for metric in heads)) for name in names)
-    tables = [Table(f"{model}: means over seeds", tuple(heads.values()), means)]
+    count = _pairs(_row(rows, BASELINE, "accuracy")).strip(" ()")
+    title = f"{model}: means over seeds{f', {count}' if count else ''}"
+    tables = [Table(title, tuple(heads.values()), means)]
     for metric, title in _COMPARED.items():
         lines = []
         for name in [name for name in names if name not in (BASE, BASELINE)]:
             row = _row(rows, name, metric)
-            interval = _interval(row["gain_low"], row["gain_high"]).strip() or NOTHING
-            lines.append((name, (f"{row['gain']:+.3g}", interval, p_text(float(row["p_holm"])), _direction(row))))
+            scale = 100 if metric in _PERCENT else 1
+            interval = _interval(scale * row["gain_low"], scale * row["gain_high"]).strip() or NOTHING
+            lines.append(
+                (name, (f"{scale * row['gain']:+.3g}", interval, p_text(float(row["p_holm"])), _direction(row)))
+            )
         if lines:
             heading = f"{model}: difference to dpo, {title}"
             tables.append(Table(heading, ("mean", "interval", "Holm p", "outcome"), tuple(lines)))
@@ -228,27 +287,25 @@ def summarise_alignment(results: pd.DataFrame, test_rows: pd.DataFrame | None = 
     """
     measured = results[results["scenario"] == "pairs"]
     weights = measured.groupby(["variant"], sort=False)["level"].first()
-    # Levels are weights: variants differ in them, and are compared nevertheless.
-    measured = measured.assign(level=0.0)
-    known = None if test_rows is None else test_rows.assign(level=0.0)
     rows: list[list[Any]] = []
     gains: list[Estimate | None] = []
+    margins: list[float | None] = []
     for model, metric in dict.fromkeys(zip(measured["encoder"], measured["metric"], strict=True)):
-        mine = None if known is None else known[known["encoder"] == model]
-        scores = statistics.Scores(measured[measured["encoder"] == model], mine, metric)
+        scores = _scores(measured, test_rows, model, metric)
+        baseline = scores.mean(BASELINE, "pairs", 0.0).mean
         for name in scores.names:
             mean = scores.mean(name, "pairs", 0.0)
             if not mean.seeds:
                 continue
-            rows.append([model, name, weights[name], metric, mean.seeds, mean.rows, mean.mean, *mean.interval()])
+            bounds = np.clip(mean.interval(), 0, 1) if metric in _PERCENT else mean.interval()
+            rows.append([model, name, weights[name], metric, mean.seeds, mean.rows, mean.mean, *bounds])
             gains.append(None if name == BASELINE else scores.gain(name, BASELINE, "pairs", 0.0))
+            margins.append(MARGIN if metric in _PERCENT else RELATIVE_MARGIN * abs(baseline))
     summary = pd.DataFrame(
         rows, columns=["model", "variant", "weight", "metric", "seeds", "n_test", "mean", "low", "high"]
     )
-    families = list(summary["metric"])
-    margins = {metric: MARGIN if metric in _PERCENT else None for metric in families}
     claims = [name.startswith("decpo-") for name in summary["variant"]]
-    return pd.concat([summary, statistics.judged_gains(gains, families, claims, margins)], axis=1)
+    return pd.concat([summary, statistics.judged_gains(gains, list(summary["metric"]), claims, margins)], axis=1)
 
 
 def _row(rows: pd.DataFrame, variant: str, metric: str) -> pd.Series:
@@ -262,7 +319,7 @@ def _clear(row: pd.Series) -> bool:
 _VERBS: dict[Outcome, str] = {
     "better": "raises",
     "worse": "lowers",
-    "equivalent": "makes less than a point of difference to",
+    "equivalent": "keeps, within 1 %,",
     "undecided": "makes no clear difference to",
 }
 
@@ -285,65 +342,76 @@ def _interval(low: float, high: float) -> str:
 
 
 def _difference(row: pd.Series) -> str:
-    """Return the gain over DPO with its interval; fractions in points."""
-    scale, unit = (100, " points") if row["metric"] in _PERCENT else (1, "")
-    return f"{scale * row['gain']:+.3g}{_interval(scale * row['gain_low'], scale * row['gain_high'])}{unit}"
+    """Return the gain over DPO with its interval; fractions in points, others also in per cent of DPO's value."""
+    if row["metric"] in _PERCENT:
+        return wording.with_interval(row["gain"], row["gain_low"], row["gain_high"])
+    before = abs(row["mean"] - row["gain"])
+    relative = f", {100 * row['gain'] / before:+.2g} %" if before > 0 else ""
+    return f"{row['gain']:+.3g}{_interval(row['gain_low'], row['gain_high'])}{relative}"
 
 
 def _learned(rows: pd.DataFrame) -> str:
-    """Return whether there is anything to compare: DPO against chance."""
-    dpo, base = _row(rows, BASELINE, "accuracy"), _row(rows, BASE, "accuracy")
-    parts = f"{100 * dpo['mean']:.1f} %"
-    if not np.isnan(dpo["low"]):
-        parts += f" [{100 * dpo['low']:.1f}, {100 * dpo['high']:.1f}]"
-    constant = np.isnan(base["gain_low"]) and dpo["seeds"] >= FEWEST_SEEDS  # every seed gains the same
-    if base["gain"] < 0 and (_clear(base) or constant):
-        return f"DPO learns to tell the answers of test pairs apart: accuracy {parts}."
-    return (
-        f"DPO itself does not clearly tell the answers of test pairs apart (accuracy {parts}), so margins mean little."
-    )
+    """Return how well DPO alone tells the answers of test pairs apart."""
+    dpo = _row(rows, BASELINE, "accuracy")
+    if dpo["low"] > 0.5 or (np.isnan(dpo["low"]) and dpo["mean"] > 0.5):
+        return f"DPO learns to tell the answers of test pairs apart: accuracy {_accuracy(dpo)}."
+    return f"DPO does not clearly tell the answers of test pairs apart, though another training does: {_accuracy(dpo)}."
 
 
 def _dpo_alone(rows: pd.DataFrame) -> str:
     row = _row(rows, BASE, "feature_decorrelation")
-    change = f"{-row['gain']:+.3g}{_interval(-row['gain_high'], -row['gain_low'])}"
+    change = f"{0.0 - row['gain']:+.3g}{_interval(-row['gain_high'], -row['gain_low'])}"
     start = f"(before {row['mean']:.3g})"
+    what = "the layer's feature decorrelation"
     if row["seeds"] < FEWEST_SEEDS:
-        return f"DPO alone changes the layer's feature decorrelation by {change} {start}; {wording.few(row['seeds'])}."
-    if not _clear(row):
-        return f"DPO alone makes no clear difference to the layer's feature decorrelation: {change} {start}."
-    return f"DPO alone {'raises' if row['gain'] < 0 else 'lowers'} the layer's feature decorrelation: {change} {start}."
+        return f"DPO alone changes {what} by {change} {start}; {wording.few(row['seeds'])}."
+    verbs = _VERBS | {"better": _VERBS["worse"], "worse": _VERBS["better"]}  # the row is that of the model before
+    return f"DPO alone {verbs[row['outcome']]} {what}: {change} {start}."
 
 
 def _of_kind(result: StudyResult, kind: str) -> list[str]:
     return [v.name for v in variants(result.plan) if v.objective is not None and v.role == kind]
 
 
-def _margins(rows: pd.DataFrame, result: StudyResult) -> list[str]:
+def _margins(rows: pd.DataFrame, result: StudyResult, model: str) -> list[str]:
     names = _of_kind(result, "monosemantic")
     if not names:
         return ["No weight of DecPO was in the comparison, so there is nothing to compare."]
-    best = max(names, key=lambda name: _row(rows, name, "margin")["gain"])
     groups: dict[str, list[str]] = {}
     for name in names:
         row = _row(rows, name, "margin")
         groups.setdefault(_verb(row), []).append(f"{row['weight']:g} ({_difference(row)})")
     start = f"{_row(rows, BASELINE, 'margin')['mean']:.3g}"
     sentences = [
-        f"DecPO {verb} the reward margin, of DPO {start}, at weight {', '.join(parts)}."
-        for verb, parts in groups.items()
+        f"DecPO {verb} the reward margin (DPO: {start}) at weight {', '.join(parts)}." for verb, parts in groups.items()
     ]
+    return [*sentences, *_against_ablations(rows, result, model, names)]
+
+
+def _against_ablations(rows: pd.DataFrame, result: StudyResult, model: str, names: Sequence[str]) -> list[str]:
+    """Return how the best weight compares with the closest ablation by the margin."""
     controls = [v.name for v in variants(result.plan) if v.objective is not None and v.objective.regularizer
                 and v.role == "control"]  # fmt: skip
-    if controls:
-        first = _row(rows, best, "margin")
-        closest = max(controls, key=lambda name: _row(rows, name, "margin")["gain"])
-        margin = first["gain"] - _row(rows, closest, "margin")["gain"]
-        sentences.append(
-            f"Its best weight by the margin, {first['weight']:g}, differs by {margin:+.3g} from the best ablation, "
-            f"{closest}."
-        )
-    return sentences
+    scores = _scores(result.results, result.tables.get(statistics.TEST_ROWS), model, "margin")
+    best = max(names, key=lambda name: _row(rows, name, "margin")["gain"])
+    gains = {control: scores.gain(best, control, "pairs", 0.0) for control in controls}
+    known = {control: gain for control, gain in gains.items() if gain.seeds}
+    if not known:
+        return []
+    closest = min(known, key=lambda control: known[control].mean)
+    gain, start = known[closest], _row(rows, BASELINE, "margin")["mean"]
+    (found,) = judge([gain], [False], RELATIVE_MARGIN * abs(start))
+    verbs = {
+        "better": "has a larger margin than",
+        "worse": "has a smaller margin than",
+        "equivalent": "has, within 1 %, the margin of",
+        "undecided": "has no clearly different margin from",
+    }
+    verb = verbs[found.outcome] if gain.seeds >= FEWEST_SEEDS else f"({wording.few(gain.seeds)}) differs from"
+    return [
+        f"Its best weight by the margin, {_row(rows, best, 'margin')['weight']:g}, {verb} the closest ablation, "
+        f"{closest}: {gain.mean:+.3g}{_interval(found.low, found.high)}."
+    ]
 
 
 def _changes(rows: pd.DataFrame, result: StudyResult) -> list[str]:
@@ -363,8 +431,9 @@ def _changes(rows: pd.DataFrame, result: StudyResult) -> list[str]:
     return sentences
 
 
-def _across_models(result: StudyResult) -> list[str]:
-    names, models = _of_kind(result, "monosemantic"), list(_n_parameters(result))
+def _across_models(result: StudyResult, models: Sequence[str]) -> list[str]:
+    """Return the gain of margin by model size, of the models that learned something."""
+    names = _of_kind(result, "monosemantic")
     if len(models) < 2 or not names:
         return []
     parts, points = [], []

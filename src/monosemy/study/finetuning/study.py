@@ -16,7 +16,7 @@ from monosemy.report import tables
 from monosemy.report.figures import HOUSE_STYLE
 from monosemy.report.style import style_of
 from monosemy.report.tables import Section, StudyFigure
-from monosemy.results import statistics, wording
+from monosemy.results import learning, statistics, wording
 from monosemy.results.result import StudyResult, Verdict, with_role
 from monosemy.seeding import derive_seed
 from monosemy.study import conditions, engine, finetuning
@@ -31,18 +31,27 @@ _PANELS = {
 
 
 def finetuning_verdict(result: StudyResult) -> Verdict:
-    """Return NCE against CE and the closest control where it is hardest, and which of the two overfits more."""
+    """Return NCE against CE and the closest control where it is hardest, and which of the two overfits more.
+
+    The hardest level is the hardest at which something was learned; where nothing was, that alone is said.
+    """
     present = tables.variant_names(result.summary)
     controls = with_role(present, "control")
-    sentences, warnings = [], wording.few_seeds(result.plan.n_seeds)
-    for scenario in tables.scenarios(result.summary):
-        level = wording.hardest_level(result.summary, scenario)
+    warnings = wording.few_seeds(result.plan.n_seeds)
+    if controls:
+        warnings.append("Learning rate, smoothing and weight decay are fixed, not tuned for each variant.")
+    reasons = learning.at_chance(result)
+    nothing = learning.nothing_learned(result, reasons)
+    if nothing:
+        return Verdict((nothing,), tuple(warnings))
+    sentences = [learning.nothing_in(result, cell, reason) for cell, reason in reasons.items()]
+    judged = learning.learned_cells(result.summary, reasons)
+    for scenario in tables.scenarios(judged):
+        level = wording.hardest_level(judged, scenario)
         sentences += [
             wording.compared(result, name, controls, scenario, level) for name in with_role(present, "monosemantic")
         ]
         sentences.append(_overfitting(result.results, scenario, level))
-    if controls:
-        warnings.append("Learning rate, smoothing and weight decay are fixed, not tuned for each variant.")
     return Verdict(tuple(sentences), tuple(warnings))
 
 
@@ -71,7 +80,8 @@ def curve_sections(result: StudyResult) -> list[Section]:
         )
         for scenario, level in cells
     )
-    return [Section("Learning curves", figures=figures, note="Mean over seeds; every seed is a thin line.")]
+    note = f"Mean over seeds; every seed is a thin line{tables.test_rows_text(result.summary)}."
+    return [Section("Learning curves", figures=figures, note=note)]
 
 
 @HOUSE_STYLE
@@ -187,8 +197,10 @@ class FinetuningStudy(engine.LabelledStudy[finetuning.FinetunePlan, conditions.C
         self, rows: list[Row], plan: finetuning.FinetunePlan, data: dataset.LabelledData
     ) -> dict[str, pd.DataFrame]:
         """Return the curves, and as results the rows of each network's chosen epoch."""
-        curves = engine.tidy(rows, data.name, plan.encoders[0].parent.name, plan.variants)
-        return {"results": _chosen_epochs(curves), "curves": curves}
+        name = plan.encoders[0].parent.name
+        curves = engine.tidy(rows, data.name, name, plan.variants)
+        guess = engine.tidy(conditions.chance_rows(finetuning.BASELINE, data.test.labels), data.name, name)
+        return {"results": pd.concat([_chosen_epochs(curves), guess], ignore_index=True), "curves": curves}
 
 
 _Epoch = tuple[dict[str, float], np.typing.NDArray[np.bool_]]

@@ -67,7 +67,7 @@ def finetune_and_measure(job: conditions.CellJob, context: Context) -> list[Row]
     else:
         loaded, metrics = _best(job, rows, seed, context)
     metrics["train_accuracy"] = scores(loaded, _evenly(rows["train"], _EVAL_SUBSET), data)["accuracy"]
-    tested, accuracy_of_rows = row_scores(loaded, rows["test"], data)
+    tested, of_rows = row_scores(loaded, rows["test"], data)
     metrics |= tested
     if job.variant != "base":
         if context.is_main:
@@ -76,13 +76,16 @@ def finetune_and_measure(job: conditions.CellJob, context: Context) -> list[Row]
         units = folder / "units" / f"{job.name}.json" if context.is_main else None
         metrics |= _units(loaded, rows["test"], data, units)
     if data.held_out:
-        metrics["held_out_perplexity"] = evaluation.measure_perplexity(loaded, data.held_out).perplexity
+        losses = evaluation.text_losses(loaded, data.held_out)
+        metrics["held_out_perplexity"] = losses.total().perplexity
+        of_rows["held_out_perplexity"] = losses.perplexity_by_row()
     if plan.judge is not None:
         answers = folder / "answers" / f"{job.name}.jsonl" if context.is_main else None
-        metrics["unsafe"] = _judged(loaded, plan, plan.judge, rows["test"], answers)
+        of_rows["unsafe"] = _judged(loaded, plan, plan.judge, rows["test"], answers)
+        metrics["unsafe"] = float(of_rows["unsafe"].mean())
     for task, results in evaluation.lm_eval(loaded, plan.lm_eval, limit=plan.lm_eval_limit).items():
         metrics |= {f"{task}/{name}": value for name, value in results.items()}
-    return conditions.cell_rows(job.variant, job.cell, job.seed, metrics, {"accuracy": accuracy_of_rows})
+    return conditions.cell_rows(job.variant, job.cell, job.seed, metrics, of_rows)
 
 
 def _evenly(rows: Sequence[TextRow], most: int) -> list[TextRow]:
@@ -126,28 +129,29 @@ def scores(loaded: models.LoadedModel, rows: Sequence[TextRow], data: LoraData) 
 
 def row_scores(
     loaded: models.LoadedModel, rows: Sequence[TextRow], data: LoraData
-) -> tuple[dict[str, float], np.typing.NDArray[Any]]:
-    """Return the test metrics of a model, and for each row what the accuracy is the mean of.
+) -> tuple[dict[str, float], dict[str, np.typing.NDArray[Any]]]:
+    """Return the test metrics of a model, and for each metric the values of the rows (N,) that it is the mean of.
 
     A classifier has an accuracy; so has the likeliest class word, where classes are generated. Free answers have an
     accuracy (fraction of their tokens that are the likeliest at their place), exact_match (fraction of answers all of
     whose tokens are) and a loss in nats per token.
     """
+    of_rows: dict[str, np.typing.NDArray[Any]]
     if data.task == "classification":
-        hits = predict(loaded, [str(row["text"]) for row in rows]) == np.array([row["label"] for row in rows])
-        return {"accuracy": float(hits.mean())}, hits
-    prompts, answers = _prompts_and_answers(rows)
-    if data.labelled is not None:
+        predicted = predict(loaded, [str(row["text"]) for row in rows])
+        of_rows = {"accuracy": predicted == np.array([row["label"] for row in rows])}
+    elif data.labelled is not None:
+        prompts, _ = _prompts_and_answers(rows)
         likelihood = evaluation.candidate_likelihoods(loaded, prompts, [_candidate(word, data) for word in data.words])
-        hits = likelihood.argmax(axis=1) == np.array([row["label"] for row in rows])
-        return {"accuracy": float(hits.mean())}, hits
-    losses = evaluation.answer_losses(loaded, prompts, answers)
-    metrics = {
-        "accuracy": float(losses.n_right.sum() / losses.n_tokens.sum()),
-        "exact_match": float((losses.n_right == losses.n_tokens).mean()),
-        "loss": losses.total().mean_nll,
-    }
-    return metrics, np.asarray(losses.n_right / losses.n_tokens.mean())
+        of_rows = {"accuracy": likelihood.argmax(axis=1) == np.array([row["label"] for row in rows])}
+    else:
+        losses = evaluation.answer_losses(loaded, *_prompts_and_answers(rows))
+        of_rows = {
+            "accuracy": evaluation.ratio_by_row(losses.n_right, losses.n_tokens),
+            "exact_match": losses.n_right == losses.n_tokens,
+            "loss": losses.by_row(),
+        }
+    return {metric: float(values.mean()) for metric, values in of_rows.items()}, of_rows
 
 
 def _candidate(word: str, data: LoraData) -> Text:
@@ -240,8 +244,8 @@ def _ends(
 
 def _judged(
     loaded: models.LoadedModel, plan: lora.LoraPlan, judge: JudgeConfig, rows: Sequence[TextRow], path: Path | None
-) -> float:
-    """Return the mean probability of an unsafe answer, and write what the judge was shown."""
+) -> np.typing.NDArray[np.float64]:
+    """Return the probability that each answer is unsafe, (N,), and write what the judge was shown."""
     own = plan.judge_prompts
     prompts: Sequence[Text] = _prompts_and_answers(rows)[0] if own is None else read_lines(own, "list of prompts")
     prompts = list(prompts)[: plan.n_answers]
@@ -252,7 +256,7 @@ def _judged(
         shown = zip(questions, answers, judgement.scores.tolist(), strict=True)
         lines = [json.dumps({"prompt": p, "answer": a, "unsafe": u}, ensure_ascii=False) + "\n" for p, a, u in shown]
         files.write_text(path, "".join(lines))
-    return judgement.mean
+    return np.asarray(judgement.scores, dtype=np.float64)
 
 
 class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, conditions.CellJob]):
@@ -328,7 +332,16 @@ class LoraStudy(engine.StudyKind[lora.LoraPlan, LoraData, conditions.CellJob]):
         return [job for job in jobs if job.variant != "base" or (job.cell == conditions.CLEAN and job.seed == 0)]
 
     def tabulate(self, rows: list[Row], plan: lora.LoraPlan, data: LoraData) -> dict[str, pd.DataFrame]:
-        """Return the tidy table, methods in the order of the plan."""
+        """Return the tidy table, methods in the order of the plan, and chance where there are labels.
+
+        An untrained model is measured once, and has the same rows for every seed.
+        """
+        rows = list(rows)
+        if data.labelled is not None:
+            rows += conditions.chance_rows(lora.BASELINE, data.labelled.test.labels)
+        if data.task == "generation":
+            untrained = [row for row in rows if row["variant"] == "base"]
+            rows += [row | {"seed": seed} for seed in range(1, plan.n_seeds) for row in untrained]
         return {"results": engine.tidy(rows, data.name, Path(plan.model).name, plan.methods)}
 
     def finish(self, result: StudyResult, context: Context) -> None:

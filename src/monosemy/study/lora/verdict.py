@@ -3,10 +3,9 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -15,8 +14,8 @@ from monosemy.report import html, tables
 from monosemy.report.figures import HOUSE_STYLE
 from monosemy.report.style import style_of
 from monosemy.report.tables import Section, StudyFigure, Table
-from monosemy.results import statistics, wording
-from monosemy.results.intervals import FEWEST_SEEDS, Estimate, Judgement, judge, over_seeds
+from monosemy.results import learning, statistics, wording
+from monosemy.results.intervals import FEWEST_SEEDS, MARGIN, RELATIVE_MARGIN, Estimate, Judgement, judge
 from monosemy.results.result import StudyResult, Verdict, with_role
 from monosemy.study.lora import BASELINE, METHODS
 
@@ -27,26 +26,61 @@ _KINDS = {"hidden": "hidden units", "update": "updates"}
 
 
 def lora_verdict(result: StudyResult) -> Verdict:
-    """Return every MonoLoRA against LoRA where it is hardest, clean, or clearly different; and what else it changes."""
-    summary, results = result.summary, result.results
-    present = tables.variant_names(summary)
-    monosemantic = with_role(present, "monosemantic")
-    controls = [name for name in with_role(present, "control") if name != "base"]
-    free = "loss" in set(results["metric"])
+    """Return every MonoLoRA against LoRA where it is hardest, clean, or clearly different; and what else it changes.
+
+    Where nothing was learned, that alone is said.
+    """
+    free = "loss" in set(result.results["metric"])
+    reasons = {} if free else learning.at_chance(result)
+    nothing = _no_loss_below_the_start(result) if free else learning.nothing_learned(result, reasons)
+    warnings = tuple(_warnings(result, free))
+    if nothing:
+        return Verdict((nothing,), warnings)
+    monosemantic = with_role(tables.variant_names(result.summary), "monosemantic")
+    sentences = [learning.nothing_in(result, cell, reason) for cell, reason in reasons.items()]
+    sentences += _accuracies(result, monosemantic, learning.learned_cells(result.summary, reasons))
+    sentences += [_sparsity(result.results, name) for name in monosemantic]
+    sentences += [_consistency(result.results, name) for name in [*monosemantic, BASELINE]]
+    sentences += _forgetting(result, monosemantic)
+    sentences += _safety(result, monosemantic)
+    return Verdict(tuple(sentence for sentence in sentences if sentence), warnings)
+
+
+def _no_loss_below_the_start(result: StudyResult) -> str:
+    """Return that no adapter lowers the loss on test answers clearly; empty where one does, or nothing is known."""
+    scores = statistics.Scores(result.results, result.tables.get(statistics.TEST_ROWS), "loss")
+    names = [name for name in scores.names if name != "base"]
+    gains = {name: scores.gain(name, "base", "clean", 0.0) for name in names}
+    known = [name for name in names if gains[name].seeds]
+    lower = [replace(gains[name], mean=-gains[name].mean) for name in known]
+    if not known or learning.any_above(lower):
+        return ""
+    means = {name: scores.mean(name, "clean", 0.0).mean for name in [*known, "base"]}
+    best = min(known, key=lambda name: means[name])
+    low, high = gains[best].interval()
+    interval = "" if math.isnan(low) else f", difference {gains[best].mean:+.2g} [{low:+.2g}, {high:+.2g}]"
+    count = wording.tested_on(result.summary, "clean", 0.0)
+    return learning.nothing(
+        f"the lowest loss on test answers{count}, {means[best]:.4g} nats a token of {best}, is not clearly below the "
+        f"{means['base']:.4g} of the model before{interval}"
+    )
+
+
+def _accuracies(result: StudyResult, monosemantic: Sequence[str], judged: pd.DataFrame) -> list[str]:
+    """Return how every MonoLoRA compares with LoRA in the cells of a summary that are reported."""
+    controls = [name for name in with_role(tables.variant_names(judged), "control") if name != "base"]
+    free = "loss" in set(result.results["metric"])
     sentences = []
-    for scenario in dict.fromkeys([*tables.scenarios(summary), "clean"]):
+    for scenario in dict.fromkeys([*tables.scenarios(judged), "clean"]):
         for name in monosemantic:
-            for level in _levels_to_report(summary, name, scenario):
-                cell = summary[(summary["scenario"] == scenario) & (summary["level"] == level)]
+            for level in _levels_to_report(judged, name, scenario):
+                cell = judged[(judged["scenario"] == scenario) & (judged["level"] == level)]
                 if name in set(cell["variant"]):
                     there = [control for control in controls if control in set(cell["variant"])]
-                    where = f"On answers of {result.dataset}" if free else ""
+                    count = wording.tested_on(judged, scenario, level)
+                    where = f"On answers of {result.dataset}{count}" if free else ""
                     sentences.append(wording.compared(result, name, there, scenario, level, where))
-    sentences += [_sparsity(results, name) for name in monosemantic]
-    sentences += [_consistency(results, name) for name in [*monosemantic, BASELINE]]
-    sentences += [_forgetting(results, name) for name in monosemantic]
-    sentences += [_safety(results, name) for name in monosemantic]
-    return Verdict(tuple(sentence for sentence in sentences if sentence), tuple(_warnings(result, free)))
+    return sentences
 
 
 def _levels_to_report(summary: pd.DataFrame, name: str, scenario: str) -> list[float]:
@@ -126,34 +160,65 @@ def _beside(wide: pd.DataFrame, name: str, text: str, scale: float = 1) -> str:
     return ", ".join(f"{word} {text.format(scale * mean)}" for word, mean in known.items())
 
 
-def _forgetting(results: pd.DataFrame, name: str) -> str:
-    wide = _clean(results, "held_out_perplexity")
-    if name not in wide or BASELINE not in wide:
-        return ""
-    values = _beside(wide, name, "{:.3g}")
-    gain, found = _judged(wide.map(np.log), name)
-    if gain.seeds < FEWEST_SEEDS or math.isnan(found.low):
-        return f"Perplexity on held-out texts: {values}; {wording.few(gain.seeds)}."
-    verbs = {"worse": "forgets less than", "better": "forgets more than"}  # more perplexity is more forgotten
-    verb = verbs.get(found.outcome, "makes no clear difference in forgetting to")
-    mean, low, high = (100 * math.expm1(value) for value in (gain.mean, found.low, found.high))
-    return f"{name} {verb} LoRA: perplexity on held-out texts {values}, {mean:+.1f} % [{low:+.1f}, {high:+.1f}]."
+def _forgetting(result: StudyResult, monosemantic: Sequence[str]) -> list[str]:
+    """Return which method forgets less; per cent of LoRA's perplexity, equivalent within one per cent."""
+    wide = _clean(result.results, "held_out_perplexity")
+    if BASELINE not in wide:
+        return []
+    verbs = {
+        "worse": "forgets less than",
+        "better": "forgets more than",  # more perplexity is more forgotten
+        "equivalent": "forgets as much, within 1 %, as",
+        "undecided": "makes no clear difference in forgetting to",
+    }
+    before = float(wide[BASELINE].mean())
+    sentences = []
+    for name, gain, found in _judged(result, "held_out_perplexity", monosemantic, RELATIVE_MARGIN * before):
+        values = _beside(wide, name, "{:.3g}")
+        if gain.seeds < FEWEST_SEEDS:
+            sentences.append(f"Perplexity on held-out texts: {values}; {wording.few(gain.seeds)}.")
+            continue
+        mean, low, high = (100 * value / before for value in (gain.mean, found.low, found.high))
+        interval = "" if math.isnan(low) else f" [{low:+.2g}, {high:+.2g}]"
+        sentences.append(
+            f"{name} {verbs[found.outcome]} LoRA: perplexity on held-out texts {values}, {mean:+.2g} %{interval}."
+        )
+    return sentences
 
 
-def _judged(wide: pd.DataFrame, name: str) -> tuple[Estimate, Judgement]:
-    """Return the paired difference of a method to LoRA over seeds, and what the rule says of it by itself."""
-    gain = over_seeds((wide[name] - wide[BASELINE]).dropna().to_numpy())
-    return gain, judge([gain], margin=None)[0]
+def _judged(
+    result: StudyResult, metric: str, monosemantic: Sequence[str], margin: float
+) -> list[tuple[str, Estimate, Judgement]]:
+    """Return the paired difference of each method to LoRA on clean labels by the rule of all studies, as one family."""
+    scores = statistics.Scores(result.results, result.tables.get(statistics.TEST_ROWS), metric)
+    gains = {name: scores.gain(name, BASELINE, "clean", 0.0) for name in monosemantic}
+    known = {name: gain for name, gain in gains.items() if gain.seeds}
+    judged = judge(list(known.values()), margin=margin)
+    return [(name, gain, found) for (name, gain), found in zip(known.items(), judged, strict=True)]
 
 
-def _safety(results: pd.DataFrame, name: str) -> str:
-    wide = _clean(results, "unsafe")
-    if name not in wide or BASELINE not in wide:
-        return ""
-    gain, found = _judged(wide, name)
-    said = "clear" if found.outcome in ("better", "worse") else "no clear"
-    clear = "" if gain.seeds < FEWEST_SEEDS or math.isnan(found.low) else f" ({said} difference)"
-    return f"Mean probability of an unsafe answer: {_beside(wide, name, '{:.1f} %', 100)}{clear}."
+def _safety(result: StudyResult, monosemantic: Sequence[str]) -> list[str]:
+    """Return which method answers unsafely more often."""
+    wide = _clean(result.results, "unsafe")
+    if BASELINE not in wide:
+        return []
+    verbs = {
+        "better": "is less safe than",
+        "worse": "is safer than",
+        "equivalent": "is as safe, within a point, as",
+        "undecided": "is neither clearly safer nor less safe than",
+    }
+    sentences = []
+    for name, gain, found in _judged(result, "unsafe", monosemantic, MARGIN):
+        values = _beside(wide, name, "{:.1f} %", 100)
+        count = f" ({gain.rows} answers)" if gain.rows else ""
+        said = f"mean probability of an unsafe answer{count} {values}"
+        if gain.seeds < FEWEST_SEEDS:
+            sentences.append(f"{said[0].upper()}{said[1:]}; {wording.few(gain.seeds)}.")
+            continue
+        change = wording.with_interval(gain.mean, found.low, found.high)
+        sentences.append(f"{name} {verbs[found.outcome]} LoRA: {said}, {change}.")
+    return sentences
 
 
 def lora_sections(result: StudyResult) -> list[Section]:
@@ -163,7 +228,7 @@ def lora_sections(result: StudyResult) -> list[Section]:
         ("Units of the adapters with the texts that activate them", UNITS_PAGE),
     )  # fmt: skip
     parts = [Section("Units", _unit_tables(results), links=links)]
-    abilities = _ability_tables(results)
+    abilities = _ability_tables(result)
     if abilities:
         figures: tuple[StudyFigure, ...] = ()
         if BASELINE in _clean(results, "held_out_perplexity"):
@@ -187,18 +252,20 @@ def _unit_tables(results: pd.DataFrame) -> tuple[Table, ...]:
     return (Table(title, heads, tuple(rows)),) if rows else ()
 
 
-def _ability_tables(results: pd.DataFrame) -> tuple[Table, ...]:
+def _ability_tables(result: StudyResult) -> tuple[Table, ...]:
+    results, test_rows = result.results, result.tables.get(statistics.TEST_ROWS)
     known = dict.fromkeys(results["metric"])
     tasks = [metric for metric in known if "/" in metric and "stderr" not in metric]
     metrics = [metric for metric in (*_ABILITIES, *tasks) if metric in known]
-    wide = {metric: _clean(results, metric) for metric in metrics}
+    scores = {metric: statistics.Scores(results, test_rows, metric) for metric in metrics}
     rows = [
-        (name, [_value(m, wide[m][name].to_numpy()) if name in wide[m] else tables.NOTHING for m in metrics])
+        (name, [_value(metric, scores[metric].mean(name, "clean", 0.0)) for metric in metrics])
         for name in tables.variant_names(results)
     ]
+    count = wording.tested_on(result.summary, "clean", 0.0)
     return tuple(
         Table(
-            "Scores on test answers and held-out texts",
+            f"Scores on test answers{count} and held-out texts",
             tuple(_ABILITIES.get(metric, metric) for metric in metrics[start : start + 4]),
             tuple((name, tuple(cells[start : start + 4])) for name, cells in rows),
         )
@@ -206,11 +273,13 @@ def _ability_tables(results: pd.DataFrame) -> tuple[Table, ...]:
     )
 
 
-def _value(metric: str, values: Any) -> str:
-    mean, low, high = statistics.mean_interval(values)
+def _value(metric: str, mean: Estimate) -> str:
+    if not mean.seeds:
+        return tables.NOTHING
+    low, high = mean.interval()
     scale = 100 if metric in _PERCENT else 1
     half = "" if math.isnan(low) else f" ±{scale * (high - low) / 2:.2g}"
-    return f"{scale * mean:.4g}{half}"
+    return f"{scale * mean.mean:.4g}{half}"
 
 
 @HOUSE_STYLE
@@ -228,7 +297,7 @@ def forgetting_figure(results: pd.DataFrame) -> Figure:
                 ends = ([low, high], [y[0]] * 2) if at == 0 else ([x[0]] * 2, [low, high])
                 axes.plot(*ends, color=style.colour, linewidth=1.3)
         axes.plot(x[0], y[0], style.marker, color=style.colour, markersize=8, markeredgecolor="white", label=name)
-    axes.set_xlabel("Score on the task, %")
+    axes.set_xlabel("Accuracy on the task, %")
     axes.set_ylabel("Perplexity on held-out texts")
     axes.set_title("Learning and forgetting", color="#111111", pad=10)
     axes.margins(x=0.12, y=0.12)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from monosemy.classifiers import registry
@@ -16,15 +15,14 @@ from monosemy.data.load import load_data
 from monosemy.encoders.config import STUDY_PRETRAINING
 from monosemy.errors import InputError
 from monosemy.features.registry import FEATURE_SETS
-from monosemy.report.tables import CHANCE, Section
+from monosemy.report.tables import Section
 from monosemy.results.result import StudyResult
 from monosemy.results.statistics import with_means
 from monosemy.study import engine, probing
 from monosemy.study.conditions import (
     BY_FEATURES,
-    CLEAN,
     TrainingLabels,
-    cell_rows,
+    chance_rows,
     conditions,
     draw_by_features,
     evaluation_inputs,
@@ -129,10 +127,8 @@ class ProbingStudy(engine.LabelledStudy[probing.ProbingPlan, blocks.Block]):
         self, rows: list[Row], plan: probing.ProbingPlan, data: dataset.LabelledData
     ) -> dict[str, pd.DataFrame]:
         """Return the rows, with the selected pairs, and the mean accuracy over the kinds of a family of corruptions."""
-        largest = float(np.bincount(data.test.labels).max() / len(data.test.labels))
-        guess = {"variant": pairs.BASELINE, "features": "", "classifier": ""}
-        clean = [row | guess for row in cell_rows(pairs.BASELINE, CLEAN, 0, {CHANCE: largest})]
-        table = engine.tidy([*rows, *clean], data.name, plan.encoder.name)
+        guess = [row | {"features": "", "classifier": ""} for row in chance_rows(pairs.BASELINE, data.test.labels)]
+        table = engine.tidy([*rows, *guess], data.name, plan.encoder.name)
         return {"results": with_means(pairs.with_selected(table))}
 
     def sections(self, result: StudyResult) -> list[Section]:
