@@ -66,7 +66,7 @@ def test_a_classifier_prints_and_writes_what_it_found(
     said = capsys.readouterr().out
     for part in ("Label noise", "gain over lora", "Units", "Verdict", "Only 2 seeds", "monolora-hidden"):
         assert part in said, part
-    assert "Under 40 % label noise, monolora-output" in " ".join(said.split())
+    assert "Nothing was learned: on clean labels (" in " ".join(said.split()), "two steps of a random model"
     assert max(len(line) for line in said.splitlines() if str(out) not in line) <= 80
     results = pd.read_parquet(out / "results.parquet")
     assert list(results.columns) == [
@@ -110,7 +110,7 @@ def test_a_language_model_is_measured_before_and_after(
     limits = ("--methods", "base,lora,monolora-output")
     assert monosemy("finetune", "lm", llama, "--data", dolly, *QUICK, *words, *limits, "--out", out) == 0
     said = " ".join(capsys.readouterr().out.split())
-    for part in ("perplexity on held-out texts: before", "unsafe answer: before", "Consistency of monolora-output"):
+    for part in ("Scores on test answers (", "perplexity", "unsafe, %", "Nothing was learned: the lowest loss"):
         assert part.lower() in said.lower(), part
     results = pd.read_parquet(out / "results.parquet")
     base = results[results["variant"] == "base"]
