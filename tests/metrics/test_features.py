@@ -59,12 +59,15 @@ def test_dense_and_sparse_codes_of_a_dictionary_agree() -> None:
     assert 0 < wanted < 1
 
 
-def test_a_dictionary_without_a_decoder_has_no_reconstruction() -> None:
+def test_only_features_with_a_decoder_have_a_reconstruction() -> None:
     model = RandomDictionary(12, 2, random_state=0).fit(EMBEDDINGS)
     codes = model.transform(EMBEDDINGS)
-    assert math.isnan(
-        describe_features(codes, codes, LABELS, CLASSES, EMBEDDINGS, model, EMBEDDINGS)["explained_variance"]
+    found, without = (
+        describe_features(codes, codes, LABELS, CLASSES, EMBEDDINGS, transformer, EMBEDDINGS)["explained_variance"]
+        for transformer in (model, None)
     )
+    assert found == pytest.approx(model.score(EMBEDDINGS), abs=1e-5)
+    assert math.isnan(without)
 
 
 def test_signed_features_are_shifted_for_mono_score_only() -> None:
