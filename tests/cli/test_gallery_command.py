@@ -63,6 +63,21 @@ def test_texts_and_labels_of_a_table(codes: Path, tmp_path: Path, monosemy) -> N
     assert page_values(out)["classes"] == ["a", "b"]
 
 
+def test_dimensions_are_named_by_words_of_texts_else_by_classes(codes: Path, tmp_path: Path, monosemy) -> None:
+    table, out = tmp_path / "queries.csv", tmp_path / "page.html"
+    table.write_text(
+        "text,intent\n" + "".join(f"{('cat', 'dog', 'owl')[i // 24]} {i},{'xyz'[i // 24]}\n" for i in range(72))
+    )
+    for words, expected in (
+        (("--data", table), ["cat", "dog", "owl"]),
+        (("--labels", table), ["x", "y", "z"]),
+        ((), None),
+    ):
+        assert monosemy("gallery", codes, *words, "--out", out) == 0
+        names = page_values(out)["sets"][0].get("names")
+        assert (names and [names[str(i)]["text"] for i in range(3)]) == expected
+
+
 def test_codes_alone_and_one_class(codes: Path, tmp_path: Path, monosemy, capsys: Said) -> None:
     out = tmp_path / "page.html"
     assert monosemy("gallery", codes, "--out", out) == 0

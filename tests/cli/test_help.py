@@ -16,7 +16,7 @@ NAMES = {
     "--column", "--csv", "--cv", "--data", "--device", "--down", "--dtype", "--embeddings", "--encoder", "--epochs",
     "--executor", "--explain", "--features", "--group-column", "--image-size", "--input-column", "--input-noise",
     "--json", "--judge", "--k", "--label-column", "--label-noise", "--labels", "--latex", "--layer", "--layers", "--lr",
-    "--markdown", "--max-tokens", "--method", "--methods", "--n-dimensions", "--n-features", "--n-latents",
+    "--markdown", "--max-tokens", "--method", "--methods", "--names", "--n-dimensions", "--n-features", "--n-latents",
     "--n-samples", "--n-seeds", "--noisy-labels", "--on-bad-row", "--out", "--pairs", "--plan", "--preset", "--quiet",
     "--reconstruction", "--scenario", "--seed", "--separability", "--set", "--sparsity", "--split-column", "--stale",
     "--steps", "--study", "--sweep", "--threshold", "--to", "--tokens", "--up", "--variants", "--weights", "--workers",

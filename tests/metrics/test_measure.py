@@ -22,6 +22,7 @@ from monosemy.functional.geometry import effective_rank
 from monosemy.metrics import measurement
 from monosemy.metrics.dimensions import describe_features
 from monosemy.metrics.measurement import measure
+from monosemy.metrics.names import name_latents
 
 NAMES = ("cat", "dog", "[red]owl[/red] with a very long name indeed")
 N, D = 240, 6
@@ -277,6 +278,55 @@ def test_files_beside_the_codes(
     assert "Without labels" in capsys.readouterr().out
 
 
+def test_names_go_to_a_file_and_the_terminal(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    x, labels = data
+    codes = np.maximum(x, 0)
+    np.savez("codes.npz", embeddings=codes, labels=np.array(NAMES)[labels])
+    texts = [f"{('meow', 'bark', 'hoot')[label]} {i}" for i, label in enumerate(labels)]
+    pd.DataFrame({"text": texts}).to_csv("queries.csv", index=False)
+    for words, named, best in (
+        (["--data", "queries.csv"], name_latents(codes, texts), ["meow", "bark", "hoot"]),
+        ([], name_latents(codes, labels=labels, class_names=NAMES), list(NAMES)),
+    ):
+        assert run(monkeypatch, "codes.npz", *words, "--names", "out/names.csv") == 0
+        printed = capsys.readouterr().out
+        assert f"{len(named.known)} of 6 dimensions have a name, median AUC" in printed
+        assert "out/names.csv" in printed
+        assert max(map(len, printed.splitlines())) <= 80
+        table = pd.read_csv("out/names.csv", keep_default_na=False)
+        assert table.columns.tolist() == named.to_frame().columns.tolist()
+        assert table["name"].tolist() == [str(name) for name in named.known]
+        np.testing.assert_allclose(table["auc"], named.to_frame()["auc"], atol=1e-4)
+        assert table.set_index("latent")["name"].loc[[1, 2, 3]].tolist() == best
+        assert run(monkeypatch, "codes.npz", *words, "--names", "again.csv", "--json") == 0
+        answer = json.loads(capsys.readouterr().out)["names"]
+        assert answer["of"] == named.kind
+        assert answer["tested"] == named.n_tested
+        assert [row["name"] for row in answer["dimensions"]] == table["name"].tolist()
+
+
+def test_names_follow_the_rows_that_are_left_out(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    x, labels = data
+    codes = np.maximum(x, 0)
+    codes[[3, 100]] = np.nan
+    np.save("codes.npy", codes)
+    texts = [f"{('meow', 'bark', 'hoot')[label]} {i}" for i, label in enumerate(labels)]
+    pd.DataFrame({"text": texts}).to_csv("queries.csv", index=False)
+    words = ["codes.npy", "--on-bad-row", "skip", "--data", "queries.csv", "--names", "names.csv"]
+    assert run(monkeypatch, *words) == 0
+    kept = np.delete(np.arange(N), [3, 100])
+    expected = name_latents(codes[kept], [texts[row] for row in kept]).to_frame()
+    assert pd.read_csv("names.csv", keep_default_na=False)["name"].tolist() == expected["name"].tolist()
+    capsys.readouterr()
+
+
 def test_only_metrics_are_printed_by_default(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -301,6 +351,11 @@ def test_only_metrics_are_printed_by_default(
         (("DATA", "--reconstruction", "MAP"), "give reference_embeddings as well"),
         (("DATA", "--embeddings", "MAP", "--reconstruction", "THIN"), "reconstruction has shape (240, 2)"),
         (("DATA", "--out", "FILE"), "folder"),
+        (("MAP", "--names", "names.csv"), "--labels"),
+        (("DATA", "--data", "TEXTS"), "--names"),
+        (("DATA", "--data", "TEXTS", "--names", "FILE/names.csv"), "2 texts"),
+        (("DATA", "--data", "MAP", "--names", "FILE/names.csv"), "holds embeddings"),
+        (("DATA", "--names", "FILE/names.csv"), "names="),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(
@@ -317,7 +372,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     broken = data[0].copy()
     broken[7, 0] = np.nan
     np.savez(places["NAN"], embeddings=broken, labels=data[1])
-    assert run(monkeypatch, *(places.get(word, word) for word in words)) == 2
+    parts = [word.split("/") for word in words]
+    assert run(monkeypatch, *("/".join([places.get(head, head), *rest]) for head, *rest in parts)) == 2
     captured = capsys.readouterr()
     # The data may be described before a later fault is found.
     assert all(line.startswith("Data ") for line in captured.out.splitlines() if line)

@@ -10,6 +10,7 @@ from browser import DESK, PHONE
 from PIL import Image
 
 from monosemy.metrics.explanations import describe_predictions, explain
+from monosemy.metrics.names import LatentName, LatentNames, name_latents
 from monosemy.report import gallery as gallery_module
 from monosemy.report.gallery import Gallery, GallerySet, write_gallery
 
@@ -41,7 +42,13 @@ def made(kind: str, n: int = 160, labelled: bool = True, names: tuple[str, ...] 
     weight = rng.normal(size=(codes.shape[1], n_classes))
     predicted = np.where(rng.random(n) < 0.7, labels, rng.integers(0, n_classes, n))
     predictions = describe_predictions(predicted, labels, weight, codes, codes, labels) if labelled else None
-    item = GallerySet("made", names[0], explain(codes, labels if labelled else None, n_classes), predictions, names[1])
+    named = None
+    if isinstance(inputs, tuple):
+        named = name_latents(codes, inputs)
+    elif labelled:
+        named = name_latents(codes, labels=labels, class_names=names)
+    explained = explain(codes, labels if labelled else None, n_classes)
+    item = GallerySet("made", names[0], explained, predictions, names[1], named)
     return Gallery(names[0], names[2], n, (item,), labels if labelled else None, names if labelled else (), inputs)
 
 
@@ -91,7 +98,7 @@ def test_searched_and_ordered_by_keyboard(open_page, tmp_path: Path) -> None:
     page.keyboard.press("Control+A")
     page.keyboard.type("zebra")
     assert found() == []
-    assert page.locator("#found").inner_text() == "No dimension of that number or class."
+    assert page.locator("#found").inner_text() == "No dimension of that number, name or class."
     page.keyboard.press("Control+A")
     page.keyboard.press("Delete")
     page.keyboard.press("Tab")
@@ -99,6 +106,35 @@ def test_searched_and_ordered_by_keyboard(open_page, tmp_path: Path) -> None:
     assert page.locator("#sort").input_value() == "number"
     assert found() == [f"#{i}" for i in range(6)]
     assert "never fires" in (page.locator("#all .card").nth(5).text_content() or "")
+
+
+def test_names_stand_on_the_cards_with_their_evidence(open_page, tmp_path: Path) -> None:
+    texts = ("a small <b>cat</b>", "the cat sleeps", "a dog barks", "one more dog", "nothing here", "cat food")
+    codes = np.array([[3, 0, 0], [2, 0, 1], [0, 4, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0]], dtype=np.float32)
+    names = LatentNames(
+        "words",
+        (
+            LatentName(0, ("cat",), 1.0, 0.5, 0.667, 0.875, 0.6, 0.97, 5, False),
+            LatentName(1, ("dog", "<i>bark</i>"), 0.5, 0.334, 0.5, 0.7, 0.52, 0.9, 4, True),
+            None,
+        ),
+        3,
+    )
+    item = GallerySet("made", "", explain(codes), names=names)
+    write_gallery(Gallery("pets", "", 6, (item,), inputs=texts), tmp_path / "gallery.html")
+    page = open_page(tmp_path / "gallery.html").page
+    page.locator("#sort").select_option(label="AUC of the name, highest first")
+    cards = page.locator("#all .card")
+    assert cards.locator("h4").all_text_contents() == ["#0", "#1", "#2"]
+    cat, dog, unnamed = (cards.nth(i).text_content() or "" for i in range(3))
+    assert "The name fits 100 % of the samples that activate it and 50 % of all; AUC 0.88 (0.60 to 0.97)." in cat
+    assert "Counter-example: the name fits, it is silentcat food" in cat
+    assert "dog, <i>bark</i>" in dog
+    assert "Counter-example: fires, the name does not fitnothing here" in dog
+    assert "fires for 1 sample" in unnamed
+    assert "AUC" not in unnamed
+    page.locator("#search").fill("DOG")
+    assert page.locator("#all .card h4").all_text_contents() == ["#1"]
 
 
 def test_thumbnails_are_the_images_they_stand_for(open_page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,13 @@ from monosemy.data.config import DataConfig
 from monosemy.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from rich.console import Console
 
     from monosemy.data.codes import LoadedCodes
     from monosemy.data.dataset import Rows
+    from monosemy.functional.consistency import Codes
+    from monosemy.metrics.names import LatentNames
 
 app = typer.Typer(add_completion=False)
 
@@ -92,13 +95,14 @@ def gallery(
         one_class = f"All rows are of the class {loaded.class_names[0]}, so the page leaves classes out."
         console.print(one_class, highlight=False, markup=False, emoji=False)
     explanations = explain(loaded.codes, class_labels, len(loaded.class_names), reference)
+    names = _names(loaded.codes, rows, class_labels, loaded.class_names)
     n_samples, n_dimensions = loaded.codes.shape[0], len(explanations.support)
     of_data = "" if data is None else f" of {source_name(data)}"
     content = Gallery(
         title=source_name(codes),
         about=f"{n_dimensions:,} dimensions on {n_samples:,} samples{of_data}.",
         n_samples=n_samples,
-        sets=(GallerySet(source_name(codes), "", explanations),),
+        sets=(GallerySet(source_name(codes), "", explanations, names=names),),
         labels=class_labels,
         class_names=() if class_labels is None else loaded.class_names,
         inputs=None if rows is None else rows.inputs,
@@ -126,6 +130,17 @@ def _rows(source: str, input_column: str | None, label_column: str | None, codes
             f"same order."
         )
     return rows
+
+
+def _names(
+    codes: "Codes", rows: "Rows | None", labels: "np.typing.NDArray[np.int64] | None", class_names: tuple[str, ...]
+) -> "LatentNames | None":
+    """Return the names of the dimensions: the words of texts, else classes; None where there are neither."""
+    from monosemy.metrics.names import name_latents
+
+    if rows is not None and rows.kind == "texts":
+        return name_latents(codes, rows.inputs)
+    return None if labels is None else name_latents(codes, labels=labels, class_names=class_names)
 
 
 def _with_labels(loaded: "LoadedCodes", rows: "Rows", source: str | None) -> "LoadedCodes":

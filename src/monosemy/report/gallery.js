@@ -132,6 +132,8 @@
   function meaning(dimension) {
     const support = set.support[dimension];
     if (support === 0) return element("p", { class: "meaning", text: "never fires for these samples" });
+    const name = set.names?.[dimension];
+    if (name) return element("p", { class: "meaning" }, element("bdi", { text: name.text }));
     if (!labelled) return element("p", { class: "meaning", text: `fires for ${plural(support, "sample")}` });
     const at = dimension * set.shownClasses;
     const names = Array.from(set.classes.subarray(at, at + 2)).filter((label) => label >= 0);
@@ -140,6 +142,20 @@
     }
     const parts = names.flatMap((label) => [element("bdi", { text: className(label) }), ", "]);
     return element("p", { class: "meaning" }, "mixed: ", ...parts, "…");
+  }
+
+  // How far the name holds on samples that did not suggest it, and one for which it does not.
+  function evidence(dimension) {
+    const name = set.names?.[dimension];
+    if (!name) return [];
+    const scores = element("p", { class: "named", text:
+      `The name fits ${percent(name.confidence)} of the samples that activate it and ${percent(name.chance)} of all; ` +
+      `AUC ${number(name.auc)} (${number(name.low)} to ${number(name.high)}).` });
+    if (name.counter < 0) return [scores];
+    const kind = name.active ? "fires, the name does not fit" : "the name fits, it is silent";
+    const item = sampleItem(name.counter, "", tone(dimension, samples.label[name.counter]));
+    return [scores, element("div", { class: "counter" }, element("p", { class: "named", text: `Counter-example: ${kind}` }),
+      ...sampleList([item], "Counter-example"))];
   }
 
   function card(dimension, note) {
@@ -154,7 +170,7 @@
       return sampleItem(sample, number(activation), tone(dimension, label), wrong ? className(guess) : undefined);
     });
     if (items.length) made.append(...sampleList(items, "Samples that activate it most, with the activation"));
-    made.append(histogram(dimension), facts(dimension, note));
+    made.append(...evidence(dimension), histogram(dimension), facts(dimension, note));
     return made;
   }
 
@@ -258,12 +274,15 @@
     }),
     "MonoScore, highest first": () => byScore((i) => set.monoScore[i], true),
     "MonoScore, lowest first": () => byScore((i) => set.monoScore[i], false),
+    ...(sets.some(({ names }) => names) && {
+      "AUC of the name, highest first": () => byScore((i) => set.names?.[i]?.auc ?? NaN, true),
+    }),
     "support, highest first": () => byScore((i) => set.support[i], true),
     "support, lowest first": () => byScore((i) => set.support[i] || NaN, false),
     "number": () => (a, b) => a - b,
   };
 
-  // A number finds that dimension; anything finds the classes that hold it, among those of at least a fifth.
+  // A number finds that dimension; anything finds the names and the classes that hold it, these of at least a fifth.
   function matching(wanted) {
     const all = Array.from({ length: set.dimensions }, (_, i) => i);
     if (!wanted) return all;
@@ -275,6 +294,7 @@
     const n = set.shownClasses;
     return all.filter((dimension) => {
       if (dimension === exact) return true;
+      if (!wanted.startsWith("#") && set.names?.[dimension]?.text.toLowerCase().includes(wanted)) return true;
       if (!named.size) return false;
       for (let i = 0; i < n; i++) {
         const common = i === 0 || set.classCounts[dimension * n + i] >= 0.2 * set.support[dimension];
@@ -293,7 +313,7 @@
     byId("all").replaceChildren();
     byId("found").textContent = order.length
       ? `${plural(order.length, "dimension")}${wanted ? " found" : ""}`
-      : "No dimension of that number or class.";
+      : "No dimension of that number, name or class.";
     more();
   }
 

@@ -15,6 +15,7 @@ from monosemy.data.images import common_size, decode_parts
 from monosemy.errors import InputError
 from monosemy.metrics.dimensions import MIN_SUPPORT
 from monosemy.metrics.explanations import Explanations, Predictions, extreme_classes
+from monosemy.metrics.names import LatentNames
 from monosemy.report.html import rendered, visible
 from monosemy.report.packing import Arrays, Pixels, Sheets, json_text, sprite_sheets, thumbnail_size, thumbnails
 
@@ -44,6 +45,8 @@ class GallerySet:
     predictions: Predictions | None = None
     condition: str = ""
     """Under which the predictions were made, such as `under label noise (90 %)`."""
+    names: LatentNames | None = None
+    """Names of the dimensions, shown with a counter-example."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def write_gallery(gallery: Gallery, path: Path, on_progress: Progress | None = N
 def _shown_rows(gallery: Gallery) -> Numbers:
     """The samples that are shown, each once: first those of chosen dimensions, then the strongest of every dimension.
 
-    Where there are too many, the weaker ones of the dimensions are left out.
+    Where there are too many, counter-examples and the weaker samples of the dimensions are left out.
     """
     first: list[Numbers] = []
     for item in gallery.sets:
@@ -128,7 +131,8 @@ def _shown_rows(gallery: Gallery) -> Numbers:
             first.append(item.explanations.rows[dimensions[dimensions >= 0]].ravel())
     by_rank = [item.explanations.rows.T for item in gallery.sets]
     rest = np.concatenate(by_rank, axis=1).ravel()
-    wanted = np.concatenate([*first, rest])
+    counter = [name.counter_example for item in gallery.sets if item.names is not None for name in item.names.known]
+    wanted = np.concatenate([*first, rest, np.array(counter, dtype=np.int64)])
     wanted = wanted[wanted >= 0]
     distinct, places = np.unique(wanted, return_index=True)
     return distinct[np.argsort(places)][:MOST_SAMPLES]
@@ -173,9 +177,28 @@ def _set_values(item: GallerySet, gallery: Gallery, shown: Numbers, arrays: Arra
         "classCounts": arrays.add(found.class_counts, np.uint32),
         "chosen": _chosen(found),
     }
+    if item.names is not None:
+        values["names"] = _name_values(item.names, number)
     if item.predictions is not None:
         values["predictions"] = _prediction_values(item.predictions, item.condition, number, shown, arrays)
     return values
+
+
+def _name_values(names: LatentNames, number: Numbers) -> dict[str, dict[str, Any]]:
+    """The names by the dimensions that have one, their scores, and the counter-example among the shown samples."""
+    return {
+        str(name.latent): {
+            "text": visible(str(name)),
+            "confidence": round(name.confidence, 4),
+            "chance": round(name.chance, 4),
+            "auc": round(name.auc, 4),
+            "low": round(name.auc_low, 4),
+            "high": round(name.auc_high, 4),
+            "counter": int(number[name.counter_example]),
+            "active": name.counter_is_active,
+        }
+        for name in names.known
+    }
 
 
 def _prediction_values(

@@ -17,11 +17,13 @@ from monosemy.report.terminal import text_table
 
 if TYPE_CHECKING:
     from monosemy.metrics.measurement import Measurement
+    from monosemy.metrics.names import LatentNames
     from monosemy.sae.evaluation import Evaluation
 
 _MOST_ROWS = 10
 _MOST_NOISES = 4
 _LONGEST_NAME = 12
+_LONGEST_TITLE = 46
 METRIC_NAMES = {
     "n_dimensions": "Dimensions",
     "dead": "Dead: fire for no row",
@@ -84,8 +86,8 @@ def _print_source(found: "Measurement | Evaluation", console: Console) -> None:
     console.print(Text(f"{found.source}: {found.n_rows} rows, {of_classes}", style="bold"))
 
 
-def measurement_json(found: "Measurement") -> str:
-    """Metrics, separability, every class and the best dimensions as JSON; what is not known is null."""
+def measurement_json(found: "Measurement", names: "LatentNames | None" = None) -> str:
+    """Metrics, separability, every class, the best dimensions and all names as JSON; what is not known is null."""
     answer: dict[str, Any] = {
         "source": found.source,
         "rows": found.n_rows,
@@ -96,7 +98,30 @@ def measurement_json(found: "Measurement") -> str:
         answer["separability"] = found.separability.means
         answer["best_dimensions"] = _best_dimensions(found).reset_index()
         answer["class_dimensions"] = found.separability.classes
+    if names is not None:
+        answer["names"] = {"of": names.kind, "tested": names.n_tested, "median_auc": names.median_auc}
+        answer["names"]["dimensions"] = names.to_frame()
     return json_text(answer)
+
+
+def print_names(names: "LatentNames", console: Console) -> None:
+    """Print how many dimensions have a name that holds on held-out rows, and the ten surest."""
+    best = sorted(names.known, key=lambda name: -name.auc_low)[:_MOST_ROWS]
+    rows = [
+        [str(n.latent), _short(str(n), _LONGEST_TITLE), f"{n.auc:.2f}", percent(n.confidence), percent(n.chance)]
+        for n in best
+    ]
+    if rows:
+        title = f"Names of {names.kind}: the {len(rows)} surest; how often they fit where active, and anywhere"
+        _print_table(title, ["dim", "name", "AUC", "active", "all"], rows, console)
+    left_out = names.n_tested - len(names.known)
+    median = f", median AUC {names.median_auc:.2f}" if names.known else ""
+    console.print(
+        Text(
+            f"\n{len(names.known)} of {len(names)} dimensions have a name{median}; {left_out} names were left out, "
+            f"whose AUC is not above 0.5 on the half of the rows that tests."
+        )
+    )
 
 
 def _best_dimensions(found: "Measurement") -> pd.DataFrame:
@@ -147,7 +172,7 @@ def _print_classes(classes: pd.DataFrame, noises: Sequence[float], console: Cons
 
 def _print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
     console.print(Text(f"\n{title}", style="bold"))
-    console.print(text_table(heads, rows, left=("class", "of class", "and class")))
+    console.print(text_table(heads, rows, left=("class", "of class", "and class", "name")))
 
 
 def metric_text(metric: str, value: float) -> str:
@@ -172,8 +197,8 @@ def _number(value: float) -> str:
     return f"{value:.1e}" if value >= 1000 or 0 < value < 0.001 else f"{value:.3g}"
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
+def _short(name: str, longest: int = _LONGEST_NAME) -> str:
+    return name if len(name) <= longest else name[: longest - 3] + "..."
 
 
 _BESIDE = 4
