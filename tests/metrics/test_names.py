@@ -1,4 +1,4 @@
-"""Names of latents: planted ones are found, scores are those of the slow way on held-out samples, chance is left out."""
+"""Names of latents: planted ones are found, scores are those of the slow way on held-out rows, chance is left out."""
 
 from dataclasses import FrozenInstanceError
 from typing import Any
