@@ -154,7 +154,7 @@ def test_eva_makes_new_factors_and_s_plus_stays() -> None:
 def test_the_papers_defaults() -> None:
     from monosemy.lm.monolora import MonoLoraConfig
 
-    plain = MonoLoraConfig()
+    plain = MonoLoraConfig.paper()
     assert (plain.r, plain.lora_alpha, plain.lora_dropout) == (8, 4, 0.1)
     assert (plain.placement, plain.non_negative) == ("output", "relu")
     assert config().peft_type == "MONOLORA"
