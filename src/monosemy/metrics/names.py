@@ -225,7 +225,7 @@ def _chosen_terms(active: sp.csr_array, counts: sp.csr_array, texts: bool) -> di
     is_active, taken = (np.zeros(active.shape[0], dtype=bool) for _ in range(2))
     chosen = {}
     for latent, terms in zip(usable, candidates, strict=True):
-        rows = _column(by_latent, latent)
+        rows = _column(by_latent, int(latent))
         is_active[rows] = True
         numbers = _grown([_column(by_term, term) for term in terms], is_active, taken, len(rows))
         is_active[rows] = False
@@ -286,7 +286,7 @@ def _grown(
         new = [rows[~taken[rows]] for rows in candidates]
         sizes = np.array([len(rows) for rows in new], dtype=np.float64)
         hits = np.array([is_active[rows].sum() for rows in new], dtype=np.float64)
-        scores = f1(both + hits, fitting + sizes, np.float64(n_active))
+        scores = f1(both + hits, fitting + sizes, np.full(len(sizes), float(n_active)))
         number = int(scores.argmax())
         if scores[number] <= _WORTH * best:
             break
