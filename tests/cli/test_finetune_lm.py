@@ -114,7 +114,9 @@ def test_a_language_model_is_measured_before_and_after(
         assert part.lower() in said.lower(), part
     results = pd.read_parquet(out / "results.parquet")
     base = results[results["variant"] == "base"]
-    assert set(base["seed"]) == {0}, "an untrained model is measured once"
+    values = base.groupby(["metric", "scenario", "level"])["value"].agg(["nunique", "size"])
+    assert (values["nunique"] <= 1).all(), "an untrained model is measured once"
+    assert (values["size"] == 2).all(), "and has the same rows for every seed"
     wide = results[results["seed"] == 0].pivot(index="variant", columns="metric", values="value")
     assert wide[["held_out_perplexity", "unsafe", "loss", "exact_match", "accuracy"]].notna().all(axis=None)
     assert wide.loc["lora", "held_out_perplexity"] != wide.loc["base", "held_out_perplexity"]
