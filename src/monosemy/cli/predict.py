@@ -58,10 +58,10 @@ def command(
     from monosemy.core.files import atomic_path
     from monosemy.data.load import read_rows
     from monosemy.model.data import embedded_rows
-    from monosemy.model.folder import load_model
+    from monosemy.model.robust import RobustClassifier
 
     console = make_console(quiet, json)
-    model = load_model(config.model)
+    model = RobustClassifier.load(config.model)
     about = model.about_
     with progress(console) as on_progress:
         rows = read_rows(config.data.source, config.data, labelled=False)

@@ -40,7 +40,7 @@ def words(text: str) -> list[str]:
 
 
 class TermCounts(NamedTuple):
-    """How often each of T terms occurs in each of N samples."""
+    """Counts of T terms in each of N samples."""
 
     counts: sp.csr_array
     """(N, T), int32."""

@@ -61,7 +61,7 @@ class LatentName(NamedTuple):
 
     @property
     def lift(self) -> float:
-        """How many times more often the name fits where the latent is active than anywhere."""
+        """Factor by which the name fits more often where the latent is active than anywhere."""
         return self.confidence / self.chance
 
 

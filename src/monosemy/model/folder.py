@@ -21,15 +21,15 @@ from monosemy.core.files import read_model_file, readable, write_model_file, wri
 from monosemy.errors import InputError, reason
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.model import parts
+from monosemy.model.chosen import Chosen, FeatureSettings, unfitted
 from monosemy.model.crossfit import CrossFitted
 from monosemy.model.labels import LabelModel
-from monosemy.model.robust import Chosen, FeatureSettings, RobustClassifier
 
 FORMAT = "monosemy.robust-classifier.v1"
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
 
 
-def save_model(model: RobustClassifier, folder: str | Path, about: dict[str, Any] | None = None) -> None:
+def save_model(model: Any, folder: str | Path, about: dict[str, Any] | None = None) -> None:
     """Write a fitted classifier into a new folder, whole or not at all.
 
     Args:
@@ -81,36 +81,49 @@ def save_model(model: RobustClassifier, folder: str | Path, about: dict[str, Any
         raise InputError(f"The model cannot be written to {str(target)!r} ({error.strerror}); give another.") from error
 
 
-def load_model(folder: str | Path) -> RobustClassifier:
-    """Return the classifier that :func:`save_model` wrote; its predictions are the same to the bit.
+def describe_model(folder: str | Path) -> tuple[str, str, dict[str, Any]]:
+    """Return feature set, classifier and settings of the features of a saved model.
 
-    ``about_`` holds the further values, and what only ``fit`` needs is absent.
+    Raises:
+        InputError: the folder holds no model, or one of another version.
+    """
+    description = _description(Path(folder))
+    try:
+        features = description["features"]
+        return str(features["name"]), str(description["classifier"]["name"]), dict(features["settings"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder} does not hold a whole model ({reason(error)}); fit it again.") from error
+
+
+def restore_model(model: Any, folder: str | Path) -> None:
+    """Set what predictions need on an unfitted :class:`monosemy.model.RobustClassifier`.
 
     Raises:
         InputError: the folder holds no model, a damaged one, or one of another version.
     """
-    folder = Path(folder)
-    path = folder / DESCRIPTION
-    remedy = "give a folder of `monosemy fit` or RobustClassifier.save"
-    with readable(path, "the description of a model", remedy):
-        description = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(description, dict) or description.get("format") != FORMAT:
-            found = description.get("format") if isinstance(description, dict) else None
-            raise InputError(
-                f"{path} has the format {found!r}, but this version reads {FORMAT!r}; fit the model again."
-            )
-    _, tensors = read_model_file(folder / WEIGHTS, FORMAT)
+    description = _description(Path(folder))
+    _, tensors = read_model_file(Path(folder) / WEIGHTS, FORMAT)
     try:
-        return _restored(description, tensors)
+        _restore(model, description, tensors)
     except InputError:
         raise
     except Exception as error:  # an untrusted file may be wrong in nearly every way
         raise InputError(f"{folder} does not hold a whole model ({reason(error)}); fit it again.") from error
 
 
-def _restored(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> RobustClassifier:
+def _description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    remedy = "give a folder of `monosemy fit` or RobustClassifier.save"
+    with readable(path, "the description of a model", remedy):
+        description = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        found = description.get("format") if isinstance(description, dict) else None
+        raise InputError(f"{path} has the format {found!r}, but this version reads {FORMAT!r}; fit the model again.")
+    return description
+
+
+def _restore(model: Any, description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
     features, classifier, noise = (description[name] for name in ("features", "classifier", "noise"))
-    model = RobustClassifier((features["name"],), (classifier["name"],), settings=features["settings"])
     model.settings_ = FeatureSettings(**features["settings"])
     model.classes_ = np.array(description["classes"])
     model.n_features_in_ = int(description["n_features_in"])
@@ -126,7 +139,7 @@ def _restored(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> 
         raise InputError(
             f"The model uses the feature set {features['name']!r}, which this version lacks; fit it again."
         )
-    transformer = parts.restore(model.unfitted(features["name"], 0), features["fitted"], own)
+    transformer = parts.restore(unfitted(model.settings_, features["name"], 0), features["fitted"], own)
     probes = vote = rows = labels = None
     if "classifier/weight" in tensors:
         probes = Probes(tensors["classifier/weight"], tensors["classifier/bias"])
@@ -142,7 +155,6 @@ def _restored(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> 
         tensors["voters/weights"].numpy() if "voters/weights" in tensors else None,
     )  # fmt: skip
     model.about_ = description["about"]
-    return model
 
 
 def _is_model(folder: Path) -> bool:

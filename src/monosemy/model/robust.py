@@ -1,38 +1,36 @@
 """A classifier for noisy labels that chooses its features and its loss by itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from monosemy.classifiers import neighbours
 from monosemy.classifiers.config import DEFAULTS
 from monosemy.classifiers.engine import ProbeConfig
 from monosemy.classifiers.linear_probe import plain_labels
 from monosemy.classifiers.registry import check_classifiers
 from monosemy.classifiers.tuning import Problem
-from monosemy.core.config import Config, validated
+from monosemy.core.config import validated
 from monosemy.data.containers import for_sklearn
 from monosemy.data.memory_map import check_finite
-from monosemy.encoders.config import HeadConfig
 from monosemy.errors import InputError
 from monosemy.features.registry import FEATURE_SETS
 from monosemy.functional import label_noise
 from monosemy.functional.consistency import Codes
 from monosemy.model import audit, contributions, parts
-from monosemy.model.crossfit import CrossFitted, cross_fit, folds, group_numbers, linear_logits, vote_logits
+from monosemy.model.chosen import Chosen, FeatureSettings, unfitted
+from monosemy.model.crossfit import CrossFitted, cross_fit, folds, group_numbers
+from monosemy.model.folder import describe_model, restore_model, save_model
 from monosemy.model.labels import best_temperature, fit_label_model
 from monosemy.results.result import pair_name
-from monosemy.sae.config import SaeConfig
 
 FEATURES = ("dense", "sae")
 """Feature sets of a classifier that names none; the first alone on sparse input."""
@@ -43,53 +41,6 @@ _CHUNK = 8192
 """Rows that are predicted at a time."""
 Labels = np.typing.NDArray[np.int64]
 Shares = np.typing.NDArray[np.float32]
-
-
-class FeatureSettings(Config):
-    """Settings of the feature sets that are trained."""
-
-    sae: SaeConfig = SaeConfig()
-    head: HeadConfig = HeadConfig()
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """What predictions need: the transformer, the classifier on its features, and the rows that vote."""
-
-    features: str
-    classifier: CrossFitted
-    """Without its held-out logits."""
-    transformer: Any
-    rows: Codes | None = None
-    """(N, M), features of the rows that vote; None for linear classifiers."""
-    labels: Labels | None = None
-    """(N,), classes of these rows."""
-    weights: np.typing.NDArray[np.float32] | None = None
-    """(N,), their sample weights; None: all 1."""
-
-    def codes(self, X: Codes) -> Codes:
-        """Return the features (N, M) of inputs."""
-        codes: Codes = self.transformer.transform(X)
-        return codes
-
-    def logits(self, codes: Codes, n_classes: int) -> Shares:
-        """Return the logits (N, C) of features; for neighbours the logarithms of their votes."""
-        if self.classifier.probes is not None:
-            return linear_logits(self.classifier.probes, codes)
-        near, labels, vote = self.voters(codes)
-        return vote_logits(near, labels, n_classes, vote)
-
-    def voters(self, codes: Codes) -> tuple[neighbours.Neighbours, Labels, neighbours.Vote]:
-        """Return the neighbours of features, the classes of all rows that vote, and the rule of the vote."""
-        assert self.rows is not None
-        assert self.labels is not None
-        assert self.classifier.vote is not None
-        vote = self.classifier.vote
-        found = neighbours.rows_within(self.weights, len(self.labels), vote.k)
-        near = neighbours.nearest_neighbours(codes, self.rows, found)
-        if self.weights is not None:
-            near = near._replace(weights=torch.from_numpy(self.weights)[near.rows])
-        return near, self.labels, vote
 
 
 class RobustClassifier(ClassifierMixin, BaseEstimator):
@@ -187,11 +138,6 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):
             raise InputError("There is no feature set or no classifier to choose from; name at least one of each.")
         return tuple(names), tuple(self.classifiers)
 
-    def unfitted(self, features: str, seed: int) -> Any:
-        """Return the unfitted transformer of a feature set."""
-        made = FEATURE_SETS[features]
-        return made.make(getattr(self.settings_, made.settings), seed)
-
     def _try(
         self,
         name: str,
@@ -203,7 +149,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):
         weight: np.typing.NDArray[np.float64] | None,
     ) -> tuple[Any, dict[str, CrossFitted]]:
         """Return the fitted transformer of a feature set, and all classifiers on it."""
-        transformer = self.unfitted(name, seed)
+        transformer = unfitted(self.settings_, name, seed)
         codes = transformer.fit_transform(X)
         epochs = int(np.clip(-(-_STEPS * _BATCH // max(len(labels), 1)), 3, 10))
         problem = Problem(
@@ -242,7 +188,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):
         }
         forgetful = replace(chosen, logits=chosen.logits[:0])
         # As it will be read back: products of arrays in another layout differ in their last bits.
-        transformer = parts.restore(self.unfitted(features, seed), *parts.state_of(tried[features][0]))
+        transformer = parts.restore(unfitted(self.settings_, features, seed), *parts.state_of(tried[features][0]))
         self.chosen_ = Chosen(features, forgetful, transformer)
         if chosen.vote is not None:
             weights = None if weight is None else weight.astype(np.float32)
@@ -310,17 +256,19 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):
 
     def save(self, folder: str | Path) -> None:
         """Write the classifier into a folder of JSON and safetensors, see :func:`monosemy.model.folder.save_model`."""
-        from monosemy.model.folder import save_model  # the folder needs this class
-
         check_is_fitted(self, "chosen_")
         save_model(self, folder)
 
     @staticmethod
     def load(folder: str | Path) -> "RobustClassifier":
-        """Return the classifier of a folder; its predictions are the same to the bit."""
-        from monosemy.model.folder import load_model
+        """Return the classifier of a folder; its predictions are the same to the bit.
 
-        return load_model(folder)
+        ``about_`` holds what was saved beside it; attributes that only ``fit`` needs are absent.
+        """
+        features, classifier, settings = describe_model(folder)
+        model = RobustClassifier((features,), (classifier,), settings=settings)
+        restore_model(model, folder)
+        return model
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
